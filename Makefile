@@ -1,0 +1,40 @@
+# Two commands on a bare machine: make repro, make test. Plain `make` lists them all.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# GPUs, where there are any, want this for repeatable matrix products.
+export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test lint lock clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make .venv from requirements.lock
+
+$(VENV)/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; run: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	touch $@
+
+repro: install  ## run the whole pipeline: pictures to a measured index
+	dvc repro
+
+test: install lint  ## lint, types and all tests
+	python -m pytest
+
+lint: install  ## formatting, lint and types alone
+	ruff format --check .
+	ruff check .
+	mypy
+
+lock:  ## renew requirements.lock with the latest releases that resolve together
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml -o requirements.lock
+
+clean:  ## remove .venv and caches; data, models and results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The library: pictures, models and metrics. It knows nothing of DVC or of the command line."""

@@ -1,0 +1,61 @@
+"""Training pictures, each shown a little differently every time."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, v2
+
+from pipeline.pictures import PackedPictures
+
+if TYPE_CHECKING:
+    from pipeline.params import Augment
+
+
+def build_augmentation(
+    augment: "Augment", *, image_size: int, interpolation: str
+) -> v2.Transform:
+    """Return RGB picture -> RGB picture of image_size x image_size; draws from torch's generator."""
+    by = InterpolationMode(interpolation)
+    steps: list[Any] = (
+        [v2.RandomResizedCrop(image_size, scale=tuple(augment.crop), interpolation=by)]
+        if augment.crop
+        else [v2.Resize(image_size, interpolation=by), v2.CenterCrop(image_size)]
+    )
+    if augment.flip:
+        steps.append(v2.RandomHorizontalFlip(augment.flip))
+    if augment.jitter:
+        steps.append(v2.ColorJitter(*augment.jitter))
+    return v2.Compose(steps)
+
+
+class TrainingPictures(Dataset[tuple[NDArray[np.uint8], int]]):
+    """Training pictures by (row, seed): the augmented picture, uint8 [S, S, 3], and its label.
+
+    The seed alone decides the augmentation, so neither the number of worker processes nor where
+    a run was interrupted changes what is shown.
+    """
+
+    def __init__(
+        self,
+        pictures: PackedPictures,
+        image_ids: list[str],
+        labels: NDArray[np.int32],
+        augmentation: v2.Transform,
+    ) -> None:
+        self.pictures = pictures
+        self.image_ids = image_ids
+        self.labels = labels
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, draw: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+        row, seed = draw
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            picture = self.augmentation(self.pictures.decode(self.image_ids[row]))
+        return np.array(picture), int(self.labels[row])

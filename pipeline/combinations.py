@@ -1,0 +1,100 @@
+"""Choices that are each allowed and cannot go together; told before any work begins."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.choices import Choice
+from pipeline.losses import TAKES_TRIPLETS
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+# Losses that look at single pictures, so that positives in the batch are not needed.
+CLASSIFYING = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
+# Losses to which chosen pairs or a memory of earlier pictures mean nothing.
+WITHOUT_PAIRS = CLASSIFYING | {"smooth_ap"}
+
+
+def batch_pictures(batches: Choice) -> int:
+    """Return how many pictures one batch holds."""
+    options = batches.options
+    match batches.name:
+        case "pk":
+            return int(options["classes"] * options["pictures"])
+        case "triplets":
+            return int(options["size"] * 3)
+    return int(options["size"])
+
+
+def find_contradictions(params: "Params") -> list[str]:
+    """Return what cannot work, one line each: the key, what was found, what is allowed."""
+    return [
+        *_in_miner(params),
+        *_in_batches(params),
+        *_in_memory(params),
+        *_in_train(params),
+        *_in_plot(params),
+    ]
+
+
+def _in_miner(params: "Params") -> Iterator[str]:
+    if params.miner.name == "none":
+        return
+    found = f"miner.name: found '{params.miner.name}' with"
+    if params.loss.name in WITHOUT_PAIRS:
+        yield f"{found} loss.name '{params.loss.name}', which takes no pairs; allowed: none"
+    if params.batches.name == "triplets":
+        yield f"{found} batches.name 'triplets', which are mined already; allowed: none"
+
+
+def _in_batches(params: "Params") -> Iterator[str]:
+    loss, batches = params.loss.name, params.batches
+    if loss == "smooth_ap" and batches.name != "pk":
+        yield (
+            f"batches.name: found '{batches.name}' with loss.name 'smooth_ap', which needs as many "
+            "pictures of each class; allowed: pk"
+        )
+    if batches.name == "pk" and batches.options["pictures"] < 2 and loss not in CLASSIFYING:
+        yield (
+            f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "
+            "class; allowed: 2 or more"
+        )
+
+
+def _in_memory(params: "Params") -> Iterator[str]:
+    memory, loss, pictures = params.train.memory, params.loss, batch_pictures(params.batches)
+    if not memory:
+        return
+    found = f"train.memory: found {memory}"
+    if loss.name in WITHOUT_PAIRS:
+        yield f"{found} with loss.name '{loss.name}', which takes no pairs; allowed: 0"
+    if loss.name in TAKES_TRIPLETS and params.batches.name == "triplets":
+        yield (
+            f"{found} with batches.name 'triplets', where loss.name '{loss.name}' looks at nothing "
+            "but the mined ones; allowed: 0"
+        )
+    if loss.name == "triplet" and loss.options["swap"]:
+        # The negative of a positive is sought among distances to the memory; the positive's own
+        # are not there (KevinMusgrave/pytorch-metric-learning#748).
+        yield f"{found} with loss.triplet.swap true, which needs whole triplets; allowed: 0"
+    if memory < pictures:
+        yield (
+            f"{found}, less than the {pictures} pictures of a batch; "
+            f"allowed: 0, or {pictures} and more"
+        )
+
+
+def _in_train(params: "Params") -> Iterator[str]:
+    train = params.train
+    if train.freeze == "backbone" and params.head.name == "none":
+        yield "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train"
+    if train.augment.crop and train.augment.crop[0] > train.augment.crop[1]:
+        yield f"train.augment.crop: found {train.augment.crop}; allowed: [least, most]"
+
+
+def _in_plot(params: "Params") -> Iterator[str]:
+    if params.plot.columns > params.evaluate.neighbors:
+        yield (
+            f"plot.columns: found {params.plot.columns}; allowed: at most evaluate.neighbors, "
+            f"which is {params.evaluate.neighbors}"
+        )

@@ -1,0 +1,15 @@
+"""Datasets by name. A new one is one file here, one line of DATASETS and a block in params.yaml.
+
+A dataset module has `OPTIONS`, the types of its block under `data:`, and
+`pictures(source, options, seed)`, which yields a `Picture` for each picture it has.
+"""
+
+from types import ModuleType
+
+from pipeline.datasets import folder, mit_split, products
+
+DATASETS: dict[str, ModuleType] = {
+    "folder": folder,
+    "mit_split": mit_split,
+    "products": products,
+}

@@ -1,0 +1,69 @@
+"""Pictures in folders that are named after their classes, the layout that most datasets share."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from pipeline.datasets.picture import Picture
+from pipeline.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether the name is that of a picture: a known suffix in any case, and not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders directly in `folder`, sorted by name, hidden ones left out."""
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def class_pictures(
+    folder: Path, *, root: Path, source_split: str | None = None
+) -> Iterator[Picture]:
+    """Yield the pictures below each class folder of `folder`, at any depth, sorted by name.
+
+    Paths are relative to `root`. Files that are no pictures are passed over.
+
+    Raises:
+        UserError: a picture lies directly in `folder`, so in no class, or a name is not UTF-8.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and is_picture(path):
+            raise UserError(
+                f"{path}: a picture outside of any class folder; allowed: {folder}/<class>/"
+                f"{path.name}; move it into the folder of its class"
+            )
+    for class_folder in subfolders(folder):
+        for path in walk_pictures(class_folder):
+            yield Picture(
+                path=relative_name(path, root),
+                labels=(class_folder.name,),
+                read=partial(Path.read_bytes, path),
+                source_split=source_split,
+            )
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """Yield the pictures below `folder`, sorted, hidden files and folders left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if is_picture(Path(name)))
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return `path` relative to `root`, with forward slashes."""
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{name.encode('utf-8', 'backslashreplace').decode()}: the name is not UTF-8; "
+            "rename the file"
+        ) from None
+    return name

@@ -1,0 +1,36 @@
+"""MIT_split: 8 kinds of scene, 1,881 training and 807 test pictures of 256 x 256 pixels.
+
+A subset of the scenes of Oliva and Torralba, "Modeling the Shape of the Scene" (IJCV 2001), as
+the Master in Computer Vision Barcelona hands it out. Retrieval searches the training pictures
+for each test picture.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.choices import Options
+from pipeline.datasets.class_folders import class_pictures
+from pipeline.datasets.picture import Picture
+from pipeline.errors import UserError
+
+OPTIONS: Options = {"url": str | None, "sha256": str | None}
+
+ROLES = {"train": "train+gallery", "test": "query"}
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
+    """Yield the pictures of `source`: the folder MIT_split, or one that holds it.
+
+    Raises:
+        UserError: there is no train/ or no test/.
+    """
+    inner = source / "MIT_split"
+    root = inner if inner.is_dir() else source
+    for name, roles in ROLES.items():
+        if not (root / name).is_dir():
+            raise UserError(
+                f"{root}: found no {name}/; allowed for data.name mit_split: the folder MIT_split "
+                "or its .tar, with train/<class> and test/<class>; set data.source to it"
+            )
+        yield from class_pictures(root / name, root=root, source_split=roles)

@@ -1,0 +1,28 @@
+"""What a dataset says of one picture: the boundary between dataset-specific and generic code."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a dataset, its bytes not yet read.
+
+    path: inside the source, with forward slashes; also the image_id unless one is given.
+    labels: names of its classes, one or more.
+    read: returns the encoded bytes (any format Pillow opens); picklable, called in a worker process.
+    group: the super-class, None where the dataset has none.
+    source_split: the dataset's own split, as roles joined by '+': `train`, `val`, `query`,
+        `gallery`; None where the dataset has none. So a test picture that is searched among
+        the test pictures is `query+gallery`, and a training picture that is also searched is
+        `train+gallery`.
+    box: left, top, right, bottom in pixels; what lies outside is cut away.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    read: Callable[[], bytes]
+    group: str | None = None
+    source_split: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    image_id: str | None = None

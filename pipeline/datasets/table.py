@@ -1,0 +1,199 @@
+"""A table of pictures with the columns of open-metric-learning, as CSV or Parquet."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.class_folders import relative_name
+from pipeline.datasets.picture import Picture
+from pipeline.errors import UserError, name_choices
+
+REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
+BOX = ("x_1", "x_2", "y_1", "y_2")
+SPLITS = ("test", "train", "validation")
+TRUTHS = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+Row = Mapping[str, str]
+
+
+def table_pictures(table: Path, *, root: Path) -> Iterator[Picture]:
+    """Yield one picture for each row of `table`; its paths are relative to `root`.
+
+    Where no row is of split test, validation is what is measured, as it is in
+    open-metric-learning; else validation is for choosing the best epoch.
+
+    Raises:
+        UserError: a column is missing, or a value is not allowed; the text names row and column.
+    """
+    rows = _read(table)
+    has_test = any(row["split"] == "test" for _, row in rows)
+    categories: dict[str, str] = {}
+    for where, row in rows:
+        picture = _picture(row, root=root, has_test=has_test, where=where)
+        group = row.get("category", "")
+        if categories.setdefault(row["label"], group) != group:
+            raise UserError(
+                f"{where}, column category: found '{group}', but label '{row['label']}' had "
+                f"'{categories[row['label']]}' before; allowed: one category a label; correct one"
+            )
+        yield picture
+
+
+def _read(table: Path) -> list[tuple[str, Row]]:
+    """Return each row as texts, '' where there is no value, with the place to name in errors."""
+    if not table.is_file():
+        raise UserError(
+            f"{table}: no such file; allowed: the path of a .csv or .parquet table inside "
+            "data.source; set data.folder.table"
+        )
+    if table.suffix.lower() == ".parquet":
+        columns, rows = _read_parquet(table)
+    elif table.suffix.lower() == ".csv":
+        columns, rows = _read_csv(table)
+    else:
+        raise UserError(
+            f"{table}: found a {table.suffix or 'nameless'} file; allowed: .csv, .parquet; "
+            "set data.folder.table"
+        )
+    missing = [name for name in REQUIRED if name not in columns]
+    if set(BOX) & set(columns):
+        missing += [name for name in BOX if name not in columns]
+    if missing:
+        raise UserError(
+            f"{table}: found no column {', '.join(missing)}; allowed: {', '.join(REQUIRED)}, and "
+            f"if you like category, {', '.join(BOX)}; add what is missing"
+        )
+    return rows
+
+
+def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, Row]]]:
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, restval="")
+            rows: list[tuple[str, Row]] = []
+            for row in reader:
+                texts = {key: (value or "").strip() for key, value in row.items() if key}
+                rows.append((f"{table}: line {reader.line_num}", texts))
+            return list(reader.fieldnames or []), rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: not a CSV in UTF-8 ({error}); write it again as one") from None
+
+
+def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, Row]]]:
+    try:
+        content = pq.read_table(table)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{table}: not a Parquet file ({reason}); write it again") from None
+    rows: list[tuple[str, Row]] = []
+    for number, row in enumerate(content.to_pylist(), start=1):
+        rows.append((f"{table}: row {number}", {key: _text(value) for key, value in row.items()}))
+    return content.column_names, rows
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # pandas makes floats of whole numbers where a value is missing.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _picture(row: Row, *, root: Path, has_test: bool, where: str) -> Picture:
+    if not row["label"]:
+        raise UserError(f"{where}, column label: found nothing; allowed: the name of a class")
+    path = _file(row["path"], root=root, where=where)
+    name = relative_name(path, root)
+    box = _box(row, where=where)
+    return Picture(
+        path=name,
+        labels=(row["label"],),
+        read=partial(Path.read_bytes, path),
+        group=row.get("category") or None,
+        source_split=_roles(row, has_test=has_test, where=where),
+        box=box,
+        # One photo may stand in several rows, each with a box of its own.
+        image_id=None if box is None else f"{name}#{','.join(map(str, box))}",
+    )
+
+
+def _file(name: str, *, root: Path, where: str) -> Path:
+    path = root / name
+    if ".." in PurePosixPath(name).parts or not path.is_relative_to(root):
+        raise UserError(
+            f"{where}, column path: found '{name}', which leads out of {root}; allowed: a path "
+            "relative to data.source; move the picture there"
+        )
+    if not name or not path.is_file():
+        raise UserError(
+            f"{where}, column path: found '{name}', but there is no such file in {root}; allowed: "
+            "a path relative to data.source; correct it"
+        )
+    return path
+
+
+def _roles(row: Row, *, has_test: bool, where: str) -> str:
+    split = row["split"]
+    if split not in SPLITS:
+        raise UserError(f"{where}, column split: {name_choices(split, SPLITS)}")
+    query = _truth(row, "is_query", where=where)
+    gallery = _truth(row, "is_gallery", where=where)
+    if split == "train":
+        if query:
+            raise UserError(
+                f"{where}, column is_query: found true in split train; allowed: false, since a "
+                "picture that was trained on measures nothing; make it false"
+            )
+        return "train+gallery" if gallery else "train"
+    if split == "validation" and has_test:
+        return "val"
+    if not query and not gallery:
+        raise UserError(
+            f"{where}, columns is_query and is_gallery: found false in both in split {split}; "
+            "allowed: true in one or both; correct one"
+        )
+    return "+".join(["query"] * query + ["gallery"] * gallery)
+
+
+def _truth(row: Row, column: str, *, where: str) -> bool:
+    truth = TRUTHS.get(row[column].lower())
+    if truth is None:
+        raise UserError(
+            f"{where}, column {column}: found '{row[column]}'; allowed: true, false, 1, 0, or "
+            "nothing for false"
+        )
+    return truth
+
+
+def _box(row: Row, *, where: str) -> tuple[int, int, int, int] | None:
+    texts = [row.get(column, "") for column in BOX]
+    if not any(texts):
+        return None
+    try:
+        left, right, top, bottom = (_whole(text) for text in texts)
+    except ValueError:
+        raise UserError(
+            f"{where}, columns {', '.join(BOX)}: found {', '.join(map(repr, texts))}; allowed: "
+            "four whole numbers of pixels, or nothing in all four"
+        ) from None
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise UserError(
+            f"{where}, columns {', '.join(BOX)}: found {left}, {right}, {top}, {bottom}; allowed: "
+            "0 <= x_1 < x_2 and 0 <= y_1 < y_2"
+        )
+    return left, top, right, bottom
+
+
+def _whole(text: str) -> int:
+    # Measuring programs write 12.0 for 12.
+    value = float(text)
+    if not value.is_integer():
+        raise ValueError(text)
+    return int(value)

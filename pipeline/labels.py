@@ -1,0 +1,50 @@
+"""Label sets of many images as two flat arrays, so that compiled loops can walk them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """N label sets in compressed rows: set i is `values[starts[i]:starts[i + 1]]`, ascending.
+
+    starts: int64 [N + 1]. values: int32 [total]. A single-label dataset has sets of one.
+    """
+
+    starts: NDArray[np.int64]
+    values: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def take(self, rows: NDArray[np.int64]) -> "LabelSets":
+        """Return the sets at `rows`, in that order."""
+        counts = (self.starts[1:] - self.starts[:-1])[rows]
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+        return LabelSets(starts, self.values[np.repeat(self.starts[:-1][rows], counts) + within])
+
+    def first(self) -> NDArray[np.int32]:
+        """Return each set's first label, int32 [N]: the label itself where sets are of one."""
+        return self.values[self.starts[:-1]]
+
+    @property
+    def single(self) -> bool:
+        """Whether every set has exactly one label."""
+        return len(self.values) == len(self) and bool(np.all(np.diff(self.starts) == 1))
+
+
+def label_sets(column: pa.ChunkedArray) -> LabelSets:
+    """Return the label sets of a catalog's `labels` column, each sorted and without repeats."""
+    return from_lists(column.to_pylist())
+
+
+def from_lists(lists: list[list[int]]) -> LabelSets:
+    """Return label sets from plain lists, each sorted and without repeats."""
+    unique = [sorted(set(labels)) for labels in lists]
+    starts = np.concatenate([[0], np.cumsum([len(labels) for labels in unique])]).astype(np.int64)
+    flat = [label for labels in unique for label in labels]
+    return LabelSets(starts, np.array(flat, dtype=np.int32))

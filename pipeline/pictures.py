@@ -1,0 +1,133 @@
+"""Packed pictures: Arrow IPC shards of encoded bytes, memory-mapped for random access by id."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageOps
+
+from pipeline.errors import UserError
+
+SCHEMA = pa.schema(
+    [pa.field("image_id", pa.string(), False), pa.field("image", pa.binary(), False)]
+)
+# A shard is what DVC hashes, links and pushes; a batch keeps Arrow's 32-bit offsets far away.
+SHARD_BYTES = 256 * 2**20
+BATCH_BYTES = 16 * 2**20
+
+
+def decode(encoded: bytes) -> Image.Image:
+    """Return the RGB picture in `encoded`: EXIF rotation applied, transparency laid on white.
+
+    Raises whatever Pillow raises where the bytes are no whole picture (OSError, SyntaxError, …).
+    """
+    with Image.open(io.BytesIO(encoded)) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.has_transparency_data:
+            rgba = picture.convert("RGBA")
+            picture = Image.new("RGB", rgba.size, "white")
+            picture.paste(rgba, mask=rgba.getchannel("A"))
+        return picture.convert("RGB")
+
+
+class ShardWriter:
+    """Writes pictures, in the order they are added, to `directory`/00000.arrow, 00001.arrow, …"""
+
+    def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self.directory = directory
+        self.shard_bytes = shard_bytes
+        self._shards = 0
+        self._sink: pa.RecordBatchFileWriter | None = None
+        self._in_shard = self._in_batch = 0
+        self._rows: list[tuple[str, bytes]] = []
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def add(self, image_id: str, encoded: bytes) -> None:
+        """Append one picture; its bytes are kept as they are."""
+        self._rows.append((image_id, encoded))
+        self._in_batch += len(encoded)
+        if self._in_batch >= min(BATCH_BYTES, self.shard_bytes):
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left; the shards are readable after this."""
+        self._flush()
+        self._end_shard()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._sink is None:
+            path = self.directory / f"{self._shards:05d}.arrow"
+            self._sink = pa.ipc.new_file(os.fspath(path), SCHEMA)
+        ids, images = zip(*self._rows, strict=True)
+        self._sink.write_batch(pa.record_batch([pa.array(ids), pa.array(images)], schema=SCHEMA))
+        self._in_shard += self._in_batch
+        self._rows, self._in_batch = [], 0
+        if self._in_shard >= self.shard_bytes:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink, self._in_shard = None, 0
+            self._shards += 1
+
+
+class PackedPictures:
+    """Random access to the pictures of a shard directory, by image_id.
+
+    Memory-mapped, so a worker process costs no copy; pickles as its directory alone.
+
+    Raises:
+        UserError: the directory holds no shards, or an id is not in them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        paths = sorted(directory.glob("*.arrow"))
+        if not paths:
+            raise UserError(f"{directory}: found no *.arrow shards; run: dvc repro download")
+        self._batches: list[pa.RecordBatch] = []
+        for path in paths:
+            reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+            self._batches += [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        lengths = [batch.num_rows for batch in self._batches]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        self.ids: list[str] = [
+            image_id for batch in self._batches for image_id in batch.column(0).to_pylist()
+        ]
+        self._row = {image_id: row for row, image_id in enumerate(self.ids)}
+
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return (PackedPictures, (self.directory,))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, image_id: str) -> bytes:
+        """Return the encoded bytes of one picture."""
+        row = self._row.get(image_id)
+        if row is None:
+            raise UserError(
+                f"{self.directory}: no picture has image_id '{image_id}'; run: dvc repro"
+            )
+        batch = int(np.searchsorted(self._starts, row, side="right")) - 1
+        encoded: bytes = self._batches[batch].column(1)[row - int(self._starts[batch])].as_py()
+        return encoded
+
+    def decode(self, image_id: str) -> Image.Image:
+        """Return one picture as RGB."""
+        return decode(self.read(image_id))
+
+    def require(self, image_ids: Sequence[str]) -> None:
+        """Raise UserError unless every one of `image_ids` has a picture here."""
+        unknown = [image_id for image_id in image_ids if image_id not in self._row]
+        if unknown:
+            raise UserError(
+                f"{self.directory}: {len(unknown)} image_ids have no picture, the first is "
+                f"'{unknown[0]}'; run: dvc repro download"
+            )

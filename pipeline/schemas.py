@@ -1,0 +1,175 @@
+"""The tables between stages: each column is defined here once, and checked at both ends."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+
+
+def _column(name: str, kind: pa.DataType, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, its columns, and the column whose values are unique in it, if any.
+
+    An `open` table may carry further float64 columns (one a metric) after the listed ones.
+    """
+
+    name: str
+    columns: tuple[pa.Field, ...]
+    key: str | None = None
+    open: bool = False
+
+
+LABELS = pa.list_(pa.field("element", pa.int32(), nullable=False))
+# In the file it is a fixed_size_list of D floats; a list of any length stands for "any D" here.
+EMBEDDING = pa.list_(pa.float32())
+
+CATALOG = Table(
+    "catalog",
+    (
+        _column("image_id", pa.string()),
+        _column("labels", LABELS),
+        _column("group", pa.string(), nullable=True),
+        _column("source_split", pa.string(), nullable=True),
+        _column("path", pa.string()),
+        _column("width", pa.int32()),
+        _column("height", pa.int32()),
+    ),
+    key="image_id",
+)
+CLASSES = Table(
+    "classes",
+    (
+        _column("label", pa.int32()),
+        _column("name", pa.string()),
+        _column("group", pa.string(), nullable=True),
+    ),
+    key="label",
+)
+SPLITS = Table(
+    "splits",
+    (
+        _column("image_id", pa.string()),
+        _column("split", pa.string()),
+        _column("is_query", pa.bool_()),
+        _column("is_gallery", pa.bool_()),
+    ),
+    key="image_id",
+)
+TRIPLETS = Table(
+    "triplets",
+    (
+        _column("anchor", pa.string()),
+        _column("positive", pa.string()),
+        _column("negative", pa.string()),
+        _column("shared", pa.int16()),
+    ),
+)
+EMBEDDINGS = Table(
+    "embeddings",
+    (_column("image_id", pa.string()), _column("embedding", EMBEDDING)),
+    key="image_id",
+)
+IDS = Table("ids", (_column("image_id", pa.string()),), key="image_id")
+NEIGHBORS = Table(
+    "neighbors",
+    (
+        _column("query", pa.string()),
+        _column("rank", pa.int32()),
+        _column("image_id", pa.string()),
+        _column("score", pa.float32()),
+        _column("relevant", pa.bool_()),
+    ),
+)
+# Curves and histograms of one model: `label` is null where a curve is of all queries.
+CURVES = Table(
+    "curves",
+    (
+        _column("curve", pa.string()),
+        _column("label", pa.int32(), nullable=True),
+        _column("x", pa.float64()),
+        _column("y", pa.float64()),
+    ),
+)
+QUERIES = Table(
+    "queries",
+    (
+        _column("image_id", pa.string()),
+        _column("positives", pa.int32()),
+        _column("first_hit_rank", pa.int32(), nullable=True),
+    ),
+    key="image_id",
+    open=True,
+)
+
+
+def write_table(table: pa.Table, path: Path, kind: Table) -> None:
+    """Write `table` to `path` as zstd Parquet, whole or not at all.
+
+    Raises:
+        UserError: a column is missing, unexpected, of another type, null or repeated.
+    """
+    table = _check(table, kind, where=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    pq.write_table(table, unfinished, compression="zstd")
+    os.replace(unfinished, path)
+
+
+def read_table(path: Path, kind: Table) -> pa.Table:
+    """Return the table at `path`, checked against `kind`.
+
+    Raises:
+        UserError: the file is missing or is not Parquet, or its columns are not those of `kind`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a Parquet file ({reason}); run: dvc repro") from None
+    return _check(table, kind, where=str(path))
+
+
+def _check(table: pa.Table, kind: Table, *, where: str) -> pa.Table:
+    expected = [field.name for field in kind.columns]
+    missing = [name for name in expected if name not in table.column_names]
+    extra = [name for name in table.column_names if name not in expected]
+    if kind.open:
+        extra = [name for name in extra if table.schema.field(name).type != pa.float64()]
+    if missing or extra:
+        raise UserError(
+            f"{where}: columns of {kind.name}: missing {missing}, unexpected {extra}; "
+            f"allowed: {', '.join(expected)}"
+        )
+    for field in kind.columns:
+        _check_column(table.column(field.name), field, where=f"{where}: column {field.name}")
+    if kind.key and pc.count_distinct(table[kind.key]).as_py() != len(table):
+        raise UserError(f"{where}: column {kind.key}: a value is repeated; each may stand once")
+    further = [name for name in table.column_names if name not in expected]
+    return table.select(expected + further)
+
+
+def _check_column(values: pa.ChunkedArray, field: pa.Field, *, where: str) -> None:
+    if field.type == EMBEDDING:
+        fits = pa.types.is_fixed_size_list(values.type) and pa.types.is_float32(
+            values.type.value_type
+        )
+    elif pa.types.is_list(field.type):
+        fits = pa.types.is_list(values.type) and values.type.value_type == field.type.value_type
+    else:
+        fits = values.type == field.type
+    if not fits:
+        wanted = "fixed_size_list<float>[D]" if field.type == EMBEDDING else field.type
+        raise UserError(f"{where}: found type {values.type}; allowed: {wanted}")
+    if not field.nullable and values.null_count:
+        raise UserError(f"{where}: {values.null_count} values are null; none may be")

@@ -1,0 +1,174 @@
+"""MLflow: one pipeline execution is one run. Tracking that fails costs a warning, nothing else."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Set before mlflow is imported; a person's own values win. MLflow would else try for minutes.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+COMPLETE = "lookalike.complete"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What makes two stages part of one run: the same params on the same data.
+
+    root: where the default database lies, the project's root also in a temporary experiment.
+    params: the whole of params.yaml. dataset: fingerprint of the catalog. tags: further tags.
+    """
+
+    root: Path
+    experiment: str
+    params: Mapping[str, Any]
+    dataset: str
+    tags: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Identify the run: equal for the stages of one execution."""
+        told = json.dumps([self.params, self.dataset, dict(self.tags)], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+class Tracker:
+    """Writes to one MLflow run; after the first failure it says so once and does nothing more."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._client: Any = None
+        self._run_id: str | None = None
+        self._logged_epochs = 0
+        self._failed = False
+
+    def open(self) -> None:
+        """Take up the unfinished run of this execution, or begin one."""
+        self._try(self._open)
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Log a row's figures at the step `epoch`, unless they were logged there before."""
+        step = int(row["epoch"])
+        if step > self._logged_epochs:
+            figures = {name: value for name, value in row.items() if name != "epoch"}
+            self._try(lambda: self._log(figures, step=step))
+
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Log single figures."""
+        self._try(lambda: self._log(figures, step=0))
+
+    def log_pictures(self, paths: list[Path]) -> None:
+        """Log files as artifacts, under `plots`."""
+        for path in paths:
+            self._try(lambda p=path: self._client.log_artifact(self._run_id, str(p), "plots"))
+
+    def finish(self) -> None:
+        """Mark the run complete; a later execution of the same kind begins another."""
+        self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "true"))
+        self._try(lambda: self._client.set_terminated(self._run_id))
+
+    def _open(self) -> None:
+        with _database_lock(self._execution.root):
+            self._client = _connect(self._execution.root)
+            experiment = _experiment(self._client, self._execution)
+        self._run_id = self._unfinished(experiment) or self._begin(experiment)
+        losses = self._client.get_metric_history(self._run_id, "loss")
+        self._logged_epochs = max((metric.step for metric in losses), default=0)
+
+    def _unfinished(self, experiment: str) -> str | None:
+        found = self._client.search_runs(
+            [experiment],
+            f"tags.`lookalike.key` = '{self._execution.key}' and tags.`{COMPLETE}` = 'false'",
+            max_results=1,
+        )
+        return found[0].info.run_id if found else None
+
+    def _begin(self, experiment: str) -> str:
+        from mlflow.entities import Param
+
+        name = self._execution.tags.get("dvc_exp_name") or None
+        tags = {
+            "lookalike.key": self._execution.key,
+            "dataset_fingerprint": self._execution.dataset,
+            COMPLETE: "false",
+            **self._execution.tags,
+        }
+        run_id: str = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
+        params = [Param(k, str(v)[:6000]) for k, v in flatten(self._execution.params).items()]
+        for start in range(0, len(params), 100):  # MLflow takes 100 at a time
+            self._client.log_batch(run_id, params=params[start : start + 100])
+        return run_id
+
+    def _log(self, figures: Mapping[str, float], *, step: int) -> None:
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        if self._failed:
+            return
+        try:
+            act()
+        except Exception as error:  # whatever tracking throws, training is worth more
+            self._failed = True
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"warning: this run is not tracked in MLflow: {reason}", file=sys.stderr)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, keys joined by dots: {"a": {"b": 1}} is {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _connect(root: Path) -> Any:
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=_server() or f"sqlite:///{root / 'mlflow.db'}")
+
+
+def _server() -> str | None:
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def _experiment(client: Any, execution: Execution) -> str:
+    found = client.get_experiment_by_name(execution.experiment)
+    if found:
+        known: str = found.experiment_id
+        return known
+    # MLflow would put the artifacts of a local database below whatever the current folder is.
+    place = None if _server() else (execution.root / "mlruns").as_uri()
+    created: str = client.create_experiment(execution.experiment, artifact_location=place)
+    return created
+
+
+@contextmanager
+def _database_lock(root: Path) -> Iterator[None]:
+    # Two first runs at once would both create the tables of a new SQLite file.
+    from filelock import FileLock
+
+    with FileLock(root / "mlflow.db.lock", timeout=60):
+        yield

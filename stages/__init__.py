@@ -1,0 +1,1 @@
+"""One thin Typer program a stage: read files, one call into `pipeline`, write files."""

@@ -1,0 +1,41 @@
+"""Write the starting weights as an embedder: the pretrained network, pooled, without a head."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import embedder
+from stages import entry
+
+
+def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> None:
+    """Build the backbone that params.yaml names and write it to OUT."""
+    params = entry.load()
+    chosen = params.backbone
+    model = embedder.build_baseline(
+        chosen.name,
+        image_size=chosen.image_size,
+        pooling=chosen.pooling,
+        weights=find_weights(chosen.weights),
+        seed=params.seed,
+    )
+    embedder.save(model, out)
+
+
+def find_weights(weights: str | None) -> str | None:
+    """Return `weights`, a relative file as the project's own where it is not in this directory.
+
+    `dvc exp run --temp` runs in a copy that lacks files outside git; DVC_ROOT names the original.
+    """
+    if weights is None or weights == "imagenet":
+        return weights
+    root = os.environ.get("DVC_ROOT")
+    if root and not Path(weights).is_file():
+        return str(Path(root) / weights)
+    return weights
+
+
+if __name__ == "__main__":
+    entry.run(main, "backbone")

@@ -1,0 +1,42 @@
+"""Embed every picture of the catalog with one model, in the catalog's order."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import devices, embedder, schemas
+from pipeline.embedding import embed
+from pipeline.embeddings import write_embeddings
+from pipeline.pictures import PackedPictures
+from stages import entry
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name of the model: baseline, finetuned.")],
+    model_dir: Annotated[Path, typer.Option("--from", help="Directory of the model.")],
+    images: Annotated[Path, typer.Option(help="Directory of the packed pictures.")],
+    catalog: Annotated[Path, typer.Option(help="Table of the pictures.")],
+    out: Annotated[Path, typer.Option(help="Table of the embeddings.")],
+) -> str:
+    """Write one embedding for each picture of CATALOG to OUT; return the model's name."""
+    params = entry.load()
+    devices.make_deterministic()
+    device = devices.find_device()
+    image_ids = schemas.read_table(catalog, schemas.CATALOG)["image_id"].to_pylist()
+    vectors = embed(
+        embedder.load(model_dir),
+        PackedPictures(images),
+        image_ids,
+        batch_size=params.embed.batch_size,
+        precision=devices.resolve_precision(params.embed.precision, device),
+        workers=params.embed.workers,
+        device=device,
+        what=f"embed {model}",
+    )
+    write_embeddings(out, image_ids, vectors)
+    return model
+
+
+if __name__ == "__main__":
+    entry.run(main, "embed")

@@ -1,0 +1,55 @@
+"""What every stage does around its work: checked params, one-line errors, the time it took."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from pipeline.errors import UserError
+from pipeline.params import Params, read_params
+
+PARAMS = Path("params.yaml")
+TIMES = Path("logs/times")
+
+
+def load() -> Params:
+    """Return the whole of params.yaml, checked, so that a mistake anywhere stops any stage."""
+    return read_params(PARAMS)
+
+
+def run(main: Callable[..., str | None], stage: str) -> None:
+    """Run `main` as a command line; a UserError becomes one line on stderr and exit status 1.
+
+    `main` may return the model it worked on, which then stands in the name of its time.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(help=sys.modules["__main__"].__doc__)(main)
+    started = time.monotonic()
+    try:
+        model = app(standalone_mode=False)
+    except UserError as error:
+        print(f"{stage}: {error}", file=sys.stderr)
+        sys.exit(1)
+    if is_first_process():
+        _note_time(f"{stage}@{model}" if model else stage, time.monotonic() - started)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the files: the only one, or the first that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def times() -> dict[str, float]:
+    """Return the seconds each stage last took in this folder."""
+    return {path.stem: json.loads(path.read_text())["seconds"] for path in TIMES.glob("*.json")}
+
+
+def _note_time(stage: str, seconds: float) -> None:
+    # Unversioned on purpose: a time in a versioned file would change its hash on every run.
+    TIMES.mkdir(parents=True, exist_ok=True)
+    (TIMES / f"{stage}.json").write_text(json.dumps({"seconds": round(seconds, 3)}))
+    print(f"{stage}: {seconds:.1f} s", file=sys.stderr)

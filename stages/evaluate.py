@@ -1,0 +1,84 @@
+"""Measure one model's retrieval: metrics with intervals, each query's own, and what it found."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.alignment import Aligned, read_aligned, read_labels
+from pipeline.distances import prepare
+from pipeline.evaluation import Measured, measure
+from pipeline.params import Params
+from pipeline.relevance import Relevance, find_relevance
+from pipeline.results import metrics_report, neighbors_table, queries_table, write_report
+from pipeline.schemas import CURVES, NEIGHBORS, QUERIES, write_table
+from pipeline.search import Found, check_gallery, index_recall, read_index, search_index
+from stages.entry import load, run
+
+
+def main(
+    model: Annotated[str, Option(help="name of the model: baseline, finetuned")],
+    embeddings: Annotated[Path, Option(help="table of embeddings")],
+    splits: Annotated[Path, Option(help="table of splits: who asks, who is searched")],
+    catalog: Annotated[Path, Option(help="table of pictures: their labels")],
+    index: Annotated[Path, Option(help="directory of the gallery's index")],
+    metrics: Annotated[Path, Option(help="JSON of metrics to write")],
+    results: Annotated[Path, Option(help="directory of tables to write")],
+) -> str:
+    params = load()
+    pictures = read_aligned(embeddings, splits)
+    labels = read_labels(catalog, pictures.ids, asked=splits)
+    relevance = find_relevance(labels, pictures.is_query, pictures.is_gallery)
+    measured = measure(
+        pictures.vectors,
+        labels,
+        pictures.is_query,
+        pictures.is_gallery,
+        k=params.evaluate.k,
+        distance=params.index.distance,
+        knn=params.evaluate.knn,
+        triplets=params.evaluate.triplets,
+        seed=params.seed,
+        curves=True,
+    )
+    measured, found = _ask_index(index, pictures, relevance, measured, params)
+    report = metrics_report(
+        measured,
+        gallery=relevance.gallery,
+        resamples=params.evaluate.bootstrap,
+        seed=params.seed,
+    )
+    query_ids, gallery_ids = pictures.ids[pictures.is_query], pictures.ids[pictures.is_gallery]
+    neighbors = neighbors_table(found, relevance, query_ids, gallery_ids)
+    write_table(neighbors, results / "neighbors.parquet", NEIGHBORS)
+    write_table(queries_table(measured, query_ids), results / "queries.parquet", QUERIES)
+    write_table(measured.curves, results / "curves.parquet", CURVES)
+    write_report(metrics, report)
+    return model
+
+
+def _ask_index(
+    directory: Path, pictures: Aligned, relevance: Relevance, measured: Measured, params: Params
+) -> tuple[Measured, Found]:
+    """Return `measured` with the index's recall, and the neighbours that the index finds."""
+    index, ids = read_index(directory)
+    vectors = prepare(pictures.vectors, distance=params.index.distance)
+    queries, gallery = vectors[pictures.is_query], vectors[pictures.is_gallery]
+    check_gallery(index, ids, gallery, pictures.ids[pictures.is_gallery], where=directory)
+    kept = min(params.evaluate.neighbors, measured.most_found)
+    most = max(kept, *params.evaluate.k)
+    options = {"distance": params.index.distance}
+    found = search_index(index, gallery, queries, relevance.own, most, **options)
+    # Of a flat index too, where it is 1 and says so: a column that some experiments lack cannot
+    # be compared, and it would show an index that does not belong to these embeddings.
+    recalls = {
+        f"index_recall_at_{k}": index_recall(
+            found.rows, measured.nearest, k, gallery=gallery, queries=queries, **options
+        )
+        for k in sorted(set(params.evaluate.k))
+    }
+    return measured.with_columns(recalls), Found(found.rows[:, :kept], found.scores[:, :kept])
+
+
+if __name__ == "__main__":
+    run(main, "evaluate")

@@ -1,0 +1,152 @@
+"""Results of both models -> curves as CSV for `dvc plots`, pictures as PNG for people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from numpy.typing import NDArray
+
+from pipeline import charts, curves, palette, projections, schemas
+from pipeline.cases import Cases, choose_failures, choose_successes
+from pipeline.embeddings import read_embeddings
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.pictures import PackedPictures
+from pipeline.scatters import Colouring, choose_colouring, draw_projection
+from pipeline.sheets import draw_sheet, sheet_rows
+from stages import entry
+
+TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+
+
+def main(
+    catalog: Annotated[Path, typer.Option(help="Table of the pictures.")],
+    classes: Annotated[Path, typer.Option(help="Table of the classes.")],
+    splits: Annotated[Path, typer.Option(help="Table of the splits.")],
+    images: Annotated[Path, typer.Option(help="Directory of the packed pictures.")],
+    embeddings: Annotated[Path, typer.Option(help="Directory of <model>.parquet.")],
+    results: Annotated[Path, typer.Option(help="Directory of <model>/curves.parquet, …")],
+    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
+    csv_out: Annotated[Path, typer.Option("--curves", help="Directory of the CSV to write.")],
+    png_out: Annotated[Path, typer.Option("--pictures", help="Directory of the PNG to write.")],
+) -> None:
+    """Write the curves as CSV, and every figure and sheet as PNG."""
+    params = entry.load()
+    known = schemas.read_table(catalog, schemas.CATALOG).to_pandas()
+    named = schemas.read_table(classes, schemas.CLASSES).to_pandas()
+    names = curves.display_names(dict(zip(named["label"], named["name"], strict=True)))
+    sample = _draw_test_pictures(splits, params)
+    vectors = _read_vectors(embeddings, sample, params)
+    # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
+    with palette.style(), projections.umap_in_background(vectors, seed=params.seed) as umap_points:
+        _write_curves(results, history, names, csv_out=csv_out, png_out=png_out)
+        class_of = {
+            image_id: ", ".join(names[label] for label in labels)
+            for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
+        }
+        _write_sheets(results / palette.MODELS[-1], images, class_of, params, png_out)
+        points, notes = _project(vectors, params)
+        points["umap"] = umap_points.result()
+        _write_projections(points, notes, _colour(known, names, sample), png_out)
+
+
+def _draw_test_pictures(splits: Path, params: Params) -> list[str]:
+    table = schemas.read_table(splits, schemas.SPLITS).to_pandas()
+    # Pictures that were trained on lie where the loss put them; only the others show quality.
+    test = table.loc[table["split"] == "test", "image_id"]
+    return projections.draw_sample(list(test), most=params.plot.points, seed=params.seed)
+
+
+def _read_vectors(
+    directory: Path, sample: list[str], params: Params
+) -> dict[str, projections.Vectors]:
+    vectors = {}
+    for model in palette.MODELS:
+        path = directory / f"{model}.parquet"
+        ids, rows = read_embeddings(path)
+        rows = rows[_find(sample, ids, where=path)]
+        vectors[model] = projections.normalized(rows) if params.index.distance == "cosine" else rows
+    return vectors
+
+
+def _find(wanted: list[str], ids: list[str], *, where: Path) -> NDArray[np.int64]:
+    row = {image_id: place for place, image_id in enumerate(ids)}
+    missing = [image_id for image_id in wanted if image_id not in row]
+    if missing:
+        raise UserError(
+            f"{where}: {len(missing)} test pictures have no embedding, the first is "
+            f"'{missing[0]}'; run: dvc repro embed"
+        )
+    return np.array([row[image_id] for image_id in wanted])
+
+
+def _write_curves(
+    results: Path, history: Path, names: Mapping[int, str], *, csv_out: Path, png_out: Path
+) -> None:
+    read = {
+        model: schemas.read_table(results / model / "curves.parquet", schemas.CURVES).to_pandas()
+        for model in palette.MODELS
+    }
+    tables = curves.wide_curves(read, names)
+    for stem, table in tables.items():
+        curves.write_csv(table, csv_out / f"{stem}.csv")
+    for stem, figure in charts.draw_charts(tables, curves.read_history(history)).items():
+        palette.save_figure(figure, png_out / f"{stem}.png")
+
+
+def _write_sheets(
+    results: Path, images: Path, class_of: Mapping[str, str], params: Params, out: Path
+) -> None:
+    queries = schemas.read_table(results / "queries.parquet", schemas.QUERIES).to_pandas()
+    neighbors = schemas.read_table(results / "neighbors.parquet", schemas.NEIGHBORS).to_pandas()
+    rows, model = params.plot.rows, results.name
+    # No more can be shown than `evaluate.neighbors` kept.
+    columns = min(params.plot.columns, int(neighbors["rank"].max()))
+    chosen: dict[str, Cases] = {
+        "failures": choose_failures(queries, model=model, k=columns, rows=rows),
+        "successes": choose_successes(queries, class_of, model=model, rows=rows, seed=params.seed),
+    }
+    picture = PackedPictures(images).decode
+    for stem, cases in chosen.items():
+        shown = sheet_rows(cases, queries, neighbors, class_of, columns=columns)
+        draw_sheet(cases.title, shown, picture).save(out / f"{stem}.png")
+
+
+def _project(
+    vectors: Mapping[str, projections.Vectors], params: Params
+) -> tuple[dict[str, dict[str, projections.Points]], dict[str, str]]:
+    pca, notes = {}, {}
+    for model, rows in vectors.items():
+        pca[model], share = projections.project_pca(rows)
+        notes[model] = f"{share:.0%} of the variance"
+    tsne = {
+        model: projections.project_tsne(rows, seed=params.seed) for model, rows in vectors.items()
+    }
+    return {"pca": pca, "tsne": tsne}, notes
+
+
+def _colour(known: pd.DataFrame, names: Mapping[int, str], sample: list[str]) -> Colouring:
+    rows = known.set_index("image_id").loc[sample]
+    # A picture of several labels is coloured by the first; a point has one colour.
+    classes = [names[int(np.min(labels))] for labels in rows["labels"]]
+    groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
+    return choose_colouring(classes, groups)
+
+
+def _write_projections(
+    points: Mapping[str, Mapping[str, projections.Points]],
+    notes: Mapping[str, str],
+    colouring: Colouring,
+    out: Path,
+) -> None:
+    for method, places in points.items():
+        title = f"{TITLES[method]} of {len(colouring.keys)} test pictures"
+        figure = draw_projection(title, places, colouring, notes if method == "pca" else {})
+        palette.save_figure(figure, out / f"projection_{method}.png")
+
+
+if __name__ == "__main__":
+    entry.run(main, "plot")

@@ -1,0 +1,28 @@
+"""Decide who is trained on, who asks and who is searched: data/splits.parquet."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.schemas import CATALOG, SPLITS, read_table, write_table
+from pipeline.split_report import report_split
+from pipeline.splits import make_splits
+from stages.entry import load, run
+
+
+def main(
+    catalog: Annotated[Path, Option(help="table of pictures")],
+    out: Annotated[Path, Option(help="table of splits to write")],
+) -> None:
+    params = load()
+    pictures = read_table(catalog, CATALOG)
+    splits = make_splits(pictures, **params.split.model_dump(), seed=params.seed)
+    for line in report_split(pictures, splits):
+        print(f"split: {line}", file=sys.stderr)
+    write_table(splits, out, SPLITS)
+
+
+if __name__ == "__main__":
+    run(main, "split")

@@ -1,0 +1,36 @@
+"""Params, figures and pictures of this pipeline execution -> one complete run in MLflow."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.tracking import Tracker
+from stages import entry
+from stages.execution import describe_execution
+
+
+def main(
+    images: Annotated[Path, typer.Option()],
+    catalog: Annotated[Path, typer.Option()],
+    metrics: Annotated[Path, typer.Option()],
+    history: Annotated[Path, typer.Option()],
+    pictures: Annotated[Path, typer.Option()],
+) -> None:
+    tracker = Tracker(describe_execution(entry.load(), [catalog, images]))
+    tracker.open()
+    with history.open() as opened:
+        for row in csv.DictReader(opened):
+            tracker.log_epoch({name: float(value) for name, value in row.items()})
+    for path in sorted(metrics.glob("*.json")):
+        figures = json.loads(path.read_text())
+        tracker.log_figures({f"{path.stem}/{name}": value for name, value in figures.items()})
+    tracker.log_figures({f"seconds/{stage}".replace("@", "_"): value for stage, value in entry.times().items()})
+    tracker.log_pictures(sorted(pictures.glob("*.png")))
+    tracker.finish()
+
+
+if __name__ == "__main__":
+    entry.run(main, "track")

@@ -1,0 +1,79 @@
+"""models/baseline + pictures + triplets -> models/finetuned, its history and its best figures."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.csv
+import typer
+
+from pipeline.checkpoints import Checkpoint, fingerprint
+from pipeline.embedder import attach_head, load, save
+from pipeline.params import Params
+from pipeline.tracking import Tracker
+from pipeline.training import Row, Trained, train
+from pipeline.training_data import read_training_data
+from stages import entry
+from stages.execution import describe_execution
+
+
+def main(
+    baseline: Annotated[Path, typer.Option()],
+    images: Annotated[Path, typer.Option()],
+    catalog: Annotated[Path, typer.Option()],
+    splits: Annotated[Path, typer.Option()],
+    triplets: Annotated[Path, typer.Option()],
+    checkpoints: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    metrics: Annotated[Path, typer.Option()],
+    history: Annotated[Path, typer.Option()],
+) -> None:
+    params = entry.load()
+    data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
+    model = attach_head(load(baseline), **params.head.model_dump(), seed=params.seed)
+    inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").glob("*.py"))]
+    checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
+    trained = train(
+        model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, [catalog, images])
+    )
+    if entry.is_first_process():
+        save(trained.model, out)
+        _write_figures(trained, metrics=metrics, history=history)
+        checkpoint.discard()
+
+
+def _reporter(params: Params, dataset: list[Path]) -> Callable[[Row], None]:
+    """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
+    if not entry.is_first_process():
+        return lambda row: None
+    tracker = Tracker(describe_execution(params, dataset))
+    tracker.open()
+    shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
+
+    def report(row: Row) -> None:
+        figures = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
+        print(f"epoch {row['epoch']}/{params.train.epochs}  {figures}", file=sys.stderr)
+        tracker.log_epoch(row)
+
+    return report
+
+
+def _settings(params: Params) -> str:
+    sections = {"seed", "head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
+    return params.model_dump_json(include=sections)
+
+
+def _write_figures(trained: Trained, *, metrics: Path, history: Path) -> None:
+    best = trained.history[trained.best_epoch - 1]
+    figures = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
+    figures |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    metrics.write_text(json.dumps(figures, indent=2) + "\n")
+    history.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), history)
+
+
+if __name__ == "__main__":
+    entry.run(main, "train")

@@ -1,0 +1,158 @@
+"""Every contradiction is told word for word; what goes together is left alone."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_metric_learning.losses import CrossBatchMemory
+
+from pipeline.combinations import (
+    CLASSIFYING,
+    WITHOUT_PAIRS,
+    batch_pictures,
+    find_contradictions,
+)
+from pipeline.losses import LOSSES, TAKES_TRIPLETS
+from pipeline.miners import MINERS
+from pipeline.params import Params, read_yaml
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def make_params(**changes: Any) -> Params:
+    """The project's params, contradictions not yet looked for; __ in a key stands for a dot."""
+    values = copy.deepcopy(read_yaml(PARAMS))
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        section = values
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return Params.model_validate(values)
+
+
+def test_every_loss_is_of_one_kind() -> None:
+    kinds = [WITHOUT_PAIRS, TAKES_TRIPLETS, {"supcon"}]
+    assert sorted(name for kind in kinds for name in kind) == sorted(LOSSES)
+    assert {name for name, loss in LOSSES.items() if loss.sized} == CLASSIFYING
+
+
+def test_a_memory_takes_every_loss_on_pairs() -> None:
+    takes = set(CrossBatchMemory.supported_losses())
+    assert {name for name, loss in LOSSES.items() if loss.target in takes} == (
+        LOSSES.keys() - WITHOUT_PAIRS
+    )
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("pk", 64), ("triplets", 96), ("random", 64)])
+def test_a_batch_is_counted_in_pictures(name: str, pictures: int) -> None:
+    assert batch_pictures(make_params(batches__name=name).batches) == pictures
+
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    *(
+        (
+            {"loss__name": loss, "miner__name": "batch_hard"},
+            f"miner.name: found 'batch_hard' with loss.name '{loss}', which takes no pairs; "
+            "allowed: none",
+        )
+        for loss in sorted(WITHOUT_PAIRS)
+    ),
+    (
+        {"loss__name": "triplet", "miner__name": "pair_margin", "batches__name": "triplets"},
+        "miner.name: found 'pair_margin' with batches.name 'triplets', which are mined already; "
+        "allowed: none",
+    ),
+    (
+        {"loss__name": "smooth_ap", "batches__name": "random"},
+        "batches.name: found 'random' with loss.name 'smooth_ap', which needs as many pictures of "
+        "each class; allowed: pk",
+    ),
+    (
+        {"loss__name": "smooth_ap", "batches__name": "triplets"},
+        "batches.name: found 'triplets' with loss.name 'smooth_ap', which needs as many pictures "
+        "of each class; allowed: pk",
+    ),
+    *(
+        (
+            {"loss__name": loss, "batches__pk": {"classes": 64, "pictures": 1}},
+            f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "
+            "class; allowed: 2 or more",
+        )
+        for loss in sorted(LOSSES.keys() - CLASSIFYING)
+    ),
+    *(
+        (
+            {"loss__name": loss, "train__memory": 640},
+            f"train.memory: found 640 with loss.name '{loss}', which takes no pairs; allowed: 0",
+        )
+        for loss in sorted(WITHOUT_PAIRS)
+    ),
+    *(
+        (
+            {"loss__name": loss, "train__memory": 960, "batches__name": "triplets"},
+            f"train.memory: found 960 with batches.name 'triplets', where loss.name '{loss}' looks "
+            "at nothing but the mined ones; allowed: 0",
+        )
+        for loss in sorted(TAKES_TRIPLETS)
+    ),
+    (
+        {"loss__name": "triplet", "loss__triplet__swap": True, "train__memory": 640},
+        "train.memory: found 640 with loss.triplet.swap true, which needs whole triplets; "
+        "allowed: 0",
+    ),
+    (
+        {"train__memory": 63},
+        "train.memory: found 63, less than the 64 pictures of a batch; allowed: 0, or 64 and more",
+    ),
+    (
+        {"train__freeze": "backbone", "head__name": "none"},
+        "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train",
+    ),
+    (
+        {"train__augment__crop": [0.9, 0.5]},
+        "train.augment.crop: found [0.9, 0.5]; allowed: [least, most]",
+    ),
+    (
+        {"plot__columns": 21},
+        "plot.columns: found 21; allowed: at most evaluate.neighbors, which is 20",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), CONTRADICTIONS)
+def test_a_contradiction_is_told(changes: dict[str, Any], text: str) -> None:
+    assert find_contradictions(make_params(**changes)) == [text]
+
+
+def test_every_contradiction_is_told() -> None:
+    found = find_contradictions(make_params(plot__columns=21, train__memory=63))
+    assert [line.partition(":")[0] for line in found] == ["train.memory", "plot.columns"]
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_goes_with_pk_batches_as_they_are(loss: str) -> None:
+    assert find_contradictions(make_params(loss__name=loss)) == []
+
+
+@pytest.mark.parametrize("miner", sorted(MINERS))
+def test_every_miner_goes_with_a_loss_on_pairs(miner: str) -> None:
+    for loss in TAKES_TRIPLETS | {"supcon"}:
+        assert find_contradictions(make_params(loss__name=loss, miner__name=miner)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss__name": "arcface", "batches__pk": {"classes": 64, "pictures": 1}},
+        {"loss__name": "supcon", "batches__name": "triplets", "train__memory": 96},
+        {"loss__name": "triplet", "miner__name": "batch_hard", "train__memory": 64},
+        {"loss__name": "contrastive", "loss__triplet__swap": True, "train__memory": 64},
+        {"train__freeze": "batch_norm", "head__name": "none"},
+        {"train__augment__crop": [0.5, 0.5]},
+        {"plot__columns": 20},
+    ],
+)
+def test_what_goes_together_is_left_alone(changes: dict[str, Any]) -> None:
+    assert find_contradictions(make_params(**changes)) == []

@@ -1,0 +1,166 @@
+"""Tracking against a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.tracking import Execution, Tracker, flatten
+
+ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def execution(root: Path, **changes: Any) -> Execution:
+    told: dict[str, Any] = {
+        "experiment": "test",
+        "params": {"seed": 7, "loss": {"name": "triplet", "triplet": {"margin": 0.1}}},
+        "dataset": "d1",
+        "tags": {"dvc_exp_name": "brave-fox"},
+    }
+    return Execution(root=root, **(told | changes))
+
+
+def track(of: Execution, *, rows: list[dict[str, float]], finish: bool) -> None:
+    tracker = Tracker(of)
+    tracker.open()
+    for row in rows:
+        tracker.log_epoch(row)
+    if finish:
+        tracker.log_figures({"finetuned/recall_at_1": 0.5})
+        tracker.finish()
+
+
+def runs(uri: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def history(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    points = MlflowClient(uri).get_metric_history(run.info.run_id, name)
+    return [(point.step, point.value) for point in points]
+
+
+def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    track(execution(tmp_path), rows=ROWS, finish=False)
+    track(execution(tmp_path), rows=ROWS, finish=True)
+    (run,) = runs(uri)
+    assert run.info.run_name == "brave-fox"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["loss.triplet.margin"] == "0.1"
+    assert run.data.tags["dataset_fingerprint"] == "d1"
+    assert run.data.metrics["finetuned/recall_at_1"] == 0.5
+    assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_killed_training_goes_on_in_its_own_run(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    track(execution(tmp_path), rows=ROWS[:1], finish=False)
+    track(execution(tmp_path), rows=ROWS, finish=True)
+    (run,) = runs(uri)
+    assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_complete_run_is_never_written_to_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        track(execution(tmp_path), rows=ROWS, finish=True)
+    assert len(runs(f"sqlite:///{tmp_path / 'mlflow.db'}")) == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"params": {"seed": 8}}, {"dataset": "d2"}, {"tags": {"dvc_exp_name": "shy-owl"}}]
+)
+def test_another_execution_is_another_run(changes: dict[str, Any], tmp_path: Path) -> None:
+    track(execution(tmp_path), rows=ROWS, finish=False)
+    track(execution(tmp_path, **changes), rows=ROWS, finish=True)
+    assert len(runs(f"sqlite:///{tmp_path / 'mlflow.db'}")) == 2
+
+
+def test_pictures_lie_under_the_project_whatever_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").write_bytes(b"picture")
+    tracker = Tracker(execution(tmp_path))
+    tracker.open()
+    tracker.log_pictures([tmp_path / "sheet.png"])
+    found = list((tmp_path / "mlruns").rglob("plots/sheet.png"))
+    assert [path.read_bytes() for path in found] == [b"picture"]
+
+
+def test_a_server_that_is_down_costs_one_warning_and_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{_free_port()}")
+    track(execution(tmp_path), rows=ROWS, finish=True)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("warning: this run is not tracked in MLflow: ")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server on loopback."""
+    folder, port = tmp_path_factory.mktemp("server"), _free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 's.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=os.environ, start_new_session=True, **quiet) as process:
+        uri = f"http://127.0.0.1:{port}"
+        _wait_for(uri + "/health")
+        yield uri
+        os.killpg(process.pid, 9)
+
+
+def test_a_server_named_by_the_environment_gets_the_run(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    track(execution(tmp_path), rows=ROWS, finish=True)
+    (run,) = runs(server)
+    assert history(server, run, "loss") == [(1, 2.0), (2, 1.0)]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_params_are_flattened_with_dots() -> None:
+    nested = {"seed": 7, "miner": {"name": "none", "none": {}}, "evaluate": {"k": [1, 5]}}
+    assert flatten(nested) == {
+        "seed": 7,
+        "miner.name": "none",
+        "miner.none": {},
+        "evaluate.k": [1, 5],
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(url: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise TimeoutError(f"{url} did not answer in {seconds} s")

@@ -1,0 +1,197 @@
+"""The download and split stages as DVC runs them: files in, files out, one line for a mistake."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
+
+
+def write_picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def make_project(folder: Path, **split_params: object) -> Path:
+    """Return `folder` with params and 8 classes of 6 pictures, in git-ignored pictures/."""
+    write_params(folder, **split_params)
+    (folder / "pictures").mkdir()
+    (folder / "pictures/README.md").touch()
+    for seed in range(48):
+        write_picture(folder / f"pictures/class{seed % 8}/{seed}.png", seed)
+    return folder
+
+
+def write_params(folder: Path, **split_params: object) -> None:
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    params["data"]["name"] = "folder"
+    params["split"] |= split_params
+    with open(folder / "params.yaml", "w") as out:
+        YAML().dump(params, out)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose pictures are packed, one class with a single picture among them."""
+    folder = make_project(tmp_path_factory.mktemp("packed"))
+    write_picture(folder / "pictures/lone/1.png", 99)
+    done = download(folder, "pictures")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run(
+    stage: str, folder: Path, *options: str, root: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("DVC_ROOT", None)
+    if root is not None:
+        environment["DVC_ROOT"] = str(root)
+    command = [sys.executable, "-m", f"stages.{stage}", *options]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def download(
+    folder: Path, source: str, *, root: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    paths = ["--images", "data/images", "--catalog", "data/catalog.parquet"]
+    paths += ["--classes", "data/classes.parquet", "--rejected", "data/rejected.csv"]
+    return run("download", folder, "--source", source, *paths, root=root)
+
+
+def split(packed: Path, folder: Path, **params: object) -> subprocess.CompletedProcess[str]:
+    write_params(folder, **params)
+    catalog = str(packed / "data/catalog.parquet")
+    return run("split", folder, "--catalog", catalog, "--out", "splits.parquet")
+
+
+def test_a_folder_is_packed(packed: Path) -> None:
+    assert {path.name for path in (packed / "data").iterdir()} == OUTPUTS
+    assert len(read_table(packed / "data/catalog.parquet", CATALOG)) == 49
+    assert read_table(packed / "data/classes.parquet", CLASSES)["name"].to_pylist() == [
+        *(f"class{label}" for label in range(8)),
+        "lone",
+    ]
+
+
+def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
+    with tarfile.open(project / "p.tar.gz", "w:gz") as tar:
+        tar.add(project / "pictures", "pictures")
+    download(project, "pictures")
+    expected = {path: path.read_bytes() for path in (project / "data").rglob("*.*")}
+    assert download(project, "p.tar.gz").returncode == 0
+    assert {path: path.read_bytes() for path in (project / "data").rglob("*.*")} == expected
+    assert list((project / "downloads").iterdir()) == []
+
+
+def test_an_experiment_in_a_copy_finds_the_pictures_of_the_project(
+    project: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / ".dvc/tmp/exps/1"
+    (copy / "pictures").mkdir(parents=True)
+    (copy / "pictures/README.md").touch()
+    (copy / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    packed = download(copy, "pictures", root=project)
+    assert packed.returncode == 0, packed.stderr
+    assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 48
+
+
+def test_too_many_truncated_pictures_are_one_line(project: Path) -> None:
+    for name in ("class0/0.png", "class1/1.png"):
+        path = project / "pictures" / name
+        path.write_bytes(path.read_bytes()[:500])
+    failed = download(project, "pictures")
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith(
+        "download: 2 of 48 pictures (4.2%) do not decode; allowed: 1.0% (download.max_rejected), "
+        "never all; mend them or take them away: class0/0.png: "
+    )
+    assert not any((project / "data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (
+            "gone",
+            "download: gone: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2,"
+            " .tar.xz, .zip; set data.source",
+        ),
+        (
+            "empty",
+            "download: empty: found no pictures; allowed: <class>/*.jpg, or train/<class>/*.jpg "
+            "and test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp "
+            "or .bmp; put some there (see pictures/README.md)",
+        ),
+        (
+            "evil.tar",
+            "download: evil.tar: member '../evil.png' has '..' in its path; allowed: files and "
+            "folders inside the archive; make the archive again without it",
+        ),
+    ],
+)
+def test_a_bad_source_is_one_line_and_nothing_written(
+    project: Path, source: str, line: str
+) -> None:
+    (project / "empty").mkdir()
+    with tarfile.open(project / "evil.tar", "w") as tar:
+        tar.add(project / "params.yaml", "../evil.png", filter=None)
+        tar.addfile(tarfile.TarInfo("../evil.png"))
+    failed = download(project, source)
+    assert (failed.returncode, failed.stderr) == (1, line + "\n")
+    assert not (project / "data").exists()
+    assert not (project / "evil.png").exists()
+
+
+def test_a_split_is_written_and_what_it_leaves_without_use_reported(
+    packed: Path, tmp_path: Path
+) -> None:
+    done = split(packed, tmp_path, protocol="random", val_by="class", val_fraction=0.25)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == (
+        "split: classes of one picture, which has nothing to match: 1 ('lone/1.png')"
+    )
+    splits = read_table(tmp_path / "splits.parquet", SPLITS)
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(splits["split"]).to_pylist()}
+    # Half of each of 8 classes of 6 is for testing; 2 of the 9 classes validate.
+    assert counts["test"] == 24
+    assert counts["val"] in (3 + 3, 3 + 1)
+
+
+def test_a_split_that_fits_nothing_is_one_line(packed: Path, tmp_path: Path) -> None:
+    failed = split(packed, tmp_path, protocol="official")
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        "split: split.protocol: found official, but this dataset has no split of its own; "
+        "allowed for it: auto, class_disjoint, random\n"
+    )
+    assert not (tmp_path / "splits.parquet").exists()
+
+
+@pytest.mark.parametrize("stage", ["download", "split"])
+def test_a_stage_imports_nothing_heavy(stage: str) -> None:
+    code = f"import sys, stages.{stage}; print({{'torch', 'faiss', 'pandas'}} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

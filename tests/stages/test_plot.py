@@ -1,0 +1,126 @@
+"""The plot stage itself, on twelve drawn pictures of three classes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline import schemas
+from pipeline.embeddings import write_embeddings
+from pipeline.pictures import ShardWriter
+
+ROOT = Path(__file__).parents[2]
+IDS = [f"p{i:02d}" for i in range(12)]
+LABELS = [i % 3 for i in range(12)]
+PICTURES = {
+    *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
+    *("projection_pca", "projection_tsne", "projection_umap", "successes", "failures"),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    _write_data(tmp_path / "data")
+    rng = np.random.default_rng(0)
+    for model, size in (("baseline", 32), ("finetuned", 4)):
+        vectors = rng.normal(size=(12, size)).astype(np.float32)
+        write_embeddings(tmp_path / f"embeddings/{model}.parquet", IDS, vectors)
+        _write_results(tmp_path / "results" / model)
+    (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
+    return tmp_path
+
+
+def plot(project: Path) -> subprocess.CompletedProcess[str]:
+    data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
+    made = "--splits data/splits.parquet --embeddings embeddings --results results"
+    rest = "--history history.csv --curves plots/curves --pictures plots/pictures"
+    command = [sys.executable, "-m", "stages.plot", *f"{data} {made} {rest}".split()]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(project)}
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: Path) -> None:
+    runs = []
+    for _ in range(2):
+        done = plot(project)
+        assert done.returncode == 0, done.stderr
+        made = sorted((project / "plots").rglob("*.*"))
+        runs.append({path.relative_to(project): path.read_bytes() for path in made})
+    assert runs[0] == runs[1]
+    assert {path.stem for path in runs[0] if path.suffix == ".png"} == PICTURES
+    at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
+    assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
+
+
+def test_a_test_picture_without_embedding_is_one_line(project: Path) -> None:
+    write_embeddings(
+        project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
+    )
+    done = plot(project)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "plot: embeddings/finetuned.parquet: 1 test pictures have no embedding, the first is "
+        "'p00'; run: dvc repro embed"
+    ]
+
+
+def _write_data(data: Path) -> None:
+    writer = ShardWriter(data / "images")
+    for place, image_id in enumerate(IDS):
+        encoded = io.BytesIO()
+        Image.new("RGB", (20 + place, 30), (20 * place, 90, 90)).save(encoded, "PNG")
+        writer.add(image_id, encoded.getvalue())
+    writer.close()
+    catalog = {
+        "image_id": IDS,
+        "labels": pa.array([[label] for label in LABELS], schemas.LABELS),
+        "group": pa.nulls(12, pa.string()),
+        "source_split": pa.nulls(12, pa.string()),
+        "path": IDS,
+        "width": pa.array([20] * 12, pa.int32()),
+        "height": pa.array([30] * 12, pa.int32()),
+    }
+    schemas.write_table(pa.table(catalog), data / "catalog.parquet", schemas.CATALOG)
+    classes = {
+        "label": pa.array([0, 1, 2], pa.int32()),
+        "name": ["cup", "jug", "pot"],
+        "group": pa.nulls(3, pa.string()),
+    }
+    schemas.write_table(pa.table(classes), data / "classes.parquet", schemas.CLASSES)
+    everyone = [True] * 12
+    splits = {"image_id": IDS, "split": ["test"] * 12, "is_query": everyone, "is_gallery": everyone}
+    schemas.write_table(pa.table(splits), data / "splits.parquet", schemas.SPLITS)
+
+
+def _write_results(results: Path) -> None:
+    neighbors = [
+        {"query": query, "rank": rank, "image_id": found, "score": 1 / rank, "relevant": rank == 2}
+        for query in IDS
+        for rank, found in enumerate([other for other in IDS if other != query][:3], start=1)
+    ]
+    types = {field.name: field.type for field in schemas.NEIGHBORS.columns}
+    table = pa.Table.from_pylist(neighbors, pa.schema(types.items()))
+    schemas.write_table(table, results / "neighbors.parquet", schemas.NEIGHBORS)
+    queries = {
+        "image_id": IDS,
+        "positives": pa.array([3] * 12, pa.int32()),
+        "first_hit_rank": pa.array([2] * 12, pa.int32()),
+        "average_precision": [0.5] * 12,
+    }
+    schemas.write_table(pa.table(queries), results / "queries.parquet", schemas.QUERIES)
+    curves = [("precision_recall", label, x, 0.5) for label in (None, 0) for x in (0.0, 1.0)]
+    curves += [("recall_at_k", None, 1.0, 0.5), ("recall_at_k", None, 5.0, 1.0)]
+    curves += [(f"similarity_{sign}", None, 0.1, 1.0) for sign in ("positive", "negative")]
+    named = [dict(zip(("curve", "label", "x", "y"), row, strict=True)) for row in curves]
+    types = {field.name: field.type for field in schemas.CURVES.columns}
+    table = pa.Table.from_pylist(named, pa.schema(types.items()))
+    schemas.write_table(table, results / "curves.parquet", schemas.CURVES)
