@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from pipeline.params import Augment
 
 
-def build_augmentation(
-    augment: "Augment", *, image_size: int, interpolation: str
-) -> v2.Transform:
-    """Return RGB picture -> RGB picture of image_size x image_size; draws from torch's generator."""
+def build_augmentation(augment: "Augment", *, image_size: int, interpolation: str) -> v2.Transform:
+    """Return RGB picture -> RGB picture, image_size square; draws from torch's generator."""
     by = InterpolationMode(interpolation)
     steps: list[Any] = (
         [v2.RandomResizedCrop(image_size, scale=tuple(augment.crop), interpolation=by)]

@@ -22,7 +22,7 @@ Options = dict[str, Any]
 class Section(BaseModel):
     """A mapping of params.yaml: no unknown key, no missing one, no value converted on the quiet."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Choice(Section):
@@ -49,8 +49,8 @@ def choice(base: type[Choice], blocks: dict[str, Options]) -> type[Choice]:
     """Return `base` with one block for each name of `blocks`, as the model of a section."""
     fields: dict[str, Any] = {}
     for name, options in blocks.items():
-        block = create_model(name, __base__=Section, **{key: (t, ...) for key, t in options.items()})
-        fields[name] = (block, ...)
+        keys: dict[str, Any] = {key: (kind, ...) for key, kind in options.items()}
+        fields[name] = (create_model(name, __base__=Section, **keys), ...)
     return create_model(base.__name__, __base__=base, **fields)
 
 

@@ -35,7 +35,7 @@ class Measured:
 
     per_query: column -> float64 [Q]. Queries without a relevant picture are NaN in all of them.
     positives: int64 [Q], the relevant pictures of each. first_hit_rank: float64 [Q].
-    nearest: int64 [Q, K], the first gallery rows of the exact ranking, K the largest k asked for.
+    nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
     most_found: pictures that every query can find, so the largest k that is allowed.
     curves: the CURVES table, None unless asked for.
     """
@@ -93,6 +93,7 @@ class _Task:
     gallery_labels: LabelSets
     k: Sequence[int]
     knn: int
+    nearest: int
     plan: CurvePlan | None
     distance: str
     uniforms: Floats
@@ -109,6 +110,7 @@ def measure(
     knn: int = 0,
     triplets: int = 0,
     seed: int = 0,
+    nearest: int = 0,
     curves: bool = False,
 ) -> Measured:
     """Return the retrieval metrics of N pictures by the exact ranking of the whole gallery.
@@ -117,7 +119,8 @@ def measure(
 
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: of recall, precision and ndcg.
     knn: neighbours that vote; 0 leaves knn_accuracy out. triplets: drawn of each query from
-    `seed`; 0 leaves triplet_accuracy and the mean cosines out.
+    `seed`; 0 leaves triplet_accuracy and the mean cosines out. nearest: pictures
+    of each query to return, at most the gallery.
 
     Raises:
         UserError: a k or knn is larger than the gallery, no query has a relevant picture, or the
@@ -141,6 +144,7 @@ def measure(
         gallery_labels=labels.take(np.flatnonzero(is_gallery)),
         k=k,
         knn=knn,
+        nearest=nearest,
         plan=plan_curves(queries, gallery, firsts, distance=distance) if curves else None,
         distance=distance,
         uniforms=np.random.default_rng(seed).random((len(queries), triplets, 2)),
@@ -162,7 +166,7 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
     pairs = task.relevance.pairs(start, stop)
     scores = task.stripes.scores(task.queries[start:stop])
     ranks = rank_relevant(scores, pairs, own)
-    nearest = find_nearest(scores, own, max(*task.k, task.knn, 0))
+    nearest = find_nearest(scores, own, max(task.nearest, task.knn))
     per_query = _columns(ranks, task.k)
     if task.knn:
         per_query["knn_correct"] = _vote(task, nearest, start, stop)
@@ -180,10 +184,10 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
 
 
 def _check_sizes(relevance: Relevance, *, k: Sequence[int], knn: int) -> None:
-    if not len(relevance.own) or not relevance.gallery:
+    if not len(relevance.own) or relevance.most_found < 1:
         raise UserError(
             f"splits: found {len(relevance.own)} queries and {relevance.gallery} gallery pictures; "
-            "allowed: at least one of each; change split.protocol"
+            "allowed: queries, and for each a gallery picture besides itself; change split.protocol"
         )
     most = relevance.most_found
     for name, values in (("k", k), ("knn", [knn])):
@@ -243,6 +247,5 @@ def _join(blocks: list[_Block], task: _Task) -> Measured:
     curves = None
     sums = [block.sums for block in blocks if block.sums]
     if task.plan and positives.any():
-        total = reduce(add, sums)
-        curves = curves_table(task.plan, total, first, most)
+        curves = curves_table(task.plan, reduce(add, sums), first, most)
     return Measured(columns, positives, first, nearest, most, curves)

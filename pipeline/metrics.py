@@ -104,10 +104,8 @@ def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats
 
 
 def _sum(ranks: Ranks, values: Floats | Ints | NDArray[np.bool_]) -> Floats:
-    summed: Floats = np.bincount(
-        ranks.owners, weights=values.astype(np.float64), minlength=len(ranks)
-    )
-    return summed
+    weights = values.astype(np.float64)
+    return np.bincount(ranks.owners, weights=weights, minlength=len(ranks)).astype(np.float64)
 
 
 def _divide(values: Floats, by: Floats | Ints) -> Floats:

@@ -68,7 +68,7 @@ def rate_at(
     constant: 1; cosine: (1 + cos(pi (t - w) / (T - w))) / 2 (Loshchilov & Hutter, SGDR, 2017,
     without restarts); step: factor ** floor(t / (every * steps)).
     """
-    warmup, total = options["warmup"] * steps, epochs * steps
+    warmup, total = float(options["warmup"]) * steps, epochs * steps
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -76,7 +76,8 @@ def rate_at(
         if name == "cosine":
             return (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup))) / 2
         if name == "step":
-            return float(options["factor"] ** math.floor(step / (options["every"] * steps)))
+            passed = math.floor(step / (options["every"] * steps))
+            return math.pow(options["factor"], passed)
         return 1.0
 
     return factor

@@ -169,10 +169,10 @@ def read_params(path: Path) -> Params:
 def read_yaml(path: Path) -> Any:
     """Return the plain values of a YAML 1.2 file, as DVC reads it (so 1e-3 is a number)."""
     try:
-        return YAML(typ="safe").load(path.read_text())
-    except FileNotFoundError:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; run from the root of the project") from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 

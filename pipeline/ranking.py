@@ -74,7 +74,9 @@ def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
     nearest = np.full((len(own), k), -1, dtype=np.int64)
     if k:
         _fill_nearest(scores, own, nearest)
-    return nearest
+    found = np.take_along_axis(scores, np.maximum(nearest, 0), axis=1)
+    found[nearest < 0] = -np.inf
+    return np.take_along_axis(nearest, np.lexsort((nearest, -found), axis=1), axis=1)
 
 
 def count_scores(scores: Scores, own: Ints, pairs: Pairs, *, bins: NDArray[np.float64]) -> Ints:
@@ -165,22 +167,35 @@ def _count_ahead(marks: Scores, rows: Ints, score: np.float32, row: int) -> int:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_nearest(scores: Scores, own: Ints, nearest: Ints) -> None:
+    """Fill `nearest` in no order: a heap of the best k so far, the worst of them at its root."""
     k = nearest.shape[1]
+    best = np.empty(k, dtype=np.float32)
     for q in range(len(own)):
-        row = scores[q]
-        found = 0
-        worst = np.float32(-np.inf)
-        for j in range(len(row)):
-            # Below a full list everything but the filling, -inf, is let in.
-            if row[j] > worst and j != own[q]:
-                found = min(found + 1, k)
-                i = found - 1
-                while i > 0 and row[nearest[q, i - 1]] < row[j]:
-                    nearest[q, i] = nearest[q, i - 1]
-                    i -= 1
-                nearest[q, i] = j
-                if found == k:
-                    worst = row[nearest[q, k - 1]]
+        best[:] = -np.inf
+        for j in range(scores.shape[1]):
+            # The filling, -inf, never comes in; a tie stays with the earlier gallery row.
+            if scores[q, j] > best[0] and j != own[q]:
+                _replace_root(best, nearest[q], scores[q, j], j)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _replace_root(best: Scores, rows: Ints, score: np.float32, row: int) -> None:
+    k = len(best)
+    i = 0
+    while 2 * i + 1 < k:
+        child = 2 * i + 1
+        if child + 1 < k and _worse(best[child + 1], rows[child + 1], best[child], rows[child]):
+            child += 1
+        if not _worse(best[child], rows[child], score, row):
+            break
+        best[i], rows[i] = best[child], rows[child]
+        i = child
+    best[i], rows[i] = score, row
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _worse(score: np.float32, row: int, other: np.float32, other_row: int) -> bool:
+    return bool(score < other or (score == other and row > other_row))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Tracker:
     def log_pictures(self, paths: list[Path]) -> None:
         """Log files as artifacts, under `plots`."""
         for path in paths:
-            self._try(lambda p=path: self._client.log_artifact(self._run_id, str(p), "plots"))
+            self._try(partial(self._log_picture, path))
 
     def finish(self) -> None:
         """Mark the run complete; a later execution of the same kind begins another."""
@@ -117,6 +118,9 @@ class Tracker:
         now = int(time.time() * 1000)
         metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
         self._client.log_batch(self._run_id, metrics=metrics)
+
+    def _log_picture(self, path: Path) -> None:
+        self._client.log_artifact(self._run_id, str(path), "plots")
 
     def _try(self, act: Callable[[], Any]) -> None:
         if self._failed:

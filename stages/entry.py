@@ -35,7 +35,8 @@ def run(main: Callable[..., str | None], stage: str) -> None:
         print(f"{stage}: {error}", file=sys.stderr)
         sys.exit(1)
     if is_first_process():
-        _note_time(f"{stage}@{model}" if model else stage, time.monotonic() - started)
+        # MLflow allows no "@" in the name of a figure.
+        _note_time(f"{stage}_{model}" if model else stage, time.monotonic() - started)
 
 
 def is_first_process() -> bool:

@@ -39,6 +39,7 @@ def main(
         knn=params.evaluate.knn,
         triplets=params.evaluate.triplets,
         seed=params.seed,
+        nearest=max(params.evaluate.k),
         curves=True,
     )
     measured, found = _ask_index(index, pictures, relevance, measured, params)

@@ -13,7 +13,8 @@ from pipeline.checkpoints import Checkpoint, fingerprint
 from pipeline.embedder import attach_head, load, save
 from pipeline.params import Params
 from pipeline.tracking import Tracker
-from pipeline.training import Row, Trained, train
+from pipeline.trainer import Row
+from pipeline.training import Trained, train
 from pipeline.training_data import read_training_data
 from stages import entry
 from stages.execution import describe_execution
@@ -47,7 +48,7 @@ def main(
 def _reporter(params: Params, dataset: list[Path]) -> Callable[[Row], None]:
     """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
     if not entry.is_first_process():
-        return lambda row: None
+        return lambda _: None
     tracker = Tracker(describe_execution(params, dataset))
     tracker.open()
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
@@ -67,7 +68,7 @@ def _settings(params: Params) -> str:
 
 def _write_figures(trained: Trained, *, metrics: Path, history: Path) -> None:
     best = trained.history[trained.best_epoch - 1]
-    figures = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
+    figures: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
     figures |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(figures, indent=2) + "\n")

@@ -10,7 +10,8 @@ class Picture:
 
     path: inside the source, with forward slashes; also the image_id unless one is given.
     labels: names of its classes, one or more.
-    read: returns the encoded bytes (any format Pillow opens); picklable, called in a worker process.
+    read: returns the encoded bytes, in any format Pillow opens; called in a worker process, so it
+        is picklable.
     group: the super-class, None where the dataset has none.
     source_split: the dataset's own split, as roles joined by '+': `train`, `val`, `query`,
         `gallery`; None where the dataset has none. So a test picture that is searched among

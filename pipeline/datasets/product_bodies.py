@@ -40,8 +40,8 @@ def make_chair(rng: np.random.Generator, colours: Floats) -> list[Part]:
             parts.append(Part(_rail(style == 1, float(share), half, seat, top, lean), frame))
     if rng.random() < 0.3:
         rest = seat + rng.uniform(0.25, 0.4)
-        for side in (-half, half):
-            arm = ((-half, rest, side), (half, rest, side), (half, seat, side))
+        for edge in (-half, half):
+            arm = ((-half, rest, edge), (half, rest, edge), (half, seat, edge))
             parts.append(Part(Tube(arm, 0.045), frame))
     return parts
 

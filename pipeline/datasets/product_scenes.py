@@ -51,7 +51,8 @@ def draw_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1
 def make_colour(hue: float, saturation: float, value: float) -> Floats:
     """Return HSV, each in [0, 1], as linear light, (3,)."""
     wheel = np.clip(np.abs(np.mod(hue * 6 + np.array([0, 4, 2]), 6) - 3) - 1, 0, 1)
-    return ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
+    linear: Floats = ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
+    return linear
 
 
 def _measure(product: list[Part]) -> tuple[float, float]:

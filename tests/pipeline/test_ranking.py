@@ -49,9 +49,7 @@ def test_a_query_is_left_out_by_its_id_where_identical_pictures_tie() -> None:
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("gallery", [1, 7, STRIP, 100, 1003])
 @pytest.mark.parametrize("queries", [1, 5, 130])
-def test_identical_pictures_tie_to_the_last_bit(
-    distance: str, gallery: int, queries: int
-) -> None:
+def test_identical_pictures_tie_to_the_last_bit(distance: str, gallery: int, queries: int) -> None:
     rng = np.random.default_rng(0)
     for size in (3, 100, 128):
         which = rng.integers(0, 5, gallery)

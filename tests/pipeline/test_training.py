@@ -16,7 +16,8 @@ from pipeline.errors import UserError
 from pipeline.labels import from_lists
 from pipeline.params import Params, check_params, read_yaml
 from pipeline.pictures import PackedPictures, ShardWriter
-from pipeline.training import Row, Trained, train
+from pipeline.trainer import Row
+from pipeline.training import Trained, train
 from pipeline.training_data import TrainingData
 
 CLASSES, PICTURES, VAL = 6, 6, 3
@@ -156,7 +157,7 @@ def test_the_best_epoch_is_returned_not_the_last(data: TrainingData, tmp_path: P
     state = Checkpoint(tmp_path, "run").load()
     assert state is not None
     for name, weight in trained.model.state_dict().items():
-        assert torch.equal(weight.cpu(), state["best"][name])
+        assert torch.equal(weight.cpu(), state["trained"]["best_weights"][name])
 
 
 def test_patience_stops_a_run_that_no_longer_gets_better(

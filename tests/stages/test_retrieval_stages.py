@@ -1,0 +1,202 @@
+"""index, evaluate and mine as they are run: from files to files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.embeddings import write_embeddings
+from pipeline.schemas import (
+    CATALOG,
+    CURVES,
+    LABELS,
+    NEIGHBORS,
+    QUERIES,
+    SPLITS,
+    TRIPLETS,
+    read_table,
+    write_table,
+)
+
+ROOT = Path(__file__).parents[2]
+N = 60
+IDS = [f"p{i:02d}" for i in range(N)]
+# Twelve classes; the first six are trained on. p59 is alone in its class.
+CLASS = [i % 12 for i in range(N - 1)] + [99]
+TRAIN = [label < 6 for label in CLASS]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(100, 8))
+    vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
+    # In another order than the splits, as the catalog may be.
+    write_embeddings(tmp_path / "embeddings.parquet", IDS[::-1], vectors[::-1])
+    test = [not train for train in TRAIN]
+    split = ["train" if train else "test" for train in TRAIN]
+    splits = {"image_id": IDS, "split": split, "is_query": test, "is_gallery": test}
+    write_table(pa.table(splits), tmp_path / "splits.parquet", SPLITS)
+    catalog = {
+        "image_id": IDS,
+        "labels": pa.array([[label] for label in CLASS], LABELS),
+        "group": pa.nulls(N, pa.string()),
+        "source_split": pa.nulls(N, pa.string()),
+        "path": IDS,
+        "width": pa.array([1] * N, pa.int32()),
+        "height": pa.array([1] * N, pa.int32()),
+    }
+    write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
+    return tmp_path
+
+
+def set_param(project: Path, before: str, after: str) -> None:
+    path = project / "params.yaml"
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after))
+
+
+def stage(project: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    shared = ["--embeddings", "embeddings.parquet", "--splits", "splits.parquet"]
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", *shared, *options],
+        cwd=project,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def index(project: Path) -> subprocess.CompletedProcess[str]:
+    return stage(project, "index", "--model", "m", "--out", "index/m")
+
+
+def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
+    options = ["--model", "m", "--catalog", "catalog.parquet", "--index", "index/m"]
+    return stage(
+        project, "evaluate", *options, "--metrics", "metrics/m.json", "--results", "results/m"
+    )
+
+
+def mine(project: Path) -> subprocess.CompletedProcess[str]:
+    return stage(project, "mine", "--catalog", "catalog.parquet", "--out", "triplets.parquet")
+
+
+def error(run: subprocess.CompletedProcess[str]) -> str:
+    assert run.returncode == 1
+    return run.stderr
+
+
+def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
+    for run in (index(project), evaluate(project)):
+        assert run.returncode == 0, run.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    asked = TRAIN.count(False)
+    assert (metrics["queries"], metrics["gallery"]) == (asked, asked)
+    assert metrics["queries_without_positives"] == 1
+    assert metrics["index_recall_at_10"] == 1
+    means = [name for name in metrics if f"{name}_low" in metrics]
+    assert means == [
+        *(f"{name}_at_{k}" for name in ("recall", "precision", "ndcg") for k in (1, 5, 10)),
+        *("map", "map_at_r", "r_precision", "mrr", "knn_accuracy"),
+        *("triplet_accuracy", "cosine_positive", "cosine_negative"),
+        *(f"index_recall_at_{k}" for k in (1, 5, 10)),
+    ]
+    for name in means:
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+        assert metrics[name] == round(metrics[name], 6)
+    results = project / "results/m"
+    queries = read_table(results / "queries.parquet", QUERIES).to_pandas().set_index("image_id")
+    neighbors = read_table(results / "neighbors.parquet", NEIGHBORS).to_pandas()
+    assert set(read_table(results / "curves.parquet", CURVES)["curve"].to_pylist()) == {
+        *("precision_recall", "recall_at_k", "similarity_positive", "similarity_negative")
+    }
+    # The tables agree: the first relevant neighbour stands at first_hit_rank.
+    assert not (neighbors["query"] == neighbors["image_id"]).any()
+    assert neighbors.groupby("query").size().eq(20).all()
+    class_of = dict(zip(IDS, CLASS, strict=True))
+    same = neighbors["query"].map(class_of) == neighbors["image_id"].map(class_of)
+    assert (same == neighbors["relevant"]).all()
+    first = neighbors[neighbors["relevant"]].groupby("query")["rank"].min()
+    assert (queries.loc[first.index, "first_hit_rank"] == first).all()
+    assert queries["recall_at_1"].mean() == pytest.approx(metrics["recall_at_1"], abs=1e-6)
+    assert queries.loc["p59"].drop("positives").isna().all()
+
+
+def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
+    outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
+    outputs += [f"results/m/{name}.parquet" for name in ("neighbors", "queries", "curves")]
+    runs = []
+    for _ in range(2):
+        for run in (index(project), evaluate(project), mine(project)):
+            assert run.returncode == 0, run.stderr
+        runs.append([(project / name).read_bytes() for name in outputs])
+    assert runs[0] == runs[1]
+
+
+def test_an_approximate_index_reports_what_it_misses(project: Path) -> None:
+    set_param(project, "factory: Flat", "factory: PQ2x2")
+    assert index(project).returncode == 0
+    run = evaluate(project)
+    assert run.returncode == 0, run.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    assert 0 < metrics["index_recall_at_5"] < 1
+
+
+def test_triplets_are_of_training_pictures(project: Path) -> None:
+    run = mine(project)
+    assert run.returncode == 0, run.stderr
+    table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
+    class_of = dict(zip(IDS, CLASS, strict=True))
+    train = {image_id for image_id, there in zip(IDS, TRAIN, strict=True) if there}
+    for column in ("anchor", "positive", "negative"):
+        assert set(table[column]) <= train
+    assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
+    assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
+    assert "0 without a positive" in run.stderr
+
+
+def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
+    assert index(project).returncode == 0
+    set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
+    assert error(evaluate(project)) == (
+        "evaluate: evaluate.k: found 500; the gallery has 30 pictures, one fewer for a query that "
+        "is in it; allowed: 1 to 29\n"
+    )
+    assert not (project / "metrics").exists()
+    assert not (project / "results").exists()
+
+
+def test_a_wrong_factory_writes_nothing(project: Path) -> None:
+    set_param(project, "factory: Flat", "factory: Flt")
+    assert error(index(project)) == (
+        "index: index.factory: found 'Flt' (could not parse index string Flt); allowed: a faiss "
+        "factory string for vectors of length 8, such as Flat, HNSW32 or IVF64,Flat\n"
+    )
+    assert not (project / "index").exists()
+
+
+def test_tables_of_two_runs_are_refused(project: Path) -> None:
+    splits = pq.read_table(project / "splits.parquet")
+    write_table(splits.slice(1), project / "splits.parquet", SPLITS)
+    for run, name in ((index(project), "index"), (mine(project), "mine")):
+        assert error(run) == (
+            f"{name}: embeddings.parquet: 1 of 60 image_ids are not in splits.parquet, the first "
+            "is 'p00'; both must come from one run: dvc repro\n"
+        )
+
+
+def test_no_stage_here_imports_torch() -> None:
+    code = "import sys, stages.index, stages.evaluate, stages.mine; print('torch' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "False\n"
