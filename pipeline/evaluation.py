@@ -119,8 +119,8 @@ def measure(
 
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: of recall, precision and ndcg.
     knn: neighbours that vote; 0 leaves knn_accuracy out. triplets: drawn of each query from
-    `seed`; 0 leaves triplet_accuracy and the mean cosines out. nearest: pictures
-    of each query to return, at most the gallery.
+    `seed`; 0 leaves triplet_accuracy and the mean cosines out. nearest: gallery rows of each query
+    to return; costly where they are many.
 
     Raises:
         UserError: a k or knn is larger than the gallery, no query has a relevant picture, or the

@@ -72,8 +72,9 @@ def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
     Ties go by gallery order, and the query's own picture is left out.
     """
     nearest = np.full((len(own), k), -1, dtype=np.int64)
-    if k:
-        _fill_nearest(scores, own, nearest)
+    if not nearest.size or not scores.size:
+        return nearest
+    _fill_nearest(scores, own, nearest)
     found = np.take_along_axis(scores, np.maximum(nearest, 0), axis=1)
     found[nearest < 0] = -np.inf
     return np.take_along_axis(nearest, np.lexsort((nearest, -found), axis=1), axis=1)
