@@ -15,8 +15,8 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from pipeline.evaluation import measure
 from pipeline.labels import LabelSets
+from pipeline.retrieval.evaluation import measure
 
 SIZES = (2000, 5000, 10_000, 20_000)
 DIMENSION = 128

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.choices import Choice
-from pipeline.losses import TAKES_TRIPLETS
+from pipeline.training.losses import TAKES_TRIPLETS
 
 if TYPE_CHECKING:
     from pipeline.params import Params

@@ -9,7 +9,6 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.batches import BATCHES
 from pipeline.choices import (
     Amount,
     Choice,
@@ -21,9 +20,10 @@ from pipeline.choices import (
 from pipeline.combinations import find_contradictions
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError, name_choices
-from pipeline.losses import LOSSES
-from pipeline.miners import MINERS
-from pipeline.optimizers import OPTIMIZERS, SCHEDULERS
+from pipeline.training.batches import BATCHES
+from pipeline.training.losses import LOSSES
+from pipeline.training.miners import MINERS
+from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS
 
 Precision = Literal["auto", "fp32", "bf16"]
 Monitor = Literal["map", "map_at_r", "r_precision", "mrr", "recall_at_1", "recall_at_5"]

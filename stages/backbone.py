@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import embedder
+from pipeline.models import embedder
 from stages import entry
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.datasets import DATASETS
-from pipeline.download import Outputs, pack
-from pipeline.sources import find_source, open_source
+from pipeline.packing.pack import Outputs, pack
+from pipeline.packing.sources import find_source, open_source
 from stages.entry import load, run
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline import devices, embedder, schemas
-from pipeline.embedding import embed
+from pipeline import schemas
 from pipeline.embeddings import write_embeddings
+from pipeline.models import devices, embedder
+from pipeline.models.embedding import embed
 from pipeline.pictures import PackedPictures
 from stages import entry
 

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.alignment import Aligned, read_aligned, read_labels
-from pipeline.distances import prepare
-from pipeline.evaluation import Measured, measure
 from pipeline.params import Params
-from pipeline.relevance import Relevance, find_relevance
-from pipeline.results import metrics_report, neighbors_table, queries_table, write_report
+from pipeline.retrieval.alignment import Aligned, read_aligned, read_labels
+from pipeline.retrieval.distances import prepare
+from pipeline.retrieval.evaluation import Measured, measure
+from pipeline.retrieval.relevance import Relevance, find_relevance
+from pipeline.retrieval.results import metrics_report, neighbors_table, queries_table, write_report
+from pipeline.retrieval.search import Found, check_gallery, index_recall, read_index, search_index
 from pipeline.schemas import CURVES, NEIGHBORS, QUERIES, write_table
-from pipeline.search import Found, check_gallery, index_recall, read_index, search_index
 from stages.entry import load, run
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.alignment import read_aligned
-from pipeline.search import build_index, write_index
+from pipeline.retrieval.alignment import read_aligned
+from pipeline.retrieval.search import build_index, write_index
 from stages.entry import load, run
 
 

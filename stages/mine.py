@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from typer import Option
 
-from pipeline.alignment import read_aligned, read_labels
-from pipeline.mining import Mined, mine_embeddings
+from pipeline.retrieval.alignment import read_aligned, read_labels
+from pipeline.retrieval.mining import Mined, mine_embeddings
 from pipeline.schemas import TRIPLETS, write_table
 from stages.entry import load, run
 

@@ -9,14 +9,15 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from pipeline import charts, curves, palette, projections, schemas
-from pipeline.cases import Cases, choose_failures, choose_successes
+from pipeline import schemas
 from pipeline.embeddings import read_embeddings
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.pictures import PackedPictures
-from pipeline.scatters import Colouring, choose_colouring, draw_projection
-from pipeline.sheets import draw_sheet, sheet_rows
+from pipeline.plots import charts, curves, palette, projections
+from pipeline.plots.cases import Cases, choose_failures, choose_successes
+from pipeline.plots.scatters import Colouring, choose_colouring, draw_projection
+from pipeline.plots.sheets import draw_sheet, sheet_rows
 from stages import entry
 
 TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}

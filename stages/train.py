@@ -9,13 +9,13 @@ from typing import Annotated
 import pyarrow.csv
 import typer
 
-from pipeline.checkpoints import Checkpoint, fingerprint
-from pipeline.embedder import attach_head, load, save
+from pipeline.models.embedder import attach_head, load, save
 from pipeline.params import Params
 from pipeline.tracking import Tracker
-from pipeline.trainer import Row
-from pipeline.training import Trained, train
-from pipeline.training_data import read_training_data
+from pipeline.training.checkpoints import Checkpoint, fingerprint
+from pipeline.training.loop import Trained, train
+from pipeline.training.trainer import Row
+from pipeline.training.training_data import read_training_data
 from stages import entry
 from stages.execution import describe_execution
 
@@ -34,7 +34,7 @@ def main(
     params = entry.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
     model = attach_head(load(baseline), **params.head.model_dump(), seed=params.seed)
-    inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").glob("*.py"))]
+    inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
     trained = train(
         model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, [catalog, images])

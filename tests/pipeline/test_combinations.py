@@ -13,9 +13,9 @@ from pipeline.combinations import (
     batch_pictures,
     find_contradictions,
 )
-from pipeline.losses import LOSSES, TAKES_TRIPLETS
-from pipeline.miners import MINERS
 from pipeline.params import Params, read_yaml
+from pipeline.training.losses import LOSSES, TAKES_TRIPLETS
+from pipeline.training.miners import MINERS
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -1,0 +1,1 @@
+"""Networks as embedders: backbone, pooling, head; their weights, and running them."""

@@ -1,0 +1,71 @@
+"""Embeds many pictures: worker processes decode and resize, the model's device does the rest."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.models.devices import autocast
+from pipeline.models.embedder import Embedder
+from pipeline.models.preprocessing import fit, normalize
+from pipeline.pictures import PackedPictures
+from pipeline.progress import show_progress
+
+
+class FittedPictures(Dataset[NDArray[np.uint8]]):
+    """uint8 [S, S, 3] of each of `image_ids`, resized as the model wants it."""
+
+    def __init__(
+        self, pictures: PackedPictures, image_ids: Sequence[str], size: int, interpolation: str
+    ) -> None:
+        self.pictures = pictures
+        self.image_ids = list(image_ids)
+        self.size = size
+        self.interpolation = interpolation
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        return fit(self.pictures.decode(self.image_ids[row]), self.size, self.interpolation)
+
+
+def embed(
+    model: Embedder,
+    pictures: PackedPictures,
+    image_ids: Sequence[str],
+    *,
+    batch_size: int,
+    precision: torch.dtype,
+    workers: int,
+    device: torch.device,
+    what: str = "embed",
+) -> NDArray[np.float32]:
+    """Return float32 [N, D], row i the embedding of image_ids[i].
+
+    The model runs in eval mode and in `precision` (see `devices.resolve_precision`), and stays on
+    `device`; every module's mode is restored. The bits do not depend on the number of workers.
+
+    Raises:
+        UserError: an id has no picture.
+    """
+    pictures.require(image_ids)
+    spec = model.spec
+    rows = FittedPictures(pictures, image_ids, spec.image_size, spec.interpolation)
+    batches = DataLoader(
+        rows, batch_size=batch_size, num_workers=workers, pin_memory=device.type == "cuda"
+    )
+    vectors = np.empty((len(rows), model.dim), dtype=np.float32)
+    modes = {module: module.training for module in model.modules()}
+    model.to(device).to(memory_format=torch.channels_last).eval()
+    with torch.inference_mode(), autocast(device, precision):
+        for number, pixels in enumerate(show_progress(batches, total=len(batches), what=what)):
+            x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, S, S)
+            found = model(normalize(x, spec))  # (B, D)
+            start = number * batch_size
+            vectors[start : start + len(found)] = found.cpu().numpy()
+    for module, training in modes.items():
+        module.training = training
+    return vectors

@@ -1,0 +1,1 @@
+"""A dataset, wherever it is, into packed and checked pictures."""

@@ -1,0 +1,58 @@
+"""Where a dataset's files are: found, fetched or unpacked, as a folder to read from."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.packing.archives import unpack
+
+
+@contextmanager
+def open_source(source: Path, options: Mapping[str, Any], *, downloads: Path) -> Iterator[Path]:
+    """Give the folder that holds a dataset's files, for as long as the context lasts.
+
+    Where the dataset has an option `url` and it is set, that is fetched into `downloads` (and must
+    have the checksum `sha256`, where that is set) and takes the place of `source`. An archive is
+    unpacked into a temporary folder in `downloads`, a folder is given as it is.
+
+    Raises:
+        UserError: there is nothing at `source`, it is no archive, an archive that is damaged or
+            unsafe, or the fetch failed.
+    """
+    if options.get("url") is not None:
+        # requests and pooch cost a quarter of a second, which only a fetch is to pay.
+        from pipeline.packing.fetch import fetch
+
+        source = fetch(options["url"], downloads, sha256=options.get("sha256"))
+    if source.is_dir():
+        yield source
+        return
+    if not source.exists():
+        raise UserError(
+            f"{source}: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
+            ".tar.xz, .zip; set data.source"
+        )
+    downloads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as folder:
+        unpack(source, Path(folder))
+        yield Path(folder)
+
+
+def find_source(source: Path, *, root: Path) -> Path:
+    """Return the place that a relative `source` names, which may be below `root` only.
+
+    `dvc exp run --temp` and `--queue` work in a copy of what is in git, where `root` still names
+    the project itself. Pictures that git ignores are only there; of a source in git or DVC, the
+    copy is what the experiment is about.
+    """
+    if source.is_absolute() or source.is_file() or _holds_more_than_readme(source):
+        return source
+    original = root / source
+    return original if original.exists() else source
+
+
+def _holds_more_than_readme(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != "README.md" for path in folder.iterdir())

@@ -1,0 +1,1 @@
+"""Curves, projections and sheets, for people."""

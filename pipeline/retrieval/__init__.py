@@ -1,0 +1,1 @@
+"""Searching and mining embeddings, and measuring how good they are."""

@@ -1,0 +1,115 @@
+"""The training loop: batches in, the best epoch's embedder out. Killed, it goes on where it was."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.models.devices import make_deterministic
+from pipeline.models.embedder import Embedder
+from pipeline.params import Params
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.trainer import Row, Trainer
+from pipeline.training.training_data import TrainingData
+
+
+@dataclass
+class Trained:
+    """The embedder of the best epoch, and one row of figures an epoch."""
+
+    model: Embedder
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+
+
+def train(
+    model: Embedder,
+    data: TrainingData,
+    params: Params,
+    *,
+    checkpoint: Checkpoint,
+    on_epoch: Callable[[Row], None],
+) -> Trained:
+    """Train `model` (changed in place) and return its best epoch by `params.train.monitor`.
+
+    The same data, params and machine give the same bits, interrupted or not: every epoch is
+    seeded by its number, and `checkpoint` holds all else that one epoch leaves to the next.
+    `on_epoch` is told each epoch's figures, those of epochs taken up from a checkpoint too.
+
+    Raises:
+        UserError: the loss is not a number, or the batches do not fit the data.
+    """
+    make_deterministic()
+    trainer = Trainer(model, data, params)
+    trained = _take_up(trainer, checkpoint)
+    for row in trained.history:
+        on_epoch(row)
+    batches = iter(trainer.loader(first_epoch=len(trained.history)))
+    for epoch in range(len(trained.history), params.train.epochs):
+        if _is_over(trained, params.train.patience):
+            break
+        set_seed(params.seed * 1_000_003 + epoch)
+        loss = _train_epoch(trainer, batches, epoch)
+        row = {"epoch": epoch + 1, "loss": loss, "lr": trainer.rate(), **trainer.validate()}
+        _note(trained, row, value=row[f"val_{params.train.monitor}"])
+        _keep(trained, trainer, checkpoint)
+        on_epoch(row)
+    model.load_state_dict(trained.best_weights)
+    return trained
+
+
+def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
+    trainer.set_mode()
+    total = 0.0
+    for step in range(trainer.steps):
+        pixels, labels = next(batches)  # uint8 (B, S, S, 3), int64 (B,)
+        embeddings = trainer.forward(trainer.scale(pixels))  # (B, D)
+        loss: Tensor = trainer.objective(embeddings, labels.to(trainer.device))
+        total += _finite(loss.item(), trainer.params, epoch=epoch, step=step)
+        trainer.accelerator.backward(loss)
+        trainer.optimizer.step()
+        trainer.scheduler.step()
+        trainer.optimizer.zero_grad()
+    return total / trainer.steps
+
+
+def _finite(loss: float, params: Params, *, epoch: int, step: int) -> float:
+    if not math.isfinite(loss):
+        rate = params.optimizer.options["lr"]
+        raise UserError(
+            f"epoch {epoch + 1}, batch {step + 1}: the loss is {loss}; try a smaller "
+            f"optimizer.{params.optimizer.name}.lr (now {rate:g}), or train.precision fp32"
+        )
+    return loss
+
+
+def _is_over(trained: Trained, patience: int | None) -> bool:
+    return patience is not None and len(trained.history) - trained.best_epoch >= patience
+
+
+def _note(trained: Trained, row: Row, *, value: float) -> None:
+    trained.history.append(row)
+    if value > trained.best_value:
+        trained.best_epoch, trained.best_value = int(row["epoch"]), value
+        weights = trained.model.state_dict()
+        trained.best_weights = {name: w.detach().cpu().clone() for name, w in weights.items()}
+
+
+def _keep(trained: Trained, trainer: Trainer, checkpoint: Checkpoint) -> None:
+    if trainer.accelerator.is_main_process:
+        progress = {name: value for name, value in vars(trained).items() if name != "model"}
+        checkpoint.save({"trainer": trainer.state(), "trained": progress})
+
+
+def _take_up(trainer: Trainer, checkpoint: Checkpoint) -> Trained:
+    state = checkpoint.load()
+    if state is None:
+        return Trained(trainer.model)
+    trainer.restore(state["trainer"])
+    return Trained(trainer.model, **state["trained"])

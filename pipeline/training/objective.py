@@ -1,0 +1,76 @@
+"""What training minimises: a loss, the miner before it, and a memory of earlier batches."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.training.losses import TAKES_TRIPLETS, build_loss
+from pipeline.training.miners import build_miner
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+Indices = tuple[Tensor, ...]
+
+
+class Objective(nn.Module):
+    """Embeddings [B, D] and labels [B] of a whole batch, scattered or not, to a scalar.
+
+    Where several processes train, each brings its slice of the batch; the slices are gathered
+    with their gradients, so the loss is that of one process with the whole batch.
+    """
+
+    def __init__(self, params: "Params", *, dim: int, classes: int) -> None:
+        super().__init__()
+        chosen, normalize = params.loss, params.head.normalize
+        self.miner = build_miner(params.miner.name, params.miner.options, normalize=normalize)
+        self.loss = build_loss(
+            chosen.name, chosen.options, dim=dim, classes=classes, normalize=normalize
+        )
+        self.of_triplets = params.batches.name == "triplets" and chosen.name in TAKES_TRIPLETS
+        if params.train.memory:
+            self.loss = _memory(self.loss, self.miner, dim=dim, size=params.train.memory)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, float32 scalar."""
+        embeddings, labels = _gather(embeddings), _gather(labels)  # (B, D), (B,)
+        loss: Tensor = self.loss(embeddings, labels, self._chosen(embeddings, labels))
+        return loss
+
+    def _chosen(self, embeddings: Tensor, labels: Tensor) -> Indices | None:
+        if self.of_triplets:
+            return torch.arange(len(labels), device=labels.device).reshape(3, -1).unbind()
+        if self.miner is None or hasattr(self.loss, "embedding_memory"):
+            return None  # a memory mines for itself, among what it remembers
+        chosen: Indices = self.miner(embeddings.detach(), labels)
+        return chosen
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The memory's position, which pytorch-metric-learning keeps outside its buffers."""
+        return {name: getattr(self.loss, name) for name in _POSITION if hasattr(self.loss, name)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the memory's position back from `get_extra_state`."""
+        for name, value in state.items():
+            setattr(self.loss, name, value)
+
+
+_POSITION = ("queue_idx", "has_been_filled")
+
+
+def _memory(loss: nn.Module, miner: nn.Module | None, *, dim: int, size: int) -> nn.Module:
+    from pytorch_metric_learning.losses import CrossBatchMemory
+
+    memory: nn.Module = CrossBatchMemory(loss, embedding_size=dim, memory_size=size, miner=miner)
+    return memory
+
+
+def _gather(values: Tensor) -> Tensor:
+    if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        return values
+    # Its gradient is summed over the processes and then averaged by DistributedDataParallel:
+    # that is the gradient of the whole batch.
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values))  # type: ignore[no-untyped-call]

@@ -1,0 +1,196 @@
+"""All that changes while training runs: how it is made, moved on, saved and restored."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pipeline.errors import UserError
+from pipeline.models.devices import find_device, resolve_precision
+from pipeline.models.embedder import Embedder
+from pipeline.models.embedding import embed
+from pipeline.models.preprocessing import normalize
+from pipeline.params import Params
+from pipeline.retrieval.evaluation import measure
+from pipeline.training.augmentation import TrainingPictures, build_augmentation
+from pipeline.training.batches import Rows, draw_batches
+from pipeline.training.objective import Objective
+from pipeline.training.optimizers import build_optimizer, rate_at
+from pipeline.training.training_data import TrainingData
+
+Row = dict[str, float]
+# Fixed, so that `evaluate.k`, which is for reports, never changes what is trained.
+VALIDATION_K = (1, 5)
+
+
+class Trainer:
+    """The model in training: its objective, optimizer and schedule, its batches and validation.
+
+    steps: batches an epoch. forward: the model as accelerate runs it, in bf16 or on many devices.
+    """
+
+    def __init__(self, model: Embedder, data: TrainingData, params: Params) -> None:
+        self.model, self.data, self.params = model, data, params
+        self.device = find_device()
+        self.precision = resolve_precision(params.train.precision, self.device)
+        self.accelerator = Accelerator(
+            cpu=self.device.type == "cpu",
+            mixed_precision="bf16" if self.precision == torch.bfloat16 else "no",
+        )
+        self.device = self.accelerator.device
+        self.steps = len(self._epoch_batches(0))
+        set_seed(params.seed)
+        classes = int(data.train_labels.max()) + 1
+        self.objective = Objective(params, dim=model.dim, classes=classes).to(self.device)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        params, model = self.params, self.model
+        _freeze(model, params.train.freeze)
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(
+            params.optimizer.name,
+            params.optimizer.options,
+            backbone=model.backbone,
+            head=nn.ModuleList([model.pool, model.head]),
+            loss=self.objective,
+        )
+        factor = rate_at(
+            params.scheduler.name,
+            params.scheduler.options,
+            epochs=params.train.epochs,
+            steps=self.steps,
+        )
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.forward = self.accelerator.prepare_model(model)
+
+    def _epoch_batches(self, epoch: int) -> list[Rows]:
+        params, data = self.params, self.data
+        return draw_batches(
+            params.batches.name,
+            params.batches.options,
+            labels=data.train_labels,
+            triplets=data.triplets,
+            steps=params.train.steps,
+            seed=[params.seed, epoch],
+        )
+
+    def _draws(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield this process's slice of each batch to come: rows, and a seed for each showing."""
+        share, rank = self.accelerator.num_processes, self.accelerator.process_index
+        for epoch in range(first_epoch, self.params.train.epochs):
+            seeds = np.random.default_rng([self.params.seed, epoch, 1])
+            for rows in self._epoch_batches(epoch):
+                if len(rows) % share:
+                    raise UserError(
+                        f"batches: found {len(rows)} pictures a batch for {share} processes; "
+                        f"allowed: a multiple of {share}"
+                    )
+                shown = seeds.integers(2**63, size=len(rows))
+                mine = slice(rank * len(rows) // share, (rank + 1) * len(rows) // share)
+                yield list(zip(rows[mine].tolist(), shown[mine].tolist(), strict=True))
+
+    def loader(self, *, first_epoch: int) -> DataLoader[Any]:
+        """Return the batches of all epochs to come as one stream: no worker waits for an epoch."""
+        train, spec = self.params.train, self.model.spec
+        pictures = TrainingPictures(
+            self.data.pictures,
+            self.data.train_ids,
+            self.data.train_labels,
+            build_augmentation(
+                train.augment,
+                image_size=spec.image_size,
+                interpolation=spec.interpolation,
+            ),
+        )
+        draws = _Stream(partial(self._draws, first_epoch))
+        return DataLoader(pictures, batch_sampler=draws, num_workers=train.workers)  # type: ignore[arg-type]
+
+    def set_mode(self) -> None:
+        """Put all in training mode but what is frozen."""
+        self.forward.train()
+        if self.params.train.freeze == "backbone":
+            self.model.backbone.eval()
+        if self.params.train.freeze == "batch_norm":
+            for module in _batch_norms(self.model):
+                module.eval()
+
+    def scale(self, pixels: Tensor) -> Tensor:
+        """Return uint8 [B, S, S, 3] as the network's input, float32 [B, 3, S, S]."""
+        channels_last = pixels.to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        return normalize(channels_last, self.model.spec)
+
+    def validate(self) -> Row:
+        """Return the validation figures, by the same code as the evaluate stage."""
+        data = self.data
+        vectors = embed(
+            self.model,
+            data.pictures,
+            data.val_ids,
+            batch_size=self.params.embed.batch_size,
+            precision=self.precision,
+            workers=self.params.train.workers,
+            device=self.device,
+        )
+        everyone = np.ones(len(data.val_ids), dtype=bool)
+        means = measure(
+            vectors,
+            data.val_labels,
+            everyone,
+            everyone,
+            k=[k for k in VALIDATION_K if k < len(data.val_ids)],
+            distance=self.params.index.distance,
+        ).means
+        return {f"val_{name}": means[name] for name in means if name != "queries"}
+
+    def rate(self) -> float:
+        """Return the learning rate of the first group at this moment."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next epoch needs from those before it."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+        }
+
+
+class _Stream:
+    """An iterable that begins anew each time, as DataLoader wants of a batch sampler."""
+
+    def __init__(self, draw: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
+        self.draw = draw
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.draw()
+
+
+def _freeze(model: Embedder, what: str) -> None:
+    frozen: dict[str, list[nn.Module]] = {
+        "none": [],
+        "batch_norm": list(_batch_norms(model)),
+        "backbone": [model.backbone],
+    }
+    for module in frozen[what]:
+        module.requires_grad_(False)
+
+
+def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+    return (module for module in model.modules() if isinstance(module, kinds))

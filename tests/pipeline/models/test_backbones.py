@@ -1,0 +1,181 @@
+"""Every family of networks gives features of the size it says, and no classifier stays behind."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision
+from torchvision.models.regnet import BlockParams
+
+from pipeline.errors import UserError
+from pipeline.models import embedder, torchvision_networks
+from pipeline.models.backbones import Backbone, build_backbone, preprocessing_of
+from pipeline.models.families import cut, family_of
+
+WIDTHS = BlockParams.from_init_params
+NAMES = torchvision.models.list_models(module=torchvision.models)
+# name, pixels, features: the families that LAST_LAYERS does not hold
+FAMILIES = [
+    ("alexnet", 64, 256),
+    ("efficientnet_b0", 32, 1280),
+    ("mnasnet0_5", 32, 1280),
+    ("mobilenet_v2", 32, 1280),
+    ("mobilenet_v3_small", 32, 576),
+    ("resnet18", 32, 512),
+    ("resnext50_32x4d", 32, 2048),
+    ("squeezenet1_1", 32, 512),
+    ("swin_t", 32, 768),
+    ("swin_v2_t", 32, 768),
+    ("vgg11", 32, 512),
+    ("timm:resnet10t", 32, 512),
+    ("timm:vit_tiny_patch16_224", 32, 192),
+    ("timm:convnext_atto", 32, 320),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "features"), FAMILIES)
+def test_a_network_of_each_family_gives_one_unit_vector_a_picture(
+    name: str, size: int, features: int
+) -> None:
+    model = embedder.build_baseline(name, image_size=size, pooling="avg", weights=None, seed=3)
+    with torch.inference_mode():
+        found = model(torch.rand(2, 3, size, size))
+    assert found.shape == (2, features)
+    assert found.dtype == torch.float32
+    assert model.dim == features
+    assert not any(1000 in parameter.shape for parameter in model.parameters())
+
+
+def widths_on_the_cpu(**options: object) -> BlockParams:
+    """RegNet computes its widths with tensors, which need a device that computes."""
+    with torch.device("cpu"):
+        return WIDTHS(**options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_classification_network_of_torchvision_loses_its_classifier(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BlockParams, "from_init_params", widths_on_the_cpu)
+    family = family_of(name)
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, weights=None, **family.options(224))
+        whole = len(network.state_dict())
+        trunk, after_pool = cut(network, family)
+        size = 96 if family.trunk and not name.startswith("maxvit") else 224
+        found = trunk.eval()(torch.empty(1, 3, size, size))
+    assert found.ndim == (4 if family.trunk else 2)
+    kept = len(trunk.state_dict()) + len(after_pool.state_dict())
+    assert 0 < kept < whole
+    assert not any(tuple(p.shape)[:1] == (1000,) for p in trunk.parameters())
+
+
+# name, pixels, the first layer that is classifier
+LAST_LAYERS = [
+    ("convnext_tiny", 64, "classifier.2"),
+    ("densenet121", 64, "classifier"),
+    ("googlenet", 64, "fc"),
+    ("inception_v3", 80, "fc"),
+    ("maxvit_t", 224, "classifier.3"),
+    ("resnet18", 64, "fc"),
+    ("shufflenet_v2_x0_5", 64, "fc"),
+    ("regnet_y_400mf", 64, "fc"),
+    ("swin_t", 64, "head"),
+    ("vit_b_32", 64, "heads"),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "classifier"), LAST_LAYERS)
+def test_features_are_what_the_library_gives_its_classifier(
+    name: str, size: int, classifier: str
+) -> None:
+    network = torchvision_networks.build(name, size).eval()
+    seen: list[torch.Tensor] = []
+    layer = network.get_submodule(classifier)
+    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pictures = torch.linspace(-2, 2, 3 * size * size).view(1, 3, size, size)
+    with torch.inference_mode():
+        network(pictures)
+        backbone = Backbone(*cut(network, family_of(name)), shape=(1, 1))
+        found = backbone(pictures)
+        found = backbone.after_pool(found.mean(dim=(2, 3)) if found.ndim == 4 else found)
+    torch.testing.assert_close(found, seen[0].flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_random_weights_are_drawn_from_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = build_backbone("squeezenet1_1", 32, pooling="avg", seed=7).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again = build_backbone("squeezenet1_1", 32, pooling="avg", seed=7).state_dict()
+    other = build_backbone("squeezenet1_1", 32, pooling="avg", seed=8).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_gem_pools_the_map_of_a_timm_network() -> None:
+    assert build_backbone("timm:resnet10t", 32, pooling="gem").spatial
+    swin = build_backbone("timm:swin_tiny_patch4_window7_224", 64, pooling="gem")
+    with torch.inference_mode():
+        assert swin(torch.rand(1, 3, 64, 64)).shape == (1, 768, 2, 2)
+
+
+def test_networks_that_rescale_inside_say_so_in_mean_and_std() -> None:
+    assert preprocessing_of("googlenet").mean == (0.5, 0.5, 0.5)
+    assert preprocessing_of("resnet18").std == (0.229, 0.224, 0.225)
+    assert preprocessing_of("timm:vit_tiny_patch16_224").interpolation == "bicubic"
+
+
+def message(name: str, size: int = 32, *, pooling: str = "avg", weights: str | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        build_backbone(name, size, pooling=pooling, weights=weights)
+    return str(caught.value)
+
+
+def test_an_unknown_name_is_answered_with_a_close_one() -> None:
+    told = message("resnet81")
+    assert told.startswith("backbone.name: found 'resnet81'; allowed: alexnet, convnext_base, ")
+    assert told.endswith("; did you mean 'resnet18'?")
+
+
+def test_an_unknown_name_of_timm_is_answered_with_a_close_one() -> None:
+    told = message("timm:resnet10tt")
+    assert told.startswith("backbone.name: found 'timm:resnet10tt'; allowed: timm: and one of the ")
+    assert told.endswith(" names of timm.list_models(); did you mean 'timm:resnet10t'?")
+
+
+def test_gem_is_refused_where_there_is_no_map() -> None:
+    assert message("vit_b_32", pooling="gem") == (
+        "backbone.pooling: found 'gem'; vit_b_32 gives no map to pool, only one vector for each "
+        "picture; allowed: avg"
+    )
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_b_32", 50), ("maxvit_t", 96), ("alexnet", 16)])
+def test_a_size_that_the_network_cannot_take_is_refused(name: str, size: int) -> None:
+    told = message(name, size)
+    start = f"backbone.image_size: found {size}; {name} does not take pictures of that size ("
+    assert told.startswith(start)
+    assert told.endswith("); choose another, 224 suits most")
+    assert "\n" not in told
+
+
+def test_a_failed_download_says_to_pass_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    assert message("resnet18", weights="imagenet") == (
+        "backbone.weights: found 'imagenet', and the download for resnet18 failed "
+        "(no route to host); pass a .safetensors or .pt file"
+    )
+
+
+def test_timm_is_not_imported_for_a_network_of_torchvision() -> None:
+    code = (
+        "import sys; from pipeline.models.backbones import preprocessing_of; "
+        "preprocessing_of('resnet18'); sys.exit('timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

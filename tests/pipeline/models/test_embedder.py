@@ -1,0 +1,108 @@
+"""The embedder: pooling, heads, precision, and a round trip through its two files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.models import embedder
+from pipeline.models.heads import GeM
+
+
+def baseline(pooling: str = "avg") -> embedder.Embedder:
+    return embedder.build_baseline(
+        "shufflenet_v2_x0_5", image_size=32, pooling=pooling, weights=None, seed=1
+    )
+
+
+def test_gem_is_its_formula() -> None:
+    x = torch.tensor([[[[1.0, 2.0], [3.0, -4.0]]]])
+    expected = ((1.0**3 + 2.0**3 + 3.0**3 + 1e-18) / 4) ** (1 / 3)
+    assert GeM()(x).item() == pytest.approx(expected)
+    assert GeM(p=1.0)(x.abs()).item() == pytest.approx(2.5)
+    assert GeM(p=60.0)(x.abs()).item() == pytest.approx(4.0, rel=0.03)
+
+
+def test_gem_learns_its_p() -> None:
+    pool = GeM()
+    pool(torch.rand(2, 3, 4, 4)).sum().backward()
+    assert pool.p.grad is not None
+    assert torch.isfinite(pool.p.grad)
+
+
+@pytest.mark.parametrize(("name", "dim"), [("linear", 16), ("mlp", 16), ("none", 1024)])
+def test_a_head_gives_its_dim(name: str, dim: int) -> None:
+    model = embedder.attach_head(baseline(), name=name, dim=16, hidden=8, normalize=False, seed=2)
+    found = model.eval()(torch.rand(2, 3, 32, 32))
+    assert found.shape == (2, dim)
+    assert model.dim == dim
+    assert not torch.allclose(found.norm(dim=1), torch.ones(2))
+
+
+def test_a_head_is_drawn_from_its_seed() -> None:
+    first, again, other = (
+        embedder.attach_head(
+            baseline(), name="linear", dim=4, hidden=1, normalize=True, seed=seed
+        ).head.weight
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_output_is_float32_and_of_unit_length_under_bf16() -> None:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = baseline()(torch.rand(3, 3, 32, 32))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "gem"])
+def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling: str) -> None:
+    model = embedder.attach_head(
+        baseline(pooling), name="mlp", dim=16, hidden=8, normalize=True, seed=2
+    ).eval()
+    model.to(memory_format=torch.channels_last)
+    embedder.save(model, tmp_path / "one")
+    loaded = embedder.load(tmp_path / "one")
+    embedder.save(loaded, tmp_path / "two")
+    assert loaded.spec == model.spec
+    assert not loaded.training
+    assert {p.name for p in (tmp_path / "two").iterdir()} == {"model.json", "model.safetensors"}
+    for name in ("model.json", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        # channels_last has kernels of its own, whose sums round differently
+        torch.testing.assert_close(loaded(pictures), model(pictures), rtol=1e-4, atol=1e-5)
+
+
+def told(directory: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        embedder.load(directory)
+    return str(caught.value)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    assert told(tmp_path) == (
+        f"{tmp_path}/model.json: no such file; a model is a directory with model.json and "
+        "model.safetensors; run: dvc repro"
+    )
+
+
+def test_a_model_of_other_weights_or_another_description_is_named(tmp_path: Path) -> None:
+    embedder.save(baseline(), tmp_path)
+    spec = json.loads((tmp_path / "model.json").read_text())
+    with_head = spec | {"head": {"name": "linear", "dim": 4, "hidden": None}}
+    (tmp_path / "model.json").write_text(json.dumps(with_head))
+    assert told(tmp_path) == (
+        f"{tmp_path}/model.safetensors: the weights do not fit: 2 missing (head.weight, "
+        "head.bias); they are of another architecture"
+    )
+    (tmp_path / "model.json").write_text(json.dumps(spec | {"colour": "red"}))
+    assert told(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
+    (tmp_path / "model.json").write_text(json.dumps(spec))
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    assert told(tmp_path).startswith(f"{tmp_path}/model.safetensors: damaged (")

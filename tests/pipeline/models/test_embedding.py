@@ -1,0 +1,111 @@
+"""Embedding many pictures: the same bits however the work is shared out."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.models import devices, embedder
+from pipeline.models.embedding import embed
+from pipeline.models.preprocessing import Preprocessing, fit, normalize
+from pipeline.pictures import PackedPictures, ShardWriter
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
+    directory = tmp_path_factory.mktemp("images")
+    writer = ShardWriter(directory)
+    random = np.random.default_rng(0)
+    for number in range(10):
+        encoded = io.BytesIO()
+        shape = (40 + number, 50, 3)
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(encoded, "PNG")
+        writer.add(f"p{number}", encoded.getvalue())
+    writer.close()
+    return PackedPictures(directory)
+
+
+@pytest.fixture(scope="module")
+def model() -> embedder.Embedder:
+    return embedder.build_baseline(
+        "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
+    )
+
+
+def vectors(
+    model: embedder.Embedder, pictures: PackedPictures, ids: list[str], *, workers: int = 0
+) -> np.ndarray:
+    return embed(
+        model,
+        pictures,
+        ids,
+        batch_size=4,
+        precision=torch.float32,
+        workers=workers,
+        device=torch.device("cpu"),
+    )
+
+
+def test_the_bits_do_not_depend_on_the_number_of_workers(model, pictures) -> None:
+    alone = vectors(model, pictures, pictures.ids, workers=0)
+    shared = vectors(model, pictures, pictures.ids, workers=2)
+    assert alone.dtype == np.float32
+    assert alone.shape == (10, 1024)
+    assert np.array_equal(alone, shared)
+
+
+def test_each_row_is_the_embedding_of_its_own_picture(model, pictures) -> None:
+    ids = ["p7", "p2", "p9", "p0", "p1"]
+    found = vectors(model, pictures, ids)
+    for row, image_id in enumerate(ids):
+        pixels = torch.tensor(fit(pictures.decode(image_id), 32, "bilinear"))
+        x = normalize(pixels.permute(2, 0, 1)[None], model.spec)
+        with torch.inference_mode():
+            expected = model(x)[0].numpy()
+        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_embedding_leaves_every_module_in_its_mode(model, pictures) -> None:
+    model.train()
+    model.backbone.eval()
+    vectors(model, pictures, ["p0"])
+    assert model.training
+    assert not model.backbone.training
+    model.eval()
+
+
+def test_an_unknown_picture_is_named(model, pictures) -> None:
+    with pytest.raises(UserError, match="1 image_ids have no picture, the first is 'p99'"):
+        vectors(model, pictures, ["p1", "p99"])
+
+
+def test_a_picture_is_fitted_by_its_shorter_side_and_centre() -> None:
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    assert np.array_equal(fit(Image.fromarray(wide), 10, "bilinear"), wide[:, 10:20])
+    assert fit(Image.fromarray(wide), 7, "bicubic").shape == (7, 7, 3)
+
+
+def test_pixels_are_scaled_by_mean_and_std() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    found = normalize(pixels, Preprocessing((0.5, 0.25, 0.0), (0.5, 0.25, 0.1)))
+    expected = [(0 - 0.5) / 0.5, (128 / 255 - 0.25) / 0.25, 1 / 0.1]
+    torch.testing.assert_close(found.flatten(), torch.tensor(expected))
+
+
+def test_precision_auto_is_bf16_only_where_the_hardware_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    for capabilities, expected in (
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx2": True}, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda held=capabilities: held)
+        assert devices.resolve_precision("auto", cpu) == expected
+    assert devices.resolve_precision("fp32", cpu) == torch.float32
+    assert devices.resolve_precision("bf16", cpu) == torch.bfloat16

@@ -1,0 +1,170 @@
+"""A file is fetched once, resumed where it stopped, and never taken with another checksum."""
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.packing.fetch import ATTEMPTS, BLOCK_BYTES, fetch
+
+BODY = os.urandom(300_000)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `body` under any path, with what a server may have: versions, ranges, breakdowns."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = BODY
+        self.version: str | None = '"v1"'
+        self.ranges = True
+        self.status = 200
+        self.breaks_after: list[int] = []  # one for each answer to come: bytes until it breaks
+        self.asked: list[str | None] = []  # the Range of each request
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/p.tar"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        start = 0
+        if server.ranges and server.version and self.headers.get("If-Range") == server.version:
+            start = int(re.findall(r"\d+", self.headers["Range"])[0])
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        if start >= len(server.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(server.body) - start))
+        if start:
+            end = len(server.body)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
+        if server.version:
+            self.send_header("ETag", server.version)
+        self.end_headers()
+        broken = server.breaks_after.pop(0) if server.breaks_after else len(server.body)
+        self.wfile.write(server.body[start : start + broken])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetch_now(server: Server, folder: Path, sha256: str | None = SHA256) -> Path:
+    return fetch(server.url, folder, sha256=sha256, wait_seconds=0.0)
+
+
+def failure(server: Server, folder: Path, sha256: str | None = SHA256) -> str:
+    with pytest.raises(UserError) as caught:
+        fetch_now(server, folder, sha256)
+    return str(caught.value)
+
+
+def test_a_second_fetch_asks_nobody(server: Server, tmp_path: Path) -> None:
+    path = fetch_now(server, tmp_path)
+    assert path.read_bytes() == BODY
+    assert path.name.endswith("-p.tar")
+    assert fetch_now(server, tmp_path) == path
+    assert server.asked == [None]
+
+
+def test_without_a_checksum_what_comes_is_taken(server: Server, tmp_path: Path) -> None:
+    assert fetch_now(server, tmp_path, sha256=None).read_bytes() == BODY
+
+
+def test_a_broken_connection_is_resumed_by_range(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [BLOCK_BYTES + 9, BLOCK_BYTES + 9]
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
+
+
+def test_an_interrupted_run_is_resumed_by_the_next(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [100_000, 0, 0, 0]
+    text = failure(server, tmp_path)
+    assert text.startswith(f"{server.url}: not fetched (")
+    assert text.endswith("); 65,536 bytes are here; run it again, it goes on from there")
+    server.asked.clear()
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    assert server.asked == ["bytes=65536-"]
+    left = {path.suffix for path in tmp_path.iterdir()}
+    assert left <= {".tar", ".lock"}
+
+
+def test_a_whole_part_needs_no_more_bytes(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [0] * ATTEMPTS
+    failure(server, tmp_path)
+    (part,) = tmp_path.glob("*.part")
+    part.write_bytes(BODY)
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+
+
+def test_another_version_at_the_server_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [100_000, 0, 0, 0]
+    failure(server, tmp_path)
+    server.body, server.version = BODY[::-1], '"v2"'
+    assert fetch_now(server, tmp_path, sha256=None).read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize(("ranges", "version"), [(False, '"v1"'), (True, None), (True, 'W/"v1"')])
+def test_a_server_that_cannot_resume_starts_anew(
+    server: Server, tmp_path: Path, ranges: bool, version: str | None
+) -> None:
+    server.ranges, server.version, server.breaks_after = ranges, version, [100_000]
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    # A weak ETag may stand for several bodies, so it is not asked to go on from one.
+    assert server.asked == [None, "bytes=65536-" if version == '"v1"' else None]
+
+
+def test_another_checksum_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
+    assert failure(server, tmp_path, sha256="0" * 64) == (
+        f"{server.url}: the sha256 is {SHA256}; allowed: {'0' * 64}, the one in params.yaml; "
+        "correct it there, or the URL"
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_a_refusal_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    assert failure(server, tmp_path) == (
+        f"{server.url}: not fetched (HTTP 404 Not Found); 0 bytes are here"
+    )
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_down_for_a_moment_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.status = 503
+    assert failure(server, tmp_path) == (
+        f"{server.url}: not fetched (HTTP 503 Service Unavailable); 0 bytes are here"
+    )
+    assert len(server.asked) == ATTEMPTS
+
+
+def test_what_is_no_url_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^p\.tar: not fetched \(Invalid URL 'p\.tar'"):
+        fetch("p.tar", tmp_path, sha256=None, wait_seconds=0.0)

@@ -1,0 +1,87 @@
+"""A source is found where it is, unpacked or fetched, and leaves nothing behind."""
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.packing.sources import find_source, open_source
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    with tarfile.open(tmp_path / "p.tar", "w") as tar:
+        tar.add(tmp_path / "x.jpg", "a/x.jpg")
+    return tmp_path / "p.tar"
+
+
+def test_a_folder_is_given_as_it_is(tmp_path: Path) -> None:
+    with open_source(tmp_path, {}, downloads=tmp_path / "downloads") as folder:
+        assert folder == tmp_path
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_an_archive_lies_unpacked_for_a_while(archive: Path, tmp_path: Path) -> None:
+    with open_source(archive, {}, downloads=tmp_path / "downloads") as folder:
+        assert (folder / "a/x.jpg").read_bytes() == b"x"
+    assert list((tmp_path / "downloads").iterdir()) == []
+
+
+def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None:
+    archive.write_bytes(b"no archive")
+    with (
+        pytest.raises(UserError, match="neither a folder nor an archive"),
+        open_source(archive, {}, downloads=tmp_path / "downloads"),
+    ):
+        pass
+    assert list((tmp_path / "downloads").iterdir()) == []
+
+
+def test_a_missing_source_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError) as caught,
+        open_source(tmp_path / "gone", {}, downloads=tmp_path / "downloads"),
+    ):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}/gone: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
+        ".tar.xz, .zip; set data.source"
+    )
+
+
+def test_a_url_takes_the_place_of_the_source(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    asked = []
+
+    def fetch(url: str, folder: Path, *, sha256: str | None) -> Path:
+        asked.append((url, folder, sha256))
+        return archive
+
+    monkeypatch.setattr("pipeline.packing.fetch.fetch", fetch)
+    options = {"url": "https://x.org/p.tar", "sha256": sha256}
+    with open_source(Path("gone"), options, downloads=tmp_path / "downloads") as folder:
+        assert (folder / "a/x.jpg").is_file()
+    assert asked == [("https://x.org/p.tar", tmp_path / "downloads", sha256)]
+
+
+def test_in_the_copy_of_an_experiment_ignored_pictures_are_found_at_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, copy = tmp_path / "root", tmp_path / "root/.dvc/tmp/exps/1"
+    for place in (root, copy):
+        (place / "pictures").mkdir(parents=True)
+        (place / "pictures/README.md").touch()
+    (root / "pictures/cat").mkdir()
+    (root / "photos").mkdir()
+    monkeypatch.chdir(copy)
+    assert find_source(Path("pictures"), root=root) == root / "pictures"
+    assert find_source(Path("photos"), root=root) == root / "photos"
+    assert find_source(Path("gone"), root=root) == Path("gone")
+    assert find_source(root / "photos", root=Path()) == root / "photos"
+    (copy / "pictures/dog").mkdir()
+    assert find_source(Path("pictures"), root=root) == Path("pictures")

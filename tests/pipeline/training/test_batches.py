@@ -1,0 +1,223 @@
+"""Batches: what stands in one, how many there are, and that it is all drawn from the seed."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.training.batches import Rows, draw_batches
+
+SEED = [7, 0]
+sizes_of_classes = st.lists(st.integers(1, 12), min_size=1, max_size=10)
+few = settings(max_examples=60, deadline=None)
+
+
+def labels_of(sizes: list[int]) -> NDArray[np.int32]:
+    """Labels with gaps, out of order, as a split leaves them."""
+    labels = np.repeat(np.arange(len(sizes)) * 3 + 1, sizes).astype(np.int32)
+    return np.random.default_rng(1).permutation(labels)
+
+
+def draw(
+    name: str,
+    *,
+    labels: NDArray[np.int32] | None = None,
+    triplets: Rows | None = None,
+    steps: int | None = None,
+    seed: list[int] = SEED,
+    **options: Any,
+) -> list[Rows]:
+    if labels is None:
+        labels = np.zeros(0, dtype=np.int32)
+    return draw_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
+
+
+def same(one: list[Rows], other: list[Rows]) -> bool:
+    return np.array_equal(np.array(one), np.array(other))
+
+
+@st.composite
+def pk_cases(draw_from: st.DrawFn) -> tuple[list[int], int, int]:
+    sizes = draw_from(sizes_of_classes)
+    return sizes, draw_from(st.integers(1, len(sizes))), draw_from(st.integers(1, max(sizes)))
+
+
+@few
+@given(pk_cases())
+def test_pk_has_k_pictures_of_each_of_p_classes_class_by_class(
+    case: tuple[list[int], int, int],
+) -> None:
+    sizes, classes, pictures = case
+    labels = labels_of(sizes)
+    for batch in draw("pk", labels=labels, classes=classes, pictures=pictures):
+        of_classes = labels[batch].reshape(classes, pictures)
+        assert (of_classes == of_classes[:, :1]).all()
+        assert len(set(of_classes[:, 0].tolist())) == classes
+
+
+@few
+@given(pk_cases())
+def test_pk_repeats_a_picture_only_where_its_class_has_too_few(
+    case: tuple[list[int], int, int],
+) -> None:
+    sizes, classes, pictures = case
+    labels = labels_of(sizes)
+    shown: list[int] = []
+    for batch in draw("pk", labels=labels, classes=classes, pictures=pictures):
+        for group in batch.reshape(classes, pictures):
+            size = int((labels == labels[group[0]]).sum())
+            assert len(set(group.tolist())) == min(size, pictures)
+            shown += set(group.tolist())
+    assert len(shown) == len(set(shown))  # a pass shows each picture in at most one batch
+
+
+@few
+@given(pk_cases())
+def test_pk_has_the_same_and_the_most_batches_whatever_the_seed(
+    case: tuple[list[int], int, int],
+) -> None:
+    """The most: as many as B with sum over classes of min(groups, B) >= P B."""
+    sizes, classes, pictures = case
+    labels = labels_of(sizes)
+    groups = [max(1, size // pictures) for size in sizes]
+    most = max(b for b in range(sum(groups) + 1) if sum(min(g, b) for g in groups) >= classes * b)
+    for epoch in range(4):
+        drawn = draw("pk", labels=labels, seed=[7, epoch], classes=classes, pictures=pictures)
+        assert len(drawn) == most >= 1  # never none, so a longer epoch is always filled
+
+
+@few
+@given(pk_cases(), st.integers(1, 40))
+def test_pk_gives_as_many_batches_as_asked_for(
+    case: tuple[list[int], int, int], steps: int
+) -> None:
+    sizes, classes, pictures = case
+    labels, options = labels_of(sizes), {"classes": classes, "pictures": pictures}
+    drawn = draw("pk", labels=labels, steps=steps, **options)
+    a_pass = draw("pk", labels=labels, **options)
+    assert len(drawn) == steps
+    assert same(drawn[: len(a_pass)], a_pass[:steps])  # fewer steps cut a pass, more go on
+
+
+def test_pk_shows_every_picture_once_where_classes_are_alike() -> None:
+    labels = labels_of([8] * 6)
+    drawn = draw("pk", labels=labels, classes=3, pictures=4)
+    assert sorted(np.concatenate(drawn).tolist()) == list(range(48))
+
+
+def test_pk_shows_the_rest_of_a_class_in_another_epoch() -> None:
+    labels = labels_of([5, 5])
+    passes = [draw("pk", labels=labels, seed=[7, e], classes=2, pictures=4) for e in range(20)]
+    shown = {int(row) for drawn in passes for batch in drawn for row in batch}
+    assert shown == set(range(10))
+
+
+def test_pk_mixes_classes_anew_from_batch_to_batch() -> None:
+    labels = labels_of([8] * 6)
+    drawn = draw("pk", labels=labels, classes=3, pictures=2)
+    assert len({frozenset(labels[batch].tolist()) for batch in drawn}) > 2
+
+
+def test_triplets_stand_anchors_then_positives_then_negatives() -> None:
+    triplets = np.arange(30).reshape(10, 3)  # 0, 1, 2 · 3, 4, 5 · …
+    drawn = draw("triplets", triplets=triplets, size=4)
+    assert len(drawn) == 2
+    for batch in drawn:
+        anchors, positives, negatives = batch.reshape(3, 4)
+        assert (anchors % 3 == 0).all()
+        assert (positives == anchors + 1).all()
+        assert (negatives == anchors + 2).all()
+    assert len(set(np.concatenate(drawn).tolist())) == 24
+
+
+def test_random_shows_each_picture_at_most_once_in_a_pass() -> None:
+    drawn = draw("random", labels=labels_of([7, 4, 6]), size=5)
+    assert [len(batch) for batch in drawn] == [5, 5, 5]
+    assert len(set(np.concatenate(drawn).tolist())) == 15
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "pk": {"labels": labels_of([4, 4, 5]), "classes": 2, "pictures": 2},
+    "triplets": {"triplets": np.arange(33).reshape(11, 3), "size": 4},
+    "random": {"labels": labels_of([7, 4]), "size": 3},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_seed_and_nothing_else_decides(name: str) -> None:
+    np.random.seed(1)
+    first = draw(name, **OPTIONS[name])
+    np.random.seed(2)
+    assert same(first, draw(name, **OPTIONS[name]))
+    assert not same(first, draw(name, seed=[7, 1], **OPTIONS[name]))
+    assert not same(first, draw(name, seed=[8, 0], **OPTIONS[name]))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 50])
+def test_steps_cut_a_pass_or_go_on_with_another(name: str, steps: int) -> None:
+    drawn, a_pass = draw(name, steps=steps, **OPTIONS[name]), draw(name, **OPTIONS[name])
+    assert len(drawn) == steps
+    assert same(drawn[: len(a_pass)], a_pass[:steps])
+    if steps == 50:
+        assert not same(drawn[len(a_pass) : 2 * len(a_pass)], a_pass)
+
+
+THREE = labels_of([4, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "given_", "text"),
+    [
+        (
+            "pk",
+            {"labels": THREE, "classes": 4, "pictures": 1},
+            "batches.pk.classes: found 4; the training part has 3 classes, allowed: at most 3",
+        ),
+        (
+            "pk",
+            {"labels": THREE, "classes": 3, "pictures": 5},
+            "batches.pk.pictures: found 5; the largest training class has 4 pictures, "
+            "allowed: at most 4",
+        ),
+        (
+            "pk",
+            {"classes": 1, "pictures": 1},
+            "batches.pk.classes: found 1; the training part has 0 classes, allowed: at most 0",
+        ),
+        (
+            "triplets",
+            {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 6},
+            "batches.triplets.size: found 6; 5 triplets were mined, allowed: at most 5",
+        ),
+        (
+            "triplets",
+            {"size": 6},
+            "batches.triplets.size: found 6; 0 triplets were mined, allowed: at most 0",
+        ),
+        (
+            "random",
+            {"labels": THREE, "size": 8},
+            "batches.random.size: found 8; the training part has 7 pictures, allowed: at most 7",
+        ),
+    ],
+)
+def test_too_little_for_one_batch_is_told(name: str, given_: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as told:
+        draw(name, **given_)
+    assert str(told.value) == text
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_just_enough_for_one_batch_is_enough(name: str) -> None:
+    options: dict[str, Any] = {
+        "pk": {"labels": THREE, "classes": 3, "pictures": 4},
+        "triplets": {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 5},
+        "random": {"labels": THREE, "size": 7},
+    }[name]
+    assert len(draw(name, **options)) == 1
+    assert len(draw(name, steps=9, **options)) == 9

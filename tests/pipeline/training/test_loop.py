@@ -1,0 +1,198 @@
+"""Training on a handful of real (tiny, drawn) pictures: it learns, it repeats, it resumes."""
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.labels import from_lists
+from pipeline.models.embedder import Embedder, attach_head, build_baseline
+from pipeline.params import Params, check_params, read_yaml
+from pipeline.pictures import PackedPictures, ShardWriter
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.loop import Trained, train
+from pipeline.training.trainer import Row
+from pipeline.training.training_data import TrainingData
+
+CLASSES, PICTURES, VAL = 6, 6, 3
+
+
+class KilledError(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    """Six classes of six noisy pictures, told apart by the direction of their stripes."""
+    directory = tmp_path_factory.mktemp("images")
+    writer, rng = ShardWriter(directory), np.random.default_rng(0)
+    ids = [[f"{c}/{n}" for n in range(PICTURES + VAL)] for c in range(CLASSES)]
+    for c in range(CLASSES):
+        for image_id in ids[c]:
+            writer.add(image_id, _striped(c, rng))
+    writer.close()
+    train_ids = [image_id for of_class in ids for image_id in of_class[:PICTURES]]
+    val_ids = [image_id for of_class in ids for image_id in of_class[PICTURES:]]
+    labels = np.repeat(np.arange(CLASSES), PICTURES).astype(np.int32)
+    return TrainingData(
+        pictures=PackedPictures(directory),
+        train_ids=train_ids,
+        train_labels=labels,
+        val_ids=val_ids,
+        val_labels=from_lists([[int(image_id[0])] for image_id in val_ids]),
+        triplets=np.array([[i, (i // 6) * 6 + (i + 1) % 6, (i + 6) % 36] for i in range(36)]),
+    )
+
+
+def _striped(direction: int, rng: np.random.Generator) -> bytes:
+    y, x = np.mgrid[:32, :32]
+    angle = np.pi * direction / CLASSES
+    wave = np.sin(0.9 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.28))
+    pixels = 128 + 60 * wave[..., None] + rng.normal(0, 25, (32, 32, 3))
+    encoded = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def make_params(**changes: Any) -> Params:
+    """The project's own params, shrunk; changes are dotted keys with __ for the dot."""
+    values = copy.deepcopy(read_yaml(Path("params.yaml")))
+    small = {
+        "backbone__image_size": 32,
+        "head__dim": 16,
+        "batches__pk": {"classes": 6, "pictures": 3},
+        "batches__triplets__size": 6,
+        "batches__random__size": 12,
+        "train__epochs": 3,
+        "train__workers": 0,
+        "train__augment__jitter": None,
+        "optimizer__name": "adamw",
+        "optimizer__adamw__lr": 0.003,
+    }
+    for key, value in (small | changes).items():
+        *path, last = key.split("__")
+        section = values
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return check_params(values, where="params.yaml")
+
+
+def make_model(params: Params) -> Embedder:
+    baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=1)
+    return attach_head(baseline, **params.head.model_dump(), seed=params.seed)
+
+
+def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> Trained:
+    reporter = on_epoch or (lambda _: None)
+    checkpoint = Checkpoint(place, "run")
+    return train(make_model(params), data, params, checkpoint=checkpoint, on_epoch=reporter)
+
+
+def bits(trained: Trained) -> bytes:
+    weights = trained.model.state_dict()
+    return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
+
+
+def test_training_lowers_the_loss_and_finds_validation_pictures(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    trained = run(make_params(train__epochs=8), data, tmp_path)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    assert trained.best_value > 0.5  # chance is about 2/17
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"train__memory": 36, "loss__name": "contrastive"},
+        {"loss__name": "arcface", "optimizer__name": "sgd", "train__workers": 2},
+        {"batches__name": "triplets", "loss__name": "triplet", "optimizer__name": "adam"},
+    ],
+    ids=["plain", "memory", "weights-in-the-loss", "triplets"],
+)
+def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
+    changes: dict[str, Any], data: TrainingData, tmp_path: Path
+) -> None:
+    params = make_params(**changes)
+
+    def kill_after_two(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise KilledError
+
+    undisturbed = run(params, data, tmp_path / "undisturbed")
+    with pytest.raises(KilledError):
+        run(params, data, tmp_path / "killed", kill_after_two)
+    epochs: list[float] = []
+    resumed = run(params, data, tmp_path / "killed", lambda row: epochs.append(row["epoch"]))
+    assert resumed.history == undisturbed.history
+    assert bits(resumed) == bits(undisturbed)
+    assert epochs == [1, 2, 3]
+
+
+def test_the_number_of_workers_changes_no_bit(data: TrainingData, tmp_path: Path) -> None:
+    alone = run(make_params(train__epochs=1), data, tmp_path / "0")
+    helped = run(make_params(train__epochs=1, train__workers=2), data, tmp_path / "2")
+    assert bits(alone) == bits(helped)
+
+
+def test_another_seed_gives_another_model(data: TrainingData, tmp_path: Path) -> None:
+    one = run(make_params(train__epochs=1), data, tmp_path / "7")
+    other = run(make_params(train__epochs=1, seed=8), data, tmp_path / "8")
+    assert bits(one) != bits(other)
+
+
+def test_the_best_epoch_is_returned_not_the_last(data: TrainingData, tmp_path: Path) -> None:
+    trained = run(make_params(train__epochs=4), data, tmp_path)
+    values = [row["val_map_at_r"] for row in trained.history]
+    assert trained.best_value == max(values)
+    assert trained.best_epoch == values.index(max(values)) + 1
+    state = Checkpoint(tmp_path, "run").load()
+    assert state is not None
+    for name, weight in trained.model.state_dict().items():
+        assert torch.equal(weight.cpu(), state["trained"]["best_weights"][name])
+
+
+def test_patience_stops_a_run_that_no_longer_gets_better(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    # A learning rate this small changes nothing, so the first epoch stays the best.
+    still = {"optimizer__adamw__lr": 1e-12, "train__freeze": "batch_norm", "train__epochs": 9}
+    trained = run(make_params(train__patience=2, **still), data, tmp_path)
+    assert [row["epoch"] for row in trained.history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("freeze", ["none", "batch_norm", "backbone"])
+def test_freeze_leaves_just_what_it_names_unchanged(
+    freeze: str, data: TrainingData, tmp_path: Path
+) -> None:
+    params = make_params(train__freeze=freeze, train__epochs=1)
+    before = {name: value.clone() for name, value in make_model(params).state_dict().items()}
+    after = run(params, data, tmp_path).model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name].cpu())}
+    norms = {name for name in before if ".bn" in name or "running_" in name}
+    backbone = {name for name in before if name.startswith("backbone.")}
+    expected_still = {"none": set(), "batch_norm": norms, "backbone": backbone}[freeze]
+    assert norms
+    assert not changed & expected_still
+    assert any(name.startswith("head.") for name in changed)
+    assert bool(changed & backbone) == (freeze != "backbone")
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    wild = make_params(
+        optimizer__name="sgd", optimizer__sgd__lr=1e30, head__normalize=False, loss__name="triplet"
+    )
+    with pytest.raises(UserError) as error:
+        run(wild, data, tmp_path)
+    assert "the loss is nan; try a smaller optimizer.sgd.lr (now 1e+30), " in str(error.value)
+    assert str(error.value).endswith("or train.precision fp32")

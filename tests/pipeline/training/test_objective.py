@@ -1,0 +1,213 @@
+"""What reaches the loss: mined triplets, a miner's choice, a memory, every process's slice."""
+
+import copy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.params import Params, check_params, read_yaml
+from pipeline.training.losses import build_loss
+from pipeline.training.miners import build_miner
+from pipeline.training.objective import Objective
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+DIM, CLASSES, PICTURES = 4, 4, 3
+SIZE = CLASSES * PICTURES
+
+
+def make_params(**changes: Any) -> Params:
+    """The project's params with batches of 12; changes are dotted keys with __ for the dot."""
+    values = copy.deepcopy(read_yaml(PARAMS))
+    small = {
+        "batches__pk": {"classes": CLASSES, "pictures": PICTURES},
+        "batches__triplets__size": 4,
+    }
+    for key, value in (small | changes).items():
+        *path, last = key.split("__")
+        section = values
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return check_params(values, where="params.yaml")
+
+
+def make_objective(**changes: Any) -> Objective:
+    torch.manual_seed(0)
+    return Objective(make_params(**changes), dim=DIM, classes=CLASSES).double()
+
+
+def draw(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(SIZE, DIM, generator=generator, dtype=torch.float64)
+    labels = torch.arange(CLASSES).repeat_interleave(PICTURES)
+    return nn.functional.normalize(vectors + 2 * labels[:, None], dim=1), labels
+
+
+def plain_loss(name: str) -> nn.Module:
+    options = read_yaml(PARAMS)["loss"][name]
+    return build_loss(name, options, dim=DIM, classes=CLASSES, normalize=True)
+
+
+def test_alone_it_is_the_loss_of_the_whole_batch() -> None:
+    found = make_objective(loss__name="triplet")(*draw(0))
+    assert found.item() == plain_loss("triplet")(*draw(0), None).item() > 0
+
+
+@pytest.mark.parametrize("name", ["triplet", "contrastive", "multi_similarity", "circle", "ntxent"])
+def test_a_pair_loss_on_triplets_looks_at_the_mined_ones(name: str) -> None:
+    embeddings, _ = draw(0)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 0])
+    mined = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5, 6, 7]), torch.tensor([8, 9, 10, 11])
+    found = make_objective(loss__name=name, batches__name="triplets")(embeddings, labels)
+    assert found.item() == plain_loss(name)(embeddings, labels, mined).item()
+    assert found.item() != plain_loss(name)(embeddings, labels, None).item()
+
+
+@pytest.mark.parametrize("name", ["supcon", "cross_entropy"])
+def test_other_losses_on_triplets_see_the_labels_of_the_whole_batch(name: str) -> None:
+    objective = make_objective(loss__name=name, batches__name="triplets")
+    assert objective(*draw(0)).item() == objective.loss(*draw(0), None).item()
+
+
+@pytest.mark.parametrize("miner", ["batch_hard", "multi_similarity", "pair_margin"])
+def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
+    embeddings, labels = draw(0)
+    chooser = build_miner(miner, read_yaml(PARAMS)["miner"][miner], normalize=True)
+    assert chooser is not None
+    wanted = plain_loss("triplet")(embeddings, labels, chooser(embeddings, labels))
+    found = make_objective(loss__name="triplet", miner__name=miner)(embeddings, labels)
+    assert found.item() == wanted.item() != plain_loss("triplet")(embeddings, labels, None).item()
+
+
+@pytest.mark.parametrize("name", ["triplet", "contrastive", "supcon", "margin", "circle", "ntxent"])
+def test_nothing_mined_is_a_loss_of_nothing_that_still_has_a_gradient(name: str) -> None:
+    apart = torch.eye(DIM, dtype=torch.float64).repeat_interleave(PICTURES, dim=0).requires_grad_()
+    kind = {"margin": 0.2, "type_of_triplets": "hard"}
+    objective = make_objective(
+        loss__name=name, miner__name="triplet_margin", miner__triplet_margin=kind
+    )
+    loss = objective(apart, draw(0)[1])
+    loss.backward()
+    assert loss.item() == 0
+    assert apart.grad is not None
+    assert apart.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", ["contrastive", "triplet", "supcon"])
+def test_a_memory_compares_with_the_batches_before(name: str) -> None:
+    """With room for two batches the loss of the second is over all pairs (anchor, remembered)."""
+    objective = make_objective(loss__name=name, train__memory=2 * SIZE)
+    first = objective(*draw(1))
+    second = objective(*draw(2))
+    assert first.item() == pytest.approx(plain_loss(name)(*draw(1), None).item())
+    remembered = torch.cat([draw(1)[0], draw(2)[0]])
+    labels = torch.cat([draw(1)[1], draw(2)[1]])
+    positive = labels[SIZE:, None] == labels[None, :]
+    itself = torch.arange(SIZE)[:, None] + SIZE == torch.arange(2 * SIZE)[None, :]
+    pairs = (*torch.where(positive & ~itself), *torch.where(~positive))
+    wanted = plain_loss(name)(draw(2)[0], draw(2)[1], pairs, remembered, labels)
+    assert second.item() == pytest.approx(wanted.item())
+    assert second.item() != pytest.approx(plain_loss(name)(*draw(2), None).item())
+
+
+def test_a_memory_forgets_the_oldest() -> None:
+    one, other = (make_objective(loss__name="contrastive", train__memory=SIZE) for _ in range(2))
+    one(*draw(1))
+    assert one(*draw(2)).item() == other(*draw(2)).item()
+
+
+def test_a_memory_mines_among_what_it_remembers() -> None:
+    objective = make_objective(
+        loss__name="triplet", miner__name="batch_hard", train__memory=2 * SIZE
+    )
+    objective(*draw(1))
+    found = objective(*draw(2))
+    everything = torch.cat([draw(1)[0], draw(2)[0]])
+    labels = torch.cat([draw(1)[1], draw(2)[1]])
+    apart = torch.cdist(draw(2)[0], everything)
+    same = draw(2)[1][:, None] == labels[None, :]
+    by = apart.masked_fill(~same, -1).amax(1) - apart.masked_fill(same, 9).amin(1) + 0.1
+    assert found.item() == pytest.approx(by[by > 0].mean().item())
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 5])
+def test_a_restored_memory_goes_on_as_if_nothing_had_happened(batches: int, tmp_path: Path) -> None:
+    """The queue of 30 wraps in the middle of the third batch of 12."""
+    memory = {"loss__name": "contrastive", "train__memory": 30}
+    undisturbed, resumed = make_objective(**memory), make_objective(**memory)
+    for seed in range(batches):
+        undisturbed(*draw(seed))
+    torch.save(undisturbed.state_dict(), tmp_path / "state.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for seed in range(10, 14):
+        assert resumed(*draw(seed)).item() == undisturbed(*draw(seed)).item()
+
+
+def test_the_weights_of_a_loss_are_saved_and_trained() -> None:
+    objective, other = make_objective(loss__name="arcface"), make_objective(loss__name="arcface")
+    objective(*draw(0)).backward()
+    assert all(weight.grad is not None for weight in objective.parameters())
+    torch.nn.init.normal_(objective.loss.W)
+    assert other(*draw(0)).item() != objective(*draw(0)).item()
+    other.load_state_dict(objective.state_dict())
+    assert other(*draw(0)).item() == objective(*draw(0)).item()
+
+
+# --- two processes ------------------------------------------------------------------------------
+
+SHARED: list[dict[str, Any]] = [
+    {"loss__name": "supcon"},
+    {"loss__name": "contrastive", "train__memory": 2 * SIZE},
+    {"loss__name": "triplet", "batches__name": "triplets"},
+    {"loss__name": "triplet", "miner__name": "batch_hard"},
+    {"loss__name": "smooth_ap"},
+    {"loss__name": "proxy_anchor"},
+]
+
+
+def learn(changes: dict[str, Any], *, rank: int, share: int) -> tuple[list[Tensor], list[Tensor]]:
+    """The losses of two batches; and the encoder's gradient, averaged as DistributedDataParallel
+    does, then that of the loss's own weights, as each process has it."""
+    objective = make_objective(**changes)
+    torch.manual_seed(1)
+    encoder = nn.Linear(DIM, DIM, dtype=torch.float64)
+    losses = []
+    for seed in (1, 2):
+        inputs, labels = (part.chunk(share)[rank] for part in draw(seed))
+        losses.append(objective(encoder(inputs), labels))
+        losses[-1].backward()
+    gradients = [weight.grad for weight in encoder.parameters() if weight.grad is not None]
+    if share > 1:
+        for gradient in gradients:
+            torch.distributed.all_reduce(gradient)
+            gradient.div_(share)
+    own = [weight.grad for weight in objective.parameters() if weight.grad is not None]
+    return [loss.detach() for loss in losses], gradients + own
+
+
+def _work(rank: int, share: int, place: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{place}/meeting",
+        rank=rank,
+        world_size=share,
+        timeout=timedelta(seconds=60),
+    )
+    torch.save([learn(each, rank=rank, share=share) for each in SHARED], f"{place}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_have_the_loss_and_the_gradient_of_one(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_work, args=(2, str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        for changes, found in zip(SHARED, torch.load(tmp_path / f"{rank}.pt"), strict=True):
+            for mine, alone in zip(found, learn(changes, rank=0, share=1), strict=True):
+                assert len(mine) == len(alone) > 0
+                for one, other in zip(mine, alone, strict=True):
+                    assert torch.allclose(one, other, rtol=1e-9, atol=1e-12), changes
+                    assert other.abs().sum() > 0, changes
