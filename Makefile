@@ -25,7 +25,7 @@ repro: install  ## run the whole pipeline: pictures to a measured index
 	dvc repro
 
 test: install lint  ## lint, types and all tests
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest
 
 lint: install  ## formatting, lint and types alone
 	ruff format --check .

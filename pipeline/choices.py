@@ -1,6 +1,6 @@
 """A choice of params.yaml: a name, and for each name the options that its block holds."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
@@ -56,17 +56,3 @@ def choice(base: type[Choice], blocks: dict[str, Options]) -> type[Choice]:
 
 def _is_block(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-
-
-__all__ = [
-    "Amount",
-    "Choice",
-    "Count",
-    "Literal",
-    "NonNegative",
-    "Options",
-    "Positive",
-    "Section",
-    "Share",
-    "choice",
-]

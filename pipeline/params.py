@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
-from pydantic import GetPydanticSchema, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, GetPydanticSchema, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -63,10 +63,17 @@ class Head(Section):
     normalize: bool
 
 
+def _hue_in_range(jitter: list[float]) -> list[float]:
+    if jitter[3] > 0.5:
+        text = f"found hue {jitter[3]}, the fourth; allowed: at most 0.5, half the colour wheel"
+        raise PydanticCustomError("told", "{text}", {"text": text})
+    return jitter
+
+
 class Augment(Section):
     crop: Annotated[list[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] | None
     flip: Share
-    jitter: Annotated[list[Share], Len(4, 4)] | None
+    jitter: Annotated[list[Share], Len(4, 4), AfterValidator(_hue_in_range)] | None
 
 
 class Train(Section):
@@ -134,7 +141,7 @@ def _choosing(section: str) -> GetPydanticSchema:
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: Amount
+    seed: Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
     launch: str
     data: Annotated[Data, _choosing("data")]
     download: Download
@@ -209,6 +216,8 @@ def _tell(error: ErrorDetails) -> str:
             return f"{key}: unknown key; {_keys_beside(place)}"
         case "missing":
             return f"{key}: missing; every key of params.yaml has a value there"
+        case "told":
+            return f"{key}: {error['msg']}"
         case "choice":
             return f"{key}.name: {error['msg']}"
         case "literal_error":

@@ -78,6 +78,12 @@ class Tracker:
         self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "true"))
         self._try(lambda: self._client.set_terminated(self._run_id))
 
+    def fail(self) -> None:
+        """Mark the run failed, if one was begun; the next execution begins another."""
+        if self._run_id:
+            self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "failed"))
+            self._try(lambda: self._client.set_terminated(self._run_id, "FAILED"))
+
     def _open(self) -> None:
         with _database_lock(self._execution.root):
             self._client = _connect(self._execution.root)

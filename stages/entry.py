@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -27,16 +29,26 @@ def run(main: Callable[..., str | None], stage: str) -> None:
     `main` may return the model it worked on, which then stands in the name of its time.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=sys.modules["__main__"].__doc__)(main)
-    started = time.monotonic()
+    app.command(help=sys.modules["__main__"].__doc__)(_timed(main, stage))
     try:
-        model = app(standalone_mode=False)
+        app()
     except UserError as error:
-        print(f"{stage}: {error}", file=sys.stderr)
+        if is_first_process():  # torchrun starts many, and all of them say the same
+            print(f"{stage}: {error}", file=sys.stderr)
         sys.exit(1)
-    if is_first_process():
-        # MLflow allows no "@" in the name of a figure.
-        _note_time(f"{stage}_{model}" if model else stage, time.monotonic() - started)
+
+
+def _timed(main: Callable[..., str | None], stage: str) -> Callable[..., None]:
+    @wraps(main)
+    def timed(*args: Any, **options: Any) -> None:
+        started = time.monotonic()
+        model = main(*args, **options)
+        if is_first_process():
+            # MLflow allows no "@" in the name of a figure.
+            name = f"{stage}_{model}" if model else stage
+            _note_time(name, time.monotonic() - started)
+
+    return timed
 
 
 def is_first_process() -> bool:
@@ -45,7 +57,7 @@ def is_first_process() -> bool:
 
 
 def times() -> dict[str, float]:
-    """Return the seconds each stage last took in this folder."""
+    """Return the seconds that each stage took when it last ran in this folder."""
     return {path.stem: json.loads(path.read_text())["seconds"] for path in TIMES.glob("*.json")}
 
 

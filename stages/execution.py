@@ -5,9 +5,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.fingerprint import fingerprint
 from pipeline.params import Params
 from pipeline.tracking import Execution
-from pipeline.training.checkpoints import fingerprint
 
 
 def describe_execution(params: Params, data: Iterable[Path]) -> Execution:

@@ -27,7 +27,7 @@ def main(
     for path in sorted(metrics.glob("*.json")):
         figures = json.loads(path.read_text())
         tracker.log_figures({f"{path.stem}/{name}": value for name, value in figures.items()})
-    tracker.log_figures({f"seconds/{stage}": value for stage, value in entry.times().items()})
+    tracker.log_figures({f"last_seconds/{stage}": value for stage, value in entry.times().items()})
     tracker.log_pictures(sorted(pictures.glob("*.png")))
     tracker.finish()
 

@@ -1,6 +1,5 @@
 """models/baseline + pictures + triplets -> models/finetuned, its history and its best figures."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +8,13 @@ from typing import Annotated
 import pyarrow.csv
 import typer
 
+from pipeline.errors import UserError
+from pipeline.fingerprint import fingerprint
 from pipeline.models.embedder import attach_head, load, save
 from pipeline.params import Params
+from pipeline.retrieval.results import write_report
 from pipeline.tracking import Tracker
-from pipeline.training.checkpoints import Checkpoint, fingerprint
+from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import Trained, train
 from pipeline.training.trainer import Row
 from pipeline.training.training_data import read_training_data
@@ -36,20 +38,24 @@ def main(
     model = attach_head(load(baseline), **params.head.model_dump(), seed=params.seed)
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
-    trained = train(
-        model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, [catalog, images])
-    )
+    tracker = Tracker(describe_execution(params, [catalog, images]))
+    try:
+        trained = train(
+            model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
+        )
+    except UserError:
+        tracker.fail()
+        raise
     if entry.is_first_process():
         save(trained.model, out)
         _write_figures(trained, metrics=metrics, history=history)
         checkpoint.discard()
 
 
-def _reporter(params: Params, dataset: list[Path]) -> Callable[[Row], None]:
+def _reporter(params: Params, tracker: Tracker) -> Callable[[Row], None]:
     """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
     if not entry.is_first_process():
         return lambda _: None
-    tracker = Tracker(describe_execution(params, dataset))
     tracker.open()
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
 
@@ -63,15 +69,14 @@ def _reporter(params: Params, dataset: list[Path]) -> Callable[[Row], None]:
 
 def _settings(params: Params) -> str:
     sections = {"seed", "head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
-    return params.model_dump_json(include=sections)
+    return params.model_dump_json(include=sections) + params.index.distance
 
 
 def _write_figures(trained: Trained, *, metrics: Path, history: Path) -> None:
     best = trained.history[trained.best_epoch - 1]
     figures: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
     figures |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(figures, indent=2) + "\n")
+    write_report(metrics, figures)
     history.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), history)
 

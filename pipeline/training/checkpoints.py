@@ -1,27 +1,10 @@
 """What training keeps between epochs, so that a killed run goes on instead of beginning again."""
 
-import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-
-
-def fingerprint(settings: str, files: Iterable[Path]) -> str:
-    """Return 16 hex digits that change with `settings` or with the content of any of `files`.
-
-    A folder counts as the files in it. A checkpoint is only taken up by the run it belongs to.
-    """
-    digest = hashlib.sha256(settings.encode())
-    for path in files:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(f"\0{file.as_posix()}\0".encode())
-                with file.open("rb") as opened:
-                    digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 class Checkpoint:
@@ -45,5 +28,6 @@ class Checkpoint:
         os.replace(unfinished, self.path)
 
     def discard(self) -> None:
-        """Forget it: the run is complete."""
-        self.path.unlink(missing_ok=True)
+        """Forget it, and those of runs that were given up: this run is complete."""
+        for path in self.path.parent.glob("*.pt"):
+            path.unlink()

@@ -48,15 +48,16 @@ def train(
     make_deterministic()
     trainer = Trainer(model, data, params)
     trained = _take_up(trainer, checkpoint)
-    for row in trained.history:
-        on_epoch(row)
+    for taken_up in trained.history:
+        on_epoch(taken_up)
     batches = iter(trainer.loader(first_epoch=len(trained.history)))
     for epoch in range(len(trained.history), params.train.epochs):
         if _is_over(trained, params.train.patience):
             break
-        set_seed(params.seed * 1_000_003 + epoch)
-        loss = _train_epoch(trainer, batches, epoch)
-        row = {"epoch": epoch + 1, "loss": loss, "lr": trainer.rate(), **trainer.validate()}
+        set_seed((params.seed * 1_000_003 + epoch) % 2**32)
+        row: Row = {"epoch": epoch + 1, "lr": trainer.rate()}
+        row["loss"] = _train_epoch(trainer, batches, epoch)
+        row |= trainer.validate()
         _note(trained, row, value=row[f"val_{params.train.monitor}"])
         _keep(trained, trainer, checkpoint)
         on_epoch(row)

@@ -1,9 +1,9 @@
 """Miners by name, on pytorch-metric-learning: which pairs or triplets of a batch count."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.choices import Literal, NonNegative, Options, Positive
+from pipeline.choices import NonNegative, Options, Positive
 
 if TYPE_CHECKING:
     from torch import nn

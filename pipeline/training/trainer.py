@@ -22,11 +22,10 @@ from pipeline.training.augmentation import TrainingPictures, build_augmentation
 from pipeline.training.batches import Rows, draw_batches
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import build_optimizer, rate_at
-from pipeline.training.training_data import TrainingData
+from pipeline.training.training_data import VALIDATION_K, TrainingData
 
 Row = dict[str, float]
-# Fixed, so that `evaluate.k`, which is for reports, never changes what is trained.
-VALIDATION_K = (1, 5)
+VALIDATION_BATCH = 128
 
 
 class Trainer:
@@ -133,7 +132,7 @@ class Trainer:
             self.model,
             data.pictures,
             data.val_ids,
-            batch_size=self.params.embed.batch_size,
+            batch_size=VALIDATION_BATCH,
             precision=self.precision,
             workers=self.params.train.workers,
             device=self.device,
@@ -144,10 +143,10 @@ class Trainer:
             data.val_labels,
             everyone,
             everyone,
-            k=[k for k in VALIDATION_K if k < len(data.val_ids)],
+            k=VALIDATION_K,
             distance=self.params.index.distance,
         ).means
-        return {f"val_{name}": means[name] for name in means if name != "queries"}
+        return {f"val_{name}": means[name] for name in means}
 
     def rate(self) -> float:
         """Return the learning rate of the first group at this moment."""

@@ -12,6 +12,10 @@ from pipeline.labels import LabelSets, label_sets
 from pipeline.pictures import PackedPictures
 from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, read_table
 
+# The k of the validation metrics: fixed, so that `evaluate.k`, which is for reports, never
+# changes what is trained.
+VALIDATION_K = (1, 5)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -44,6 +48,8 @@ def read_training_data(
         name: _rows(ids, row_of, where=splits)
         for name, ids in (("train", train_ids), ("val", val_ids))
     }
+    val_labels = labels.take(rows["val"])
+    _require_pairs(val_labels, where=splits)
     pictures = PackedPictures(images)
     pictures.require(train_ids + val_ids)
     _, train_labels = np.unique(labels.take(rows["train"]).first(), return_inverse=True)
@@ -52,7 +58,7 @@ def read_training_data(
         train_ids=train_ids,
         train_labels=train_labels.astype(np.int32),
         val_ids=val_ids,
-        val_labels=labels.take(rows["val"]),
+        val_labels=val_labels,
         triplets=_triplet_rows(read_table(triplets, TRIPLETS), train_ids, where=triplets),
     )
 
@@ -68,9 +74,19 @@ def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     if not ids:
         raise UserError(
             f"{where}: no picture is in split '{name}'; "
-            "choose another split.protocol or split.val_fraction"
+            "change split.protocol, split.val_by or split.val_fraction"
         )
     return ids
+
+
+def _require_pairs(val_labels: LabelSets, *, where: Path) -> None:
+    _, counts = np.unique(val_labels.values, return_counts=True)
+    if counts.max() < 2 or len(val_labels) <= max(VALIDATION_K):
+        raise UserError(
+            f"{where}: found {len(val_labels)} validation pictures, at most {counts.max()} of a "
+            f"class; allowed: more than {max(VALIDATION_K)}, two of a class; "
+            "change split.val_by or split.val_fraction"
+        )
 
 
 def _rows(ids: list[str], row_of: dict[str, int], *, where: Path) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.training.checkpoints import Checkpoint, fingerprint
+from pipeline.training.checkpoints import Checkpoint
 
 
 def test_what_is_saved_is_loaded_until_it_is_discarded(tmp_path: Path) -> None:
@@ -24,15 +24,11 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path) -> None:
     assert checkpoint.load() == {"epoch": 1}
 
 
-def test_a_fingerprint_changes_with_settings_names_and_contents(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "a").write_text("one")
-    first = fingerprint("lr 1", [folder])
-    assert fingerprint("lr 1", [folder]) == first
-    assert fingerprint("lr 2", [folder]) != first
-    (folder / "a").write_text("two")
-    second = fingerprint("lr 1", [folder])
-    assert second != first
-    (folder / "a").rename(folder / "b")
-    assert fingerprint("lr 1", [folder]) not in {first, second}
+def test_a_finished_run_leaves_no_checkpoint_behind_not_even_of_runs_given_up(
+    tmp_path: Path,
+) -> None:
+    Checkpoint(tmp_path, "given-up").save({"epoch": 1})
+    finished = Checkpoint(tmp_path, "finished")
+    finished.save({"epoch": 1})
+    finished.discard()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,68 @@
+"""What surrounds every stage: the checked params, the one line, the exit status, the time."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+STAGE = """
+from stages import entry
+from pipeline.errors import UserError
+
+def main(fail: bool = False) -> str:
+    entry.load()
+    if fail:
+        raise UserError("data/x.parquet: found nothing; allowed: something; run: dvc repro")
+    return "baseline"
+
+entry.run(main, "embed")
+"""
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (place / "stage.py").write_text(STAGE)
+    return subprocess.run(
+        [sys.executable, "stage.py", *arguments],
+        cwd=place,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def test_a_users_mistake_is_one_line_and_status_1(place: Path) -> None:
+    ran = run(place, "--fail")
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "embed: data/x.parquet: found nothing; allowed: something; run: dvc repro\n"
+    )
+    assert not (place / "logs").exists()
+
+
+def test_a_mistake_in_params_stops_a_stage_that_does_not_read_it(place: Path) -> None:
+    text = (place / "params.yaml").read_text()
+    (place / "params.yaml").write_text(text.replace("seed: 7 ", "sed: 7 "))
+    ran = run(place)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("embed: params.yaml: sed: unknown key; found 'sed'; allowed: ")
+    assert ran.stderr.endswith("did you mean 'seed'? (and 1 more)\n")
+
+
+def test_the_time_of_a_stage_is_noted_beside_its_model_not_in_a_versioned_file(place: Path) -> None:
+    ran = run(place)
+    assert ran.returncode == 0
+    assert ran.stderr.startswith("embed_baseline: ")
+    noted = json.loads((place / "logs/times/embed_baseline.json").read_text())
+    assert 0 <= noted["seconds"] < 60

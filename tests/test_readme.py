@@ -1,0 +1,57 @@
+"""The README is true: its settings are valid, its commands exist, its figures are those in git."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.params import check_params, read_yaml
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+
+
+def changes(text: str) -> dict[str, Any]:
+    """Return the settings of `-S key=value`, as DVC reads them."""
+    found = re.findall(r"-S ([a-z_.]+)=(\S+)", text)
+    return {key: YAML(typ="safe").load(value) for key, value in found if "$" not in value}
+
+
+@pytest.mark.parametrize("text", [README, *COMMANDS], ids=lambda text: text[:40])
+def test_every_setting_the_readme_shows_is_one_of_params_yaml(text: str) -> None:
+    params = read_yaml(ROOT / "params.yaml")
+    for key, value in changes(text).items():
+        values = copy.deepcopy(params)
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        assert last in section, key
+        section[last] = value
+        check_params(values, where=f"README: {key}")
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    assert named == {"repro", "test"}
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
+
+
+@pytest.mark.parametrize("model", ["baseline", "finetuned"])
+def test_the_default_figures_in_the_readme_are_those_in_metrics(model: str) -> None:
+    row = re.search(rf"^\| default, {model} \|(.*)\|$", README, flags=re.MULTILINE)
+    assert row, "the table 'What was measured' has no such row"
+    figures = json.loads((ROOT / f"metrics/{model}.json").read_text())
+    shown = [cell.split()[0] for cell in row[1].split("|")]
+    names = ("recall_at_1", "precision_at_5", "map")
+    assert shown == [f"{figures[name]:.3f}" for name in names]
