@@ -1,6 +1,5 @@
 """Write the starting weights as an embedder: the pretrained network, pooled, without a head."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from pipeline.models import embedder
 from stages import entry
+from stages.execution import project_root
 
 
 def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> None:
@@ -27,14 +27,12 @@ def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> 
 def find_weights(weights: str | None) -> str | None:
     """Return `weights`, a relative file as the project's own where it is not in this directory.
 
-    `dvc exp run --temp` runs in a copy that lacks files outside git; DVC_ROOT names the original.
+    `dvc exp run --temp` runs in a copy that lacks files outside git.
     """
     if weights is None or weights == "imagenet":
         return weights
-    root = os.environ.get("DVC_ROOT")
-    if root and not Path(weights).is_file():
-        return str(Path(root) / weights)
-    return weights
+    original = project_root() / weights
+    return str(original) if original.is_file() and not Path(weights).is_file() else weights
 
 
 if __name__ == "__main__":

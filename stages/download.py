@@ -1,15 +1,20 @@
 """Bring a dataset, check every picture of it, and pack it: data/images, catalog and classes."""
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.datasets import DATASETS
+from pipeline.datasets.class_folders import SUFFIXES
+from pipeline.datasets.picture import NoPicturesError
 from pipeline.packing.pack import Outputs, pack
-from pipeline.packing.sources import find_source, open_source
+from pipeline.packing.sources import open_source
 from stages.entry import load, run
+from stages.execution import project_root
 
 
 def main(
@@ -20,18 +25,37 @@ def main(
     rejected: Annotated[Path, Option(help="CSV of pictures left out, to write")],
 ) -> None:
     params = load()
-    # In the copy that an experiment runs in, DVC_ROOT still names the project: what is fetched
-    # there serves the next experiment too.
-    root = Path(os.environ.get("DVC_ROOT", ""))
     data, options = params.data, params.data.options
-    place = find_source(source, root=root)
-    with open_source(place, options, downloads=root / "downloads") as folder:
-        pack(
-            DATASETS[data.name].pictures(folder, options, seed=params.seed),
-            Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
-            max_side=params.download.max_side,
-            max_rejected=params.download.max_rejected,
-        )
+    dataset = DATASETS[data.name]
+    # What an experiment fetches serves the next one too, so it lies in the project, not in the
+    # experiment's copy of it.
+    root = project_root()
+    with open_source(source, options, downloads=root / "downloads") as folder:
+        try:
+            pack(
+                dataset.pictures(folder, options, seed=params.seed),
+                Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
+                max_side=params.download.max_side,
+                max_rejected=params.download.max_rejected,
+                processes=os.cpu_count() or 1,
+            )
+        except NoPicturesError as error:
+            in_copy = root.resolve() != Path.cwd()
+            if folder != source or source.is_absolute() or not in_copy:
+                raise
+            raise NoPicturesError(
+                f"{error}; a queued experiment sees only what is in git or DVC, so there "
+                "data.source is to be an absolute path"
+            ) from None
+        if hasattr(dataset, "passed_over"):
+            _tell_passed_over(dataset.passed_over(folder, options))
+
+
+def _tell_passed_over(numbers: Mapping[str, int]) -> None:
+    if numbers:
+        found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
+        allowed = ", ".join(sorted(SUFFIXES))
+        print(f"download: passed over {found}; read are {allowed}; convert them", file=sys.stderr)
 
 
 if __name__ == "__main__":

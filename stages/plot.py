@@ -105,7 +105,8 @@ def _write_sheets(
     neighbors = schemas.read_table(results / "neighbors.parquet", schemas.NEIGHBORS).to_pandas()
     rows, model = params.plot.rows, results.name
     # No more can be shown than `evaluate.neighbors` kept.
-    columns = min(params.plot.columns, int(neighbors["rank"].max()))
+    kept = neighbors["rank"].max() if len(neighbors) else params.plot.columns
+    columns = min(params.plot.columns, int(kept))
     chosen: dict[str, Cases] = {
         "failures": choose_failures(queries, model=model, k=columns, rows=rows),
         "successes": choose_successes(queries, class_of, model=model, rows=rows, seed=params.seed),

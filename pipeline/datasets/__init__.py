@@ -1,7 +1,8 @@
 """Datasets by name. A new one is one file here, one line of DATASETS and a block in params.yaml.
 
 A dataset module has `OPTIONS`, the types of its block under `data:`, and
-`pictures(source, options, seed)`, which yields a `Picture` for each picture it has.
+`pictures(source, options, seed)`, which yields a `Picture` for each picture it has. It may have
+`passed_over(source, options)`, the numbers of likely pictures that it does not read, by suffix.
 """
 
 from types import ModuleType

@@ -1,7 +1,8 @@
 """Pictures in folders that are named after their classes, the layout that most datasets share."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pipeline.datasets.picture import Picture
 from pipeline.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+# Pictures too, but not read: someone who has them should know that they are missing.
+UNREAD = {".avif", ".gif", ".heic", ".heif", ".tif", ".tiff"}
 
 
 def is_picture(path: Path) -> bool:
@@ -51,9 +54,18 @@ def class_pictures(
 
 def walk_pictures(folder: Path) -> Iterator[Path]:
     """Yield the pictures below `folder`, sorted, hidden files and folders left out."""
+    yield from (path for path in _walk(folder) if is_picture(path))
+
+
+def count_passed_over(folder: Path) -> Mapping[str, int]:
+    """Return how many files below `folder` are pictures by a suffix of UNREAD, by suffix."""
+    return Counter(path.suffix.lower() for path in _walk(folder) if path.suffix.lower() in UNREAD)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if is_picture(Path(name)))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
 def relative_name(path: Path, root: Path) -> str:

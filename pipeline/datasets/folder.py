@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.choices import Options
-from pipeline.datasets.class_folders import class_pictures, subfolders, walk_pictures
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.class_folders import (
+    class_pictures,
+    count_passed_over,
+    subfolders,
+    walk_pictures,
+)
+from pipeline.datasets.picture import NoPicturesError, Picture
 from pipeline.datasets.table import table_pictures
 from pipeline.errors import UserError
 
@@ -27,7 +32,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         return
     root = _step_in(source)
     if next(walk_pictures(root), None) is None:
-        raise UserError(
+        raise NoPicturesError(
             f"{source}: found no pictures; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
             "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or "
             ".bmp; put some there (see pictures/README.md)"
@@ -39,6 +44,11 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
     _check_split_folders(root, names)
     for name in (name for name in ROLES if name in names):
         yield from class_pictures(root / name, root=root, source_split=ROLES[name])
+
+
+def passed_over(source: Path, options: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return how many likely pictures of `source` are of a suffix that is not read, by suffix."""
+    return {} if options["table"] is not None else count_passed_over(source)
 
 
 def _step_in(source: Path) -> Path:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.choices import Options
-from pipeline.datasets.class_folders import class_pictures
-from pipeline.datasets.picture import Picture
-from pipeline.errors import UserError
+from pipeline.datasets.class_folders import class_pictures, count_passed_over
+from pipeline.datasets.picture import NoPicturesError, Picture
 
 OPTIONS: Options = {"url": str | None, "sha256": str | None}
 
@@ -25,12 +24,22 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
     Raises:
         UserError: there is no train/ or no test/.
     """
-    inner = source / "MIT_split"
-    root = inner if inner.is_dir() else source
+    root = _root(source)
     for name, roles in ROLES.items():
         if not (root / name).is_dir():
-            raise UserError(
+            raise NoPicturesError(
                 f"{root}: found no {name}/; allowed for data.name mit_split: the folder MIT_split "
                 "or its .tar, with train/<class> and test/<class>; set data.source to it"
             )
         yield from class_pictures(root / name, root=root, source_split=roles)
+
+
+def passed_over(source: Path, options: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return how many likely pictures of `source` are of a suffix that is not read, by suffix."""
+    del options
+    return count_passed_over(_root(source))
+
+
+def _root(source: Path) -> Path:
+    inner = source / "MIT_split"
+    return inner if inner.is_dir() else source

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.errors import UserError
+
+
+class NoPicturesError(UserError):
+    """There is nothing in the source that the dataset could read."""
+
 
 @dataclass(frozen=True)
 class Picture:

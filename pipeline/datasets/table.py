@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -29,8 +29,14 @@ def table_pictures(table: Path, *, root: Path) -> Iterator[Picture]:
     open-metric-learning; else validation is for choosing the best epoch.
 
     Raises:
-        UserError: a column is missing, or a value is not allowed; the text names row and column.
+        UserError: the table is not inside `root`, a column is missing, or a value is not allowed;
+            the text names row and column.
     """
+    if _leads_out(table, root):
+        raise UserError(
+            f"{table}: leads out of {root}; allowed: the path of a .csv or .parquet table inside "
+            "data.source, relative to it; move it there and set data.folder.table"
+        )
     rows = _read(table)
     has_test = any(row["split"] == "test" for _, row in rows)
     categories: dict[str, str] = {}
@@ -124,9 +130,13 @@ def _picture(row: Row, *, root: Path, has_test: bool, where: str) -> Picture:
     )
 
 
+def _leads_out(path: Path, root: Path) -> bool:
+    return not path.is_relative_to(root) or ".." in path.relative_to(root).parts
+
+
 def _file(name: str, *, root: Path, where: str) -> Path:
     path = root / name
-    if ".." in PurePosixPath(name).parts or not path.is_relative_to(root):
+    if _leads_out(path, root):
         raise UserError(
             f"{where}, column path: found '{name}', which leads out of {root}; allowed: a path "
             "relative to data.source; move the picture there"

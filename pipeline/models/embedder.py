@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -127,9 +128,11 @@ def save(model: Embedder, directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, directory / (WEIGHTS + ".part"))
     text = json.dumps(asdict(model.spec), indent=2) + "\n"
     (directory / (SPEC + ".part")).write_text(text, encoding="utf-8")
+    save_file(tensors, directory / (WEIGHTS + ".part"))
+    # safetensors lets nobody but the owner read what it writes.
+    shutil.copymode(directory / (SPEC + ".part"), directory / (WEIGHTS + ".part"))
     for name in (WEIGHTS, SPEC):
         os.replace(directory / (name + ".part"), directory / name)
 

@@ -1,22 +1,26 @@
 """Unpack tar and zip archives that nobody vouches for, without writing outside their folder."""
 
+import errno
 import posixpath
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO
+from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
+from typing import IO, Self
 
 from pipeline.errors import UserError
 
 # What the unpacked files must leave free on the disk, for the packed pictures and all the rest.
 SPARE_BYTES = 256 * 2**20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError)
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, UnicodeError)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class _Member:
 
     name: str
     size: int
-    content: IO[bytes]
+    open: Callable[[], IO[bytes]]
 
 
 def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> None:
@@ -44,7 +48,7 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
     if free_bytes is None:
         free_bytes = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
     total = 0
-    try:
+    with _telling_damage(archive):
         for member in _members(archive):
             total += member.size
             if total > free_bytes:
@@ -54,9 +58,23 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
                     "elsewhere and name that folder as data.source"
                 )
             _write(member, folder, archive=archive)
-    except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{archive}: damaged archive ({reason}); get a whole copy of it") from None
+
+
+@contextmanager
+def _telling_damage(archive: Path, *, where: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (*_BROKEN, OSError) as error:
+        # gzip and bz2 tell of damage by an OSError without a number; with one it is the disk.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(
+            f"{archive}: damaged archive ({where}{_one_line(error)}); get a whole copy of it"
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _members(archive: Path) -> Iterator[_Member]:
@@ -70,8 +88,21 @@ def _members(archive: Path) -> Iterator[_Member]:
     )
 
 
+class _CheckedHeader(tarfile.TarInfo):
+    """A header that must be whole: tarfile takes a broken one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            if isinstance(error, EOFHeaderError):  # the block of zeros that ends an archive
+                raise
+            raise ReadError(str(error)) from None
+
+
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive, "r:*") as tar:
+    with tarfile.open(archive, "r:*", tarinfo=_CheckedHeader) as tar:
         for entry in tar:
             _check_name(entry.name, archive=archive)
             if entry.isdir():
@@ -79,9 +110,17 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
             file = _linked(tar, entry, archive=archive) if entry.islnk() or entry.issym() else entry
             if not file.isreg():
                 raise _refusal(archive, entry.name, found="is a device or a pipe")
-            content = tar.extractfile(file)
-            if content is not None:
-                yield _Member(entry.name, file.size, content)
+            yield _Member(entry.name, file.size, partial(_open_tar_member, tar, file))
+        # A compressed archive has its checksum at the very end.
+        while tar.fileobj is not None and tar.fileobj.read(2**20):
+            pass
+
+
+def _open_tar_member(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(file)
+    if content is None:
+        raise ReadError("no content")
+    return content
 
 
 def _linked(tar: tarfile.TarFile, link: tarfile.TarInfo, *, archive: Path) -> tarfile.TarInfo:
@@ -109,8 +148,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
                 )
             if entry.flag_bits & 0x1:
                 raise _refusal(archive, entry.filename, found="is encrypted")
-            with zipped.open(entry) as content:
-                yield _Member(entry.filename, entry.file_size, content)
+            yield _Member(entry.filename, entry.file_size, partial(zipped.open, entry))
 
 
 def _check_name(name: str, *, archive: Path) -> None:
@@ -135,7 +173,18 @@ def _write(member: _Member, folder: Path, *, archive: Path) -> None:
     path = folder / member.name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as out:
-            shutil.copyfileobj(member.content, out, 2**20)
+        with (
+            _telling_damage(archive, where=f"'{member.name}': "),
+            member.open() as content,
+            open(path, "wb") as out,
+        ):
+            shutil.copyfileobj(content, out, 2**20)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise _refusal(archive, member.name, found="is both a file and a folder") from None
+    except RuntimeError as error:  # a zip's encryption, or a method of compression unknown here
+        found = f"cannot be read ({_one_line(error)})"
+        raise _refusal(archive, member.name, found=found) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _refusal(archive, member.name, found="has a name too long for this disk") from None

@@ -2,6 +2,7 @@
 
 import os
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from filelock import FileLock
 from pooch.utils import unique_file_name
 
 from pipeline.errors import UserError
+from pipeline.progress import show_progress
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30
@@ -107,8 +109,11 @@ class _ResumingDownload:
             self.version.unlink(missing_ok=True)
 
     def _receive(self, response: requests.Response, *, append: bool) -> None:
+        length = response.headers.get("Content-Length", "")
+        blocks = ceil(int(length) / BLOCK_BYTES) if length.isdecimal() else None
+        received = response.iter_content(BLOCK_BYTES)
         with open(self.part, "ab" if append else "wb") as out:
-            for block in response.iter_content(BLOCK_BYTES):
+            for block in show_progress(received, total=blocks, what=self.part.stem):
                 out.write(block)
 
     def _failure(self, url: str, error: requests.RequestException) -> str:

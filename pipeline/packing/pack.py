@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.picture import NoPicturesError, Picture
 from pipeline.errors import UserError
 from pipeline.packing.prepare import Prepared, prepare
 from pipeline.pictures import ShardWriter
@@ -79,7 +79,7 @@ def image_id_of(picture: Picture) -> str:
 
 def _check(pictures: Sequence[Picture]) -> None:
     if not pictures:
-        raise UserError(
+        raise NoPicturesError(
             "data.source: found no pictures; allowed: the layouts in pictures/README.md; "
             "set data.source and data.name"
         )

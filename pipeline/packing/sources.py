@@ -39,20 +39,3 @@ def open_source(source: Path, options: Mapping[str, Any], *, downloads: Path) ->
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as folder:
         unpack(source, Path(folder))
         yield Path(folder)
-
-
-def find_source(source: Path, *, root: Path) -> Path:
-    """Return the place that a relative `source` names, which may be below `root` only.
-
-    `dvc exp run --temp` and `--queue` work in a copy of what is in git, where `root` still names
-    the project itself. Pictures that git ignores are only there; of a source in git or DVC, the
-    copy is what the experiment is about.
-    """
-    if source.is_absolute() or source.is_file() or _holds_more_than_readme(source):
-        return source
-    original = root / source
-    return original if original.exists() else source
-
-
-def _holds_more_than_readme(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name != "README.md" for path in folder.iterdir())

@@ -54,10 +54,11 @@ def sheet_rows(
     """
     kept = neighbors[(neighbors["rank"] <= columns) & neighbors["query"].isin(cases.queries)]
     answers = {query: rows.sort_values("rank") for query, rows in kept.groupby("query")}
+    nothing = kept[:0]  # an approximate index may find no answer at all
     facts = queries.set_index("image_id").to_dict("index")
     rows = []
     for query in cases.queries:
-        tiles = [_answer(found, names) for found in answers[query].itertuples()]
+        tiles = [_answer(found, names) for found in answers.get(query, nothing).itertuples()]
         note = _query_note(facts[query])
         rows.append(Row(Tile(query, names[query], note, INK), tiles))
     return rows
@@ -68,7 +69,7 @@ def draw_sheet(title: str, rows: list[Row], picture: Callable[[str], Image.Image
 
     picture: image_id -> RGB picture of any size.
     """
-    columns = max((len(row.answers) for row in rows), default=3)
+    columns = max((len(row.answers) for row in rows), default=0) or 3
     width = 2 * MARGIN + BOX + BREAK + columns * (BOX + GAP) - GAP
     lines = wrap(title, _font(15, bold=True), width - 2 * MARGIN)
     top = MARGIN + len(lines) * 21 + (LINE + 12 if rows else 0)

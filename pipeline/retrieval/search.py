@@ -24,6 +24,8 @@ BUILT_BY_ONE_THREAD = re.compile("HNSW|NSG|NNDescent")
 # Queries whose last answers tie are asked for more at once, up to so many.
 MOST_FETCHED = 4096
 QUERIES_AT_ONCE = 4096
+# By how much, of a score of up to 1 or else relative, two sums of one score may differ.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,14 @@ def search_index(
 
     The scores are the index's own, which an index that compresses gets wrong by a little. Those of
     a flat index are summed again by `pair_scores`, because faiss sums identical pictures in
-    different orders and so breaks ties between them.
+    different orders and so breaks ties between them. What faiss may have put just beyond the last
+    by such a sum is fetched too.
 
     gallery: float32 [G, D], queries: float32 [Q, D], both prepared. own: int64 [Q], -1 for none.
     """
     rows, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
-    known = gallery if isinstance(index, faiss.IndexFlat) else None
+    flat = isinstance(index, faiss.IndexFlat)
+    known, slack = (gallery, ROUNDING) if flat else (None, 0.0)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         waiting = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
         fetch = min(k + 1, len(gallery))
@@ -139,7 +143,7 @@ def search_index(
             rows[waiting, :fetch], scores[waiting, :fetch] = (each[:, :k] for each in found)
             if fetch >= min(MOST_FETCHED, len(gallery)):
                 break
-            waiting = waiting[_ends_in_tie(found[1], k)]
+            waiting = waiting[_ends_in_tie(found[1], k, slack=slack)]
             fetch = min(4 * fetch, len(gallery))
     return Found(rows, scores)
 
@@ -154,7 +158,8 @@ def index_recall(
     found, exact: int64 [Q, >= k], gallery rows, nearest first.
     """
     scores = pair_scores(queries, gallery, found[:, :k], distance=distance)
-    least = pair_scores(queries, gallery, exact[:, k - 1 : k], distance=distance)
+    # Of all k: the exact order is of other sums, so near ties are not in the order of these.
+    least = pair_scores(queries, gallery, exact[:, :k], distance=distance).min(1, keepdims=True)
     shares: NDArray[np.float64] = (scores >= least).mean(axis=1)
     return shares
 
@@ -180,11 +185,16 @@ def _fetch(
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _ends_in_tie(scores: Scores, k: int) -> NDArray[np.bool_]:
-    """Return bool [Q]: whether a picture that was not fetched may tie with the k-th answer."""
+def _ends_in_tie(scores: Scores, k: int, *, slack: float) -> NDArray[np.bool_]:
+    """Return bool [Q]: whether a picture that was not fetched may tie with the k-th answer.
+
+    slack: by how much the two may differ, of a score of up to 1 or else relative.
+    """
     there = np.isfinite(scores)
     last = np.where(there, scores, np.inf).min(axis=1)
-    tied: NDArray[np.bool_] = there[:, k - 1] & (scores[:, k - 1] == last)
+    kth, known = scores[:, k - 1], there[:, k - 1]
+    margin = slack * np.maximum(1, np.abs(np.where(known, kth, 0)))
+    tied: NDArray[np.bool_] = known & (kth - last <= margin)
     return tied
 
 

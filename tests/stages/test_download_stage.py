@@ -13,6 +13,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
+from stages.download import main
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
@@ -103,16 +104,67 @@ def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
     assert list((project / "downloads").iterdir()) == []
 
 
-def test_an_experiment_in_a_copy_finds_the_pictures_of_the_project(
-    project: Path, tmp_path: Path
-) -> None:
-    copy = tmp_path / ".dvc/tmp/exps/1"
+@pytest.fixture
+def copy(project: Path) -> Path:
+    """The folder that `dvc exp run --temp` works in: what git ignores is not there."""
+    copy = project / ".dvc/tmp/exps/1"
     (copy / "pictures").mkdir(parents=True)
     (copy / "pictures/README.md").touch()
     (copy / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    return copy
+
+
+def test_an_experiment_in_a_copy_reads_only_the_copys_pictures(project: Path, copy: Path) -> None:
+    write_picture(copy / "pictures/cat/1.png", 1)
     packed = download(copy, "pictures", root=project)
     assert packed.returncode == 0, packed.stderr
-    assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 48
+    assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 1
+
+
+def test_an_experiment_in_a_copy_without_pictures_is_told_what_to_do(
+    project: Path, copy: Path
+) -> None:
+    failed = download(copy, "pictures", root=project)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("download: pictures: found no pictures; allowed: ")
+    assert line.endswith(
+        "; a queued experiment sees only what is in git or DVC, so there data.source is to be an "
+        "absolute path"
+    )
+    packed = download(copy, str(project / "pictures"), root=project)
+    assert packed.returncode == 0, packed.stderr
+
+
+def test_products_need_no_pictures_in_a_copy(project: Path, copy: Path) -> None:
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    params["data"] |= {"name": "products", "products": {"classes": 2, "pictures": 2, "size": 16}}
+    with open(copy / "params.yaml", "w") as out:
+        YAML().dump(params, out)
+    packed = download(copy, "pictures", root=project)
+    assert packed.returncode == 0, packed.stderr
+    assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 4
+
+
+def test_likely_pictures_that_are_passed_over_are_told_in_one_line(project: Path) -> None:
+    for name in ("1.heic", "2.HEIC", "3.tif"):
+        (project / "pictures/class0" / name).touch()
+    done = download(project, "pictures")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == (
+        "download: passed over 2 .heic, 1 .tif; read are .bmp, .jpeg, .jpg, .png, .webp; convert "
+        "them"
+    )
+
+
+def test_every_cpu_prepares_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("stages.download.pack", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.chdir(project)
+    nowhere = Path("unused")
+    main(Path("pictures"), images=nowhere, catalog=nowhere, classes=nowhere, rejected=nowhere)
+    assert asked["processes"] == 7
 
 
 def test_too_many_truncated_pictures_are_one_line(project: Path) -> None:

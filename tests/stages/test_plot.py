@@ -73,6 +73,15 @@ def test_a_test_picture_without_embedding_is_one_line(project: Path) -> None:
     ]
 
 
+def test_an_index_that_found_nothing_still_gives_sheets(project: Path) -> None:
+    found = project / "results/finetuned/neighbors.parquet"
+    nothing = schemas.read_table(found, schemas.NEIGHBORS).slice(0, 0)
+    schemas.write_table(nothing, found, schemas.NEIGHBORS)
+    done = plot(project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "plots/pictures/failures.png").is_file()
+
+
 def _write_data(data: Path) -> None:
     writer = ShardWriter(data / "images")
     for place, image_id in enumerate(IDS):

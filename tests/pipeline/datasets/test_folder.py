@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.folder import pictures
+from pipeline.datasets.folder import passed_over, pictures
 from pipeline.datasets.picture import Picture
 from pipeline.errors import UserError
 
@@ -286,6 +286,23 @@ def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
         f"{tmp_path}/t.csv: no such file; allowed: the path of a .csv or .parquet table inside "
         "data.source; set data.folder.table"
     )
+
+
+@pytest.mark.parametrize("name", ["../t.csv", "/etc/t.csv", "a/../../t.csv"])
+def test_a_table_outside_of_the_source_is_told(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "in"
+    put(source, "a.jpg")
+    write_csv(tmp_path, COLUMNS, "1 a.jpg train  ")
+    assert told(source, name) == (
+        f"{source / name}: leads out of {source}; allowed: the path of a .csv or .parquet table "
+        "inside data.source, relative to it; move it there and set data.folder.table"
+    )
+
+
+def test_pictures_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "a/2.HEIC", "a/b/3.heic", "b/4.tif", "b/.5.tif", ".c/6.gif", "b/7.txt")
+    assert passed_over(tmp_path, NO_TABLE) == {".heic": 2, ".tif": 1}
+    assert passed_over(tmp_path, {"table": "t.csv"}) == {}
 
 
 def test_a_table_of_another_kind_is_told(tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_the_output_is_float32_and_of_unit_length_under_bf16() -> None:
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3), rtol=1e-6, atol=1e-6)
 
 
+def test_both_files_have_the_mode_of_a_new_file(tmp_path: Path) -> None:
+    embedder.save(baseline(), tmp_path / "model")
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "new").stat().st_mode}
+
+
 @pytest.mark.parametrize("pooling", ["avg", "gem"])
 def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling: str) -> None:
     model = embedder.attach_head(

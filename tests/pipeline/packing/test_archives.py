@@ -1,5 +1,6 @@
 """Archives unpack whole, and nothing of them lands outside their folder."""
 
+import errno
 import io
 import os
 import stat
@@ -171,6 +172,86 @@ def test_sparse_member_of_absurd_size_is_refused(tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == {}
 
 
+def test_a_tar_with_a_broken_header_is_damaged(tmp_path: Path) -> None:
+    members = [(tar_member(f"{n}.jpg"), b"x") for n in range(3)]
+    archive = make_tar(tmp_path / "p.tar", *members)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"1.jpg")] ^= 1
+    archive.write_bytes(content)
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: damaged archive (bad checksum); get a whole copy of it"
+    )
+
+
+@pytest.mark.parametrize("left", [1024, 1024 + 100, 1024 + 512, 1024 + 513])
+def test_a_tar_cut_before_its_end_block_is_damaged(tmp_path: Path, left: int) -> None:
+    archive = make_tar(tmp_path / "p.tar", *[(tar_member(f"{n}.jpg"), b"x") for n in range(3)])
+    archive.write_bytes(archive.read_bytes()[:left])
+    text = refused(archive, tmp_path / "out")
+    assert text.startswith(f"{archive}: damaged archive (")
+    assert text.endswith("); get a whole copy of it")
+
+
+# The last bytes hold the checksum of the whole, which tarfile never reads by itself.
+@pytest.mark.parametrize("place", [0.7, -6])
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_compressed_tar_with_a_flipped_byte_is_damaged(
+    tmp_path: Path, kind: str, place: float
+) -> None:
+    members = [(tar_member(f"{n}.jpg"), os.urandom(500_000)) for n in range(5)]
+    archive = make_tar(tmp_path / f"p.tar.{kind}", *members, mode=f"w:{kind}")
+    content = bytearray(archive.read_bytes())
+    content[int(place * len(content)) if place > 0 else int(place)] ^= 0xFF
+    archive.write_bytes(content)
+    text = refused(archive, tmp_path / "out")
+    assert text.startswith(f"{archive}: damaged archive (")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_compressed_tar_without_its_last_bytes_is_damaged(tmp_path: Path, kind: str) -> None:
+    archive = make_tar(tmp_path / f"p.tar.{kind}", (tar_member("x.jpg"), b"x"), mode=f"w:{kind}")
+    archive.write_bytes(archive.read_bytes()[:-4])
+    assert refused(archive, tmp_path / "out").startswith(f"{archive}: damaged archive (")
+
+
+def test_an_empty_tar_is_whole(tmp_path: Path) -> None:
+    unpack(make_tar(tmp_path / "p.tar.gz", mode="w:gz"), tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+
+
+def test_a_zip_of_an_unknown_method_names_the_member(tmp_path: Path) -> None:
+    archive = tmp_path / "p.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("x.jpg", b"x")
+    content = bytearray(archive.read_bytes())
+    for header, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(header) + method] = 97
+    archive.write_bytes(content)
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: member 'x.jpg' cannot be read (That compression method is not supported); "
+        "allowed: files and folders inside the archive; make the archive again without it"
+    )
+
+
+def test_a_name_too_long_for_the_disk_is_refused(tmp_path: Path) -> None:
+    name = "x" * 300 + ".jpg"
+    archive = make_tar(tmp_path / "p.tar", (tar_member(name), b"x"))
+    assert refused(archive, tmp_path / "out").startswith(
+        f"{archive}: member '{name}' has a name too long for this disk; allowed:"
+    )
+
+
+def test_a_full_disk_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    archive = make_tar(tmp_path / "p.tar", (tar_member("x.jpg"), b"x"))
+    with pytest.raises(OSError, match="No space left"):
+        unpack(archive, tmp_path / "out")
+
+
 @pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz")])
 def test_archive_cut_short_is_damaged(tmp_path: Path, suffix: str, mode: str) -> None:
     archive = tmp_path / f"p.{suffix}"
@@ -187,7 +268,7 @@ def test_zip_with_wrong_checksum_is_damaged(tmp_path: Path) -> None:
         zipped.writestr("x.jpg", b"sunset")
     archive.write_bytes(archive.read_bytes().replace(b"sunset", b"sunrise"[:6]))
     assert refused(archive, tmp_path / "out") == (
-        f"{archive}: damaged archive (Bad CRC-32 for file 'x.jpg'); get a whole copy of it"
+        f"{archive}: damaged archive ('x.jpg': Bad CRC-32 for file 'x.jpg'); get a whole copy of it"
     )
 
 

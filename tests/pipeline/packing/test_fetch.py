@@ -168,3 +168,18 @@ def test_a_server_that_is_down_for_a_moment_is_asked_again(server: Server, tmp_p
 def test_what_is_no_url_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^p\.tar: not fetched \(Invalid URL 'p\.tar'"):
         fetch("p.tar", tmp_path, sha256=None, wait_seconds=0.0)
+
+
+def test_a_terminal_sees_how_far_it_is(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fetch_now(server, tmp_path / "quiet")
+    assert "100%" not in capsys.readouterr().err
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    fetch_now(server, tmp_path / "shown")
+    shown = capsys.readouterr().err
+    assert "p.tar" in shown
+    assert "100%" in shown

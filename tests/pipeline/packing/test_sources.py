@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.packing.sources import find_source, open_source
+from pipeline.packing.sources import open_source
 
 
 @pytest.fixture
@@ -67,21 +67,3 @@ def test_a_url_takes_the_place_of_the_source(
     with open_source(Path("gone"), options, downloads=tmp_path / "downloads") as folder:
         assert (folder / "a/x.jpg").is_file()
     assert asked == [("https://x.org/p.tar", tmp_path / "downloads", sha256)]
-
-
-def test_in_the_copy_of_an_experiment_ignored_pictures_are_found_at_the_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, copy = tmp_path / "root", tmp_path / "root/.dvc/tmp/exps/1"
-    for place in (root, copy):
-        (place / "pictures").mkdir(parents=True)
-        (place / "pictures/README.md").touch()
-    (root / "pictures/cat").mkdir()
-    (root / "photos").mkdir()
-    monkeypatch.chdir(copy)
-    assert find_source(Path("pictures"), root=root) == root / "pictures"
-    assert find_source(Path("photos"), root=root) == root / "photos"
-    assert find_source(Path("gone"), root=root) == Path("gone")
-    assert find_source(root / "photos", root=Path()) == root / "photos"
-    (copy / "pictures/dog").mkdir()
-    assert find_source(Path("pictures"), root=root) == Path("pictures")

@@ -102,6 +102,14 @@ def test_answers_stand_by_rank_up_to_the_columns(found: pd.DataFrame) -> None:
     assert (row.query.name, row.query.note) == ("cup", "AP 0.50, hit at 2")
 
 
+def test_a_query_without_answers_is_a_row_of_its_own(found: pd.DataFrame) -> None:
+    cases, facts = Cases(["q0", "q1"], ""), queries([2, None], [0.5, 0.0])
+    rows = sheet_rows(cases, facts, found, NAMES | {"q1": "jug"}, columns=3)
+    assert [len(row.answers) for row in rows] == [3, 0]
+    [alone] = sheet_rows(Cases(["q1"], ""), facts, found[:0], {"q1": "jug"}, columns=3)
+    draw_sheet("Nothing found.", [alone], lambda _: Image.new("RGB", (9, 9)))
+
+
 @pytest.mark.parametrize("size", [(96, 96), (256, 256), (300, 40), (1, 1)])
 def test_a_frame_is_green_exactly_where_the_picture_is_relevant(
     found: pd.DataFrame, size: tuple[int, int]

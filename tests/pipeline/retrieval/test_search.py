@@ -10,7 +10,7 @@ from naive_ranking import Case, cases
 
 from pipeline.errors import UserError
 from pipeline.retrieval import search
-from pipeline.retrieval.distances import prepare
+from pipeline.retrieval.distances import Gallery, prepare
 from pipeline.retrieval.relevance import find_relevance
 from pipeline.retrieval.search import (
     build_index,
@@ -108,6 +108,44 @@ def test_recall_is_the_share_of_the_exact_top_k_and_a_tie_is_right() -> None:
     assert index_recall(np.array([[0, 1, -1]]), exact, 3, **options).tolist() == [
         pytest.approx(2 / 3)
     ]
+
+
+def test_recall_forgives_near_ties_in_another_order() -> None:
+    # The exact order came from sums in another order: its last is not the farthest of the three.
+    gallery = np.array([[3], [1], [2], [0]], np.float32)
+    options = {"gallery": gallery, "queries": np.ones((1, 1), np.float32), "distance": "cosine"}
+    exact = np.array([[0, 1, 2]])
+    assert index_recall(np.array([[0, 2, 1]]), exact, 3, **options).tolist() == [1]
+    assert index_recall(np.array([[0, 2, 3]]), exact, 3, **options).tolist() == [
+        pytest.approx(2 / 3)
+    ]
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 6),
+    size=st.sampled_from([3, 16, 100]),
+    spread=st.sampled_from([0.0, 1e-8, 1e-7, 1e-6, 1.0]),
+    distance=st.sampled_from(["cosine", "euclidean"]),
+)
+def test_a_flat_index_has_recall_one_near_ties_and_all(
+    seed: int, k: int, size: int, spread: float, distance: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(3, size))
+    noise = rng.normal(size=(200, size)) * spread
+    vectors = prepare(
+        (centres[rng.integers(0, 3, 200)] + noise).astype(np.float32), distance=distance
+    )
+    index = build_index(vectors, factory="Flat", distance=distance, seed=0)
+    own = np.arange(200)
+    found = search_index(index, vectors, vectors, own, k, distance=distance)
+    exact = Gallery(vectors, distance=distance).scores(vectors)
+    exact[own, own] = -np.inf
+    nearest = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    options = {"gallery": vectors, "queries": vectors, "distance": distance}
+    assert index_recall(found.rows, nearest, k, **options).tolist() == [1.0] * 200
 
 
 def test_a_wrong_factory_is_one_clear_line() -> None:
