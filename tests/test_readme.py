@@ -22,7 +22,7 @@ COMMANDS = [
 
 def changes(text: str) -> dict[str, Any]:
     """Return the settings of `-S key=value`, as DVC reads them."""
-    found = re.findall(r"-S ([a-z_.]+)=([^\s`"]+)", text)
+    found = re.findall(r"-S ([a-z_.]+)=([^\s`]+)", text)
     return {key: YAML(typ="safe").load(value) for key, value in found if "$" not in value}
 
 
