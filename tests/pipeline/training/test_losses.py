@@ -18,7 +18,7 @@ from pipeline.training.losses import LOSSES, build_loss
 Vector = list[float]
 Vectors = list[Vector]
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 DIM = 5
 EUCLIDEAN = {"triplet", "contrastive", "margin"}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.params import read_yaml
 from pipeline.training.miners import MINERS, build_miner
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 KINDS = ["all", "hard", "semihard", "easy"]
 cases = given(classes=st.integers(2, 5), pictures=st.integers(2, 4), seed=st.integers(0, 999))
 few = settings(max_examples=15, deadline=None)

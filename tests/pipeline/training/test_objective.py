@@ -14,7 +14,7 @@ from pipeline.training.losses import build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "params.yaml"
 DIM, CLASSES, PICTURES = 4, 4, 3
 SIZE = CLASSES * PICTURES
 
