@@ -75,6 +75,7 @@ def test_every_param_a_stage_names_is_in_params_yaml() -> None:
             for part in re.sub(r"\$\{([a-z]+)\.name\}", lambda m: values[m[1]]["name"], key).split(
                 "."
             ):
+                assert part in section, key
                 section = section[part]
 
 
