@@ -16,6 +16,7 @@ def describe_execution(params: Params, data: Iterable[Path]) -> Execution:
         "git_commit": _git_commit(),
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dataset": params.data.name,
+        "code_fingerprint": fingerprint("", sorted(Path("pipeline").rglob("*.py"))),
     }
     return Execution(
         root=project_root(),

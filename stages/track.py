@@ -18,8 +18,10 @@ def main(
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
     pictures: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
 ) -> None:
-    tracker = Tracker(describe_execution(entry.load(), [catalog, images]))
+    execution = describe_execution(entry.load(), [catalog, images])
+    tracker = Tracker(execution)
     tracker.open()
     with history.open() as opened:
         for row in csv.DictReader(opened):
@@ -30,6 +32,8 @@ def main(
     tracker.log_figures({f"last_seconds/{stage}": value for stage, value in entry.times().items()})
     tracker.log_pictures(sorted(pictures.glob("*.png")))
     tracker.finish()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(f"{execution.dataset}\n")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from pipeline.params import read_yaml
+from tests.overlay import overlay
 
 ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
@@ -66,12 +71,7 @@ def copy_project(to: Path) -> None:
 def change_params(place: Path, changes: Mapping[str, Any]) -> None:
     yaml = YAML()
     values = yaml.load((place / "params.yaml").read_text())
-    for key, value in changes.items():
-        *path, last = key.split(".")
-        section = values
-        for part in path:
-            section = section[part]
-        section[last] = value
+    overlay(values, changes)
     with (place / "params.yaml").open("w") as out:
         yaml.dump(values, out)
 
@@ -146,6 +146,52 @@ def test_a_run_is_one_run_in_mlflow_with_all_that_it_was(clone: Path) -> None:
     assert run.data.tags["git_commit"]
     assert run.data.tags["dataset_fingerprint"]
     assert (clone / "mlruns").is_dir()
+
+
+def test_the_commands_that_show_results_show_them(clone: Path) -> None:
+    shown = dvc(clone, "metrics", "show")
+    assert shown.returncode == 0
+    assert "metrics/finetuned.json" in shown.stdout
+    drawn = dvc(clone, "plots", "show", "--out", "pages")
+    assert drawn.returncode == 0, drawn.stderr
+    page = (clone / "pages/index.html").read_text()
+    shutil.rmtree(clone / "pages")
+    plots = read_yaml(ROOT / "dvc.yaml")["plots"]
+    titles = [next(iter(plot)) for plot in plots if isinstance(plot, dict)]
+    assert all(title in page for title in [*titles, "successes.png", "projection_umap.png"])
+
+
+def test_mlflow_ui_shows_the_run(clone: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
+    with subprocess.Popen(
+        command,
+        cwd=clone,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=lookalike"
+        )
+        found: list[str] = []
+
+        def answers() -> bool:
+            try:
+                with urllib.request.urlopen(asked, timeout=5) as answer:
+                    found.append(json.load(answer)["experiment"]["artifact_location"])
+            except OSError:
+                return False
+            return True
+
+        try:
+            wait_until(answers)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+    assert found == [(clone / "mlruns").as_uri()]
 
 
 def test_a_second_repro_does_nothing(clone: Path) -> None:

@@ -1,6 +1,5 @@
 """The README is true: its settings are valid, its commands exist, its figures are those in git."""
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.params import check_params, read_yaml
+from pipeline.tracking import flatten
+from tests.overlay import overlaid
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -30,14 +31,8 @@ def changes(text: str) -> dict[str, Any]:
 def test_every_setting_the_readme_shows_is_one_of_params_yaml(text: str) -> None:
     params = read_yaml(ROOT / "params.yaml")
     for key, value in changes(text).items():
-        values = copy.deepcopy(params)
-        section = values
-        *path, last = key.split(".")
-        for part in path:
-            section = section[part]
-        assert last in section, key
-        section[last] = value
-        check_params(values, where=f"README: {key}")
+        assert key in flatten(params), key
+        check_params(overlaid({key: value}), where=f"README: {key}")
 
 
 def test_every_make_target_the_readme_names_exists() -> None:

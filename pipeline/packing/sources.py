@@ -1,5 +1,7 @@
 """Where a dataset's files are: found, fetched or unpacked, as a folder to read from."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +38,19 @@ def open_source(source: Path, options: Mapping[str, Any], *, downloads: Path) ->
             ".tar.xz, .zip; set data.source"
         )
     downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as folder:
+    _clear_abandoned(downloads)
+    prefix = f"unpacked-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=downloads) as folder:
         unpack(source, Path(folder))
         yield Path(folder)
+
+
+def _clear_abandoned(downloads: Path) -> None:
+    """Remove what killed runs had unpacked; another experiment's that still runs is left alone."""
+    for folder in downloads.glob("unpacked-*"):
+        try:
+            os.kill(int(folder.name.split("-")[1]), 0)  # asks whether it lives, sends nothing
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            pass  # alive, and somebody else's

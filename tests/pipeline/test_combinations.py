@@ -1,7 +1,5 @@
 """Every contradiction is told word for word; what goes together is left alone."""
 
-import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,23 +11,15 @@ from pipeline.combinations import (
     batch_pictures,
     find_contradictions,
 )
-from pipeline.params import Params, read_yaml
+from pipeline.params import Params
 from pipeline.training.losses import LOSSES, TAKES_TRIPLETS
 from pipeline.training.miners import MINERS
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from tests.overlay import overlaid
 
 
 def make_params(**changes: Any) -> Params:
     """The project's params, contradictions not yet looked for; __ in a key stands for a dot."""
-    values = copy.deepcopy(read_yaml(PARAMS))
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        section = values
-        for part in path:
-            section = section[part]
-        section[last] = value
-    return Params.model_validate(values)
+    return Params.model_validate(overlaid(changes))
 
 
 def test_every_loss_is_of_one_kind() -> None:

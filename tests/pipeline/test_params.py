@@ -1,6 +1,5 @@
 """params.yaml: what is in the repository is valid; each mistake in it is told word for word."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +7,12 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import CHOICES, Params, check_params, read_params, read_yaml
+from tests.overlay import GONE, PARAMS, overlaid
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
 LOSSES = (
     "arcface, circle, contrastive, cross_entropy, margin, multi_similarity, ntxent, "
     "proxy_anchor, smooth_ap, soft_triple, supcon, triplet"
 )
-GONE = object()  # stands for a key that is not there
-
-
-def changed(**changes: Any) -> Any:
-    """The values of params.yaml; changes are dotted keys with __ for the dot."""
-    values = copy.deepcopy(read_yaml(PARAMS))
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        section = values
-        for part in path:
-            section = section[part]
-        if value is GONE:
-            del section[last]
-        else:
-            section[last] = value
-    return values
 
 
 def told(values: Any) -> str:
@@ -204,7 +187,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "text"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_in_one_line(changes: dict[str, Any], text: str) -> None:
-    assert told(changed(**changes)) == f"params.yaml: {text}"
+    assert told(overlaid(changes)) == f"params.yaml: {text}"
 
 
 @pytest.mark.parametrize(
@@ -225,11 +208,11 @@ def test_a_file_that_is_no_mapping_is_told(values: Any, found: str) -> None:
     ],
 )
 def test_what_is_allowed_is_taken(changes: dict[str, Any]) -> None:
-    assert check_params(changed(**changes), where="params.yaml")
+    assert check_params(overlaid(changes), where="params.yaml")
 
 
 def test_a_contradiction_is_told_with_the_file() -> None:
-    text = told(changed(loss__name="arcface", miner__name="batch_hard"))
+    text = told(overlaid({"loss.name": "arcface", "miner.name": "batch_hard"}))
     assert text.startswith("params.yaml: miner.name: found 'batch_hard' with loss.name 'arcface'")
 
 

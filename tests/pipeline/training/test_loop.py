@@ -1,8 +1,8 @@
 """Training on a handful of real (tiny, drawn) pictures: it learns, it repeats, it resumes."""
 
-import copy
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.labels import from_lists
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
-from pipeline.params import Params, check_params, read_yaml
+from pipeline.params import Params, check_params
 from pipeline.pictures import PackedPictures, ShardWriter
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import Trained, train
-from pipeline.training.trainer import Row
+from pipeline.training.trainer import Row, Trainer
 from pipeline.training.training_data import TrainingData
+from tests.overlay import overlaid
 
 CLASSES, PICTURES, VAL = 6, 6, 3
 
@@ -62,7 +63,6 @@ def _striped(direction: int, rng: np.random.Generator) -> bytes:
 
 def make_params(**changes: Any) -> Params:
     """The project's own params, shrunk; changes are dotted keys with __ for the dot."""
-    values = copy.deepcopy(read_yaml(Path("params.yaml")))
     small = {
         "backbone__image_size": 32,
         "head__dim": 16,
@@ -75,13 +75,7 @@ def make_params(**changes: Any) -> Params:
         "optimizer__name": "adamw",
         "optimizer__adamw__lr": 0.003,
     }
-    for key, value in (small | changes).items():
-        *path, last = key.split("__")
-        section = values
-        for part in path:
-            section = section[part]
-        section[last] = value
-    return check_params(values, where="params.yaml")
+    return check_params(overlaid(small | changes), where="params.yaml")
 
 
 def make_model(params: Params) -> Embedder:
@@ -93,6 +87,17 @@ def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -
     reporter = on_epoch or (lambda _: None)
     checkpoint = Checkpoint(place, "run")
     return train(make_model(params), data, params, checkpoint=checkpoint, on_epoch=reporter)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_told(data: TrainingData) -> None:
+    params = make_params(train__steps=1)  # batches of 18 pictures
+    trainer = Trainer(make_model(params), data, params)
+    trainer.accelerator = SimpleNamespace(num_processes=4, process_index=0)  # type: ignore[assignment]
+    with pytest.raises(UserError) as error:
+        next(iter(trainer.loader(first_epoch=0)))
+    assert str(error.value) == (
+        "batches: found 18 pictures a batch for 4 processes; allowed: a multiple of 4"
+    )
 
 
 def bits(trained: Trained) -> bytes:

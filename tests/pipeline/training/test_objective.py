@@ -1,6 +1,5 @@
 """What reaches the loss: mined triplets, a miner's choice, a memory, every process's slice."""
 
-import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,30 +8,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.params import Params, check_params, read_yaml
+from pipeline.params import Params, check_params
 from pipeline.training.losses import build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
+from tests.overlay import overlaid
 
-PARAMS = Path(__file__).parents[3] / "params.yaml"
 DIM, CLASSES, PICTURES = 4, 4, 3
 SIZE = CLASSES * PICTURES
 
 
 def make_params(**changes: Any) -> Params:
     """The project's params with batches of 12; changes are dotted keys with __ for the dot."""
-    values = copy.deepcopy(read_yaml(PARAMS))
     small = {
         "batches__pk": {"classes": CLASSES, "pictures": PICTURES},
         "batches__triplets__size": 4,
     }
-    for key, value in (small | changes).items():
-        *path, last = key.split("__")
-        section = values
-        for part in path:
-            section = section[part]
-        section[last] = value
-    return check_params(values, where="params.yaml")
+    return check_params(overlaid(small | changes), where="params.yaml")
 
 
 def make_objective(**changes: Any) -> Objective:
@@ -48,7 +40,7 @@ def draw(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def plain_loss(name: str) -> nn.Module:
-    options = read_yaml(PARAMS)["loss"][name]
+    options = overlaid({})["loss"][name]
     return build_loss(name, options, dim=DIM, classes=CLASSES, normalize=True)
 
 
@@ -76,7 +68,7 @@ def test_other_losses_on_triplets_see_the_labels_of_the_whole_batch(name: str) -
 @pytest.mark.parametrize("miner", ["batch_hard", "multi_similarity", "pair_margin"])
 def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
     embeddings, labels = draw(0)
-    chooser = build_miner(miner, read_yaml(PARAMS)["miner"][miner], normalize=True)
+    chooser = build_miner(miner, overlaid({})["miner"][miner], normalize=True)
     assert chooser is not None
     wanted = plain_loss("triplet")(embeddings, labels, chooser(embeddings, labels))
     found = make_objective(loss__name="triplet", miner__name=miner)(embeddings, labels)

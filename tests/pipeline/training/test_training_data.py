@@ -1,0 +1,103 @@
+"""The tables that training needs, joined; and each way in which they may not belong together."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.pictures import ShardWriter
+from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, write_table
+from pipeline.training.training_data import TrainingData, read_training_data
+
+IDS = [f"{kind}{n}" for kind in "ab" for n in range(6)]  # a0 … a5, b0 … b5
+TRAIN = ["b1", "b0", "a1", "a0"]
+PART = {image_id: "train" if image_id in TRAIN else "val" for image_id in reversed(IDS)}
+
+
+def read(place: Path, *, part: Any = None, packed: Any = IDS, triplets: Any = None) -> TrainingData:
+    """Write the four inputs, changed as told, and read them."""
+    part = part or PART
+    rows = len(IDS)
+    columns = [
+        pa.array(IDS),
+        pa.array([[7 if i < 6 else 9] for i in range(rows)], CATALOG.columns[1].type),
+        pa.nulls(rows, pa.string()),
+        pa.nulls(rows, pa.string()),
+        pa.array(IDS),
+        pa.array([8] * rows, pa.int32()),
+        pa.array([8] * rows, pa.int32()),
+    ]
+    catalog = pa.table(dict(zip((f.name for f in CATALOG.columns), columns, strict=True)))
+    write_table(catalog, place / "catalog.parquet", CATALOG)
+    no = pa.array([False] * len(part))
+    splits = {"image_id": list(part), "split": list(part.values()), "is_query": no,
+              "is_gallery": no}  # fmt: skip
+    write_table(pa.table(splits), place / "splits.parquet", SPLITS)
+    mined = [*zip(*(triplets or [("a0", "a1", "b0")]), strict=True)]
+    names = ("anchor", "positive", "negative")
+    table = {name: pa.array(list(ids)) for name, ids in zip(names, mined, strict=True)}
+    table["shared"] = pa.array([1] * len(mined[0]), pa.int16())
+    write_table(pa.table(table), place / "triplets.parquet", TRIPLETS)
+    writer, encoded = ShardWriter(place / "images"), io.BytesIO()
+    Image.new("RGB", (8, 8)).save(encoded, "PNG")
+    for image_id in packed:
+        writer.add(image_id, encoded.getvalue())
+    writer.close()
+    return read_training_data(
+        images=place / "images",
+        catalog=place / "catalog.parquet",
+        splits=place / "splits.parquet",
+        triplets=place / "triplets.parquet",
+    )
+
+
+def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> None:
+    data = read(tmp_path)
+    assert data.train_ids == TRAIN
+    assert data.train_labels.tolist() == [1, 1, 0, 0]
+    assert data.triplets.tolist() == [[3, 2, 1]]
+    assert set(data.val_ids) == set(IDS) - set(TRAIN)
+    assert data.val_labels.first().tolist() == [9] * 4 + [7] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"part": dict.fromkeys(IDS, "train")},
+            "splits.parquet: no picture is in split 'val'; change split.protocol, split.val_by "
+            "or split.val_fraction",
+        ),
+        (
+            {"part": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
+            "splits.parquet: found 2 validation pictures, at most 1 of a class; allowed: more "
+            "than 5, two of a class; change split.val_by or split.val_fraction",
+        ),
+        (
+            {"part": PART | {"c0": "train", "c1": "train"}},
+            "splits.parquet: image_id 'c0' (and 1 more) is not in the catalog; run: dvc repro",
+        ),
+        (
+            {"packed": [image_id for image_id in IDS if image_id != "a4"]},
+            "images: 1 image_ids have no picture, the first is 'a4'; run: dvc repro download",
+        ),
+        (
+            {"packed": []},
+            "images: found no *.arrow shards; run: dvc repro download",
+        ),
+    ],
+    ids=["no validation", "validation too small", "not in the catalog", "no picture", "no shards"],
+)
+def test_what_does_not_belong_together_is_named(changes: Any, line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        read(tmp_path, **changes)
+    assert str(error.value) == f"{tmp_path}/{line}"
+
+
+def test_triplets_of_other_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"triplets.parquet: image_id 'a5' .*"):
+        read(tmp_path, triplets=[("a0", "a5", "b0")])
