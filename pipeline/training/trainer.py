@@ -127,22 +127,21 @@ class Trainer:
 
     def validate(self) -> Row:
         """Return the validation figures, by the same code as the evaluate stage."""
-        data = self.data
+        val = self.data.val
         vectors = embed(
             self.model,
-            data.pictures,
-            data.val_ids,
+            self.data.pictures,
+            val.ids,
             batch_size=VALIDATION_BATCH,
             precision=self.precision,
             workers=self.params.train.workers,
             device=self.device,
         )
-        everyone = np.ones(len(data.val_ids), dtype=bool)
         means = measure(
             vectors,
-            data.val_labels,
-            everyone,
-            everyone,
+            val.labels,
+            val.is_query,
+            val.is_gallery,
             k=VALIDATION_K,
             distance=self.params.index.distance,
         ).means

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.labels import LabelSets, label_sets
 from pipeline.pictures import PackedPictures
+from pipeline.retrieval.relevance import find_relevance
 from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, read_table
 
 # The k of the validation metrics: fixed, so that `evaluate.k`, which is for reports, never
@@ -18,16 +20,27 @@ VALIDATION_K = (1, 5)
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """train_labels: int32 [N], 0…C-1. val_labels: the label sets of `val_ids`; each validation
-    picture is searched among the others. triplets: int64 [T, 3], rows of the training pictures.
+class Validation:
+    """V pictures that ask or are searched after each epoch. is_query, is_gallery: bool [V].
+
+    Validation pictures are searched where test pictures will be: among the training pictures
+    where those are in the gallery, else among one another.
     """
+
+    ids: list[str]
+    labels: LabelSets
+    is_query: NDArray[np.bool_]
+    is_gallery: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """train_labels: int32 [N], 0…C-1. triplets: int64 [T, 3], rows of the training pictures."""
 
     pictures: PackedPictures
     train_ids: list[str]
     train_labels: NDArray[np.int32]
-    val_ids: list[str]
-    val_labels: LabelSets
+    val: Validation
     triplets: NDArray[np.int64]
 
 
@@ -43,34 +56,23 @@ def read_training_data(
     row_of = {image_id: row for row, image_id in enumerate(known["image_id"].to_pylist())}
     labels = label_sets(known["labels"])
     parts = read_table(splits, SPLITS)
-    train_ids, val_ids = (_part(parts, name, where=splits) for name in ("train", "val"))
-    rows = {
-        name: _rows(ids, row_of, where=splits)
-        for name, ids in (("train", train_ids), ("val", val_ids))
-    }
-    val_labels = labels.take(rows["val"])
-    _require_pairs(val_labels, where=splits)
+    train_ids = _part(parts, "train", where=splits)
+    train_labels = labels.take(_rows(train_ids, row_of, where=splits))
+    val = _validation(parts, labels, row_of, where=splits)
     pictures = PackedPictures(images)
-    pictures.require(train_ids + val_ids)
-    _, train_labels = np.unique(labels.take(rows["train"]).first(), return_inverse=True)
+    pictures.require(train_ids + val.ids)
+    _, numbers = np.unique(train_labels.first(), return_inverse=True)
     return TrainingData(
         pictures=pictures,
         train_ids=train_ids,
-        train_labels=train_labels.astype(np.int32),
-        val_ids=val_ids,
-        val_labels=val_labels,
+        train_labels=numbers.astype(np.int32),
+        val=val,
         triplets=_triplet_rows(read_table(triplets, TRIPLETS), train_ids, where=triplets),
     )
 
 
 def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
-    ids = [
-        image_id
-        for image_id, split in zip(
-            splits["image_id"].to_pylist(), splits["split"].to_pylist(), strict=True
-        )
-        if split == name
-    ]
+    ids: list[str] = splits.filter(pc.equal(splits["split"], name))["image_id"].to_pylist()
     if not ids:
         raise UserError(
             f"{where}: no picture is in split '{name}'; "
@@ -79,13 +81,30 @@ def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     return ids
 
 
-def _require_pairs(val_labels: LabelSets, *, where: Path) -> None:
-    _, counts = np.unique(val_labels.values, return_counts=True)
-    if counts.max() < 2 or len(val_labels) <= max(VALIDATION_K):
+def _validation(
+    splits: pa.Table, labels: LabelSets, row_of: dict[str, int], *, where: Path
+) -> Validation:
+    asking = _part(splits, "val", where=where)
+    known = splits.filter(pc.and_(pc.equal(splits["split"], "train"), splits["is_gallery"]))
+    searched: list[str] = known["image_id"].to_pylist()
+    ids = asking + searched
+    of = labels.take(_rows(ids, row_of, where=where))
+    is_query = np.arange(len(ids)) < len(asking)
+    is_gallery = ~is_query if searched else is_query
+    _require_relevant(of, is_query, is_gallery, where=where)
+    return Validation(ids, of, is_query, is_gallery)
+
+
+def _require_relevant(
+    labels: LabelSets, is_query: NDArray[np.bool_], is_gallery: NDArray[np.bool_], *, where: Path
+) -> None:
+    relevance = find_relevance(labels, is_query, is_gallery)
+    queries, fewest = int(is_query.sum()), max(VALIDATION_K)
+    if relevance.most_found < fewest or not relevance.pairs(0, queries).counts.any():
         raise UserError(
-            f"{where}: found {len(val_labels)} validation pictures, at most {counts.max()} of a "
-            f"class; allowed: more than {max(VALIDATION_K)}, two of a class; "
-            "change split.val_by or split.val_fraction"
+            f"{where}: found {queries} validation pictures to search among "
+            f"{relevance.most_found} others; allowed: {fewest} others or more, and one of the "
+            "same class; change split.val_by or split.val_fraction"
         )
 
 

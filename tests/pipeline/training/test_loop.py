@@ -18,7 +18,7 @@ from pipeline.pictures import PackedPictures, ShardWriter
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import Trained, train
 from pipeline.training.trainer import Row, Trainer
-from pipeline.training.training_data import TrainingData
+from pipeline.training.training_data import TrainingData, Validation
 from tests.overlay import overlaid
 
 CLASSES, PICTURES, VAL = 6, 6, 3
@@ -45,8 +45,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
         pictures=PackedPictures(directory),
         train_ids=train_ids,
         train_labels=labels,
-        val_ids=val_ids,
-        val_labels=from_lists([[int(image_id[0])] for image_id in val_ids]),
+        val=Validation(
+            ids=val_ids,
+            labels=from_lists([[int(image_id[0])] for image_id in val_ids]),
+            is_query=np.ones(len(val_ids), dtype=bool),
+            is_gallery=np.ones(len(val_ids), dtype=bool),
+        ),
         triplets=np.array([[i, (i // 6) * 6 + (i + 1) % 6, (i + 6) % 36] for i in range(36)]),
     )
 

@@ -18,7 +18,9 @@ TRAIN = ["b1", "b0", "a1", "a0"]
 PART = {image_id: "train" if image_id in TRAIN else "val" for image_id in reversed(IDS)}
 
 
-def read(place: Path, *, part: Any = None, packed: Any = IDS, triplets: Any = None) -> TrainingData:
+def read(
+    place: Path, *, part: Any = None, packed: Any = IDS, triplets: Any = None, gallery: Any = ()
+) -> TrainingData:
     """Write the four inputs, changed as told, and read them."""
     part = part or PART
     rows = len(IDS)
@@ -33,9 +35,12 @@ def read(place: Path, *, part: Any = None, packed: Any = IDS, triplets: Any = No
     ]
     catalog = pa.table(dict(zip((f.name for f in CATALOG.columns), columns, strict=True)))
     write_table(catalog, place / "catalog.parquet", CATALOG)
-    no = pa.array([False] * len(part))
-    splits = {"image_id": list(part), "split": list(part.values()), "is_query": no,
-              "is_gallery": no}  # fmt: skip
+    splits = {
+        "image_id": list(part),
+        "split": list(part.values()),
+        "is_query": pa.array([False] * len(part)),
+        "is_gallery": pa.array([image_id in gallery for image_id in part]),
+    }
     write_table(pa.table(splits), place / "splits.parquet", SPLITS)
     mined = [*zip(*(triplets or [("a0", "a1", "b0")]), strict=True)]
     names = ("anchor", "positive", "negative")
@@ -60,8 +65,22 @@ def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> N
     assert data.train_ids == TRAIN
     assert data.train_labels.tolist() == [1, 1, 0, 0]
     assert data.triplets.tolist() == [[3, 2, 1]]
-    assert set(data.val_ids) == set(IDS) - set(TRAIN)
-    assert data.val_labels.first().tolist() == [9] * 4 + [7] * 4
+    assert set(data.val.ids) == set(IDS) - set(TRAIN)
+    assert data.val.labels.first().tolist() == [9] * 4 + [7] * 4
+    assert data.val.is_query.all()
+    assert data.val.is_gallery.all()
+
+
+def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
+    tmp_path: Path,
+) -> None:
+    part = PART | {"b2": "train"}
+    data = read(tmp_path, gallery=[*TRAIN, "b2", "a5"], part=part)
+    asking = ["b5", "b4", "b3", "a5", "a4", "a3", "a2"]  # a5, in the gallery too, only asks
+    assert data.val.ids == [*asking, "b2", "b1", "b0", "a1", "a0"]
+    assert data.val.is_query.tolist() == [True] * 7 + [False] * 5
+    assert data.val.is_gallery.tolist() == [False] * 7 + [True] * 5
+    assert data.val.labels.first().tolist() == [9] * 3 + [7] * 4 + [9] * 3 + [7] * 2
 
 
 @pytest.mark.parametrize(
@@ -74,8 +93,15 @@ def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> N
         ),
         (
             {"part": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
-            "splits.parquet: found 2 validation pictures, at most 1 of a class; allowed: more "
-            "than 5, two of a class; change split.val_by or split.val_fraction",
+            "splits.parquet: found 2 validation pictures to search among 1 others; allowed: 5 "
+            "others or more, and one of the same class; change split.val_by or "
+            "split.val_fraction",
+        ),
+        (
+            {"gallery": ["b1", "b0"]},
+            "splits.parquet: found 8 validation pictures to search among 2 others; allowed: 5 "
+            "others or more, and one of the same class; change split.val_by or "
+            "split.val_fraction",
         ),
         (
             {"part": PART | {"c0": "train", "c1": "train"}},
@@ -90,7 +116,14 @@ def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> N
             "images: found no *.arrow shards; run: dvc repro download",
         ),
     ],
-    ids=["no validation", "validation too small", "not in the catalog", "no picture", "no shards"],
+    ids=[
+        "no validation",
+        "too small",
+        "gallery too small",
+        "not in the catalog",
+        "no picture",
+        "no shards",
+    ],
 )
 def test_what_does_not_belong_together_is_named(changes: Any, line: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
