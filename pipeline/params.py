@@ -50,9 +50,11 @@ class Backbone(Section):
 
 
 class Mine(Section):
-    method: Literal["embeddings"]
+    method: Literal["embeddings", "labels"]
     positives: Literal["hard", "easy", "random"]
     negatives: Literal["hard", "semi_hard", "random"]
+    hard: bool
+    pool: Count | None
     per_anchor: Count
 
 

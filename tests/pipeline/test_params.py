@@ -66,8 +66,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "misspelt key, so that the right one is missing": (
         {"mine__per_anchr": 3, "mine__per_anchor": GONE},
-        "mine.per_anchr: unknown key; found 'per_anchr'; allowed: method, negatives, per_anchor, "
-        "positives; did you mean 'per_anchor'? (and 1 more)",
+        "mine.per_anchr: unknown key; found 'per_anchr'; allowed: hard, method, negatives, "
+        "per_anchor, pool, positives; did you mean 'per_anchor'? (and 1 more)",
     ),
     "missing key": (
         {"train__epochs": GONE},
@@ -101,9 +101,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"backbone__pooling": "max"},
         "backbone.pooling: found 'max'; allowed: avg, gem",
     ),
-    "wrong literal of one": (
-        {"mine__method": "labels"},
-        "mine.method: found 'labels'; allowed: embeddings",
+    "wrong literal, nearly right": (
+        {"mine__method": "label"},
+        "mine.method: found 'label'; allowed: embeddings, labels; did you mean 'labels'?",
     ),
     "wrong literal in a block": (
         {"miner__triplet_margin__type_of_triplets": "semi_hard"},

@@ -164,6 +164,27 @@ def test_triplets_are_of_training_pictures(project: Path) -> None:
     assert "0 without a positive" in run.stderr
 
 
+@pytest.mark.parametrize("how", ["drawn", "hard", "pool"])
+def test_triplets_by_labels(project: Path, how: str) -> None:
+    set_param(project, "method: embeddings", "method: labels")
+    if how == "drawn":
+        (project / "embeddings.parquet").unlink()  # labels are all that it needs
+    else:
+        set_param(project, "hard: false", "hard: true")
+    if how == "pool":
+        set_param(project, "pool: null", "pool: 3")
+    run = mine(project)
+    assert run.returncode == 0, run.stderr
+    table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
+    class_of = dict(zip(IDS, CLASS, strict=True))
+    assert set(table["anchor"]) == {image_id for image_id, on in zip(IDS, TRAIN, strict=True) if on}
+    assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
+    assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
+    assert (table["shared"] == 1).all()
+    assert not table.duplicated().any()
+    assert f"mine: {len(table)} triplets for 30 of 30 training pictures" in run.stderr
+
+
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     assert index(project).returncode == 0
     set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
