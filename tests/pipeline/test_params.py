@@ -91,11 +91,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown dataset": (
         {"data__name": "source"},
-        "data.name: found 'source'; allowed: folder, mit_split, products",
+        "data.name: found 'source'; allowed: coco, folder, mit_split, products",
     ),
     "wrong literal": (
         {"train__precision": "fp16"},
         "train.precision: found 'fp16'; allowed: auto, bf16, fp32; did you mean 'bf16'?",
+    ),
+    "wrong literal of numbers": (
+        {"data__coco__year": 2015},
+        "data.coco.year: found '2015'; allowed: 2014, 2017; did you mean '2017'?",
     ),
     "wrong literal of two": (
         {"backbone__pooling": "max"},
