@@ -13,6 +13,7 @@ import pytest
 from pipeline.embeddings import write_embeddings
 from pipeline.schemas import (
     CATALOG,
+    CLASS_RESULTS,
     CURVES,
     LABELS,
     NEIGHBORS,
@@ -109,6 +110,7 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
         *("map", "map_at_r", "r_precision", "mrr", "knn_accuracy"),
         *("triplet_accuracy", "cosine_positive", "cosine_negative"),
         *(f"index_recall_at_{k}" for k in (1, 5, 10)),
+        *("macro_map", "macro_knn_accuracy"),
     ]
     for name in means:
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
@@ -129,11 +131,24 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     assert (queries.loc[first.index, "first_hit_rank"] == first).all()
     assert queries["recall_at_1"].mean() == pytest.approx(metrics["recall_at_1"], abs=1e-6)
     assert queries.loc["p59"].drop("positives").isna().all()
+    classes = read_table(results / "classes.parquet", CLASS_RESULTS).to_pandas().set_index("label")
+    recalls = [f"recall_at_{k}" for k in (1, 5, 10)]
+    assert list(classes.columns) == ["queries", "map", *recalls, "knn_accuracy"]
+    # Every tested class but the one of p59, which no other picture has.
+    asked_by_class = queries.drop("p59").groupby(class_of)
+    assert list(classes.index) == list(range(6, 12))
+    assert (classes["queries"] == asked_by_class.size()).all()
+    expected = asked_by_class["average_precision"].mean()
+    assert classes["map"].to_numpy() == pytest.approx(expected.to_numpy())
+    for name in ("map", "knn_accuracy"):
+        assert metrics[f"macro_{name}"] == pytest.approx(classes[name].mean(), abs=1e-6)
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
-    outputs += [f"results/m/{name}.parquet" for name in ("neighbors", "queries", "curves")]
+    outputs += [
+        f"results/m/{name}.parquet" for name in ("neighbors", "queries", "classes", "curves")
+    ]
     runs = []
     for _ in range(2):
         for run in (index(project), evaluate(project), mine(project)):

@@ -33,6 +33,8 @@ def test_ranks_gains_and_nearest_are_those_of_a_plain_sort(few: int, case: Case)
     for q, query in enumerate(case.queries):
         own = slice(ranks.starts[q], ranks.starts[q + 1])
         assert list(zip(ranks.ranks[own], ranks.gains[own], strict=True)) == case.hits(query)
+        ordered = [place[g] for g in case.ranking(query)]
+        assert [ordered.index(row) + 1 for row in ranks.rows[own]] == ranks.ranks[own].tolist()
         first = [place[g] for g in case.ranking(query)[:3]]
         assert nearest[q].tolist() == first + [-1] * (3 - len(first))
 
