@@ -230,6 +230,15 @@ def test_tables_of_two_runs_are_refused(project: Path) -> None:
         )
 
 
+def test_where_labels_alone_were_packed_there_are_no_vectors_to_work_on(project: Path) -> None:
+    write_embeddings(project / "embeddings.parquet", [], np.empty((0, 8), np.float32))
+    for run, name in ((index(project), "index"), (mine(project), "mine")):
+        assert error(run) == (
+            f"{name}: embeddings.parquet: holds no vectors, because no pictures were packed, only "
+            "their labels; allowed here: vectors; set data.coco.pictures: true\n"
+        )
+
+
 def test_no_stage_here_imports_torch() -> None:
     code = "import sys, stages.index, stages.evaluate, stages.mine; print('torch' in sys.modules)"
     run = subprocess.run(
