@@ -46,7 +46,8 @@ class Backbone(Section):
     name: str
     weights: str | None
     image_size: Annotated[int, Ge(8)]
-    pooling: Literal["avg", "gem"]
+    pooling: Literal["avg", "gem", "flatten"]
+    level: Literal[0, 1, 2, 3, "pool"]
 
 
 class Mine(Section):

@@ -51,7 +51,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown key of a section": (
         {"backbone__layers": 3},
-        "backbone.layers: unknown key; found 'layers'; allowed: image_size, name, pooling, weights",
+        "backbone.layers: unknown key; found 'layers'; allowed: image_size, level, name, pooling, "
+        "weights",
     ),
     "unknown key two levels down": (
         {"train__augment__flips": 0.5},
@@ -103,7 +104,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "wrong literal of two": (
         {"backbone__pooling": "max"},
-        "backbone.pooling: found 'max'; allowed: avg, gem",
+        "backbone.pooling: found 'max'; allowed: avg, flatten, gem",
+    ),
+    "wrong literal of numbers and a word": (
+        {"backbone__level": "pol"},
+        "backbone.level: found 'pol'; allowed: 0, 1, 2, 3, pool; did you mean 'pool'?",
     ),
     "wrong literal, nearly right": (
         {"mine__method": "label"},
