@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -49,23 +50,22 @@ def query_means(values: Floats) -> Statistic:
 def macro_means(values: Floats, *, queries: Ints, classes: Ints) -> Statistic:
     """Return the statistic of the means over classes of the means over each class's queries.
 
-    A class none of whose queries was drawn is left out of that resample.
+    The classes are given, their queries are drawn: a class none of whose queries is drawn keeps
+    the mean of all of them. To leave it out would raise the say of large classes, which are drawn
+    more surely, and move the interval away from the mean that it is of. So a class of one query
+    adds no width.
 
     values: float64 [P, M], one column a metric, without NaN: of P pairs of a query and a class.
     queries, classes: int64 [P], whose pair it is; each class from 0 on has one.
     """
     order = np.argsort(classes, kind="stable")
-    owners, values = queries[order], values[order]
-    starts = np.searchsorted(classes[order], np.arange(classes.max() + 1))
+    owners, ordered = queries[order], values[order]
+    starts = np.searchsorted(classes[order], np.arange(classes.max() + 2))
 
     def statistic(weights: Floats) -> Floats:
-        drawn = weights[:, owners]  # (R, P)
-        counts = np.add.reduceat(drawn, starts, axis=1)  # (R, C)
-        found = np.sum(counts > 0, axis=1)
-        means = [
-            _divide(np.add.reduceat(drawn * column, starts, axis=1), counts) for column in values.T
-        ]
-        return np.stack([_divide(np.nansum(mean, axis=1), found) for mean in means], axis=1)
+        means = np.empty((len(weights), values.shape[1]))
+        _fill_macro_means(weights, owners, starts, ordered, means)
+        return means
 
     return statistic
 
@@ -82,3 +82,21 @@ def _draw_weights(rng: np.random.Generator, resamples: int, queries: int) -> Flo
     for row in weights:
         row[:] = np.bincount(rng.integers(queries, size=queries), minlength=queries)
     return weights
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_macro_means(
+    weights: Floats, owners: Ints, starts: Ints, values: Floats, means: Floats
+) -> None:
+    for m in range(values.shape[1]):
+        for r in range(len(weights)):
+            total = 0.0
+            for c in range(len(starts) - 1):
+                drawn, gained, whole = 0.0, 0.0, 0.0
+                for p in range(starts[c], starts[c + 1]):
+                    times = weights[r, owners[p]]
+                    drawn += times
+                    gained += times * values[p, m]
+                    whole += values[p, m]
+                total += gained / drawn if drawn else whole / (starts[c + 1] - starts[c])
+            means[r, m] = total / (len(starts) - 1)

@@ -50,7 +50,7 @@ def test_equal_values_have_no_width() -> None:
 
 
 def test_macro_intervals_are_those_of_a_direct_resampling_of_queries() -> None:
-    # Twelve queries of one to three of seven classes: small resamples lack some class.
+    # Twelve queries of one to three of seven classes: many a resample lacks some class.
     rng = np.random.default_rng(2)
     pairs = [
         (query, int(label))
@@ -64,11 +64,26 @@ def test_macro_intervals_are_those_of_a_direct_resampling_of_queries() -> None:
     for _ in range(77):
         drawn = draws.integers(12, size=12)
         rows = np.concatenate([np.flatnonzero(queries == query) for query in drawn])
-        of_class = [values[rows[classes[rows] == c]].mean(axis=0) for c in set(classes[rows])]
+        of_class = []
+        for label in range(classes.max() + 1):
+            found = rows[classes[rows] == label]
+            all_of_it = np.flatnonzero(classes == label)
+            of_class.append(values[found if len(found) else all_of_it].mean(axis=0))
         means.append(np.mean(of_class, axis=0))
     statistic = macro_means(values, queries=queries, classes=classes)
     fast = bootstrap_intervals(statistic, queries=12, resamples=77, seed=5)
     np.testing.assert_allclose(fast, np.percentile(means, [2.5, 97.5], axis=0))
+
+
+def test_a_macro_interval_lies_about_its_mean_where_small_classes_are_the_worse_ones() -> None:
+    # Classes of one query score 0, those of ten score 0.8 +- 0.4: the macro mean is 0.4.
+    large = np.repeat(np.arange(40), 10)
+    values = np.concatenate([np.tile([0.0, 0.0] + [1.0] * 8, 40), np.zeros(40)])[:, None]
+    classes = np.concatenate([large, np.arange(40, 80)])
+    statistic = macro_means(values, queries=np.arange(440), classes=classes)
+    low, high = bootstrap_intervals(statistic, queries=440, resamples=1000, seed=0)[:, 0]
+    # Half of 40 means of ten queries each: 1.96 * 0.4 / sqrt(10 * 40) / 2 = 0.0196, and a bit.
+    assert (low, high) == pytest.approx((0.38, 0.42), abs=0.003)
 
 
 def test_queries_and_classes_move_together() -> None:
