@@ -56,7 +56,7 @@ def rank_relevant(scores: Scores, pairs: Pairs, own: Ints) -> Ranks:
 
     Ties go by gallery order. The query's own picture has no rank and takes no place.
 
-    scores: float32 [Q, G'] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
+    scores: float32 [Q, G] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
     """
     rows, gains, ranks = pairs.rows.copy(), pairs.gains.copy(), np.empty_like(pairs.rows)
     for q in np.flatnonzero(pairs.counts > FEW):

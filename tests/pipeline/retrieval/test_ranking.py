@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from naive_ranking import Case, cases
 
 from pipeline.retrieval import ranking
-from pipeline.retrieval.distances import STRIP, Gallery, prepare
+from pipeline.retrieval.distances import Gallery, prepare
 from pipeline.retrieval.ranking import Ranks, count_scores, find_nearest, rank_relevant
 from pipeline.retrieval.relevance import find_relevance
 
@@ -49,7 +49,7 @@ def test_a_query_is_left_out_by_its_id_where_identical_pictures_tie() -> None:
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-@pytest.mark.parametrize("gallery", [1, 7, STRIP, 100, 1003])
+@pytest.mark.parametrize("gallery", [1, 7, 64, 100, 1003])
 @pytest.mark.parametrize("queries", [1, 5, 130])
 def test_identical_pictures_tie_to_the_last_bit(distance: str, gallery: int, queries: int) -> None:
     rng = np.random.default_rng(0)
