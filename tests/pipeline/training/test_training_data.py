@@ -130,7 +130,8 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
         ),
         (
             {"packed": []},
-            "images: found no *.arrow shards; run: dvc repro download",
+            "images: no pictures were packed, only their labels; allowed here: packed pictures; "
+            "set data.coco.pictures: true",
         ),
     ],
     ids=[
