@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.choices import Choice
-from pipeline.training.losses import TAKES_TRIPLETS
+from pipeline.training.losses import TAKES_LABEL_SETS, TAKES_TRIPLETS
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -35,6 +35,27 @@ def find_contradictions(params: "Params") -> list[str]:
         *_in_train(params),
         *_in_plot(params),
     ]
+
+
+def find_label_set_contradictions(params: "Params") -> list[str]:
+    """Return what cannot train pictures of several labels, one line each.
+
+    It would look at the first label of each picture and leave out the others. Of mined triplets
+    no label is looked at, so all losses on triplets can.
+    """
+    loss, miner, memory = params.loss.name, params.miner.name, params.train.memory
+    losses = TAKES_TRIPLETS if params.batches.name == "triplets" else TAKES_LABEL_SETS
+    why = "the pictures have several labels"
+    problems = []
+    if loss not in losses:
+        triplets = " with batches.name 'triplets'" if losses is TAKES_TRIPLETS else ""
+        allowed = ", ".join(sorted(losses))
+        problems.append(f"loss.name: found '{loss}'{triplets}; {why}; allowed: {allowed}")
+    if miner != "none":
+        problems.append(f"miner.name: found '{miner}'; {why}; allowed: none")
+    if memory:
+        problems.append(f"train.memory: found {memory}; {why}; allowed: 0")
+    return problems
 
 
 def _in_miner(params: "Params") -> Iterator[str]:

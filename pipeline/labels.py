@@ -39,12 +39,26 @@ class LabelSets:
 
 def label_sets(column: pa.ChunkedArray) -> LabelSets:
     """Return the label sets of a catalog's `labels` column, each sorted and without repeats."""
-    return from_lists(column.to_pylist())
+    lists = column.combine_chunks()
+    starts = lists.offsets.to_numpy().astype(np.int64)
+    return _tidy(starts, lists.values.to_numpy().astype(np.int32))
 
 
 def from_lists(lists: list[list[int]]) -> LabelSets:
     """Return label sets from plain lists, each sorted and without repeats."""
-    unique = [sorted(set(labels)) for labels in lists]
-    starts = np.concatenate([[0], np.cumsum([len(labels) for labels in unique])]).astype(np.int64)
-    flat = [label for labels in unique for label in labels]
-    return LabelSets(starts, np.array(flat, dtype=np.int32))
+    starts = np.concatenate([[0], np.cumsum([len(labels) for labels in lists])]).astype(np.int64)
+    flat = [label for labels in lists for label in labels]
+    return _tidy(starts, np.array(flat, dtype=np.int32))
+
+
+def _tidy(starts: NDArray[np.int64], values: NDArray[np.int32]) -> LabelSets:
+    """Return values[starts[i]:starts[i + 1]] as sets, each sorted and without repeats."""
+    count = len(starts) - 1
+    owners = np.repeat(np.arange(count), np.diff(starts))
+    values = values[starts[0] : starts[-1]]
+    order = np.lexsort((values, owners))
+    values, owners = values[order], owners[order]
+    fresh = np.ones(len(values), dtype=bool)
+    fresh[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
+    sizes = np.bincount(owners[fresh], minlength=count)
+    return LabelSets(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), values[fresh])

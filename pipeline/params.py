@@ -46,13 +46,16 @@ class Backbone(Section):
     name: str
     weights: str | None
     image_size: Annotated[int, Ge(8)]
-    pooling: Literal["avg", "gem"]
+    pooling: Literal["avg", "gem", "flatten"]
+    level: Literal[0, 1, 2, 3, "pool"]
 
 
 class Mine(Section):
-    method: Literal["embeddings"]
+    method: Literal["embeddings", "labels"]
     positives: Literal["hard", "easy", "random"]
     negatives: Literal["hard", "semi_hard", "random"]
+    hard: bool
+    pool: Count | None
     per_anchor: Count
 
 

@@ -53,22 +53,29 @@ class ShardWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left; the shards are readable after this."""
+        """Write what is left; the shards, one at least, are readable after this."""
         self._flush()
+        if not self._shards:
+            self._open_shard()
         self._end_shard()
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        if self._sink is None:
-            path = self.directory / f"{self._shards:05d}.arrow"
-            self._sink = pa.ipc.new_file(os.fspath(path), SCHEMA)
         ids, images = zip(*self._rows, strict=True)
-        self._sink.write_batch(pa.record_batch([pa.array(ids), pa.array(images)], schema=SCHEMA))
+        self._open_shard().write_batch(
+            pa.record_batch([pa.array(ids), pa.array(images)], schema=SCHEMA)
+        )
         self._in_shard += self._in_batch
         self._rows, self._in_batch = [], 0
         if self._in_shard >= self.shard_bytes:
             self._end_shard()
+
+    def _open_shard(self) -> pa.RecordBatchFileWriter:
+        if self._sink is None:
+            path = self.directory / f"{self._shards:05d}.arrow"
+            self._sink = pa.ipc.new_file(os.fspath(path), SCHEMA)
+        return self._sink
 
     def _end_shard(self) -> None:
         if self._sink is not None:
@@ -125,6 +132,11 @@ class PackedPictures:
 
     def require(self, image_ids: Sequence[str]) -> None:
         """Raise UserError unless every one of `image_ids` has a picture here."""
+        if image_ids and not self.ids:
+            raise UserError(
+                f"{self.directory}: no pictures were packed, only their labels; allowed here: "
+                "packed pictures; set data.coco.pictures: true"
+            )
         unknown = [image_id for image_id in image_ids if image_id not in self._row]
         if unknown:
             raise UserError(

@@ -109,6 +109,15 @@ QUERIES = Table(
     key="image_id",
     open=True,
 )
+# One row a class that a query and another gallery picture have; `queries` counts such queries, and
+# each metric is their mean. map, recall_at_<k>: relevant is a picture that has this class.
+# knn_accuracy: the neighbours' vote is any label of the query.
+CLASS_RESULTS = Table(
+    "class results",
+    (_column("label", pa.int32()), _column("queries", pa.int64())),
+    key="label",
+    open=True,
+)
 
 
 def write_table(table: pa.Table, path: Path, kind: Table) -> None:

@@ -18,6 +18,7 @@ def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> 
         chosen.name,
         image_size=chosen.image_size,
         pooling=chosen.pooling,
+        level=chosen.level,
         weights=find_weights(chosen.weights),
         seed=params.seed,
     )

@@ -30,9 +30,10 @@ def main(
     # What an experiment fetches serves the next one too, so it lies in the project, not in the
     # experiment's copy of it.
     root = project_root()
-    with open_source(source, options, downloads=root / "downloads") as folder:
+    archives = dataset.archives(options) if hasattr(dataset, "archives") else {}
+    with open_source(source, archives, downloads=root / "downloads") as folder:
         try:
-            pack(
+            unlabelled = pack(
                 dataset.pictures(folder, options, seed=params.seed),
                 Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
                 max_side=params.download.max_side,
@@ -47,6 +48,8 @@ def main(
                 f"{error}; a queued experiment sees only what is in git or DVC, so there "
                 "data.source is to be an absolute path"
             ) from None
+        if unlabelled:
+            print(f"download: left out {unlabelled} pictures without a label", file=sys.stderr)
         if hasattr(dataset, "passed_over"):
             _tell_passed_over(dataset.passed_over(folder, options))
 

@@ -1,8 +1,10 @@
 """Embed every picture of the catalog with one model, in the catalog's order."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from pipeline import schemas
@@ -20,14 +22,22 @@ def main(
     catalog: Annotated[Path, typer.Option(help="Table of the pictures.")],
     out: Annotated[Path, typer.Option(help="Table of the embeddings.")],
 ) -> str:
-    """Write one embedding for each picture of CATALOG to OUT; return the model's name."""
+    """Write one embedding for each picture of CATALOG to OUT; return the model's name.
+
+    None where only labels were packed, so that what needs no vectors can follow.
+    """
     params = entry.load()
     devices.make_deterministic()
     device = devices.find_device()
+    loaded, pictures = embedder.load(model_dir), PackedPictures(images)
+    if not len(pictures):
+        print(f"embed: no pictures were packed, only their labels: {out} is empty", file=sys.stderr)
+        write_embeddings(out, [], np.empty((0, loaded.dim), dtype=np.float32))
+        return model
     image_ids = schemas.read_table(catalog, schemas.CATALOG)["image_id"].to_pylist()
     vectors = embed(
-        embedder.load(model_dir),
-        PackedPictures(images),
+        loaded,
+        pictures,
         image_ids,
         batch_size=params.embed.batch_size,
         precision=devices.resolve_precision(params.embed.precision, device),

@@ -12,7 +12,7 @@ from pipeline.retrieval.evaluation import Measured, measure
 from pipeline.retrieval.relevance import Relevance, find_relevance
 from pipeline.retrieval.results import metrics_report, neighbors_table, queries_table, write_report
 from pipeline.retrieval.search import Found, check_gallery, index_recall, read_index, search_index
-from pipeline.schemas import CURVES, NEIGHBORS, QUERIES, write_table
+from pipeline.schemas import CLASS_RESULTS, CURVES, NEIGHBORS, QUERIES, write_table
 from stages.entry import load, run
 
 
@@ -53,6 +53,7 @@ def main(
     neighbors = neighbors_table(found, relevance, query_ids, gallery_ids)
     write_table(neighbors, results / "neighbors.parquet", NEIGHBORS)
     write_table(queries_table(measured, query_ids), results / "queries.parquet", QUERIES)
+    write_table(measured.classes.table(), results / "classes.parquet", CLASS_RESULTS)
     write_table(measured.curves, results / "curves.parquet", CURVES)
     write_report(metrics, report)
     return model

@@ -1,20 +1,23 @@
-"""Mine triplets for training from the baseline's embeddings: data/triplets.parquet."""
+"""Mine triplets for training, by embeddings or by labels: data/triplets.parquet."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from typer import Option
 
+from pipeline.labels import LabelSets
+from pipeline.params import Params
 from pipeline.retrieval.alignment import read_aligned, read_labels
-from pipeline.retrieval.mining import Mined, mine_embeddings
-from pipeline.schemas import TRIPLETS, write_table
+from pipeline.retrieval.mined import Mined
+from pipeline.schemas import SPLITS, TRIPLETS, read_table, write_table
 from stages.entry import load, run
 
-# mine.method -> the function that mines; each takes what it needs of the pictures and of `mine`.
-METHODS = {"embeddings": mine_embeddings}
+Vectors = NDArray[np.float32]
 
 
 def main(
@@ -24,19 +27,16 @@ def main(
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:
     params = load()
-    pictures = read_aligned(embeddings, splits)
-    rows = np.flatnonzero(pictures.split == "train")
-    ids = pictures.ids[rows]
-    mined = METHODS[params.mine.method](
-        pictures.vectors[rows],
-        read_labels(catalog, ids, asked=splits),
-        positives=params.mine.positives,
-        negatives=params.mine.negatives,
-        per_anchor=params.mine.per_anchor,
-        distance=params.index.distance,
-        seed=params.seed,
-    )
-    _tell(mined, pictures=len(rows))
+    if params.mine.method == "labels" and not params.mine.hard:
+        ids, vectors = _read_training_ids(splits), None
+    else:
+        pictures = read_aligned(embeddings, splits)
+        rows = np.flatnonzero(pictures.split == "train")
+        ids, vectors = pictures.ids[rows], pictures.vectors[rows]
+    labels = read_labels(catalog, ids, asked=splits)
+    started = time.perf_counter()
+    mined = METHODS[params.mine.method](labels, vectors, params)
+    _tell(mined, pictures=len(ids), seconds=time.perf_counter() - started)
     columns = {
         name: pa.array(ids[of], pa.string())
         for name, of in (
@@ -48,12 +48,52 @@ def main(
     write_table(pa.table({**columns, "shared": pa.array(mined.shared)}), out, TRIPLETS)
 
 
-def _tell(mined: Mined, *, pictures: int) -> None:
+def _by_embeddings(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
+    from pipeline.retrieval.mining import mine_embeddings
+
+    assert vectors is not None
+    return mine_embeddings(
+        vectors,
+        labels,
+        positives=params.mine.positives,
+        negatives=params.mine.negatives,
+        per_anchor=params.mine.per_anchor,
+        distance=params.index.distance,
+        seed=params.seed,
+    )
+
+
+def _by_labels(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
+    from pipeline.retrieval.label_mining import mine_labels
+
+    return mine_labels(
+        labels,
+        vectors,
+        pool=params.mine.pool,
+        per_anchor=params.mine.per_anchor,
+        distance=params.index.distance,
+        seed=params.seed,
+    )
+
+
+# mine.method -> how; each imports what it needs only when it is asked for.
+METHODS = {"embeddings": _by_embeddings, "labels": _by_labels}
+
+
+def _read_training_ids(splits: Path) -> NDArray[np.object_]:
+    table = read_table(splits, SPLITS)
+    ids = table["image_id"].to_numpy()
+    training: NDArray[np.object_] = ids[table["split"].to_numpy() == "train"]
+    return training
+
+
+def _tell(mined: Mined, *, pictures: int, seconds: float) -> None:
     anchors = len(np.unique(mined.anchors))
+    overlapping = f"; {mined.overlapping} negatives share a label" if mined.overlapping else ""
     print(
-        f"mine: {len(mined.anchors)} triplets for {anchors} of {pictures} training pictures; left "
-        f"out: {mined.without_positive} without a positive, {mined.without_negative} without a "
-        "negative",
+        f"mine: {len(mined.anchors)} triplets for {anchors} of {pictures} training pictures in "
+        f"{seconds:.1f} s; left out: {mined.without_positive} without a positive, "
+        f"{mined.without_negative} without a negative{overlapping}",
         file=sys.stderr,
     )
 

@@ -16,6 +16,7 @@ from pipeline.params import Params
 from pipeline.pictures import PackedPictures
 from pipeline.plots import charts, curves, palette, projections
 from pipeline.plots.cases import Cases, choose_failures, choose_successes
+from pipeline.plots.centroids import Naming, choose_names
 from pipeline.plots.scatters import Colouring, choose_colouring, draw_projection
 from pipeline.plots.sheets import draw_sheet, sheet_rows
 from stages import entry
@@ -51,7 +52,7 @@ def main(
         _write_sheets(results / palette.MODELS[-1], images, class_of, params, png_out)
         points, notes = _project(vectors, params)
         points["umap"] = umap_points.result()
-        _write_projections(points, notes, _colour(known, names, sample), png_out)
+        _write_projections(points, notes, *_describe(known, names, sample), png_out)
 
 
 def _draw_test_pictures(splits: Path, params: Params) -> list[str]:
@@ -130,23 +131,26 @@ def _project(
     return {"pca": pca, "tsne": tsne}, notes
 
 
-def _colour(known: pd.DataFrame, names: Mapping[int, str], sample: list[str]) -> Colouring:
+def _describe(
+    known: pd.DataFrame, names: Mapping[int, str], sample: list[str]
+) -> tuple[Colouring, Naming]:
     rows = known.set_index("image_id").loc[sample]
-    # A picture of several labels is coloured by the first; a point has one colour.
-    classes = [names[int(np.min(labels))] for labels in rows["labels"]]
+    classes = [[names[int(label)] for label in labels] for labels in rows["labels"]]
     groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
-    return choose_colouring(classes, groups)
+    return choose_colouring(classes, groups), choose_names(classes)
 
 
 def _write_projections(
     points: Mapping[str, Mapping[str, projections.Points]],
     notes: Mapping[str, str],
     colouring: Colouring,
+    naming: Naming,
     out: Path,
 ) -> None:
     for method, places in points.items():
         title = f"{TITLES[method]} of {len(colouring.keys)} test pictures"
-        figure = draw_projection(title, places, colouring, notes if method == "pca" else {})
+        told = notes if method == "pca" else {}
+        figure = draw_projection(title, places, colouring, naming, told)
         palette.save_figure(figure, out / f"projection_{method}.png")
 
 

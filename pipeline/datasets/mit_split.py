@@ -34,6 +34,14 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         yield from class_pictures(root / name, root=root, source_split=roles)
 
 
+def archives(options: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return URL -> checksum of the archive to fetch in place of the source, if one is given."""
+    if options["url"] is None:
+        return {}
+    sha256 = options["sha256"]
+    return {options["url"]: None if sha256 is None else f"sha256:{sha256}"}
+
+
 def passed_over(source: Path, options: Mapping[str, Any]) -> Mapping[str, int]:
     """Return how many likely pictures of `source` are of a suffix that is not read, by suffix."""
     del options

@@ -15,21 +15,23 @@ class Picture:
     """One picture of a dataset, its bytes not yet read.
 
     path: inside the source, with forward slashes; also the image_id unless one is given.
-    labels: names of its classes, one or more.
+    labels: names of its classes; without any, it is left out and counted.
     read: returns the encoded bytes, in any format Pillow opens; called in a worker process, so it
-        is picklable.
+        is picklable. None where only the labels are wanted: nothing is stored, and `size` is given.
     group: the super-class, None where the dataset has none.
     source_split: the dataset's own split, as roles joined by '+': `train`, `val`, `query`,
         `gallery`; None where the dataset has none. So a test picture that is searched among
         the test pictures is `query+gallery`, and a training picture that is also searched is
         `train+gallery`.
+    size: width and height in pixels, where they are known without reading the picture.
     box: left, top, right, bottom in pixels; what lies outside is cut away.
     """
 
     path: str
     labels: tuple[str, ...]
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] | None
     group: str | None = None
     source_split: str | None = None
+    size: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     image_id: str | None = None

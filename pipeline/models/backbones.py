@@ -1,5 +1,6 @@
-"""Classification networks of torchvision and timm as feature extractors: no classifier."""
+"""Networks of torchvision and timm as feature extractors: no classifier, no detector."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.models.families import PyramidLevel
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import State, put_weights, read_weights
 
@@ -18,29 +20,36 @@ class Backbone(nn.Module):
     """Pictures [B, 3, H, W] -> a map [B, C, h, w] to be pooled, or vectors [B, C].
 
     Attributes:
-        features: C, as it is after pooling and `after_pool`.
+        features: the vector's size after pooling and `after_pool`: C, or C * h * w flattened.
         spatial: whether the output is a map.
+        level: of the feature pyramid; None where the network has none.
     """
 
-    def __init__(self, trunk: nn.Module, after_pool: nn.Module, shape: Sequence[int]) -> None:
+    def __init__(
+        self, trunk: nn.Module, after_pool: nn.Module, *, shape: Sequence[int], pooling: str
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self._after_pool = after_pool
-        self.features = shape[1]
+        self.features = math.prod(shape[1:]) if pooling == "flatten" else shape[1]
         self.spatial = len(shape) == 4
+        self.level = trunk.level if isinstance(trunk, PyramidLevel) else None
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.trunk(x))
 
     def after_pool(self, pooled: Tensor) -> Tensor:
-        """Return [B, C] normalised as the network was trained to, for families that do so."""
+        """Return [B, features] normalised as the network was trained to, if its family does so."""
         if isinstance(self._after_pool, nn.Identity):
             return pooled
-        # ConvNeXt's norm takes [B, C, 1, 1], MaxViT's [B, C]; flat LayerNorm of C is both.
+        # ConvNeXt's norm takes [B, C, 1, 1], MaxViT's [B, C]; flat LayerNorm of C is both, and
+        # of a flattened map it is taken at each place.
         norm = cast(nn.LayerNorm, self._after_pool)
-        return nn.functional.layer_norm(
-            pooled, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        places = pooled.reshape(len(pooled), norm.normalized_shape[0], -1).mT  # (B, places, C)
+        normed = nn.functional.layer_norm(
+            places, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
+        return normed.mT.flatten(1)
 
 
 class Library(Protocol):
@@ -50,10 +59,10 @@ class Library(Protocol):
     def build(self, name: str, image_size: int, /) -> nn.Module: ...
     def classifier(self, name: str, /) -> Sequence[str]: ...
     def imagenet(self, name: str, image_size: int, /) -> State: ...
-    def adapt(self, state: State, network: nn.Module, /) -> State: ...
+    def adapt(self, state: State, network: nn.Module, name: str, /) -> State: ...
     def preprocessing(self, name: str, /) -> Preprocessing: ...
     def take_trunk(
-        self, network: nn.Module, name: str, pooling: str, /
+        self, network: nn.Module, name: str, pooling: str, level: int | str | None, /
     ) -> tuple[nn.Module, nn.Module]: ...
 
 
@@ -87,19 +96,27 @@ def preprocessing_of(name: str) -> Preprocessing:
 
 
 def build_backbone(
-    name: str, image_size: int, *, pooling: str, weights: str | Path | None = None, seed: int = 0
+    name: str,
+    image_size: int,
+    *,
+    pooling: str,
+    level: int | str | None = None,
+    weights: str | Path | None = None,
+    seed: int = 0,
 ) -> Backbone:
     """Return a backbone in eval mode.
 
     Args:
         name: an architecture of torchvision, or "timm:" and one of timm.
         image_size: pixels of the square pictures that it will see.
-        pooling: "avg" or "gem", which is applied after it.
-        weights: None (random, drawn from `seed`), "imagenet" (the library's own, downloaded),
-            or a file.
+        pooling: "avg", "gem" or "flatten", which is applied after it.
+        level: of a detector's feature pyramid; not read for networks without one.
+        weights: None (random, drawn from `seed`), "imagenet" (the library's own, downloaded; for
+            a detector they are COCO's), or a file.
 
     Raises:
-        UserError: an unknown name, a size or pooling it cannot take, weights that do not fit.
+        UserError: an unknown name, a size, pooling or level it cannot take, weights that do not
+            fit.
     """
     library, plain = library_of(name)
     with torch.random.fork_rng(devices=[]):
@@ -112,12 +129,13 @@ def build_backbone(
         state = _state(library, plain, image_size, weights)
         put_weights(
             network,
-            library.adapt(state, network),
+            library.adapt(state, network, plain),
             optional=library.classifier(plain),
             where=f"backbone.weights: {weights} into {name}",
         )
-    trunk, after_pool = library.take_trunk(network, plain, pooling)
-    backbone = Backbone(trunk, after_pool, _output_shape(trunk, name, image_size)).eval()
+    trunk, after_pool = library.take_trunk(network, plain, pooling, level)
+    shape = _output_shape(trunk, name, image_size)
+    backbone = Backbone(trunk, after_pool, shape=shape, pooling=pooling).eval()
     if pooling != "avg" and not backbone.spatial:
         raise UserError(
             f"backbone.pooling: found '{pooling}'; {name} gives no map to pool, only one vector "

@@ -32,11 +32,15 @@ class HeadSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec(Preprocessing):
-    """All that is needed to build an embedder, but its weights; `model.json` holds it."""
+    """All that is needed to build an embedder, but its weights; `model.json` holds it.
+
+    `level` is null where the backbone has no feature pyramid.
+    """
 
     backbone: str
     image_size: int
     pooling: str
+    level: int | str | None
     head: HeadSpec = HeadSpec()
     normalize: bool = True
 
@@ -58,9 +62,9 @@ class Embedder(nn.Module):
         self.dim = spec.head.dim or backbone.features
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.backbone(x)  # (B, C, h, w) or (B, C)
+        x = self.backbone(x)  # (B, C, h, w) or (B, F)
         with torch.autocast(x.device.type, enabled=False):
-            x = self.pool(x.float())  # (B, C)
+            x = self.pool(x.float())  # (B, F)
             x = self.head(self.backbone.after_pool(x))  # (B, D)
             return nn.functional.normalize(x, dim=1) if self.normalize else x
 
@@ -72,17 +76,21 @@ def build_baseline(
     pooling: str,
     weights: str | Path | None,
     seed: int,
+    level: int | str | None = None,
 ) -> Embedder:
     """Return a pretrained network as an embedder: pooled features, no head, normalised.
 
     Raises:
         UserError: as `backbones.build_backbone`.
     """
-    backbone = build_backbone(name, image_size, pooling=pooling, weights=weights, seed=seed)
+    backbone = build_backbone(
+        name, image_size, pooling=pooling, level=level, weights=weights, seed=seed
+    )
     spec = Spec(
         backbone=name,
         image_size=image_size,
         pooling=pooling,
+        level=backbone.level,
         **asdict(preprocessing_of(name)),
     )
     return _assemble(spec, backbone).eval()
@@ -90,7 +98,9 @@ def build_baseline(
 
 def build(spec: Spec) -> Embedder:
     """Return the embedder of `spec` with random weights, in eval mode."""
-    backbone = build_backbone(spec.backbone, spec.image_size, pooling=spec.pooling)
+    backbone = build_backbone(
+        spec.backbone, spec.image_size, pooling=spec.pooling, level=spec.level
+    )
     with torch.random.fork_rng(devices=[]):
         return _assemble(spec, backbone).eval()
 

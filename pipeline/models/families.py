@@ -1,11 +1,13 @@
-"""What of each family of torchvision's classification networks is feature, and what classifier."""
+"""What of each family of torchvision's networks is feature, and what classifier or detector."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
+
+POOL = "pool"  # the level above the others: every other place of the coarsest
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,15 @@ class Family:
     """How a network of this family is taken apart.
 
     Attributes:
-        classifier: the modules that are taken off, and whose weights a file may lack.
+        classifier: the modules that are taken off, and whose weights a file may lack; of a
+            detector, what proposes and judges boxes.
         trunk: the children that make the map [B, C, h, w], in order; empty where the network
             without its classifier gives one vector [B, D] for each picture.
         ends_in_relu: the library's forward applies a ReLU to the map (a function, not a child).
         after_pool: the normalisation of the pooled features that was trained with them.
         options: arguments of the library's builder, of image_size.
         symmetric: trained on pictures in [-1, 1] (the library's `transform_input`).
+        pyramid: a detector, whose child `backbone` gives a map for each level by its name.
     """
 
     classifier: tuple[str, ...]
@@ -28,6 +32,7 @@ class Family:
     after_pool: str | None = None
     options: Callable[[int], dict[str, Any]] = lambda _: {}
     symmetric: bool = False
+    pyramid: bool = False
 
 
 RESNET = Family(
@@ -94,6 +99,12 @@ FAMILIES = {
     "convnext": Family(("classifier.2",), ("features",), after_pool="classifier.0"),
     "densenet": Family(("classifier",), ("features",), ends_in_relu=True),
     "efficientnet": Family(("classifier",), ("features",)),
+    "fasterrcnn": Family(
+        ("rpn", "roi_heads"),
+        # The library would fetch a classifier's weights for the body.
+        options=lambda _: {"weights_backbone": None},
+        pyramid=True,
+    ),
     "googlenet": GOOGLENET,
     "inception": INCEPTION,
     "maxvit": MAXVIT,
@@ -135,3 +146,32 @@ def cut(network: nn.Module, family: Family) -> tuple[nn.Module, nn.Module]:
         steps["last_relu"] = nn.ReLU()
     after_pool = network.get_submodule(family.after_pool) if family.after_pool else nn.Identity()
     return nn.Sequential(steps), after_pool
+
+
+def level_names(pyramid: Any) -> list[str]:
+    """Return the levels of torchvision's BackboneWithFPN, finest first."""
+    return [*pyramid.body.return_layers.values(), POOL]
+
+
+class PyramidLevel(nn.Module):
+    """One level of a detector's feature pyramid: [B, 3, H, W] -> [B, C, h, w].
+
+    The branches of the other levels are taken off. They cost time, and processes that train
+    together wait for a gradient of every weight that there is.
+    """
+
+    def __init__(self, pyramid: Any, level: int | str) -> None:
+        """Take BackboneWithFPN apart; `level` is one of its `level_names`."""
+        super().__init__()
+        self.level = level
+        self.body, self.fpn = pyramid.body, pyramid.fpn
+        # A level is its own map and, from above, all that are coarser; "pool" is the coarsest's.
+        steps = list(self.body.return_layers.items())
+        lowest = min(level_names(pyramid).index(str(level)), len(steps) - 1)
+        self.body.return_layers = dict(steps[lowest:])
+        self.fpn.inner_blocks = self.fpn.inner_blocks[lowest:]
+        unused = [nn.Identity() for _ in steps[lowest + 1 :]]
+        self.fpn.layer_blocks = nn.ModuleList([self.fpn.layer_blocks[lowest], *unused])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.fpn(self.body(x))[str(self.level)])

@@ -30,7 +30,12 @@ class GeM(nn.Module):
         return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)  # (B, C)
 
 
-POOLINGS: dict[str, Callable[[], nn.Module]] = {"avg": Average, "gem": GeM}
+# [B, C, h, w] -> [B, C], or [B, C * h * w] with "flatten", which keeps what is where.
+POOLINGS: dict[str, Callable[[], nn.Module]] = {
+    "avg": Average,
+    "gem": GeM,
+    "flatten": nn.Flatten,
+}
 
 
 def _linear(features: int, dim: int, _hidden: int) -> nn.Module:

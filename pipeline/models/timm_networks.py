@@ -59,7 +59,7 @@ def imagenet(name: str, image_size: int) -> State:
     return dict(_create(name, image_size, pretrained=True).state_dict())
 
 
-def adapt(state: State, _network: nn.Module) -> State:
+def adapt(state: State, _network: nn.Module, _name: str) -> State:
     """Return `state` as it is: timm has fitted its own weights, and files must fit."""
     return state
 
@@ -77,7 +77,9 @@ def preprocessing(name: str) -> Preprocessing:
     )
 
 
-def take_trunk(network: nn.Module, _name: str, pooling: str) -> tuple[nn.Module, nn.Module]:
+def take_trunk(
+    network: nn.Module, _name: str, pooling: str, _level: int | str | None
+) -> tuple[nn.Module, nn.Module]:
     """Return (trunk, what follows the pooling).
 
     With "avg" the network's own pooling stays, since it was trained with it and what follows it

@@ -1,21 +1,28 @@
-"""Classification networks of torchvision, by name. Importing this imports torchvision (3 s)."""
+"""Networks of torchvision, by name. Importing this imports torchvision (3 s)."""
 
+import re
 from collections.abc import Sequence
 from typing import cast
 
 import torchvision
 from torch import nn
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from pipeline.errors import UserError, name_choices
-from pipeline.models.families import cut, family_of
+from pipeline.models.families import PyramidLevel, cut, family_of, level_names
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import State
 
+# The one detector here whose published weights the library runs with frozen batch norm of eps 0.
+WITHOUT_EPS = "fasterrcnn_resnet50_fpn"
+
 
 def check_name(name: str) -> None:
-    """Raise UserError unless torchvision has a classification network of this name."""
-    names = torchvision.models.list_models(module=torchvision.models)
+    """Raise UserError unless this is one of torchvision's classifiers or a Faster R-CNN."""
+    models = torchvision.models
+    names = models.list_models(module=models)
+    names += models.list_models(module=models.detection, include="fasterrcnn_*")
     if name not in names:
         raise UserError(f"backbone.name: {name_choices(name, [*names, 'timm:<name>'])}")
 
@@ -32,21 +39,57 @@ def classifier(name: str) -> Sequence[str]:
 
 
 def imagenet(name: str, _image_size: int) -> State:
-    """Return the library's best ImageNet weights; OSError or RuntimeError without a network."""
+    """Return the library's best weights, a classifier's of ImageNet and a detector's of COCO.
+
+    Raises:
+        OSError, RuntimeError: without a connection.
+    """
     weights = torchvision.models.get_model_weights(name).DEFAULT
     return dict(weights.get_state_dict(progress=False, check_hash=True))
 
 
-def adapt(state: State, network: nn.Module) -> State:
-    """Return `state` with a transformer's position embedding resized to the network's pictures."""
+def adapt(state: State, network: nn.Module, name: str) -> State:
+    """Return `state` as `network` takes it.
+
+    A transformer's position embedding is resized to the network's pictures. A detector's pyramid
+    gets today's names, and its frozen batch norm becomes one that can be trained.
+    """
+    if isinstance(network, GeneralizedRCNN):
+        state = {_rename(key): value for key, value in state.items()}
+        return _fold_eps(state, network) if name == WITHOUT_EPS else state
     key = "encoder.pos_embedding"
     if not isinstance(network, VisionTransformer) or key not in state:
         return state
     return dict(interpolate_embeddings(network.image_size, network.patch_size, state))
 
 
+def _rename(key: str) -> str:
+    # The published files are older than the library's norms inside the pyramid.
+    return re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
+
+
+def _fold_eps(state: State, network: nn.Module) -> State:
+    """Return frozen norms of eps 0 as weights that give the same in norms with an eps.
+
+    w / sqrt(var) = w' / sqrt(var + eps) for w' = w * sqrt((var + eps) / var). An eps of 0 in the
+    network itself would divide by zero in training, where a channel is dead.
+    """
+    folded = dict(state)
+    for name, norm in network.named_modules():
+        keys = {f"{name}.weight", f"{name}.running_var"}
+        # A norm that was trained, not frozen, has counted its batches, and had an eps.
+        frozen = keys <= state.keys() and f"{name}.num_batches_tracked" not in state
+        if isinstance(norm, nn.BatchNorm2d) and frozen:
+            var = state[f"{name}.running_var"]
+            folded[f"{name}.weight"] = state[f"{name}.weight"] * ((var + norm.eps) / var).sqrt()
+    return folded
+
+
 def preprocessing(name: str) -> Preprocessing:
-    """Return what the library's own ImageNet weights were trained with."""
+    """Return what the library's own weights were trained with."""
+    if family_of(name).pyramid:
+        # Detectors scale and resize inside, by ImageNet's mean and std and bilinearly.
+        return Preprocessing()
     transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     if family_of(name).symmetric:
         # The library rescales inside the network; here it is the mean and std that say so.
@@ -56,6 +99,22 @@ def preprocessing(name: str) -> Preprocessing:
     )
 
 
-def take_trunk(network: nn.Module, name: str, _pooling: str) -> tuple[nn.Module, nn.Module]:
-    """Return (trunk, what follows the pooling)."""
-    return cut(network, family_of(name))
+def take_trunk(
+    network: nn.Module, name: str, _pooling: str, level: int | str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Return (trunk, what follows the pooling); `level` is read where there is a pyramid.
+
+    Raises:
+        UserError: the pyramid has no such level.
+    """
+    family = family_of(name)
+    if not family.pyramid:
+        return cut(network, family)
+    pyramid = network.get_submodule("backbone")
+    names = level_names(pyramid)
+    if str(level) not in names:
+        raise UserError(
+            f"backbone.level: found '{level}'; {name} has no such level; "
+            f"allowed: {', '.join(names)}"
+        )
+    return PyramidLevel(pyramid, cast(int | str, level)), nn.Identity()

@@ -20,12 +20,13 @@ TIMEOUT_SECONDS = 30
 BLOCK_BYTES = 2**16
 
 
-def fetch(url: str, folder: Path, *, sha256: str | None, wait_seconds: float = 1.0) -> Path:
+def fetch(url: str, folder: Path, *, checksum: str | None, wait_seconds: float = 1.0) -> Path:
     """Return the file in `folder` that holds what is at `url`, fetched unless it is there already.
 
-    Until it is whole and has the checksum `sha256` it is named `<name>.part`; a later call goes
-    on from there by an HTTP Range request, where the server still has the same version. A
-    connection that breaks is tried again after `wait_seconds`, then twice that, and so on.
+    Until it is whole and has the `checksum` ("sha256:…" or "md5:…", as pooch writes them; None
+    takes what comes) it is named `<name>.part`; a later call goes on from there by an HTTP Range
+    request, where the server still has the same version. A connection that breaks is tried again
+    after `wait_seconds`, then twice that, and so on.
 
     Raises:
         UserError: the server refuses, the connection keeps breaking, or the checksum is another.
@@ -35,27 +36,32 @@ def fetch(url: str, folder: Path, *, sha256: str | None, wait_seconds: float = 1
     # Two experiments of one queue may want the same file at once.
     with FileLock(folder / f"{name}.lock"):
         # pooch tells on its logger where it puts the file and, without a checksum, the one it has.
-        download = _ResumingDownload(folder / f"{name}.part", wait_seconds)
-        known = None if sha256 is None else f"sha256:{sha256.lower()}"
+        known = checksum and checksum.lower()
+        kind, _, wanted = (known or "").partition(":")
+        download = _ResumingDownload(folder / f"{name}.part", kind, wait_seconds)
         try:
             path = pooch.retrieve(url, known, fname=name, path=folder, downloader=download)
         except ValueError:
             # pooch compares before it publishes, and has deleted what it compared.
             raise UserError(
-                f"{url}: the sha256 is {download.sha256}; allowed: {sha256}, the one in "
-                "params.yaml; correct it there, or the URL"
+                f"{url}: the {kind} is {download.found}; allowed: {wanted}, so this is another "
+                "file than was meant; correct the URL or the checksum"
             ) from None
     return Path(path)
 
 
 class _ResumingDownload:
-    """A downloader for pooch that keeps what it has in `part` until that is whole."""
+    """A downloader for pooch that keeps what it has in `part` until that is whole.
 
-    def __init__(self, part: Path, wait_seconds: float) -> None:
+    `found` is then its checksum, where a `kind` is asked for.
+    """
+
+    def __init__(self, part: Path, kind: str, wait_seconds: float) -> None:
         self.part = part
         self.version = part.with_name(part.name + ".version")
+        self.kind = kind
         self.wait_seconds = wait_seconds
-        self.sha256 = ""
+        self.found = ""
 
     def __call__(self, url: str, output: str | os.PathLike[str], _: Any) -> None:
         """Bring `url` to `output`, from what `part` has of it already."""
@@ -67,7 +73,8 @@ class _ResumingDownload:
                 if not _may_pass(error) or attempt == ATTEMPTS - 1:
                     raise UserError(self._failure(url, error)) from None
                 time.sleep(self.wait_seconds * 2**attempt)
-        self.sha256 = pooch.file_hash(str(self.part))
+        if self.kind:
+            self.found = pooch.file_hash(str(self.part), alg=self.kind)
         os.replace(self.part, output)
         self.version.unlink(missing_ok=True)
 

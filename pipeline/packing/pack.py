@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -51,17 +52,20 @@ def pack(
     max_side: int | None,
     max_rejected: float,
     processes: int = 2,
-) -> None:
+) -> int:
     """Write `pictures` to the files of `to`, ordered by image_id: all of them or none.
 
-    A picture that does not decode is left out and listed in `to.rejected` (path, reason).
+    A picture that does not decode is left out and listed in `to.rejected` (path, reason). Of one
+    that has no `read` only the row of the catalog is written. Return how many have no label and
+    were left out.
 
     Raises:
-        UserError: there are no pictures, two have one image_id, one has no label, or more than
-            the share `max_rejected` does not decode.
+        UserError: there are no pictures, none has a label, two have one image_id, or more than
+            the share `max_rejected` of those with labels does not decode.
     """
-    ordered = sorted(pictures, key=image_id_of)
-    _check(ordered)
+    everything = sorted(pictures, key=image_id_of)
+    ordered = [picture for picture in everything if picture.labels]
+    _check(everything, labelled=len(ordered))
     unfinished = to.images.with_name(to.images.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -70,6 +74,7 @@ def pack(
         _publish(kept, rejected, unfinished, to)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return len(everything) - len(ordered)
 
 
 def image_id_of(picture: Picture) -> str:
@@ -77,7 +82,7 @@ def image_id_of(picture: Picture) -> str:
     return picture.path if picture.image_id is None else picture.image_id
 
 
-def _check(pictures: Sequence[Picture]) -> None:
+def _check(pictures: Sequence[Picture], *, labelled: int) -> None:
     if not pictures:
         raise NoPicturesError(
             "data.source: found no pictures; allowed: the layouts in pictures/README.md; "
@@ -89,12 +94,11 @@ def _check(pictures: Sequence[Picture]) -> None:
                 f"data.source: two pictures have the image_id '{image_id_of(after)}'; each may "
                 "stand once; take one away"
             )
-    for picture in pictures:
-        if not picture.labels:
-            raise UserError(
-                f"data.source: picture '{picture.path}' has no label; allowed: one or more; "
-                "label it or take it away"
-            )
+    if not labelled:
+        raise UserError(
+            f"data.source: none of {len(pictures)} pictures has a label, the first is "
+            f"'{pictures[0].path}'; allowed: one label or more for each that counts; label them"
+        )
 
 
 def _store(
@@ -103,21 +107,30 @@ def _store(
     kept: list[_Kept] = []
     rejected: list[tuple[str, str]] = []
     writer = ShardWriter(directory)
-    ready = _prepare_all(pictures, max_side=max_side, processes=processes)
-    shown = show_progress(ready, total=len(pictures), what="pictures")
-    for picture, prepared in zip(pictures, shown, strict=True):
-        if prepared.reason is not None:
-            rejected.append((picture.path, prepared.reason))
-            continue
-        writer.add(image_id_of(picture), prepared.encoded)
-        kept.append(_Kept(picture, prepared.width, prepared.height))
+    to_read = [picture for picture in pictures if picture.read is not None]
+    shown = show_progress(pictures, total=len(pictures), what="pictures")
+    with closing(_prepare_all(to_read, max_side=max_side, processes=processes)) as ready:
+        for picture in shown:
+            prepared = _unread(picture) if picture.read is None else next(ready)
+            if prepared.reason is not None:
+                rejected.append((picture.path, prepared.reason))
+                continue
+            if picture.read is not None:
+                writer.add(image_id_of(picture), prepared.encoded)
+            kept.append(_Kept(picture, prepared.width, prepared.height))
     writer.close()
     return kept, rejected
 
 
+def _unread(picture: Picture) -> Prepared:
+    if picture.size is None:
+        raise ValueError(f"{picture.path}: has neither a size nor anything to read")
+    return Prepared(width=picture.size[0], height=picture.size[1])
+
+
 def _prepare_all(
     pictures: Iterable[Picture], *, max_side: int | None, processes: int
-) -> Iterator[Prepared]:
+) -> Generator[Prepared, None, None]:
     """Yield each picture prepared, in order, with a bounded number of them under way."""
     under_way: deque[Future[list[Prepared]]] = deque()
     # spawn: the parent holds Arrow's threads, which a fork would copy in an unknown state.
@@ -183,8 +196,9 @@ def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
 def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
     groups: dict[str, set[str | None]] = {name: set() for name in names}
     for item in kept:
-        for name in item.picture.labels:
-            groups[name].add(item.picture.group)
+        # Where a picture has several classes, its group is that of one of them, no telling which.
+        if len(set(item.picture.labels)) == 1:
+            groups[item.picture.labels[0]].add(item.picture.group)
     # A class whose pictures are of several groups has none of its own.
     only = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
     rows = {"label": list(range(len(names))), "name": list(names), "group": only}

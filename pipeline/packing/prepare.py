@@ -29,6 +29,8 @@ def prepare(picture: Picture, *, max_side: int | None) -> Prepared:
     where they were PNG, else JPEG. Width and height are those of the upright picture that `decode`
     gives of the bytes stored.
     """
+    if picture.read is None:
+        raise ValueError(f"{picture.path}: has nothing to prepare")
     try:
         encoded = picture.read()
         upright = _decode_with_care(encoded)

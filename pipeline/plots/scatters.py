@@ -1,12 +1,16 @@
-"""Projections drawn as scatter plots, baseline beside finetuned, coloured by class or group."""
+"""Projections drawn as scatter plots, baseline beside finetuned, by class or group.
+
+The points come from the embeddings alone; labels only colour them and name the centroids.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.plots.centroids import Naming, draw_names
 from pipeline.plots.charts import shorten
 from pipeline.plots.palette import CATEGORIES, FAINT, MARKERS, OTHER, new_figure
 from pipeline.plots.projections import Points
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 
 # With a second marker, ten hues make twenty categories; past that one cannot find a colour again.
 MOST_CATEGORIES = len(CATEGORIES) * len(MARKERS)
+
+# Inches: eighty names need more room than a legend of twenty.
+FEW_NAMES_SIZE, MANY_NAMES_SIZE = (11.5, 5.2), (15.0, 7.2)
 
 
 @dataclass(frozen=True)
@@ -32,25 +39,36 @@ class Colouring:
     caption: str
 
 
-def choose_colouring(classes: Sequence[str], groups: Sequence[str | None]) -> Colouring:
-    """Return how to colour N points of the given class and group, with at most 20 categories.
+def choose_colouring(classes: Sequence[Collection[str]], groups: Sequence[str | None]) -> Colouring:
+    """Return how to colour N points of the given classes and group, with at most 20 categories.
 
-    By class where there are at most 20; else by group where the dataset has groups; and of more
-    than 20 groups or classes, only the ten with most points.
+    By class where each point has one and there are at most 20; else by group where the dataset
+    has groups; else by class again. Of more than 20 groups or classes, only the ten with most
+    points. A point of several classes takes the rarest of those that have a colour: it says most.
     """
-    if len(set(classes)) <= MOST_CATEGORIES or all(group is None for group in groups):
-        return _limit(list(classes), "class", "classes")
-    return _limit([group or "no group" for group in groups], "group", "groups")
+    count = Counter(name for names in classes for name in set(names))
+    single = all(len(set(names)) == 1 for names in classes)
+    if any(groups) and not (single and len(count) <= MOST_CATEGORIES):
+        keys = [group or "no group" for group in groups]
+        return _limit([[key] for key in keys], Counter(keys), "the group", "groups")
+    told = "the class" if single else "the rarest of its classes in the legend"
+    return _limit(classes, count, told, "classes")
 
 
 def draw_projection(
-    title: str, points: Mapping[str, Points], colouring: Colouring, notes: Mapping[str, str]
+    title: str,
+    points: Mapping[str, Points],
+    colouring: Colouring,
+    naming: Naming,
+    notes: Mapping[str, str],
 ) -> "Figure":
     """Return one panel a model, {model: points [N, 2]}, with one legend and a caption.
 
     notes: {model: text} is added to the panel's title.
     """
-    figure = new_figure(11.5, 5.2)
+    figure = new_figure(
+        *(FEW_NAMES_SIZE if len(naming.rows) <= MOST_CATEGORIES else MANY_NAMES_SIZE)
+    )
     panels = figure.subplots(1, len(points), squeeze=False)[0]
     for axes, (model, places) in zip(panels, points.items(), strict=True):
         _scatter(axes, places, colouring)
@@ -60,22 +78,31 @@ def draw_projection(
     names = [shorten(name, 32) for name in names]
     figure.legend(handles, names, loc="outside right upper", markerscale=1.6)
     figure.suptitle(title, x=0.004, ha="left", fontsize=11, fontweight="bold")
-    figure.supxlabel(colouring.caption, x=0.004, ha="left", fontsize=8, color=FAINT)
+    caption = f"{colouring.caption}\n{naming.caption}".strip()
+    told = figure.supxlabel(caption, x=0.004, ha="left", fontsize=8, color=FAINT)
+    unnamed = draw_names(figure, dict(zip(panels, points.values(), strict=True)), naming)
+    if unnamed:
+        told.set_text(f"{caption} Without room, so not drawn: {unnamed}.")
     return figure
 
 
-def _limit(keys: list[str], one: str, many: str) -> Colouring:
-    count = Counter(keys)
-    told = f"A point is a test picture, its colour the {one}; the layout saw no labels."
-    if len(count) <= MOST_CATEGORIES:
-        return Colouring(keys, sorted(count), told)
-    largest = sorted(count, key=lambda key: (-count[key], key))[: len(CATEGORIES)]
-    kept = [key if key in largest else None for key in keys]
-    told = (
-        f"{told} In colour: the {len(largest)} of {len(count)} {many} with most points; "
-        "the others are grey."
-    )
-    return Colouring(kept, sorted(largest), told)
+def _limit(
+    classes: Sequence[Collection[str]], count: Counter[str], which: str, many: str
+) -> Colouring:
+    told = f"A point is a test picture, its colour {which}; the layout saw no labels."
+    legend = sorted(count)
+    if len(count) > MOST_CATEGORIES:
+        legend = sorted(sorted(count, key=lambda key: (-count[key], key))[: len(CATEGORIES)])
+        told = (
+            f"{told} In colour: the {len(legend)} of {len(count)} {many} with most points; "
+            "the others are grey."
+        )
+    shown = set(legend)
+    keys = [
+        min((count[name], name) for name in names)[1] if names else None
+        for names in (shown.intersection(own) for own in classes)
+    ]
+    return Colouring(keys, legend, told)
 
 
 def _scatter(axes: "Axes", points: Points, colouring: Colouring) -> None:

@@ -35,10 +35,16 @@ def read_aligned(embeddings: Path, splits: Path) -> Aligned:
     """Return the embeddings of the pictures of `splits`, in its order.
 
     Raises:
-        UserError: a file cannot be read, or the two do not hold the same image_ids.
+        UserError: a file cannot be read, only labels were packed, or the two do not hold the same
+            image_ids.
     """
     table = read_table(splits, SPLITS)
     ids, vectors = read_embeddings(embeddings)
+    if not ids:
+        raise UserError(
+            f"{embeddings}: holds no vectors, because no pictures were packed, only their labels; "
+            "allowed here: vectors; set data.coco.pictures: true"
+        )
     wanted = table["image_id"].combine_chunks()
     rows = find_rows(wanted, pa.array(ids, pa.string()), asked=splits, known=embeddings)
     find_rows(ids, wanted, asked=embeddings, known=splits)

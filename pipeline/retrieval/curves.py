@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.labels import LabelSets
 from pipeline.retrieval.distances import Scores, Vectors
 from pipeline.retrieval.metrics import interpolated_precision
 from pipeline.retrieval.ranking import Ranks, count_scores
@@ -25,8 +26,9 @@ MOST_CLASSES = 50
 class CurveSums:
     """What a block of queries adds to the curves; blocks add up.
 
-    precision: float64 [C, 101], summed over the queries of each class. queries: int64 [C].
-    pairs: int64 [2, B], relevant and other pairs in each bin of the score.
+    precision: float64 [1 + C, 101], summed over all queries, then over those of each class, for
+    which that class alone is relevant. queries: int64 [1 + C]. pairs: int64 [2, B], relevant and
+    other pairs in each bin of the score.
     """
 
     precision: Floats
@@ -43,39 +45,44 @@ class CurveSums:
 
 @dataclass(frozen=True)
 class CurvePlan:
-    """How the curves are cut: `bins` float64 [B + 1] over the score, and the class of each query.
+    """How the curves are cut: `bins` float64 [B + 1] over the score, and the classes of queries.
 
     labels: int32 [C], the classes that get a curve of their own; empty where there are too many.
-    class_of: int64 [Q], positions in `labels`.
+    class_of: int64 [P], positions in `labels`, of each label of each query.
     """
 
     bins: Floats
     labels: NDArray[np.int32]
     class_of: Ints
 
-    def sums(self, start: int, scores: Scores, own: Ints, pairs: Pairs, ranks: Ranks) -> CurveSums:
-        """Return what the queries from `start` on add; scores: float32 [Q, G]."""
-        curve = interpolated_precision(ranks, RECALLS)  # (Q, 101)
-        found = ranks.counts > 0
-        classes = self.class_of[start : start + len(ranks)][found]
-        precision = np.zeros((max(len(self.labels), 1), len(RECALLS)))
-        np.add.at(precision, classes, curve[found])
-        return CurveSums(
-            precision,
-            np.bincount(classes, minlength=len(precision)),
-            count_scores(scores, own, pairs, bins=self.bins),
-        )
+    def sums(
+        self, start: int, scores: Scores, own: Ints, pairs: Pairs, ranks: Ranks, by_class: Ranks
+    ) -> CurveSums:
+        """Return what a block of Q queries adds; scores: float32 [Q, G].
+
+        by_class: the ranks of each of their labels, the first of which is label `start` of all.
+        """
+        precision = np.zeros((1 + len(self.labels), len(RECALLS)))
+        queries = np.zeros(len(precision), dtype=np.int64)
+        curve = interpolated_precision(ranks, RECALLS)[ranks.counts > 0]
+        precision[0], queries[0] = curve.sum(axis=0), len(curve)
+        if len(self.labels):
+            found = by_class.counts > 0
+            classes = self.class_of[start : start + len(by_class)][found]
+            np.add.at(precision[1:], classes, interpolated_precision(by_class, RECALLS)[found])
+            queries[1:] = np.bincount(classes, minlength=len(self.labels))
+        return CurveSums(precision, queries, count_scores(scores, own, pairs, bins=self.bins))
 
 
 def plan_curves(
-    queries: Vectors, gallery: Vectors, first_labels: NDArray[np.int32], *, distance: str
+    queries: Vectors, gallery: Vectors, query_labels: LabelSets, *, distance: str
 ) -> CurvePlan:
-    """Return the plan for prepared vectors [Q, D], [G, D] and each query's first label [Q].
+    """Return the plan for prepared vectors [Q, D], [G, D] and the queries' label sets.
 
     The score's bins go from -1 to 1 for the cosine. Euclidean scores lie between 0 and minus the
     largest distance that is possible given how far both sides reach from the gallery's centre.
     """
-    labels, class_of = np.unique(first_labels, return_inverse=True)
+    labels, class_of = np.unique(query_labels.values, return_inverse=True)
     if len(labels) > MOST_CLASSES:
         labels, class_of = labels[:0], np.zeros_like(class_of)
     low, high = -1.0, 1.0
@@ -90,13 +97,16 @@ def curves_table(plan: CurvePlan, sums: CurveSums, first_hit_rank: Floats, most:
     """Return the CURVES table.
 
     precision_recall: x recall, y interpolated precision averaged over queries; label null for
-    all, else a class. recall_at_k: x k up to `most`. similarity_positive, similarity_negative: x
-    the middle of a bin, y the density (its area is 1) of relevant and of other pairs.
+    all, else a class, to which relevant is what has that class. recall_at_k: x k up to `most`.
+    similarity_positive, similarity_negative: x the middle of a bin, y the density (its area is 1)
+    of relevant and of other pairs.
 
     first_hit_rank: float64 [Q], NaN where a query has no relevant picture.
     """
-    rows = _curve("precision_recall", RECALLS, sums.precision.sum(axis=0) / sums.queries.sum())
-    for label, precision, count in zip(plan.labels, sums.precision, sums.queries, strict=False):
+    rows = _curve("precision_recall", RECALLS, sums.precision[0] / sums.queries[0])
+    for label, precision, count in zip(
+        plan.labels, sums.precision[1:], sums.queries[1:], strict=True
+    ):
         if count:
             rows += _curve("precision_recall", RECALLS, precision / count, label=int(label))
     ranks = first_hit_rank[~np.isnan(first_hit_rank)]

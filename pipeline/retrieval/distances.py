@@ -11,9 +11,6 @@ Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 DISTANCES = ("cosine", "euclidean")
-# BLAS sums the last, incomplete strip of a matrix in another order, so that two identical pictures
-# get scores that differ in the last bit, and a tie is lost. Zero rows fill that strip.
-STRIP = 64
 
 
 def prepare(vectors: Vectors, *, distance: str) -> Vectors:
@@ -43,28 +40,27 @@ class Gallery:
     """G prepared vectors that are compared with whole blocks of queries."""
 
     def __init__(self, vectors: Vectors, *, distance: str) -> None:
-        self.size = len(vectors)
         self.distance = distance
-        self._padded = _padded(vectors)  # (G', D)
-        self._squares = np.einsum("gd,gd->g", self._padded, self._padded)  # (G',)
+        self._vectors = vectors
+        self._squares = np.einsum("gd,gd->g", vectors, vectors)  # (G,)
+        self._twins, self._originals = _find_twins(vectors)
 
     def scores(self, queries: Vectors) -> Scores:
-        """Return float32 [Q, G']: the cosine, or minus the Euclidean distance.
+        """Return float32 [Q, G]: the cosine, or minus the Euclidean distance.
 
-        G' >= G, a multiple of STRIP: the columns beyond the gallery are -inf and so come last.
-        Identical gallery vectors get identical scores, bit for bit.
+        Identical gallery vectors get identical scores, bit for bit: BLAS sums the columns at the
+        edge of a matrix in another order, which would break their ties.
         """
-        padded = _padded(queries)
-        scores = padded @ self._padded.T  # (Q', G')
+        scores: Scores = queries @ self._vectors.T
         if self.distance == "euclidean":
             # -|q - g| with |q - g|^2 = |q|^2 + |g|^2 - 2 q.g, in place: a block is large.
             scores *= -2
             scores += self._squares
-            scores += np.einsum("qd,qd->q", padded, padded)[:, None]
+            scores += np.einsum("qd,qd->q", queries, queries)[:, None]
             np.sqrt(np.maximum(scores, 0, out=scores), out=scores)
             np.negative(scores, out=scores)
-        scores[:, self.size :] = -np.inf
-        return scores[: len(queries)]
+        scores[:, self._twins] = scores[:, self._originals]
+        return scores
 
 
 def pair_scores(queries: Vectors, gallery: Vectors, rows: Rows, *, distance: str) -> Scores:
@@ -86,9 +82,14 @@ def listed_scores(
     return scores
 
 
-def _padded(vectors: Vectors) -> Vectors:
-    missing = -len(vectors) % STRIP
-    return np.ascontiguousarray(np.pad(vectors, ((0, missing), (0, 0))))
+def _find_twins(vectors: Vectors) -> tuple[Rows, Rows]:
+    """Return the rows that repeat an earlier one, and the first row of the same vector."""
+    plain = np.ascontiguousarray(vectors + np.float32(0))  # -0 is 0
+    whole = plain.view(np.dtype((np.void, plain.strides[0]))).reshape(-1)
+    _, firsts, of = np.unique(whole, return_index=True, return_inverse=True)
+    originals = firsts[of].astype(np.int64)
+    twins = np.flatnonzero(originals != np.arange(len(vectors)))
+    return twins, originals[twins]
 
 
 # Sums may be reordered (so that they run on wide registers), but alike for every pair.

@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.labels import LabelSets
 from pipeline.retrieval import metrics
 from pipeline.retrieval.blocks import over_blocks
+from pipeline.retrieval.classes import ClassQueries, ranks_by_class
 from pipeline.retrieval.curves import CurvePlan, CurveSums, curves_table, plan_curves
 from pipeline.retrieval.distances import Gallery, Vectors, pair_scores, prepare
 from pipeline.retrieval.ranking import Ranks, find_nearest, rank_relevant
@@ -37,7 +38,8 @@ class Measured:
     positives: int64 [Q], the relevant pictures of each. first_hit_rank: float64 [Q].
     nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
     most_found: pictures that every query can find, so the largest k that is allowed.
-    curves: the CURVES table, None unless asked for.
+    classes: the metrics of each class of each query. curves: the CURVES table, None unless asked
+    for.
     """
 
     per_query: dict[str, Floats]
@@ -45,6 +47,7 @@ class Measured:
     first_hit_rank: Floats
     nearest: Ints
     most_found: int
+    classes: ClassQueries
     curves: pa.Table | None
 
     @property
@@ -76,6 +79,7 @@ class _Block:
     positives: Ints
     first_hit_rank: Floats
     nearest: Ints
+    per_class: dict[str, Floats]
     sums: CurveSums | None
 
 
@@ -132,7 +136,6 @@ def measure(
     units = vectors if distance == "cosine" else prepare(vectors, distance="cosine")
     queries, gallery = vectors[is_query], vectors[is_gallery]
     query_labels = labels.take(np.flatnonzero(is_query))
-    firsts = query_labels.first()
     task = _Task(
         queries=queries,
         gallery=gallery,
@@ -145,7 +148,7 @@ def measure(
         k=k,
         knn=knn,
         nearest=nearest,
-        plan=plan_curves(queries, gallery, firsts, distance=distance) if curves else None,
+        plan=plan_curves(queries, gallery, query_labels, distance=distance) if curves else None,
         distance=distance,
         uniforms=np.random.default_rng(seed).random((len(queries), triplets, 2)),
     )
@@ -168,19 +171,24 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
     ranks = rank_relevant(scores, pairs, own)
     nearest = find_nearest(scores, own, max(task.nearest, task.knn))
     per_query = _columns(ranks, task.k)
+    asked = task.query_labels.take(np.arange(start, stop))
     if task.knn:
-        per_query["knn_correct"] = _vote(task, nearest, start, stop)
+        voters = nearest[:, : task.knn]
+        per_query["knn_correct"] = metrics.knn_correct(voters, task.gallery_labels, asked)
     if task.uniforms.shape[1]:
         uniforms = task.uniforms[start:stop]
         drawn = draw_pairs(pairs, own, task.relevance.gallery, uniforms=uniforms)
         per_query |= _triplets(task, drawn, start, stop)
+    by_class = ranks_by_class(ranks, task.gallery_labels, asked)
+    per_class = _class_columns(by_class, task.k)
     sums = None
     if task.plan:
         kept = scores[:, : task.relevance.gallery]
-        sums = task.plan.sums(start, kept, own, pairs, ranks)
+        first = int(task.query_labels.starts[start])
+        sums = task.plan.sums(first, kept, own, pairs, ranks, by_class)
     for values in per_query.values():
         values[ranks.counts == 0] = np.nan
-    return _Block(per_query, ranks.counts, metrics.first_hit_rank(ranks), nearest, sums)
+    return _Block(per_query, ranks.counts, metrics.first_hit_rank(ranks), nearest, per_class, sums)
 
 
 def _check_sizes(relevance: Relevance, *, k: Sequence[int], knn: int) -> None:
@@ -214,9 +222,9 @@ def _columns(ranks: Ranks, k: Sequence[int]) -> dict[str, Floats]:
     return columns
 
 
-def _vote(task: _Task, nearest: Ints, start: int, stop: int) -> Floats:
-    asked = task.query_labels.take(np.arange(start, stop))
-    return metrics.knn_correct(nearest[:, : task.knn], task.gallery_labels, asked)
+def _class_columns(by_class: Ranks, k: Sequence[int]) -> dict[str, Floats]:
+    recalls = {f"recall_at_{each}": metrics.recall_at_k(by_class, each) for each in sorted(set(k))}
+    return {"average_precision": metrics.average_precision(by_class)} | recalls
 
 
 def _triplets(task: _Task, drawn: Ints, start: int, stop: int) -> dict[str, Floats]:
@@ -235,10 +243,13 @@ def _triplets(task: _Task, drawn: Ints, start: int, stop: int) -> dict[str, Floa
 
 
 def _join(blocks: list[_Block], task: _Task) -> Measured:
-    columns = {
-        name: np.concatenate([block.per_query[name] for block in blocks])
-        for name in (blocks[0].per_query if blocks else ())
-    }
+    columns, per_class = (
+        {
+            name: np.concatenate([getattr(block, kind)[name] for block in blocks])
+            for name in getattr(blocks[0], kind)
+        }
+        for kind in ("per_query", "per_class")
+    )
     positives, first, nearest = (
         np.concatenate([getattr(block, name) for block in blocks])
         for name in ("positives", "first_hit_rank", "nearest")
@@ -248,4 +259,17 @@ def _join(blocks: list[_Block], task: _Task) -> Measured:
     sums = [block.sums for block in blocks if block.sums]
     if task.plan and positives.any():
         curves = curves_table(task.plan, reduce(add, sums), first, most)
-    return Measured(columns, positives, first, nearest, most, curves)
+    classes = _join_classes(task.query_labels, per_class, columns.get("knn_correct"))
+    return Measured(columns, positives, first, nearest, most, classes, curves)
+
+
+def _join_classes(
+    labels: LabelSets, per_class: dict[str, Floats], knn_correct: Floats | None
+) -> ClassQueries:
+    queries = np.repeat(np.arange(len(labels)), np.diff(labels.starts))
+    if knn_correct is not None:
+        per_class = per_class | {"knn_correct": knn_correct[queries]}
+    # A class that no other gallery picture has cannot be found, so nobody asks for it.
+    asked = ~np.isnan(per_class["average_precision"])
+    columns = {MEANS.get(name, name): values[asked] for name, values in per_class.items()}
+    return ClassQueries(queries[asked], labels.values[asked], columns)

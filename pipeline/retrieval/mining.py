@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.labels import LabelSets
 from pipeline.retrieval.distances import (
@@ -19,6 +18,7 @@ from pipeline.retrieval.distances import (
     pair_scores,
     prepare,
 )
+from pipeline.retrieval.mined import Mined
 from pipeline.retrieval.picking import pick_negatives, pick_positives
 from pipeline.retrieval.relevance import Ints, Pairs, Relevance, draw_pairs, find_relevance
 from pipeline.retrieval.search import METRICS
@@ -28,23 +28,6 @@ ANCHORS_AT_ONCE = 1024
 # up to MOST; beyond that, faiss sorts more than it costs to look at all scores of the anchor.
 FIRST, GROWTH, MOST = 32, 4, 512
 WHOLE_ROWS_AT_ONCE = 128
-
-
-@dataclass(frozen=True)
-class Mined:
-    """T triplets of N pictures, in the order of their anchors.
-
-    anchors, positives, negatives: int64 [T], rows. shared: int16 [T], the labels that anchor and
-    positive share. without_positive, without_negative: pictures left out, because none shares a
-    label with them, or because none can be their negative.
-    """
-
-    anchors: Ints
-    positives: Ints
-    negatives: Ints
-    shared: NDArray[np.int16]
-    without_positive: int
-    without_negative: int
 
 
 def mine_embeddings(

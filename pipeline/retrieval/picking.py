@@ -43,7 +43,7 @@ def pick_negatives(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _insert(rows: Ints, scores: Scores, found: int, row: int, score: np.float32) -> int:
+def insert(rows: Ints, scores: Scores, found: int, row: int, score: np.float32) -> int:
     """Keep (row, score) among the best of `rows`, sorted; return how many of them are filled."""
     n = len(rows)
     if found == n:
@@ -65,7 +65,7 @@ def _fill_positives(starts: Ints, rows: Ints, scores: Scores, picked: Ints) -> N
     for a in range(len(picked)):
         found = 0
         for p in range(starts[a], starts[a + 1]):
-            found = _insert(picked[a], best, found, rows[p], scores[p])
+            found = insert(picked[a], best, found, rows[p], scores[p])
         if found:
             for i in range(found, n):
                 picked[a, i] = picked[a, i - found]
@@ -102,7 +102,7 @@ def _fill_negatives(
                 place = np.searchsorted(mine, row)
                 if place < len(mine) and mine[place] == row:
                     continue
-                found = _insert(best_rows, best, found, row, score)
+                found = insert(best_rows, best, found, row, score)
             negatives[a, i] = _first_untaken(best_rows[:found], negatives[a, :i])
             if limits[a, i] > -np.inf and (found < n or best[n - 1] <= lowest):
                 certain[a] = complete and certain[a]

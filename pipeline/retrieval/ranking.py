@@ -22,12 +22,14 @@ FEW = 48
 class Ranks:
     """The ranks of the relevant pictures of Q queries: query q owns starts[q]:starts[q + 1].
 
-    starts: int64 [Q + 1]. ranks: int64 [P], from 1, ascending within a query. gains: int64 [P],
-    the number of labels shared with the query, in the order of the ranks.
+    starts: int64 [Q + 1]. ranks: int64 [P], from 1, ascending within a query. In the order of the
+    ranks, rows: int64 [P], the gallery rows; gains: int64 [P], the number of labels shared with
+    the query.
     """
 
     starts: Ints
     ranks: Ints
+    rows: Ints
     gains: Ints
 
     def __len__(self) -> int:
@@ -54,7 +56,7 @@ def rank_relevant(scores: Scores, pairs: Pairs, own: Ints) -> Ranks:
 
     Ties go by gallery order. The query's own picture has no rank and takes no place.
 
-    scores: float32 [Q, G'] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
+    scores: float32 [Q, G] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
     """
     rows, gains, ranks = pairs.rows.copy(), pairs.gains.copy(), np.empty_like(pairs.rows)
     for q in np.flatnonzero(pairs.counts > FEW):
@@ -63,7 +65,7 @@ def rank_relevant(scores: Scores, pairs: Pairs, own: Ints) -> Ranks:
         order = np.argsort(-scores[q, rows[of_query]], kind="stable")
         rows[of_query], gains[of_query] = rows[of_query][order], gains[of_query][order]
     _fill_ranks(scores, pairs.starts, rows, gains, own, FEW, ranks)
-    return Ranks(pairs.starts, ranks, gains)
+    return Ranks(pairs.starts, ranks, rows, gains)
 
 
 def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
@@ -97,7 +99,7 @@ def count_scores(scores: Scores, own: Ints, pairs: Pairs, *, bins: NDArray[np.fl
 def _fill_ranks(
     scores: Scores, starts: Ints, rows: Ints, gains: Ints, own: Ints, few: int, ranks: Ints
 ) -> None:
-    """Fill `ranks`, ascending within a query, and bring `gains` into their order.
+    """Fill `ranks`, ascending within a query, and bring `rows` and `gains` into their order.
 
     The rows of a query with more than `few` of them come in the order of the ranking.
     """
@@ -106,7 +108,7 @@ def _fill_ranks(
         if b - a <= few:
             for p in range(a, b):
                 ranks[p] = _count_before(scores[q], rows[p], own[q]) + 1
-            _sort_together(ranks[a:b], gains[a:b])
+            _sort_together(ranks[a:b], rows[a:b], gains[a:b])
         else:
             _rank_many(scores[q], rows[a:b], own[q], ranks[a:b])
 
@@ -125,14 +127,14 @@ def _count_before(scores: Scores, row: int, own: int) -> int:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sort_together(ranks: Ints, gains: Ints) -> None:
+def _sort_together(ranks: Ints, rows: Ints, gains: Ints) -> None:
     for i in range(1, len(ranks)):
-        rank, gain = ranks[i], gains[i]
+        rank, row, gain = ranks[i], rows[i], gains[i]
         j = i
         while j > 0 and ranks[j - 1] > rank:
-            ranks[j], gains[j] = ranks[j - 1], gains[j - 1]
+            ranks[j], rows[j], gains[j] = ranks[j - 1], rows[j - 1], gains[j - 1]
             j -= 1
-        ranks[j], gains[j] = rank, gain
+        ranks[j], rows[j], gains[j] = rank, row, gain
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -30,7 +30,8 @@ def build_augmentation(augment: "Augment", *, image_size: int, interpolation: st
 
 
 class TrainingPictures(Dataset[tuple[NDArray[np.uint8], int]]):
-    """Training pictures by (row, seed): the augmented picture, uint8 [S, S, 3], and its label.
+    """Training pictures by (row, seed): the augmented picture, uint8 [S, S, 3], and what the
+    objective knows it by: its label, or its row where pictures have several.
 
     The seed alone decides the augmentation, so neither the number of worker processes nor where
     a run was interrupted changes what is shown.
@@ -40,12 +41,12 @@ class TrainingPictures(Dataset[tuple[NDArray[np.uint8], int]]):
         self,
         pictures: PackedPictures,
         image_ids: list[str],
-        labels: NDArray[np.int32],
+        targets: NDArray[np.int64],
         augmentation: v2.Transform,
     ) -> None:
         self.pictures = pictures
         self.image_ids = image_ids
-        self.labels = labels
+        self.targets = targets
         self.augmentation = augmentation
 
     def __len__(self) -> int:
@@ -56,4 +57,4 @@ class TrainingPictures(Dataset[tuple[NDArray[np.uint8], int]]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             picture = self.augmentation(self.pictures.decode(self.image_ids[row]))
-        return np.array(picture), int(self.labels[row])
+        return np.array(picture), int(self.targets[row])

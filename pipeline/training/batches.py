@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Count, Options
 from pipeline.errors import UserError
+from pipeline.labels import LabelSets
 
 BATCHES: dict[str, Options] = {
     "pk": {"classes": Count, "pictures": Count},
@@ -22,16 +23,19 @@ def draw_batches(
     name: str,
     options: dict[str, Any],
     *,
-    labels: NDArray[np.int32],
+    labels: LabelSets,
     triplets: Rows | None,
     steps: int | None,
     seed: list[int],
 ) -> list[Rows]:
     """Return the batches of one epoch, each an array of rows into the training pictures.
 
-    labels: int32 [N], the label of each row. triplets: int64 [T, 3], rows of anchor, positive and
+    labels: the N label sets of the rows. triplets: int64 [T, 3], rows of anchor, positive and
     negative; a batch of them is [a1 … an, p1 … pn, n1 … nn]. steps: how many batches; None: until
-    each picture (or triplet) was shown about once. The same seed gives the same batches.
+    each picture (or triplet) was shown about once, in pk once for each of its labels. The same
+    seed gives the same batches.
+
+    A batch of pk has no picture twice, but where a class has fewer than K and repeats its own.
 
     Raises:
         UserError: there are too few classes, pictures or triplets for one batch.
@@ -51,48 +55,100 @@ def draw_batches(
 
 
 def _pk_passes(
-    labels: NDArray[np.int32], *, classes: int, pictures: int, rng: np.random.Generator
+    labels: LabelSets, *, classes: int, pictures: int, rng: np.random.Generator
 ) -> Iterator[list[Rows]]:
-    present, counts = np.unique(labels, return_counts=True)
-    if classes > len(present):
+    by_class = _rows_by_class(labels)
+    if classes > len(by_class):
         raise UserError(
-            f"batches.pk.classes: found {classes}; the training part has {len(present)} classes, "
-            f"allowed: at most {len(present)}"
+            f"batches.pk.classes: found {classes}; the training part has {len(by_class)} classes, "
+            f"allowed: at most {len(by_class)}"
         )
-    if pictures > counts.max():
+    largest = max(len(rows) for rows in by_class)
+    if pictures > largest:
         raise UserError(
             f"batches.pk.pictures: found {pictures}; the largest training class has "
-            f"{counts.max()} pictures, allowed: at most {counts.max()}"
+            f"{largest} pictures, allowed: at most {largest}"
         )
-    by_class = [np.flatnonzero(labels == label) for label in present]
+    most = _most_batches(by_class, classes=classes, pictures=pictures)
     while True:
-        yield _pk_pass(by_class, classes=classes, pictures=pictures, rng=rng)
+        drawn: list[Rows] = []
+        while len(drawn) < most:
+            a_pass = _pk_pass(by_class, classes=classes, pictures=pictures, rng=rng)
+            if not a_pass:
+                raise UserError(
+                    f"batches.pk: found {classes} classes of {pictures} pictures; the training "
+                    "part's classes share too many of their pictures for such a batch; allowed: "
+                    "fewer classes or pictures, or batches.name random"
+                )
+            drawn += a_pass
+        yield drawn[:most]
+
+
+def _rows_by_class(labels: LabelSets) -> list[Rows]:
+    """Return the rows of each label that occurs, ascending; a row stands under all its labels."""
+    rows = np.repeat(np.arange(len(labels)), np.diff(labels.starts))
+    _, counts = np.unique(labels.values, return_counts=True)
+    by_label = rows[np.argsort(labels.values, kind="stable")]
+    return np.split(by_label, np.cumsum(counts)[:-1]) if len(counts) else []
+
+
+def _most_batches(by_class: list[Rows], *, classes: int, pictures: int) -> int:
+    # The most B with sum over classes of min(groups, B) >= P B. An epoch has as many whatever the
+    # draw, though a pass ends earlier where pictures of several labels stand in each other's way.
+    groups = np.array([max(1, len(rows) // pictures) for rows in by_class])
+    most = int(groups.sum()) // classes
+    while (fitting := int(np.minimum(groups, most).sum()) // classes) < most:
+        most = fitting
+    return most
 
 
 def _pk_pass(
     by_class: list[Rows], *, classes: int, pictures: int, rng: np.random.Generator
 ) -> list[Rows]:
-    # Each class is cut into groups of K; a batch takes one group from the P classes that have
-    # most left, so that large classes are not left over at the end.
-    groups = [_groups_of(rows, pictures, rng) for rows in by_class]
-    left = np.array([len(group) for group in groups])
-    batches = []
+    # Each class has its pictures drawn from a pile; a batch takes K from each of the P classes
+    # that have most left, so that large classes are not left over at the end.
+    piles = [_pile_of(rows, pictures, rng) for rows in by_class]
+    left = np.array([len(pile) // pictures for pile in piles])
+    batches: list[Rows] = []
     while np.count_nonzero(left) >= classes:
-        fullest = np.lexsort((rng.random(len(left)), -left))[:classes]
-        batches.append(np.concatenate([groups[c][left[c] - 1] for c in fullest]))
-        left[fullest] -= 1
+        fullest = np.lexsort((rng.random(len(left)), -left))[: np.count_nonzero(left)]
+        taken: dict[int, list[int]] = {}
+        in_batch: set[int] = set()
+        for c in fullest.tolist():
+            group = _take(piles[c], pictures, in_batch)
+            if group:
+                taken[c] = group
+                in_batch.update(group)
+            if len(taken) == classes:
+                break
+        else:
+            break  # no P classes have K pictures each that are not another's
+        batches.append(np.array(list(taken.values()), dtype=np.int64).reshape(-1))
+        left[list(taken)] -= 1
     rng.shuffle(batches)
     return batches
 
 
-def _groups_of(rows: Rows, size: int, rng: np.random.Generator) -> list[Rows]:
+def _pile_of(rows: Rows, size: int, rng: np.random.Generator) -> list[int]:
     # A class smaller than K is filled up with repeats; the rest of a larger one waits for the
     # next pass, whose order is another.
     shuffled = rng.permutation(rows)
     if len(rows) < size:
-        return [np.resize(shuffled, size)]
-    whole = len(rows) - len(rows) % size
-    return list(shuffled[:whole].reshape(-1, size))
+        return np.resize(shuffled, size).tolist()  # type: ignore[no-any-return]
+    return shuffled[: len(rows) - len(rows) % size].tolist()  # type: ignore[no-any-return]
+
+
+def _take(pile: list[int], size: int, in_batch: set[int]) -> list[int]:
+    """Take `size` rows off the end of `pile` that are not in `in_batch`; none where too few are."""
+    taken: list[int] = []
+    passed: list[int] = []
+    while pile and len(taken) < size:
+        row = pile.pop()
+        (passed if row in in_batch else taken).append(row)
+    if len(taken) < size:
+        passed, taken = taken + passed, []
+    pile.extend(reversed(passed))
+    return taken[::-1]
 
 
 def _triplet_passes(

@@ -48,6 +48,9 @@ LOSSES: dict[str, Loss] = {
 # Losses on pairs or triplets: of a batch of mined triplets these are all they look at. Others see
 # the labels of the whole batch.
 TAKES_TRIPLETS = {"triplet", "contrastive", "multi_similarity", "circle", "ntxent", "margin"}
+# Losses that pictures of several labels can be trained with: they have a form for label sets, in
+# graded_losses.py. All others compare one label with another.
+TAKES_LABEL_SETS = {"supcon", "triplet"}
 
 
 def build_loss(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.training.graded_losses import build_graded_loss, find_relevance
 from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 
@@ -19,14 +20,26 @@ class Objective(nn.Module):
 
     Where several processes train, each brings its slice of the batch; the slices are gathered
     with their gradients, so the loss is that of one process with the whole batch.
+
+    members: uint8 [N, L], the labels of all training pictures where they have several; then
+    "labels" are rows of it, and pairs count by what their label sets share. Not for mined
+    triplets, whose mining has settled what is relevant.
     """
 
-    def __init__(self, params: "Params", *, dim: int, classes: int) -> None:
+    members: Tensor | None
+
+    def __init__(
+        self, params: "Params", *, dim: int, classes: int, members: Tensor | None = None
+    ) -> None:
         super().__init__()
         chosen, normalize = params.loss, params.head.normalize
+        # Data, not state: a checkpoint does without it.
+        self.register_buffer("members", members, persistent=False)
         self.miner = build_miner(params.miner.name, params.miner.options, normalize=normalize)
-        self.loss = build_loss(
-            chosen.name, chosen.options, dim=dim, classes=classes, normalize=normalize
+        self.loss = (
+            build_loss(chosen.name, chosen.options, dim=dim, classes=classes, normalize=normalize)
+            if members is None
+            else build_graded_loss(chosen.name, chosen.options, normalize=normalize)
         )
         self.of_triplets = params.batches.name == "triplets" and chosen.name in TAKES_TRIPLETS
         if params.train.memory:
@@ -35,7 +48,11 @@ class Objective(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, float32 scalar."""
         embeddings, labels = _gather(embeddings), _gather(labels)  # (B, D), (B,)
-        loss: Tensor = self.loss(embeddings, labels, self._chosen(embeddings, labels))
+        loss: Tensor
+        if self.members is not None:
+            loss = self.loss(embeddings, find_relevance(self.members[labels]))
+        else:
+            loss = self.loss(embeddings, labels, self._chosen(embeddings, labels))
         return loss
 
     def _chosen(self, embeddings: Tensor, labels: Tensor) -> Indices | None:

@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from pipeline.combinations import find_label_set_contradictions
 from pipeline.errors import UserError
 from pipeline.models.devices import find_device, resolve_precision
 from pipeline.models.embedder import Embedder
@@ -20,6 +21,7 @@ from pipeline.params import Params
 from pipeline.retrieval.evaluation import measure
 from pipeline.training.augmentation import TrainingPictures, build_augmentation
 from pipeline.training.batches import Rows, draw_batches
+from pipeline.training.graded_losses import membership
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import build_optimizer, rate_at
 from pipeline.training.training_data import VALIDATION_K, TrainingData
@@ -32,10 +34,18 @@ class Trainer:
     """The model in training: its objective, optimizer and schedule, its batches and validation.
 
     steps: batches an epoch. forward: the model as accelerate runs it, in bf16 or on many devices.
+
+    Raises:
+        UserError: the pictures have several labels and the params name a loss, miner or memory
+            that compares one label with another; or the batches do not fit the data.
     """
 
     def __init__(self, model: Embedder, data: TrainingData, params: Params) -> None:
         self.model, self.data, self.params = model, data, params
+        self.several_labels = not data.train_labels.single
+        if self.several_labels:
+            for problem in find_label_set_contradictions(params):
+                raise UserError(problem)
         self.device = find_device()
         self.precision = resolve_precision(params.train.precision, self.device)
         self.accelerator = Accelerator(
@@ -45,9 +55,18 @@ class Trainer:
         self.device = self.accelerator.device
         self.steps = len(self._epoch_batches(0))
         set_seed(params.seed)
-        classes = int(data.train_labels.max()) + 1
-        self.objective = Objective(params, dim=model.dim, classes=classes).to(self.device)
+        self.objective = self._build_objective().to(self.device)
         self._prepare()
+
+    def _build_objective(self) -> Objective:
+        labels = self.data.train_labels
+        graded = self.several_labels and self.params.batches.name != "triplets"
+        return Objective(
+            self.params,
+            dim=self.model.dim,
+            classes=int(labels.values.max()) + 1,
+            members=membership(labels) if graded else None,
+        )
 
     def _prepare(self) -> None:
         params, model = self.params, self.model
@@ -97,11 +116,12 @@ class Trainer:
 
     def loader(self, *, first_epoch: int) -> DataLoader[Any]:
         """Return the batches of all epochs to come as one stream: no worker waits for an epoch."""
-        train, spec = self.params.train, self.model.spec
+        train, spec, labels = self.params.train, self.model.spec, self.data.train_labels
+        rows = np.arange(len(labels))
         pictures = TrainingPictures(
             self.data.pictures,
             self.data.train_ids,
-            self.data.train_labels,
+            rows if self.several_labels else labels.first().astype(np.int64),
             build_augmentation(
                 train.augment,
                 image_size=spec.image_size,

@@ -35,11 +35,15 @@ class Validation:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """train_labels: int32 [N], 0…C-1. triplets: int64 [T, 3], rows of the training pictures."""
+    """N training pictures and the rest that training needs.
+
+    train_labels: their N label sets, the C labels that occur numbered 0…C-1. triplets: int64
+    [T, 3], rows of the training pictures.
+    """
 
     pictures: PackedPictures
     train_ids: list[str]
-    train_labels: NDArray[np.int32]
+    train_labels: LabelSets
     val: Validation
     triplets: NDArray[np.int64]
 
@@ -61,11 +65,11 @@ def read_training_data(
     val = _validation(parts, labels, row_of, where=splits)
     pictures = PackedPictures(images)
     pictures.require(train_ids + val.ids)
-    _, numbers = np.unique(train_labels.first(), return_inverse=True)
+    _, numbers = np.unique(train_labels.values, return_inverse=True)
     return TrainingData(
         pictures=pictures,
         train_ids=train_ids,
-        train_labels=numbers.astype(np.int32),
+        train_labels=LabelSets(train_labels.starts, numbers.astype(np.int32)),
         val=val,
         triplets=_triplet_rows(read_table(triplets, TRIPLETS), train_ids, where=triplets),
     )

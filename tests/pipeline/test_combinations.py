@@ -10,9 +10,10 @@ from pipeline.combinations import (
     WITHOUT_PAIRS,
     batch_pictures,
     find_contradictions,
+    find_label_set_contradictions,
 )
 from pipeline.params import Params
-from pipeline.training.losses import LOSSES, TAKES_TRIPLETS
+from pipeline.training.losses import LOSSES, TAKES_LABEL_SETS, TAKES_TRIPLETS
 from pipeline.training.miners import MINERS
 from tests.overlay import overlaid
 
@@ -146,3 +147,42 @@ def test_every_miner_goes_with_a_loss_on_pairs(miner: str) -> None:
 )
 def test_what_goes_together_is_left_alone(changes: dict[str, Any]) -> None:
     assert find_contradictions(make_params(**changes)) == []
+
+
+@pytest.mark.parametrize("batches", ["pk", "random", "triplets"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_pictures_of_several_labels_train_no_loss_that_sees_the_first_alone(
+    loss: str, batches: str
+) -> None:
+    takes = TAKES_TRIPLETS if batches == "triplets" else TAKES_LABEL_SETS
+    problems = find_label_set_contradictions(make_params(loss__name=loss, batches__name=batches))
+    assert (problems == []) == (loss in takes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"loss__name": "arcface"},
+            "loss.name: found 'arcface'; the pictures have several labels; "
+            "allowed: supcon, triplet",
+        ),
+        (
+            {"loss__name": "supcon", "batches__name": "triplets"},
+            "loss.name: found 'supcon' with batches.name 'triplets'; the pictures have several "
+            "labels; allowed: circle, contrastive, margin, multi_similarity, ntxent, triplet",
+        ),
+        (
+            {"loss__name": "triplet", "miner__name": "batch_hard"},
+            "miner.name: found 'batch_hard'; the pictures have several labels; allowed: none",
+        ),
+        (
+            {"loss__name": "supcon", "train__memory": 128},
+            "train.memory: found 128; the pictures have several labels; allowed: 0",
+        ),
+    ],
+)
+def test_what_would_see_the_first_label_alone_is_told(
+    changes: dict[str, Any], problem: str
+) -> None:
+    assert find_label_set_contradictions(make_params(**changes)) == [problem]

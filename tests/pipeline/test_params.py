@@ -51,7 +51,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown key of a section": (
         {"backbone__layers": 3},
-        "backbone.layers: unknown key; found 'layers'; allowed: image_size, name, pooling, weights",
+        "backbone.layers: unknown key; found 'layers'; allowed: image_size, level, name, pooling, "
+        "weights",
     ),
     "unknown key two levels down": (
         {"train__augment__flips": 0.5},
@@ -66,8 +67,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "misspelt key, so that the right one is missing": (
         {"mine__per_anchr": 3, "mine__per_anchor": GONE},
-        "mine.per_anchr: unknown key; found 'per_anchr'; allowed: method, negatives, per_anchor, "
-        "positives; did you mean 'per_anchor'? (and 1 more)",
+        "mine.per_anchr: unknown key; found 'per_anchr'; allowed: hard, method, negatives, "
+        "per_anchor, pool, positives; did you mean 'per_anchor'? (and 1 more)",
     ),
     "missing key": (
         {"train__epochs": GONE},
@@ -91,19 +92,27 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown dataset": (
         {"data__name": "source"},
-        "data.name: found 'source'; allowed: folder, mit_split, products",
+        "data.name: found 'source'; allowed: coco, folder, mit_split, products",
     ),
     "wrong literal": (
         {"train__precision": "fp16"},
         "train.precision: found 'fp16'; allowed: auto, bf16, fp32; did you mean 'bf16'?",
     ),
+    "wrong literal of numbers": (
+        {"data__coco__year": 2015},
+        "data.coco.year: found '2015'; allowed: 2014, 2017; did you mean '2017'?",
+    ),
     "wrong literal of two": (
         {"backbone__pooling": "max"},
-        "backbone.pooling: found 'max'; allowed: avg, gem",
+        "backbone.pooling: found 'max'; allowed: avg, flatten, gem",
     ),
-    "wrong literal of one": (
-        {"mine__method": "labels"},
-        "mine.method: found 'labels'; allowed: embeddings",
+    "wrong literal of numbers and a word": (
+        {"backbone__level": "pol"},
+        "backbone.level: found 'pol'; allowed: 0, 1, 2, 3, pool; did you mean 'pool'?",
+    ),
+    "wrong literal, nearly right": (
+        {"mine__method": "label"},
+        "mine.method: found 'label'; allowed: embeddings, labels; did you mean 'labels'?",
     ),
     "wrong literal in a block": (
         {"miner__triplet_margin__type_of_triplets": "semi_hard"},

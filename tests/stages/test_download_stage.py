@@ -1,9 +1,12 @@
 """The download and split stages as DVC runs them: files in, files out, one line for a mistake."""
 
+import functools
 import os
 import subprocess
 import sys
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from pipeline.pictures import PackedPictures
 from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
 
 ROOT = Path(__file__).parents[2]
+TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
 
 
@@ -35,10 +40,13 @@ def make_project(folder: Path, **split_params: object) -> Path:
     return folder
 
 
-def write_params(folder: Path, **split_params: object) -> None:
+def write_params(
+    folder: Path, *, data: str = "folder", options: dict[str, object] | None = None, **split: object
+) -> None:
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    params["data"]["name"] = "folder"
-    params["split"] |= split_params
+    params["data"]["name"] = data
+    params["data"][data] |= options or {}
+    params["split"] |= split
     with open(folder / "params.yaml", "w") as out:
         YAML().dump(params, out)
 
@@ -155,6 +163,46 @@ def test_likely_pictures_that_are_passed_over_are_told_in_one_line(project: Path
         "download: passed over 2 .heic, 1 .tif; read are .bmp, .jpeg, .jpg, .png, .webp; convert "
         "them"
     )
+
+
+@pytest.mark.skipif(not TINY_COCO.is_file(), reason="shared/datasets/tiny_coco.tar is not there")
+@pytest.mark.parametrize("pictures", [True, False])
+def test_coco_is_packed_with_its_pictures_or_without(tmp_path: Path, pictures: bool) -> None:
+    write_params(tmp_path, data="coco", options={"pictures": pictures})
+    done = download(tmp_path, str(TINY_COCO))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "download: left out 3 pictures without a label"
+    catalog = read_table(tmp_path / "data/catalog.parquet", CATALOG)
+    assert len(catalog) == 97
+    # The annotations give the sizes that the pictures themselves have.
+    row = {row["path"]: row for row in catalog.to_pylist()}["train2017/000000391895.jpg"]
+    assert (row["width"], row["height"], row["group"]) == (640, 360, "person")
+    assert len(PackedPictures(tmp_path / "data/images")) == (97 if pictures else 0)
+    done = run("split", tmp_path, "--catalog", "data/catalog.parquet", "--out", "splits.parquet")
+    assert done.returncode == 0, done.stderr
+    splits = read_table(tmp_path / "splits.parquet", SPLITS)
+    assert sum(splits["is_query"].to_pylist()) == 48
+
+
+def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: Path) -> None:
+    for place in ("train/coast/1.png", "train/coast/2.png", "test/coast/3.png"):
+        write_picture(tmp_path / "MIT_split" / place, 1)
+    (tmp_path / "served").mkdir()
+    with tarfile.open(tmp_path / "served/p.tar", "w") as tar:
+        tar.add(tmp_path / "MIT_split", "MIT_split")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/p.tar"
+        write_params(tmp_path, data="mit_split", options={"url": url})
+        done = download(tmp_path, "unused")
+        assert done.returncode == 0, done.stderr
+        write_params(tmp_path, data="mit_split", options={"url": url, "sha256": "0" * 64})
+        failed = download(tmp_path, "unused")
+        server.shutdown()
+    assert len(read_table(tmp_path / "data/catalog.parquet", CATALOG)) == 3
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith(f"download: {url}: the sha256 is ")
 
 
 def test_every_cpu_prepares_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from PIL import Image
 from pipeline import schemas
 from pipeline.embeddings import write_embeddings
 from pipeline.pictures import ShardWriter
+from pipeline.plots.scatters import draw_projection
+from stages import plot as stage
 
 ROOT = Path(__file__).parents[2]
 IDS = [f"p{i:02d}" for i in range(12)]
@@ -61,6 +64,31 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
     assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
 
 
+def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both runs draw for real; what is handed to the drawing is looked at on its way."""
+    seen = []
+
+    def look(title: str, points: Any, colouring: Any, *rest: Any) -> Any:
+        seen.append((points, list(colouring.keys)))
+        return draw_projection(title, points, colouring, *rest)
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(stage, "draw_projection", look)
+    for labels in (LABELS, LABELS[::-1]):
+        _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
+        stage.main(
+            *(Path(f"data/{name}") for name in ("catalog.parquet", "classes.parquet")),
+            *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
+            *(Path(name) for name in ("embeddings", "results", "history.csv")),
+            *(Path(f"plots/{name}") for name in ("curves", "pictures")),
+        )
+    before, after = seen[:3], seen[3:]
+    assert len(before) == len(after) == 3
+    for (points, keys), (same, other_keys) in zip(before, after, strict=True):
+        assert keys != other_keys
+        assert all(np.array_equal(points[model], same[model]) for model in points)
+
+
 def test_a_test_picture_without_embedding_is_one_line(project: Path) -> None:
     write_embeddings(
         project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
@@ -89,16 +117,7 @@ def _write_data(data: Path) -> None:
         Image.new("RGB", (20 + place, 30), (20 * place, 90, 90)).save(encoded, "PNG")
         writer.add(image_id, encoded.getvalue())
     writer.close()
-    catalog = {
-        "image_id": IDS,
-        "labels": pa.array([[label] for label in LABELS], schemas.LABELS),
-        "group": pa.nulls(12, pa.string()),
-        "source_split": pa.nulls(12, pa.string()),
-        "path": IDS,
-        "width": pa.array([20] * 12, pa.int32()),
-        "height": pa.array([30] * 12, pa.int32()),
-    }
-    schemas.write_table(pa.table(catalog), data / "catalog.parquet", schemas.CATALOG)
+    _write_catalog(data, [[label] for label in LABELS])
     classes = {
         "label": pa.array([0, 1, 2], pa.int32()),
         "name": ["cup", "jug", "pot"],
@@ -108,6 +127,19 @@ def _write_data(data: Path) -> None:
     everyone = [True] * 12
     splits = {"image_id": IDS, "split": ["test"] * 12, "is_query": everyone, "is_gallery": everyone}
     schemas.write_table(pa.table(splits), data / "splits.parquet", schemas.SPLITS)
+
+
+def _write_catalog(data: Path, labels: list[list[int]]) -> None:
+    catalog = {
+        "image_id": IDS,
+        "labels": pa.array(labels, schemas.LABELS),
+        "group": pa.nulls(12, pa.string()),
+        "source_split": pa.nulls(12, pa.string()),
+        "path": IDS,
+        "width": pa.array([20] * 12, pa.int32()),
+        "height": pa.array([30] * 12, pa.int32()),
+    }
+    schemas.write_table(pa.table(catalog), data / "catalog.parquet", schemas.CATALOG)
 
 
 def _write_results(results: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pipeline.embeddings import write_embeddings
 from pipeline.schemas import (
     CATALOG,
+    CLASS_RESULTS,
     CURVES,
     LABELS,
     NEIGHBORS,
@@ -109,6 +110,7 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
         *("map", "map_at_r", "r_precision", "mrr", "knn_accuracy"),
         *("triplet_accuracy", "cosine_positive", "cosine_negative"),
         *(f"index_recall_at_{k}" for k in (1, 5, 10)),
+        *("macro_map", "macro_knn_accuracy"),
     ]
     for name in means:
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
@@ -129,11 +131,24 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     assert (queries.loc[first.index, "first_hit_rank"] == first).all()
     assert queries["recall_at_1"].mean() == pytest.approx(metrics["recall_at_1"], abs=1e-6)
     assert queries.loc["p59"].drop("positives").isna().all()
+    classes = read_table(results / "classes.parquet", CLASS_RESULTS).to_pandas().set_index("label")
+    recalls = [f"recall_at_{k}" for k in (1, 5, 10)]
+    assert list(classes.columns) == ["queries", "map", *recalls, "knn_accuracy"]
+    # Every tested class but the one of p59, which no other picture has.
+    asked_by_class = queries.drop("p59").groupby(class_of)
+    assert list(classes.index) == list(range(6, 12))
+    assert (classes["queries"] == asked_by_class.size()).all()
+    expected = asked_by_class["average_precision"].mean()
+    assert classes["map"].to_numpy() == pytest.approx(expected.to_numpy())
+    for name in ("map", "knn_accuracy"):
+        assert metrics[f"macro_{name}"] == pytest.approx(classes[name].mean(), abs=1e-6)
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
-    outputs += [f"results/m/{name}.parquet" for name in ("neighbors", "queries", "curves")]
+    outputs += [
+        f"results/m/{name}.parquet" for name in ("neighbors", "queries", "classes", "curves")
+    ]
     runs = []
     for _ in range(2):
         for run in (index(project), evaluate(project), mine(project)):
@@ -164,6 +179,27 @@ def test_triplets_are_of_training_pictures(project: Path) -> None:
     assert "0 without a positive" in run.stderr
 
 
+@pytest.mark.parametrize("how", ["drawn", "hard", "pool"])
+def test_triplets_by_labels(project: Path, how: str) -> None:
+    set_param(project, "method: embeddings", "method: labels")
+    if how == "drawn":
+        (project / "embeddings.parquet").unlink()  # labels are all that it needs
+    else:
+        set_param(project, "hard: false", "hard: true")
+    if how == "pool":
+        set_param(project, "pool: null", "pool: 3")
+    run = mine(project)
+    assert run.returncode == 0, run.stderr
+    table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
+    class_of = dict(zip(IDS, CLASS, strict=True))
+    assert set(table["anchor"]) == {image_id for image_id, on in zip(IDS, TRAIN, strict=True) if on}
+    assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
+    assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
+    assert (table["shared"] == 1).all()
+    assert not table.duplicated().any()
+    assert f"mine: {len(table)} triplets for 30 of 30 training pictures" in run.stderr
+
+
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     assert index(project).returncode == 0
     set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
@@ -191,6 +227,15 @@ def test_tables_of_two_runs_are_refused(project: Path) -> None:
         assert error(run) == (
             f"{name}: embeddings.parquet: 1 of 60 image_ids are not in splits.parquet, the first "
             "is 'p00'; both must come from one run: dvc repro\n"
+        )
+
+
+def test_where_labels_alone_were_packed_there_are_no_vectors_to_work_on(project: Path) -> None:
+    write_embeddings(project / "embeddings.parquet", [], np.empty((0, 8), np.float32))
+    for run, name in ((index(project), "index"), (mine(project), "mine")):
+        assert error(run) == (
+            f"{name}: embeddings.parquet: holds no vectors, because no pictures were packed, only "
+            "their labels; allowed here: vectors; set data.coco.pictures: true\n"
         )
 
 

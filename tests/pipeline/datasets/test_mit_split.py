@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.mit_split import pictures
+from pipeline.datasets.mit_split import archives, pictures
 from pipeline.errors import UserError
 
 OPTIONS = {"url": None, "sha256": None}
@@ -36,3 +36,12 @@ def test_a_missing_part_is_told(tmp_path: Path, there: str, missing: str) -> Non
         f"{tmp_path}: found no {missing}/; allowed for data.name mit_split: the folder MIT_split "
         "or its .tar, with train/<class> and test/<class>; set data.source to it"
     )
+
+
+@pytest.mark.parametrize(("sha256", "checksum"), [(None, None), ("0f", "sha256:0f")])
+def test_the_archive_is_fetched_where_there_is_a_url(
+    sha256: str | None, checksum: str | None
+) -> None:
+    url = "https://x.org/MIT_split.tar"
+    assert archives({"url": url, "sha256": sha256}) == {url: checksum}
+    assert archives({"url": None, "sha256": sha256}) == {}

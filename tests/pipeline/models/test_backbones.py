@@ -97,7 +97,7 @@ def test_features_are_what_the_library_gives_its_classifier(
     pictures = torch.linspace(-2, 2, 3 * size * size).view(1, 3, size, size)
     with torch.inference_mode():
         network(pictures)
-        backbone = Backbone(*cut(network, family_of(name)), shape=(1, 1))
+        backbone = Backbone(*cut(network, family_of(name)), shape=(1, 1), pooling="avg")
         found = backbone(pictures)
         found = backbone.after_pool(found.mean(dim=(2, 3)) if found.ndim == 4 else found)
     torch.testing.assert_close(found, seen[0].flatten(1), rtol=1e-4, atol=1e-5)
@@ -120,6 +120,23 @@ def test_gem_pools_the_map_of_a_timm_network() -> None:
     swin = build_backbone("timm:swin_tiny_patch4_window7_224", 64, pooling="gem")
     with torch.inference_mode():
         assert swin(torch.rand(1, 3, 64, 64)).shape == (1, 768, 2, 2)
+
+
+def test_a_flattened_map_is_normalised_at_each_place_as_the_network_was_trained_to() -> None:
+    backbone = build_backbone("convnext_tiny", 64, pooling="flatten", seed=1)
+    whole = torchvision.models.convnext_tiny().classifier[0]
+    whole.load_state_dict({"weight": torch.rand(768), "bias": torch.rand(768)})
+    backbone._after_pool.load_state_dict(whole.state_dict())
+    with torch.inference_mode():
+        found = backbone(torch.rand(2, 3, 64, 64))
+        assert found.shape[2:] == (2, 2)
+        expected = whole(found).flatten(1)
+        torch.testing.assert_close(backbone.after_pool(found.flatten(1)), expected)
+    assert backbone.features == 768 * 2 * 2
+
+
+def test_a_map_of_timm_is_flattened() -> None:
+    assert build_backbone("timm:resnet10t", 64, pooling="flatten").features == 512 * 2 * 2
 
 
 def test_networks_that_rescale_inside_say_so_in_mean_and_std() -> None:
@@ -146,10 +163,11 @@ def test_an_unknown_name_of_timm_is_answered_with_a_close_one() -> None:
     assert told.endswith(" names of timm.list_models(); did you mean 'timm:resnet10t'?")
 
 
-def test_gem_is_refused_where_there_is_no_map() -> None:
-    assert message("vit_b_32", pooling="gem") == (
-        "backbone.pooling: found 'gem'; vit_b_32 gives no map to pool, only one vector for each "
-        "picture; allowed: avg"
+@pytest.mark.parametrize("pooling", ["gem", "flatten"])
+def test_pooling_is_refused_where_there_is_no_map(pooling: str) -> None:
+    assert message("vit_b_32", pooling=pooling) == (
+        f"backbone.pooling: found '{pooling}'; vit_b_32 gives no map to pool, only one vector for "
+        "each picture; allowed: avg"
     )
 
 

@@ -66,7 +66,7 @@ def test_both_files_have_the_mode_of_a_new_file(tmp_path: Path) -> None:
     assert modes == {(tmp_path / "new").stat().st_mode}
 
 
-@pytest.mark.parametrize("pooling", ["avg", "gem"])
+@pytest.mark.parametrize("pooling", ["avg", "gem", "flatten"])
 def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling: str) -> None:
     model = embedder.attach_head(
         baseline(pooling), name="mlp", dim=16, hidden=8, normalize=True, seed=2

@@ -98,9 +98,10 @@ def test_tables_say_what_the_dataset_says(tmp_path: Path) -> None:
         {"image_id": "2.png", "labels": [0], **tame},
     ]
     assert read_table(to.classes, CLASSES).to_pylist() == [
-        {"label": 0, "name": "ant", "group": None},
+        # Picture 1 is of two classes, so its group is not told to be that of either.
+        {"label": 0, "name": "ant", "group": "tame"},
         {"label": 1, "name": "bee", "group": "tame"},
-        {"label": 2, "name": "zebra", "group": "wild"},
+        {"label": 2, "name": "zebra", "group": None},
     ]
     assert to.rejected.read_bytes() == b"path,reason\n"
 
@@ -144,10 +145,58 @@ def test_a_repeated_id_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_picture_without_label_is_told(tmp_path: Path) -> None:
-    assert told([coloured("1.png")], tmp_path) == (
-        "data.source: picture '1.png' has no label; allowed: one or more; label it or take it away"
+def test_pictures_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    unread = Picture(path="0.png", labels=(), read=failing)
+    to = outputs(tmp_path)
+    pictures = [coloured("2.png", "a"), unread, coloured("1.png")]
+    assert pack(pictures, to, max_side=None, max_rejected=0.0) == 2
+    assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["2.png"]
+    assert to.rejected.read_bytes() == b"path,reason\n"
+
+
+def test_the_rejected_are_a_share_of_the_pictures_with_labels(tmp_path: Path) -> None:
+    bad = Picture(path="0.png", labels=("a",), read=broken)
+    pictures = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
+    text = told(pictures, tmp_path, max_rejected=0.4)
+    assert text.startswith("1 of 2 pictures (50.0%) do not decode;")
+
+
+def test_pictures_without_any_label_are_told(tmp_path: Path) -> None:
+    assert told([coloured("2.png"), coloured("1.png")], tmp_path) == (
+        "data.source: none of 2 pictures has a label, the first is '1.png'; allowed: one label or "
+        "more for each that counts; label them"
     )
+
+
+def test_labels_alone_are_packed_without_pictures_or_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.packing.pack.ProcessPoolExecutor", failing)
+    pictures = [
+        Picture(path=f"{n}.jpg", labels=("a",), read=None, size=(640, 400 + n)) for n in range(9)
+    ]
+    to = packed(pictures, tmp_path)
+    catalog = read_table(to.catalog, CATALOG)
+    assert catalog["image_id"].to_pylist() == [f"{n}.jpg" for n in range(9)]
+    assert catalog["height"].to_pylist() == list(range(400, 409))
+    assert catalog["width"].to_pylist() == [640] * 9
+    assert [path.name for path in to.images.iterdir()] == ["00000.arrow"]
+    shards = PackedPictures(to.images)
+    assert len(shards) == 0
+    shards.require([])
+    with pytest.raises(UserError) as caught:
+        shards.require(["0.jpg"])
+    assert str(caught.value) == (
+        f"{to.images}: no pictures were packed, only their labels; allowed here: packed pictures; "
+        "set data.coco.pictures: true"
+    )
+
+
+def test_labels_alone_stand_between_pictures(tmp_path: Path) -> None:
+    unread = [Picture(path=f"{n}.png", labels=("a",), read=None, size=(5, n)) for n in (1, 3, 5)]
+    to = packed([*unread, coloured("2.png", "a"), coloured("4.png", "a")], tmp_path)
+    assert read_table(to.catalog, CATALOG)["height"].to_pylist() == [1, 6, 3, 6, 5]
+    assert PackedPictures(to.images).ids == ["2.png", "4.png"]
 
 
 def test_a_mistake_in_a_dataset_is_not_a_rejected_picture(tmp_path: Path) -> None:

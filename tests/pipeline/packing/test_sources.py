@@ -1,6 +1,5 @@
 """A source is found where it is, unpacked or fetched, and leaves nothing behind."""
 
-import hashlib
 import os
 import subprocess
 import tarfile
@@ -66,20 +65,3 @@ def test_a_missing_source_is_told(tmp_path: Path) -> None:
         f"{tmp_path}/gone: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
         ".tar.xz, .zip; set data.source"
     )
-
-
-def test_a_url_takes_the_place_of_the_source(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    asked = []
-
-    def fetch(url: str, folder: Path, *, sha256: str | None) -> Path:
-        asked.append((url, folder, sha256))
-        return archive
-
-    monkeypatch.setattr("pipeline.packing.fetch.fetch", fetch)
-    options = {"url": "https://x.org/p.tar", "sha256": sha256}
-    with open_source(Path("gone"), options, downloads=tmp_path / "downloads") as folder:
-        assert (folder / "a/x.jpg").is_file()
-    assert asked == [("https://x.org/p.tar", tmp_path / "downloads", sha256)]

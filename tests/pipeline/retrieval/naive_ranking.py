@@ -58,6 +58,16 @@ class Case:
             if self.shared(query, g)
         ]
 
+    def hits_of(self, query: int, label: int) -> list[int]:
+        """Return the rank of each picture that has this label."""
+        return [
+            rank for rank, g in enumerate(self.ranking(query), start=1) if label in self.lists[g]
+        ]
+
+    def asking(self, label: int) -> list[int]:
+        """Return the queries that have this label, as another gallery picture does."""
+        return [q for q in self.queries if label in self.lists[q] and self.hits_of(q, label)]
+
 
 @st.composite
 def cases(draw: st.DrawFn, most: int = 24) -> Case:
@@ -115,10 +125,26 @@ def naive_metrics(case: Case, query: int, *, k: int, knn: int) -> dict[str, floa
     }
 
 
-def naive_interpolated(case: Case, query: int, recall: float) -> float:
-    hits = case.hits(query)
+def naive_class(case: Case, label: int, *, k: int, knn: int) -> dict[str, float]:
+    """Return the row of one class that is asked for, straight from the definitions."""
+    asking = case.asking(label)
+    found = [case.hits_of(query, label) for query in asking]
+    precision = [
+        sum(place / rank for place, rank in enumerate(ranks, start=1)) / len(ranks)
+        for ranks in found
+    ]
+    return {
+        "label": label,
+        "queries": len(asking),
+        "map": sum(precision) / len(asking),
+        f"recall_at_{k}": sum(ranks[0] <= k for ranks in found) / len(asking),
+        "knn_accuracy": sum(vote(case, query, knn) for query in asking) / len(asking),
+    }
+
+
+def naive_interpolated(ranks: list[int], recall: float) -> float:
     return max(
         place / rank
-        for place, (rank, _) in enumerate(hits, start=1)
-        if place / len(hits) >= recall - 1e-9
+        for place, rank in enumerate(ranks, start=1)
+        if place / len(ranks) >= recall - 1e-9
     )

@@ -1,17 +1,20 @@
 """Every metric against its definition in plain Python, by way of the one call that all use."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from naive_ranking import Case, cases, naive_interpolated, naive_metrics
+from naive_ranking import Case, cases, naive_class, naive_interpolated, naive_metrics
 
 from pipeline.errors import UserError
 from pipeline.labels import from_lists
 from pipeline.retrieval import blocks
 from pipeline.retrieval.evaluation import MEANS, Measured, measure
+from pipeline.retrieval.results import metrics_report
+from pipeline.schemas import CLASS_RESULTS, read_table, write_table
 
 
 def evaluate(case: Case, *, k: int, **options: object) -> Measured:
@@ -99,6 +102,62 @@ def test_ndcg_gains_the_number_of_shared_labels() -> None:
 
 
 @settings(deadline=None)
+@given(cases(), st.integers(1, 24), st.integers(1, 24))
+def test_a_class_is_what_its_own_queries_find_of_it(case: Case, k: int, knn: int) -> None:
+    assume(answerable(case))
+    most = len(case.gallery) - any(query in case.gallery for query in case.queries)
+    k, knn = min(k, most), min(knn, most)
+    measured = evaluate(case, k=k, knn=knn)
+    labels = sorted({label for sets in case.lists for label in sets if case.asking(label)})
+    expected = [naive_class(case, label, k=k, knn=knn) for label in labels]
+    rows = measured.classes.table().to_pylist()
+    assert [row["label"] for row in rows] == labels
+    for row, wanted in zip(rows, expected, strict=True):
+        assert row == pytest.approx(wanted, abs=1e-12)
+    report = metrics_report(measured, gallery=len(case.gallery), resamples=2, seed=0)
+    for name in ("map", "knn_accuracy"):
+        macro = sum(row[name] for row in expected) / len(expected)
+        assert report[f"macro_{name}"] == pytest.approx(macro, abs=1e-6)
+
+
+@settings(deadline=None)
+@given(cases())
+def test_a_class_of_single_labels_is_the_mean_of_its_queries(case: Case) -> None:
+    case.lists = [sets[:1] for sets in case.lists]
+    assume(answerable(case))
+    measured = evaluate(case, k=1, knn=1)
+    table = measured.classes.table().to_pandas().set_index("label")
+    labels = np.array([case.lists[query][0] for query in case.queries])
+    for label, row in table.iterrows():
+        for column in ("average_precision", "recall_at_1", "knn_correct"):
+            mean = np.nanmean(measured.per_query[column][labels == label])
+            assert row[MEANS.get(column, column)] == pytest.approx(mean, abs=1e-12)
+
+
+# The query shows a person (0) and a fork (1); by distance: person, person, fork, person.
+FORK = Case(
+    np.arange(5, dtype=np.float32)[:, None],
+    [[0, 1], [0], [0], [1], [0]],
+    np.array([True, False, False, False, False]),
+    np.array([False, True, True, True, True]),
+    "euclidean",
+)
+
+
+def test_a_rare_class_is_not_answered_by_a_frequent_one(tmp_path: Path) -> None:
+    measured = evaluate(FORK, k=1, knn=3)
+    assert measured.means["map"] == 1
+    write_table(measured.classes.table(), tmp_path / "classes.parquet", CLASS_RESULTS)
+    rows = read_table(tmp_path / "classes.parquet", CLASS_RESULTS).to_pylist()
+    person = {"label": 0, "queries": 1, "map": (1 + 1 + 3 / 4) / 3, "recall_at_1": 1}
+    fork = {"label": 1, "queries": 1, "map": 1 / 3, "recall_at_1": 0}
+    assert rows == [pytest.approx(row | {"knn_accuracy": 1}) for row in (person, fork)]
+    report = metrics_report(measured, gallery=4, resamples=100, seed=0)
+    assert report["macro_map"] == pytest.approx((2.75 / 3 + 1 / 3) / 2, abs=1e-6)
+    assert report["macro_map_low"] == report["macro_map"] == report["macro_map_high"]
+
+
+@settings(deadline=None)
 @given(cases())
 def test_blocks_of_one_query_give_the_same(case: Case) -> None:
     assume(answerable(case) and len(case.gallery) > 1)
@@ -110,6 +169,7 @@ def test_blocks_of_one_query_give_the_same(case: Case) -> None:
         single = evaluate(case, **options)
     for name, values in whole.per_query.items():
         np.testing.assert_array_equal(values, single.per_query[name])
+    assert whole.classes.table() == single.classes.table()
     assert whole.curves.drop(["y"]) == single.curves.drop(["y"])
     np.testing.assert_allclose(whole.curves["y"], single.curves["y"], rtol=1e-12)
 
@@ -162,11 +222,13 @@ def test_curves_are_those_of_their_definitions(case: Case) -> None:
     table = evaluate(case, k=1, curves=True).curves.to_pandas()
     every = table[(table["curve"] == "precision_recall") & table["label"].isna()]
     for x, y in zip(every["x"], every["y"], strict=True):
-        points = [naive_interpolated(case, query, x) for query in asked]
+        points = [naive_interpolated([r for r, _ in case.hits(q)], x) for q in asked]
         assert y == pytest.approx(sum(points) / len(points))
-    for label, rows in table[table["label"].notna()].groupby("label"):
-        own = [query for query in asked if min(case.lists[query]) == label]
-        points = [naive_interpolated(case, query, 0.5) for query in own]
+    of_classes = table[table["label"].notna()]
+    asked_for = {label for query in asked for label in case.lists[query] if case.asking(label)}
+    assert set(of_classes["label"]) == asked_for
+    for label, rows in of_classes.groupby("label"):
+        points = [naive_interpolated(case.hits_of(q, label), 0.5) for q in case.asking(label)]
         found = rows.loc[np.isclose(rows["x"], 0.5), "y"].item()
         assert found == pytest.approx(sum(points) / len(points))
     recall = table[table["curve"] == "recall_at_k"]

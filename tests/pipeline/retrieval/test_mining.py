@@ -11,7 +11,8 @@ from naive_ranking import Case, cases
 
 from pipeline.labels import from_lists
 from pipeline.retrieval import mining
-from pipeline.retrieval.mining import Mined, mine_embeddings
+from pipeline.retrieval.mined import Mined
+from pipeline.retrieval.mining import mine_embeddings
 
 HARDNESS = [
     (positives, negatives)

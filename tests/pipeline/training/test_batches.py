@@ -1,5 +1,7 @@
 """Batches: what stands in one, how many there are, and that it is all drawn from the seed."""
 
+import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.labels import LabelSets, from_lists
 from pipeline.training.batches import Rows, draw_batches
 
 SEED = [7, 0]
@@ -25,7 +28,7 @@ def labels_of(sizes: list[int]) -> NDArray[np.int32]:
 def draw(
     name: str,
     *,
-    labels: NDArray[np.int32] | None = None,
+    labels: NDArray[np.int32] | LabelSets | None = None,
     triplets: Rows | None = None,
     steps: int | None = None,
     seed: list[int] = SEED,
@@ -33,6 +36,8 @@ def draw(
 ) -> list[Rows]:
     if labels is None:
         labels = np.zeros(0, dtype=np.int32)
+    if isinstance(labels, np.ndarray):
+        labels = LabelSets(np.arange(len(labels) + 1), labels)
     return draw_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
 
 
@@ -221,3 +226,83 @@ def test_just_enough_for_one_batch_is_enough(name: str) -> None:
     }[name]
     assert len(draw(name, **options)) == 1
     assert len(draw(name, steps=9, **options)) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options", "digest"),
+    [
+        ("pk", [8, 5, 3, 12, 7, 1], {"classes": 3, "pictures": 4}, "14be21bfee446519"),
+        ("pk", [10] * 40, {"classes": 16, "pictures": 4}, "4f5bea39b2e985b6"),
+        ("random", [7, 4], {"size": 3}, "50ad6335a90fa65f"),
+    ],
+)
+def test_batches_of_one_label_a_picture_are_those_of_earlier_releases(
+    name: str, sizes: list[int], options: dict[str, Any], digest: str
+) -> None:
+    drawn = draw(name, labels=labels_of(sizes), steps=50, seed=[7, 3], **options)
+    found = hashlib.sha256(np.array(drawn).astype("<i8").tobytes()).hexdigest()
+    assert found.startswith(digest)
+
+
+# --- pictures of several labels ----------------------------------------------------------------
+
+
+def crowd(count: int, *, labels: int = 8, seed: int = 0) -> LabelSets:
+    """Label sets as in COCO: one label in half of the pictures, the others ever rarer."""
+    rng = np.random.default_rng(seed)
+    share = 0.5 / np.arange(1, labels + 1)
+    has = rng.random((count, labels)) < share
+    has[~has.any(axis=1), 0] = True
+    return from_lists([np.flatnonzero(row).tolist() for row in has])
+
+
+@few
+@given(st.integers(0, 999), st.integers(2, 5), st.integers(2, 4))
+def test_pk_takes_k_different_pictures_that_have_the_class(
+    seed: int, classes: int, pictures: int
+) -> None:
+    labels = crowd(200, labels=5, seed=seed)  # each label in 10 pictures and more
+    sets = [set(labels.values[a:b].tolist()) for a, b in itertools.pairwise(labels.starts)]
+    drawn = draw("pk", labels=labels, seed=[seed], classes=classes, pictures=pictures)
+    assert drawn
+    for batch in drawn:
+        assert len(set(batch.tolist())) == classes * pictures
+        common = [set.intersection(*(sets[r] for r in g)) for g in batch.reshape(classes, pictures)]
+        assert distinct_choice(common)
+
+
+def distinct_choice(options: list[set[int]]) -> bool:
+    """Whether each set can be given a member of its own."""
+    return any(len(set(chosen)) == len(chosen) for chosen in itertools.product(*options))
+
+
+def test_pk_shows_a_picture_once_for_each_of_its_labels() -> None:
+    labels = from_lists([[0, 1]] * 8 + [[2, 3]] * 8)
+    drawn = draw("pk", labels=labels, classes=1, pictures=4)
+    assert len(drawn) == 8
+    assert np.bincount(np.concatenate(drawn), minlength=16).tolist() == [2] * 16
+
+
+def test_pk_has_as_many_batches_in_every_epoch_though_labels_overlap() -> None:
+    for seed in range(20):
+        labels = crowd(60, labels=6, seed=seed)
+        passes = [draw("pk", labels=labels, seed=[7, e], classes=4, pictures=3) for e in range(6)]
+        assert len({len(drawn) for drawn in passes}) == 1
+
+
+def test_pk_repeats_pictures_of_a_class_too_small_and_no_others() -> None:
+    labels = from_lists([[0]] * 8 + [[1]] * 8 + [[2, 1]] * 2)
+    for seed in range(20):
+        for batch in draw("pk", labels=labels, seed=[seed], classes=2, pictures=4):
+            repeated = {row for row in batch.tolist() if (batch == row).sum() > 1}
+            assert repeated in (set(), {16, 17})
+
+
+def test_pk_of_classes_that_are_the_same_pictures_is_told() -> None:
+    with pytest.raises(UserError) as told:
+        draw("pk", labels=from_lists([[0, 1]] * 5), classes=2, pictures=3)
+    assert str(told.value) == (
+        "batches.pk: found 2 classes of 3 pictures; the training part's classes share too many of "
+        "their pictures for such a batch; allowed: fewer classes or pictures, or batches.name "
+        "random"
+    )

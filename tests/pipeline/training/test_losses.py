@@ -296,7 +296,8 @@ def test_a_loss_equals_its_formula(name: str, classes: int, pictures: int, seed:
     wanted = ORACLES[name](
         embeddings.tolist(), labels.tolist(), default_options(name), weights_of(loss)
     )
-    assert found == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+    # abs: the learnt beta of `margin` is float32, 5e-8 beside the 1.2 of params.yaml.
+    assert found == pytest.approx(wanted, rel=1e-6, abs=1e-7)
 
 
 def on_circle(*degrees: float) -> Tensor:

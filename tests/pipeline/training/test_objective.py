@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.labels import from_lists
 from pipeline.params import Params, check_params
-from pipeline.training.losses import build_loss
+from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
+from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
 from tests.overlay import overlaid
@@ -29,7 +31,9 @@ def make_params(**changes: Any) -> Params:
 
 def make_objective(**changes: Any) -> Objective:
     torch.manual_seed(0)
-    return Objective(make_params(**changes), dim=DIM, classes=CLASSES).double()
+    sets = changes.pop("sets", None)  # of the training pictures; then "labels" are rows of it
+    members = None if sets is None else membership(from_lists(sets))
+    return Objective(make_params(**changes), dim=DIM, classes=CLASSES, members=members).double()
 
 
 def draw(seed: int) -> tuple[Tensor, Tensor]:
@@ -57,6 +61,44 @@ def test_a_pair_loss_on_triplets_looks_at_the_mined_ones(name: str) -> None:
     found = make_objective(loss__name=name, batches__name="triplets")(embeddings, labels)
     assert found.item() == plain_loss(name)(embeddings, labels, mined).item()
     assert found.item() != plain_loss(name)(embeddings, labels, None).item()
+
+
+@pytest.mark.parametrize("name", sorted(TAKES_TRIPLETS))
+def test_of_mined_triplets_no_label_is_looked_at(name: str) -> None:
+    """Mining says what is relevant; that all first labels are alike, or none, changes nothing."""
+    objective, (embeddings, _) = make_objective(loss__name=name, batches__name="triplets"), draw(0)
+    alike = torch.zeros(SIZE, dtype=torch.int64)
+    found = {objective(embeddings, labels).item() for labels in (alike, torch.arange(SIZE))}
+    assert len(found) == 1
+    assert found.pop() > 0
+
+
+def test_the_triplet_loss_of_mined_triplets_is_that_of_their_distances() -> None:
+    embeddings, _ = draw(0)
+    anchors, positives, negatives = embeddings.chunk(3)
+    by = (anchors - positives).norm(dim=1) - (anchors - negatives).norm(dim=1) + 0.1
+    found = make_objective(loss__name="triplet", batches__name="triplets")(
+        embeddings, torch.zeros(SIZE, dtype=torch.int64)
+    )
+    assert found.item() == pytest.approx(by[by > 0].mean().item())
+
+
+# Five pictures of several labels; the "labels" of a batch are rows of them.
+SETS = [[0, 1], [1, 2], [2], [0, 3], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("name", ["supcon", "triplet"])
+def test_rows_of_label_sets_become_the_relevance_of_the_batch(name: str) -> None:
+    objective, (embeddings, rows) = make_objective(loss__name=name, sets=SETS), draw(0)
+    relevance = find_relevance(membership(from_lists([SETS[row] for row in rows.tolist()])))
+    options = overlaid({})["loss"][name]
+    wanted = build_graded_loss(name, options, normalize=True)(embeddings, relevance)
+    assert objective(embeddings, rows).item() == wanted.item() > 0
+
+
+def test_label_sets_are_data_and_not_kept_in_a_checkpoint() -> None:
+    with_sets, without = make_objective(sets=SETS, loss__name="supcon"), make_objective()
+    assert with_sets.state_dict().keys() == without.state_dict().keys()
 
 
 @pytest.mark.parametrize("name", ["supcon", "cross_entropy"])
@@ -158,6 +200,8 @@ SHARED: list[dict[str, Any]] = [
     {"loss__name": "triplet", "miner__name": "batch_hard"},
     {"loss__name": "smooth_ap"},
     {"loss__name": "proxy_anchor"},
+    {"loss__name": "supcon", "sets": SETS},
+    {"loss__name": "triplet", "sets": SETS},
 ]
 
 

@@ -19,14 +19,20 @@ PART = {image_id: "train" if image_id in TRAIN else "val" for image_id in revers
 
 
 def read(
-    place: Path, *, part: Any = None, packed: Any = IDS, triplets: Any = None, gallery: Any = ()
+    place: Path,
+    *,
+    part: Any = None,
+    packed: Any = IDS,
+    triplets: Any = None,
+    gallery: Any = (),
+    labels: Any = None,
 ) -> TrainingData:
     """Write the four inputs, changed as told, and read them."""
     part = part or PART
     rows = len(IDS)
     columns = [
         pa.array(IDS),
-        pa.array([[7 if i < 6 else 9] for i in range(rows)], CATALOG.columns[1].type),
+        pa.array(labels or [[7 if i < 6 else 9] for i in range(rows)], CATALOG.columns[1].type),
         pa.nulls(rows, pa.string()),
         pa.nulls(rows, pa.string()),
         pa.array(IDS),
@@ -63,12 +69,23 @@ def read(
 def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert data.train_ids == TRAIN
-    assert data.train_labels.tolist() == [1, 1, 0, 0]
+    assert data.train_labels.single
+    assert data.train_labels.values.tolist() == [1, 1, 0, 0]
     assert data.triplets.tolist() == [[3, 2, 1]]
     assert set(data.val.ids) == set(IDS) - set(TRAIN)
     assert data.val.labels.first().tolist() == [9] * 4 + [7] * 4
     assert data.val.is_query.all()
     assert data.val.is_gallery.all()
+
+
+def test_every_label_of_a_training_picture_is_kept(tmp_path: Path) -> None:
+    """Those of the training pictures alone are numbered: 3, which only b5 has, is none of them."""
+    labels = [[7]] * 6 + [[9, 4], [9], [9], [9], [9], [3, 9]]
+    data = read(tmp_path, labels=labels)
+    assert data.train_ids == ["b1", "b0", "a1", "a0"]
+    assert not data.train_labels.single
+    assert data.train_labels.starts.tolist() == [0, 1, 3, 4, 5]
+    assert data.train_labels.values.tolist() == [2, 0, 2, 1, 1]
 
 
 def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
@@ -113,7 +130,8 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
         ),
         (
             {"packed": []},
-            "images: found no *.arrow shards; run: dvc repro download",
+            "images: no pictures were packed, only their labels; allowed here: packed pictures; "
+            "set data.coco.pictures: true",
         ),
     ],
     ids=[

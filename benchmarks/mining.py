@@ -1,0 +1,140 @@
+"""Mining by labels beside the algorithm that a published student pipeline used, in one run.
+
+    python -m benchmarks.mining                  # label sets of COCO 2014 from ../shared/datasets
+    python -m benchmarks.mining --hard           # and hard mining of all of it, at 256-d
+    python -m benchmarks.mining LABELS.parquet   # or from another table with `category_ids`
+
+That algorithm, written anew from its description, does this for each image: it shuffles all
+images, scans them for the largest overlap of label sets, and scans them again for the first that
+is disjoint (Python sets, one thread). On samples both run; beyond, its time is extrapolated from
+the largest sample by the square of the images, and marked so. At the end the whole stage runs as
+DVC runs it: process start, tables read and written included.
+"""
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ruamel.yaml import YAML
+
+from pipeline.embeddings import write_embeddings
+from pipeline.labels import from_lists
+from pipeline.retrieval.label_mining import mine_labels
+from pipeline.retrieval.overlap import find_distinct
+from pipeline.schemas import CATALOG, LABELS, SPLITS, write_table
+
+ROOT = Path(__file__).parent.parent
+COCO = ROOT.parent / "shared/datasets/coco2014_labels.parquet"
+SAMPLES = (500, 1000, 2000, 4000)
+SIZES = (30_000, 60_000)
+DIMENSION = 256
+
+
+def main() -> None:
+    arguments = [each for each in sys.argv[1:] if each != "--hard"]
+    path = Path(arguments[0]) if arguments else COCO
+    lists = pq.read_table(path)["category_ids"].to_pylist()
+    order = np.random.default_rng(0).permutation(len(lists))
+    lists = [lists[i] for i in order]
+    mine_labels(from_lists(lists[:100]), per_anchor=1, seed=0)  # compiles, or loads what was
+    print(f"{path.name}: {len(lists):,} images")
+    print("   images  distinct sets  mining s  published s     ratio")
+    last = (1, 0.0)
+    for size in (*SAMPLES, *SIZES, len(lists)):
+        sample = from_lists(lists[:size])
+        ours = min(timed(lambda s=sample: mine_labels(s, per_anchor=1, seed=0)) for _ in range(3))
+        if size in SAMPLES:
+            last = (size, timed(lambda n=size: published([set(each) for each in lists[:n]])))
+        theirs = last[1] * (size / last[0]) ** 2
+        mark = "" if size in SAMPLES else f"  (published: extrapolated from {last[0]:,} images)"
+        sets = len(find_distinct(sample).starts) - 1
+        print(
+            f"{size:9,}  {sets:13,}  {ours:8.3f}  {theirs:11.1f}  {theirs / ours:8,.0f}{mark}",
+            flush=True,
+        )
+    kinds = [False, True] if "--hard" in sys.argv else [False]
+    for hard in kinds:
+        with get_context("spawn").Pool(1) as pool:
+            print(pool.apply(run_stage, (lists, hard)), flush=True)
+
+
+def published(sets: list[set[int]]) -> list[tuple[int, int, int]]:
+    """Return (anchor, positive, negative) as the published pipeline draws them."""
+    generator = random.Random(0)
+    triplets = []
+    others = list(range(len(sets)))
+    for anchor, labels in enumerate(sets):
+        generator.shuffle(others)
+        positive, most = -1, 0
+        for other in others:
+            overlap = len(labels & sets[other])
+            if other != anchor and overlap > most:
+                positive, most = other, overlap
+        negative = next((other for other in others if not labels & sets[other]), -1)
+        triplets.append((anchor, positive, negative))
+    return triplets
+
+
+def run_stage(lists: list[list[int]], hard: bool) -> str:
+    """Return what `python -m stages.mine` took for all of `lists`, as one line."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder, lists, hard=hard)
+        options = {
+            "embeddings": "embeddings",
+            "splits": "splits",
+            "catalog": "catalog",
+            "out": "out",
+        }
+        command = [sys.executable, "-m", "stages.mine"]
+        for option, table in options.items():
+            command += [f"--{option}", f"{table}.parquet"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        started = time.perf_counter()
+        ran = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+        seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    kind = f"the whole stage, hard, {DIMENSION}-d" if hard else "the whole stage"
+    return f"{kind}: {seconds:.1f} s, {peak:,.0f} MiB\n  " + "\n  ".join(ran.stderr.splitlines())
+
+
+def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
+    """Write the tables that the stage reads, every picture being for training."""
+    count = len(lists)
+    ids = [f"{i:06d}" for i in range(count)]
+    nothing, one = pa.nulls(count, pa.string()), pa.array(np.ones(count, np.int32))
+    columns = [ids, pa.array(lists, LABELS), nothing, nothing, ids, one, one]
+    catalog = dict(zip((field.name for field in CATALOG.columns), columns, strict=True))
+    write_table(pa.table(catalog), folder / "catalog.parquet", CATALOG)
+    never = pa.array(np.zeros(count, bool))
+    splits = {"image_id": ids, "split": ["train"] * count, "is_query": never, "is_gallery": never}
+    write_table(pa.table(splits), folder / "splits.parquet", SPLITS)
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["mine"] |= {"method": "labels", "hard": hard, "per_anchor": 1}
+    yaml.dump(params, folder / "params.yaml")
+    if hard:
+        rng = np.random.default_rng(0)
+        vectors = rng.standard_normal((count, DIMENSION), dtype=np.float32)
+        write_embeddings(folder / "embeddings.parquet", ids, vectors)
+
+
+def timed(call) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""COCO: pictures of 80 kinds of things in their places, each with all the kinds that are in it.
+
+Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014). Read are the official
+`instances_{train,val}<year>.json` and folders of pictures. A picture's labels are the categories
+of its annotations, its group is the super-category of its largest object. Train is for training;
+val asks and is searched.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from pipeline.choices import Options
+from pipeline.datasets.class_folders import subfolders
+from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.errors import UserError
+
+OPTIONS: Options = {"year": Literal[2014, 2017], "pictures": bool, "official": bool}
+
+ROLES = {"train": "train", "val": "query+gallery"}
+ADDRESS = "http://images.cocodataset.org"
+# MD5: the project publishes no checksums, these are the ones that its users have long compared.
+ARCHIVES = {
+    "annotations/annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
+    "zips/train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
+    "zips/val2014.zip": "a3d79f5ed8d289b7a7554ce06a5782b3",
+    "annotations/annotations_trainval2017.zip": "f4bbac642086de4f52a3fdda2de5fa2c",
+    "zips/train2017.zip": "cced6f7f71b7629ddf16f17bbcfab6b2",
+    "zips/val2017.zip": "442b8da7639aecaf257c1dceb8ba8c80",
+}
+
+Pixels = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+# Only what these name is kept: the outlines of objects, nine tenths of the file, are passed over.
+class _Image(msgspec.Struct, gc=False):
+    id: int
+    file_name: str
+    width: Pixels
+    height: Pixels
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    area: float | None = None
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    name: str
+    supercategory: str | None = None
+
+
+_Identified = TypeVar("_Identified", _Image, _Category)
+
+
+class _Instances(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return URL -> checksum of the official archives to fetch in place of the source, if any."""
+    if not options["official"]:
+        return {}
+    return {
+        f"{ADDRESS}/{name}": f"md5:{md5}"
+        for name, md5 in ARCHIVES.items()
+        if f"{options['year']}.zip" in name
+        and (options["pictures"] or name.startswith("annotations/"))
+    }
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
+    """Yield the pictures of `source`, a folder with annotations/, train<year>/ and val<year>/, or
+    one that holds that folder. A picture without annotations has no labels.
+
+    Where there are no annotations of val, the pictures of train have no split of their own. With
+    the option `pictures` false, no picture is looked for, and none has anything to read.
+
+    Raises:
+        UserError: the annotations of train or a folder of pictures are missing, or annotations
+            are not of COCO's form, declare an id twice or name one that they do not declare.
+    """
+    year = options["year"]
+    root = _root(source, year)
+    names = [name for name in ROLES if (root / _annotations(name, year)).is_file()]
+    for name in names:
+        yield from _read_split(
+            root / _annotations(name, year),
+            root / f"{name}{year}",
+            with_files=options["pictures"],
+            source_split=ROLES[name] if "val" in names else None,
+        )
+
+
+def _annotations(name: str, year: int) -> str:
+    return f"annotations/instances_{name}{year}.json"
+
+
+def _root(source: Path, year: int) -> Path:
+    wanted = _annotations("train", year)
+    for folder in (source, *subfolders(source)):
+        if (folder / wanted).is_file():
+            return folder
+    raise NoPicturesError(
+        f"{source}: found no {wanted}; allowed for data.name coco: a folder or an archive with "
+        f"annotations/, train{year}/ and val{year}/; set data.source to it, or data.coco.year, or "
+        "data.coco.official: true to fetch it"
+    )
+
+
+def _read_split(
+    annotations: Path, folder: Path, *, with_files: bool, source_split: str | None
+) -> Iterator[Picture]:
+    if with_files and not folder.is_dir():
+        raise NoPicturesError(
+            f"{folder}: no such folder, but there is {annotations.name}; allowed: both, or "
+            "data.coco.pictures: false; put the pictures there"
+        )
+    instances = _decode(annotations)
+    labels, groups = _labels_and_groups(instances, where=annotations)
+    for image in instances.images:
+        _check_name(image.file_name, where=annotations)
+        file = folder / image.file_name
+        yield Picture(
+            path=f"{folder.name}/{image.file_name}",
+            labels=tuple(sorted(labels[image.id])),
+            read=partial(Path.read_bytes, file) if with_files else None,
+            group=groups.get(image.id),
+            source_split=source_split,
+            size=(image.width, image.height),
+        )
+
+
+def _decode(path: Path) -> _Instances:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Instances)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not annotations as COCO writes them ({error}); allowed: its own "
+            "instances_*.json, or a file of that form; get a whole copy, or correct it"
+        ) from None
+
+
+def _check_name(name: str, *, where: Path) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
+        raise UserError(
+            f"{where}: found file_name {name!r}, which is no file of the folder of pictures; "
+            "allowed: a path relative to it; correct it"
+        )
+
+
+def _labels_and_groups(
+    instances: _Instances, *, where: Path
+) -> tuple[dict[int, set[str]], dict[int, str | None]]:
+    """Return by image id: the names of its categories; the super-category of its largest object,
+    where an area is given."""
+    categories = _by_id(instances.categories, what="categories", where=where)
+    images = _by_id(instances.images, what="images", where=where)
+    labels: dict[int, set[str]] = {image_id: set() for image_id in images}
+    largest: dict[int, _Annotation] = {}
+    for each in instances.annotations:
+        if each.category_id not in categories:
+            raise _undeclared("category_id", each.category_id, among="categories", where=where)
+        if each.image_id not in images:
+            raise _undeclared("image_id", each.image_id, among="images", where=where)
+        labels[each.image_id].add(categories[each.category_id].name)
+        if each.area is not None:
+            rival = largest.get(each.image_id)
+            if rival is None or rival.area is None or each.area > rival.area:
+                largest[each.image_id] = each
+    return labels, {
+        image_id: categories[each.category_id].supercategory for image_id, each in largest.items()
+    }
+
+
+def _by_id(items: Sequence[_Identified], *, what: str, where: Path) -> dict[int, _Identified]:
+    by_id = {item.id: item for item in items}
+    if len(by_id) < len(items):
+        twice = next(item.id for item in items if by_id[item.id] is not item)
+        raise UserError(
+            f"{where}: '{what}' has the id {twice} twice; each may stand once; take one away"
+        )
+    return by_id
+
+
+def _undeclared(key: str, found: int, *, among: str, where: Path) -> UserError:
+    return UserError(
+        f"{where}: an annotation has the {key} {found}, which is not declared; allowed: the ids in "
+        f"'{among}'; correct the file"
+    )

@@ -1,0 +1,35 @@
+"""The embed stage where there is nothing to embed: labels alone were packed."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets.picture import Picture
+from pipeline.embeddings import read_embeddings
+from pipeline.models import embedder
+from pipeline.packing.pack import Outputs, pack
+from stages.embed import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_labels_alone_give_an_empty_table_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
+    to = Outputs(*map(Path, names))
+    unread = [Picture(path=f"{n}.jpg", labels=("a",), read=None, size=(8, 6)) for n in range(3)]
+    pack(unread, to, max_side=None, max_rejected=0.0)
+    model = embedder.build_baseline(
+        "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
+    )
+    embedder.save(model, Path("model"))
+    out = Path("embeddings.parquet")
+    main("baseline", model_dir=Path("model"), images=to.images, catalog=to.catalog, out=out)
+    ids, vectors = read_embeddings(out)
+    assert (ids, vectors.shape) == ([], (0, model.dim))
+    assert capsys.readouterr().err == (
+        "embed: no pictures were packed, only their labels: embeddings.parquet is empty\n"
+    )

@@ -1,0 +1,86 @@
+"""The whole DAG on real COCO pictures with many labels: mined by labels, trained, measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pipeline import change_params, copy_project, dvc, git, stages_run
+
+from pipeline.schemas import CATALOG, CLASSES, TRIPLETS, read_table
+
+ARCHIVE = Path(__file__).parents[2] / "shared/datasets/tiny_coco.tar"
+SMALL: dict[str, Any] = {
+    "data.name": "coco",
+    "data.source": str(ARCHIVE),
+    "data.coco.year": 2017,
+    "backbone.image_size": 48,
+    "mine.method": "labels",
+    "mine.per_anchor": 2,
+    "loss.name": "triplet",
+    "batches.name": "triplets",
+    "batches.triplets.size": 8,
+    "head.dim": 16,
+    "train.epochs": 2,
+    "train.workers": 0,
+    "evaluate.bootstrap": 100,
+    "evaluate.neighbors": 8,
+}
+
+pytestmark = [
+    pytest.mark.xdist_group("coco"),
+    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here"),
+]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("coco") / "lookalike"
+    copy_project(place)
+    change_params(place, SMALL)
+    git(place, "init", "--quiet")
+    git(place, "config", "user.email", "a@b.c")
+    git(place, "config", "user.name", "a")
+    git(place, "add", "--all")
+    git(place, "commit", "--quiet", "--message", "start")
+    ran = dvc(place, "repro")
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return place
+
+
+def test_pictures_have_all_their_labels(clone: Path) -> None:
+    catalog = read_table(clone / "data/catalog.parquet", CATALOG).to_pandas()
+    assert set(catalog["source_split"]) == {"train", "query+gallery"}
+    assert catalog["labels"].map(len).max() > 3
+    names = read_table(clone / "data/classes.parquet", CLASSES)["name"].to_pylist()
+    assert "person" in names
+
+
+def test_triplets_share_labels_or_none(clone: Path) -> None:
+    catalog = read_table(clone / "data/catalog.parquet", CATALOG).to_pandas()
+    labels = {i: set(of) for i, of in zip(catalog["image_id"], catalog["labels"], strict=True)}
+    triplets = read_table(clone / "data/triplets.parquet", TRIPLETS).to_pandas()
+    assert len(triplets) > 40
+    for row in triplets.itertuples():
+        assert len(labels[row.anchor] & labels[row.positive]) == row.shared > 0
+
+
+def test_it_is_measured_by_many_labels(clone: Path) -> None:
+    for model in ("baseline", "finetuned"):
+        figures = json.loads((clone / f"metrics/{model}.json").read_text())
+        assert 0 < figures["macro_map"] < 1
+        assert 0 < figures["map_low"] <= figures["map"] <= figures["map_high"] < 1
+        assert 0 <= figures["knn_accuracy"] <= 1
+
+
+def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
+    changes = ("batches.name=random", "batches.random.size=24", "loss.name=supcon")
+    ran = dvc(clone, "exp", "run", *(part for each in changes for part in ("-S", each)))
+    assert stages_run(ran)[0] == "train"
+
+
+def test_labels_alone_are_enough_to_mine(clone: Path) -> None:
+    change_params(clone, {"data.coco.pictures": False})
+    ran = dvc(clone, "repro", "mine")
+    assert stages_run(ran)[-1] == "mine"
+    assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) > 40
