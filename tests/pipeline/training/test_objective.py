@@ -235,6 +235,7 @@ def _work(rank: int, share: int, place: str) -> None:
         timeout=timedelta(seconds=60),
     )
     torch.save([learn(each, rank=rank, share=share) for each in SHARED], f"{place}/{rank}.pt")
+    torch.distributed.barrier()  # nobody leaves while the other still talks
     torch.distributed.destroy_process_group()
 
 
