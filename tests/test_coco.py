@@ -14,6 +14,8 @@ SMALL: dict[str, Any] = {
     "data.name": "coco",
     "data.source": str(ARCHIVE),
     "data.coco.year": 2017,
+    "split.val_by": "image",
+    "split.val_fraction": 0.4,
     "backbone.image_size": 48,
     "mine.method": "labels",
     "mine.per_anchor": 2,
