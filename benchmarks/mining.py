@@ -42,6 +42,8 @@ DIMENSION = 256
 def main() -> None:
     arguments = [each for each in sys.argv[1:] if each != "--hard"]
     path = Path(arguments[0]) if arguments else COCO
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; give a Parquet table with a list column `category_ids`")
     lists = pq.read_table(path)["category_ids"].to_pylist()
     order = np.random.default_rng(0).permutation(len(lists))
     lists = [lists[i] for i in order]
@@ -49,7 +51,7 @@ def main() -> None:
     print(f"{path.name}: {len(lists):,} images")
     print("   images  distinct sets  mining s  published s     ratio")
     last = (1, 0.0)
-    for size in (*SAMPLES, *SIZES, len(lists)):
+    for size in (*(size for size in (*SAMPLES, *SIZES) if size < len(lists)), len(lists)):
         sample = from_lists(lists[:size])
         ours = min(timed(lambda s=sample: mine_labels(s, per_anchor=1, seed=0)) for _ in range(3))
         if size in SAMPLES:

@@ -29,6 +29,7 @@ def batch_pictures(batches: Choice) -> int:
 def find_contradictions(params: "Params") -> list[str]:
     """Return what cannot work, one line each: the key, what was found, what is allowed."""
     return [
+        *_in_mine(params),
         *_in_miner(params),
         *_in_batches(params),
         *_in_memory(params),
@@ -56,6 +57,20 @@ def find_label_set_contradictions(params: "Params") -> list[str]:
     if memory:
         problems.append(f"train.memory: found {memory}; {why}; allowed: 0")
     return problems
+
+
+def _in_mine(params: "Params") -> Iterator[str]:
+    mine = params.mine
+    if mine.hard and mine.method != "labels":
+        yield (
+            f"mine.hard: found True with mine.method '{mine.method}', which has mine.positives and "
+            "mine.negatives for that; allowed: False, or mine.method labels"
+        )
+    if mine.pool is not None and not mine.hard:
+        yield (
+            f"mine.pool: found {mine.pool} with mine.hard False, where nothing is compared; "
+            "allowed: null, or mine.hard true"
+        )
 
 
 def _in_miner(params: "Params") -> Iterator[str]:

@@ -50,20 +50,28 @@ def make_splits(
     `val_fraction` of train is held out by `class`, by `image` of each class, or `auto`: by class
     unless that leaves under 5 classes. A dataset's own val is kept as it is.
 
-    Depends on `seed` and on the set of rows, not on their order. A picture with several labels
-    goes by its least label where classes are drawn.
+    Where pictures have several labels, classes cannot be held apart: `auto` is random, and by
+    image, each class then drawn among the pictures whose least label it is.
+
+    Depends on `seed` and on the set of rows, not on their order.
 
     Raises:
         UserError: the protocol does not fit the dataset. What a fitting one leaves without use
             is told by `split_report`.
     """
     catalog = catalog.sort_by("image_id")
-    classes = label_sets(catalog["labels"]).first().astype(np.int64)
+    labels = label_sets(catalog["labels"])
+    classes = labels.first().astype(np.int64)
     groups: list[str | None] = catalog["group"].to_pylist()
     source_split: list[str | None] = catalog["source_split"].to_pylist()
     draw = _Draw(classes, groups, np.random.default_rng(seed))
     if protocol == "auto":
-        protocol = "official" if any(source_split) else "class_disjoint"
+        apart = "class_disjoint" if labels.single else "random"
+        protocol = "official" if any(source_split) else apart
+    if val_by == "auto" and not labels.single:
+        val_by = "image"
+    if not labels.single:
+        _refuse_classes(protocol, val_by)
     if protocol == "official":
         roles = _official(source_split, image_ids=catalog["image_id"].to_pylist())
     elif protocol == "class_disjoint":
@@ -75,6 +83,18 @@ def make_splits(
         val = _validation(draw, roles.train, val_by, fraction=val_fraction)
         roles = replace(roles, train=roles.train & ~val, val=val)
     return _table(catalog, roles)
+
+
+def _refuse_classes(protocol: str, val_by: str) -> None:
+    for key, found, by, allowed in (
+        ("protocol", protocol, "class_disjoint", "auto, official, random"),
+        ("val_by", val_by, "class", "auto, image"),
+    ):
+        if found == by:
+            raise UserError(
+                f"split.{key}: found {found}, but pictures have several labels, so that no class "
+                f"can be held apart; allowed: {allowed}"
+            )
 
 
 def _official(source_split: Sequence[str | None], *, image_ids: Sequence[str]) -> _Roles:

@@ -1,11 +1,12 @@
 """Where a dataset's files are: found, fetched or unpacked, as a folder to read from."""
 
-import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import UserError
 from pipeline.packing.archives import unpack
@@ -36,11 +37,14 @@ def open_source(
     files = _fetch_all(archives, downloads) if archives else [source]
     downloads.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(downloads)
-    prefix = f"unpacked-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=downloads) as folder:
-        for file in files:
-            unpack(file, Path(folder))
-        yield Path(folder)
+    folder = downloads / f"unpacked-{uuid.uuid4().hex}"
+    with _held(folder):
+        try:
+            for file in files:
+                unpack(file, folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch_all(archives: Mapping[str, str | None], downloads: Path) -> list[Path]:
@@ -53,9 +57,21 @@ def _fetch_all(archives: Mapping[str, str | None], downloads: Path) -> list[Path
 def _clear_abandoned(downloads: Path) -> None:
     """Remove what killed runs had unpacked; another experiment's that still runs is left alone."""
     for folder in downloads.glob("unpacked-*"):
+        if folder.is_dir():
+            with suppress(Timeout), _held(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock that says that `folder` is in use; the system frees it when a run is killed.
+
+    Raises:
+        filelock.Timeout: another run holds it.
+    """
+    lock = folder.with_suffix(".lock")
+    with FileLock(lock, timeout=0):
         try:
-            os.kill(int(folder.name.split("-")[1]), 0)  # asks whether it lives, sends nothing
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:
-            pass  # alive, and somebody else's
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

@@ -183,9 +183,8 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
     per_class = _class_columns(by_class, task.k)
     sums = None
     if task.plan:
-        kept = scores[:, : task.relevance.gallery]
         first = int(task.query_labels.starts[start])
-        sums = task.plan.sums(first, kept, own, pairs, ranks, by_class)
+        sums = task.plan.sums(first, scores, own, pairs, ranks, by_class)
     for values in per_query.values():
         values[ranks.counts == 0] = np.nan
     return _Block(per_query, ranks.counts, metrics.first_hit_rank(ranks), nearest, per_class, sums)

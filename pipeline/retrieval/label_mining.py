@@ -263,7 +263,7 @@ def _search_block(
     shared: Ints,
     overlaps: Ints,
 ) -> None:
-    """Fill the rows of the pictures members[start:start + A]; scores: float32 [A, >= N], with the
+    """Fill the rows of the pictures members[start:start + A]; scores: float32 [A, N], with the
     pictures in the order of `members`."""
     like = make_candidates(len(sets.starts) - 1)
     unlike = make_candidates(len(sets.starts) - 1)

@@ -1,7 +1,7 @@
 """Pictures by the labels they share: the compiled loops of mining by label sets.
 
-All is done on the distinct label sets, of which a large dataset has few (COCO 2014: 24,000 of
-122,000 pictures), so time grows with those and not with the square of the pictures.
+All is done on the distinct label sets, of which a large dataset has few (COCO 2014: 25,499 of
+122,218 pictures): each is compared with each, and pictures only with what is drawn for them.
 """
 
 from typing import NamedTuple

@@ -85,7 +85,7 @@ def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
 def count_scores(scores: Scores, own: Ints, pairs: Pairs, *, bins: NDArray[np.float64]) -> Ints:
     """Return int64 [2, B]: how many relevant and how many other pairs score in each bin.
 
-    scores: float32 [Q, G], without the columns that fill `Gallery.scores`. bins: float64 [B + 1],
+    scores: float32 [Q, G] of `Gallery.scores`. bins: float64 [B + 1],
     even edges; what lies outside counts in the nearest bin.
     """
     counts = np.zeros((2, len(bins) - 1), dtype=np.int64)
@@ -176,7 +176,7 @@ def _fill_nearest(scores: Scores, own: Ints, nearest: Ints) -> None:
     for q in range(len(own)):
         best[:] = -np.inf
         for j in range(scores.shape[1]):
-            # The filling, -inf, never comes in; a tie stays with the earlier gallery row.
+            # A tie stays with the earlier gallery row.
             if scores[q, j] > best[0] and j != own[q]:
                 _replace_root(best, nearest[q], scores[q, j], j)
 

@@ -17,6 +17,9 @@ BATCHES: dict[str, Options] = {
 }
 
 Rows = NDArray[np.int64]
+# A pass is drawn greedily and may fail by chance, where pictures of several labels stand in each
+# other's way; so many in a row mean that there is no such batch.
+PASSES_TRIED = 20
 
 
 def draw_batches(
@@ -72,9 +75,11 @@ def _pk_passes(
     most = _most_batches(by_class, classes=classes, pictures=pictures)
     while True:
         drawn: list[Rows] = []
+        failed = 0
         while len(drawn) < most:
             a_pass = _pk_pass(by_class, classes=classes, pictures=pictures, rng=rng)
-            if not a_pass:
+            failed = 0 if a_pass else failed + 1
+            if failed == PASSES_TRIED:
                 raise UserError(
                     f"batches.pk: found {classes} classes of {pictures} pictures; the training "
                     "part's classes share too many of their pictures for such a batch; allowed: "

@@ -42,6 +42,16 @@ def test_a_batch_is_counted_in_pictures(name: str, pictures: int) -> None:
 
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"mine__hard": True},
+        "mine.hard: found True with mine.method 'embeddings', which has mine.positives and "
+        "mine.negatives for that; allowed: False, or mine.method labels",
+    ),
+    (
+        {"mine__method": "labels", "mine__pool": 5},
+        "mine.pool: found 5 with mine.hard False, where nothing is compared; "
+        "allowed: null, or mine.hard true",
+    ),
     *(
         (
             {"loss__name": loss, "miner__name": "batch_hard"},

@@ -198,11 +198,35 @@ def test_validation_by_class_of_one_class_is_told() -> None:
     )
 
 
-def test_a_picture_with_several_labels_goes_by_its_least() -> None:
+def test_pictures_of_several_labels_are_split_by_picture() -> None:
+    rows: list[Row] = [(f"{n}", [n % 40, 99], None, None) for n in range(400)]
+    parts = split(catalog_of(rows), protocol="auto", val_by="auto")
+    # Of each class some pictures are for training and some are held out.
+    for label in range(40):
+        assert {"train", "test"} <= {parts[str(n)][0] for n in range(label, 400, 40)}
+    assert parts == split(catalog_of(rows), protocol="random", val_by="image")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"protocol": "class_disjoint"},
+            "split.protocol: found class_disjoint, but pictures have several labels, so that no "
+            "class can be held apart; allowed: auto, official, random",
+        ),
+        (
+            {"protocol": "random", "val_by": "class"},
+            "split.val_by: found class, but pictures have several labels, so that no class can be "
+            "held apart; allowed: auto, image",
+        ),
+    ],
+)
+def test_classes_of_pictures_with_several_labels_are_not_held_apart(
+    options: dict[str, str], line: str
+) -> None:
     rows: list[Row] = [(f"{n}", [n % 4, 9], None, None) for n in range(40)]
-    parts = split(catalog_of(rows), protocol="class_disjoint")
-    assert len({parts[str(n)][0] for n in range(0, 40, 4)}) == 1
-    assert set(parts) == {str(n) for n in range(40)}
+    assert told(catalog_of(rows), **options) == line
 
 
 catalogs = st.builds(

@@ -1,7 +1,5 @@
 """A source is found where it is, unpacked or fetched, and leaves nothing behind."""
 
-import os
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -34,15 +32,14 @@ def test_an_archive_lies_unpacked_for_a_while(archive: Path, tmp_path: Path) -> 
 def test_what_a_killed_run_had_unpacked_is_cleared_and_a_running_ones_is_not(
     archive: Path, tmp_path: Path
 ) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    for process in (dead.pid, os.getppid()):
-        (tmp_path / f"downloads/unpacked-{process}-x").mkdir(parents=True)
-    (tmp_path / "downloads/p.tar").write_bytes(b"fetched")
-    with open_source(archive, {}, downloads=tmp_path / "downloads"):
-        pass
-    left = {path.name for path in (tmp_path / "downloads").iterdir()}
-    assert left == {"p.tar", f"unpacked-{os.getppid()}-x"}
+    downloads = tmp_path / "downloads"
+    (downloads / "unpacked-killed/a").mkdir(parents=True)
+    (downloads / "p.tar").write_bytes(b"fetched")
+    with open_source(archive, {}, downloads=downloads) as running:
+        with open_source(archive, {}, downloads=downloads) as folder:
+            assert (folder / "a/x.jpg").is_file()
+        assert (running / "a/x.jpg").is_file()
+    assert [path.name for path in downloads.iterdir()] == ["p.tar"]
 
 
 def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None:
