@@ -26,7 +26,9 @@ from pipeline.training.miners import MINERS
 from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS
 
 Precision = Literal["auto", "fp32", "bf16"]
-Monitor = Literal["map", "map_at_r", "r_precision", "mrr", "recall_at_1", "recall_at_5"]
+Monitor = Literal[
+    "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
+]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
 

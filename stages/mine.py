@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def main(
         ids, vectors = pictures.ids[rows], pictures.vectors[rows]
     labels = read_labels(catalog, ids, asked=splits)
     started = time.perf_counter()
-    mined = METHODS[params.mine.method](labels, vectors, params)
+    mined = _mine(labels, vectors, params)
     _tell(mined, pictures=len(ids), seconds=time.perf_counter() - started)
     columns = {
         name: pa.array(ids[of], pa.string())
@@ -48,36 +48,23 @@ def main(
     write_table(pa.table({**columns, "shared": pa.array(mined.shared)}), out, TRIPLETS)
 
 
-def _by_embeddings(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
+def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
+    chosen = params.mine
+    common: dict[str, Any] = {
+        "per_anchor": chosen.per_anchor,
+        "distance": params.index.distance,
+        "seed": params.seed,
+    }
+    # Only what is asked for is imported: faiss alone takes longer than mining COCO by labels.
+    if chosen.method == "labels":
+        from pipeline.retrieval.label_mining import mine_labels
+
+        return mine_labels(labels, vectors, pool=chosen.pool, **common)
     from pipeline.retrieval.mining import mine_embeddings
 
     assert vectors is not None
-    return mine_embeddings(
-        vectors,
-        labels,
-        positives=params.mine.positives,
-        negatives=params.mine.negatives,
-        per_anchor=params.mine.per_anchor,
-        distance=params.index.distance,
-        seed=params.seed,
-    )
-
-
-def _by_labels(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
-    from pipeline.retrieval.label_mining import mine_labels
-
-    return mine_labels(
-        labels,
-        vectors,
-        pool=params.mine.pool,
-        per_anchor=params.mine.per_anchor,
-        distance=params.index.distance,
-        seed=params.seed,
-    )
-
-
-# mine.method -> how; each imports what it needs only when it is asked for.
-METHODS = {"embeddings": _by_embeddings, "labels": _by_labels}
+    how: dict[str, Any] = {"positives": chosen.positives, "negatives": chosen.negatives}
+    return mine_embeddings(vectors, labels, **how, **common)
 
 
 def _read_training_ids(splits: Path) -> NDArray[np.object_]:

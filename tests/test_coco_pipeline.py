@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_pipeline import change_params, copy_project, dvc, git, stages_run
 
 from pipeline.schemas import CATALOG, CLASSES, TRIPLETS, read_table
+from tests.clone import change_params, dvc, run_clone, stages_run
 
 ARCHIVE = Path(__file__).parents[2] / "shared/datasets/tiny_coco.tar"
 SMALL: dict[str, Any] = {
@@ -28,25 +28,12 @@ SMALL: dict[str, Any] = {
     "evaluate.neighbors": 8,
 }
 
-pytestmark = [
-    pytest.mark.xdist_group("coco"),
-    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here"),
-]
+pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here")
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("coco") / "lookalike"
-    copy_project(place)
-    change_params(place, SMALL)
-    git(place, "init", "--quiet")
-    git(place, "config", "user.email", "a@b.c")
-    git(place, "config", "user.name", "a")
-    git(place, "add", "--all")
-    git(place, "commit", "--quiet", "--message", "start")
-    ran = dvc(place, "repro")
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    return place
+    return run_clone(tmp_path_factory.mktemp("coco") / "lookalike", SMALL)
 
 
 def test_pictures_have_all_their_labels(clone: Path) -> None:

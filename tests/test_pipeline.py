@@ -2,15 +2,9 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +12,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.params import read_yaml
-from tests.overlay import overlay
+from tests.clone import (
+    ROOT,
+    change_params,
+    dvc,
+    free_port,
+    git,
+    run_clone,
+    running,
+    stages_run,
+    wait_until,
+)
 
-ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
     "data.products": {"classes": 24, "pictures": 6, "size": 32},
     "split.val_fraction": 0.4,
@@ -33,74 +36,11 @@ SMALL: dict[str, Any] = {
 }
 FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"]
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone of this working tree, with small params, run once."""
-    place = tmp_path_factory.mktemp("clone") / "lookalike"
-    copy_project(place)
-    change_params(place, SMALL)
-    git(place, "init", "--quiet")
-    git(place, "config", "user.email", "a@b.c")
-    git(place, "config", "user.name", "a")
-    git(place, "add", "--all")
-    git(place, "commit", "--quiet", "--message", "start")
-    ran = dvc(place, "repro")
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    git(place, "add", "--all")
-    git(place, "commit", "--quiet", "--message", "first run")
-    return place
-
-
-def copy_project(to: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in listed:
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-
-
-def change_params(place: Path, changes: Mapping[str, Any]) -> None:
-    yaml = YAML()
-    values = yaml.load((place / "params.yaml").read_text())
-    overlay(values, changes)
-    with (place / "params.yaml").open("w") as out:
-        yaml.dump(values, out)
-
-
-def environment() -> dict[str, str]:
-    """Return an environment without the outer run's DVC and MLflow, but with its Python."""
-    outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
-
-
-def dvc(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(
-        command, cwd=place, env=environment(), capture_output=True, text=True, check=False
-    )
-
-
-def git(place: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=place, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-def stages_run(ran: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the stages whose command was run, in order."""
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    lines = (ran.stdout + ran.stderr).splitlines()
-    return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+    return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", SMALL)
 
 
 def runs(place: Path) -> list[Any]:
@@ -162,18 +102,9 @@ def test_the_commands_that_show_results_show_them(clone: Path) -> None:
 
 
 def test_mlflow_ui_shows_the_run(clone: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
-    with subprocess.Popen(
-        command,
-        cwd=clone,
-        env=environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as server:
+    with running(clone, *command):
         asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=lookalike"
         )
@@ -187,10 +118,7 @@ def test_mlflow_ui_shows_the_run(clone: Path) -> None:
                 return False
             return True
 
-        try:
-            wait_until(answers)
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
+        wait_until(answers)
     assert found == [(clone / "mlruns").as_uri()]
 
 
@@ -243,17 +171,8 @@ def restore(clone: Path) -> None:
 def test_training_killed_and_run_again_ends_in_the_same_hashes(clone: Path) -> None:
     # A setting of its own: what was run before, DVC would take from its cache.
     change_params(clone, {"optimizer.adamw.lr": 0.003})
-    command = [sys.executable, "-m", "dvc", "repro"]
-    with subprocess.Popen(
-        command,
-        cwd=clone,
-        env=environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as running:
+    with running(clone, sys.executable, "-m", "dvc", "repro"):
         wait_until(lambda: any((clone / "checkpoints").glob("*.pt")))
-        os.killpg(running.pid, signal.SIGKILL)
     assert not (clone / "models/finetuned").exists()
     assert stages_run(dvc(clone, "repro"))[0] == "train"
     assert not any((clone / "checkpoints").glob("*"))
@@ -262,13 +181,6 @@ def test_training_killed_and_run_again_ends_in_the_same_hashes(clone: Path) -> N
     assert stages_run(undisturbed) == ["train"]
     assert outputs(clone)["train"] == resumed
     restore(clone)
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
-        time.sleep(0.02)
 
 
 def test_queued_experiments_are_tracked_in_the_projects_own_mlflow(clone: Path) -> None:

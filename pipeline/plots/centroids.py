@@ -67,14 +67,14 @@ def centroids(points: Points, naming: Naming) -> Points:
     return np.array(means, dtype=np.float32).reshape(-1, 2)
 
 
-def draw_names(figure: "Figure", panels: Mapping["Axes", Points], naming: Naming) -> int:
+def draw_names(figure: "Figure", panels: Mapping["Axes", Points], naming: Naming) -> list[int]:
     """Mark and name the centroids of the points [N, 2] of each panel.
 
     The class of most points is placed first, each as close to its centroid as leaves the names
-    before it readable; one that finds no room is left out. Returns how many names were.
+    before it readable; one that finds no room is left out. Returns how many were, by panel.
     """
     if not naming.rows:
-        return 0
+        return [0] * len(panels)
     texts = {
         axes: _write(axes, centroids(points, naming), naming) for axes, points in panels.items()
     }
@@ -84,7 +84,7 @@ def draw_names(figure: "Figure", panels: Mapping["Axes", Points], naming: Naming
     for axes in texts:
         # The equal scale was fitted to this box; fitting it again would shift all by a pixel.
         axes.set(aspect="auto", xlim=axes.get_xlim(), ylim=axes.get_ylim())
-    return sum(_place(axes, written) for axes, written in texts.items())
+    return [_place(axes, written) for axes, written in texts.items()]
 
 
 def place_boxes(anchors: Boxes, sizes: Boxes, frame: Boxes) -> list[tuple[float, float] | None]:

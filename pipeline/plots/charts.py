@@ -128,7 +128,7 @@ def draw_recall_at_k(table: pd.DataFrame) -> "Figure":
 def draw_similarities(table: pd.DataFrame) -> "Figure":
     """Return, one panel a model, how alike relevant and other pictures are to a query."""
     figure = new_figure(9, 3.4)
-    panels = figure.subplots(1, len(MODELS), sharex=True, sharey=True)
+    panels = figure.subplots(1, len(MODELS), sharex=True)
     for axes, model in zip(panels, MODELS, strict=True):
         rows = table[["similarity", f"{model}_positive", f"{model}_negative"]].dropna()
         x = rows["similarity"]

@@ -81,8 +81,9 @@ def draw_projection(
     caption = f"{colouring.caption}\n{naming.caption}".strip()
     told = figure.supxlabel(caption, x=0.004, ha="left", fontsize=8, color=FAINT)
     unnamed = draw_names(figure, dict(zip(panels, points.values(), strict=True)), naming)
-    if unnamed:
-        told.set_text(f"{caption} Without room, so not drawn: {unnamed}.")
+    if any(unnamed):
+        left_out = ", ".join(f"{n} of {model}" for model, n in zip(points, unnamed, strict=True))
+        told.set_text(f"{caption} Without room, so not drawn: {left_out}.")
     return figure
 
 

@@ -18,6 +18,8 @@ from pipeline.retrieval.relevance import Ints
 from pipeline.schemas import CLASS_RESULTS
 
 Floats = NDArray[np.float64]
+# The columns of CLASS_RESULTS whose mean over classes is reported too.
+MACRO = ("map", "knn_accuracy")
 Labels = NDArray[np.int32]
 
 
@@ -57,6 +59,19 @@ class ClassQueries:
             name: np.bincount(class_of, weights=values, minlength=len(counts)) / counts
             for name, values in self.columns.items()
         }
+
+    @property
+    def macro(self) -> list[str]:
+        """The columns whose mean over classes is reported."""
+        return [name for name in MACRO if name in self.columns]
+
+    def macro_means(self) -> dict[str, float]:
+        """Return macro_<name> -> the mean over classes of the class means of `macro`.
+
+        So a class of ten queries counts as much as one of a thousand.
+        """
+        means = self.class_means()
+        return {f"macro_{name}": float(means[name].mean()) for name in self.macro}
 
     def table(self) -> pa.Table:
         """Return the CLASS_RESULTS table: a row a class, the columns of `class_means`."""

@@ -16,8 +16,6 @@ from pipeline.retrieval.search import Found
 from pipeline.schemas import NEIGHBORS
 
 DECIMALS = 6
-# The columns of CLASS_RESULTS whose mean over classes is reported too.
-MACRO = ("map", "knn_accuracy")
 QUERIES_AT_ONCE = 1024
 
 
@@ -25,9 +23,6 @@ def metrics_report(
     measured: Measured, *, gallery: int, resamples: int, seed: int
 ) -> dict[str, float | int]:
     """Return the flat metrics of metrics/<model>.json, each mean followed by its interval.
-
-    macro_<name> is the mean over classes of that column of the CLASS_RESULTS table, so that a
-    class of ten queries counts as much as one of a thousand.
 
     gallery: number of gallery pictures. Floats are rounded to DECIMALS.
     """
@@ -37,17 +32,14 @@ def metrics_report(
         "queries_without_positives": measured.queries_without_positives,
     }
     answerable = measured.positives > 0
-    means = measured.means
+    classes = measured.classes
+    means = measured.means | classes.macro_means()
     columns = [name for name in measured.per_query if MEANS.get(name, name) in means]
     values = np.stack([measured.per_query[name][answerable] for name in columns], axis=1)
-    classes = measured.classes
-    macro = [name for name in MACRO if name in classes.columns]
-    of_classes = classes.class_means()
-    means |= {f"macro_{name}": float(of_classes[name].mean()) for name in macro}
     intervals = bootstrap_intervals(
         query_means(values),
         macro_means(
-            np.stack([classes.columns[name] for name in macro], axis=1),
+            np.stack([classes.columns[name] for name in classes.macro], axis=1),
             queries=(np.cumsum(answerable) - 1)[classes.queries],
             classes=classes.class_of,
         ),
@@ -56,7 +48,7 @@ def metrics_report(
         seed=seed,
     )
     names = [MEANS.get(column, column) for column in columns]
-    names += [f"macro_{name}" for name in macro]
+    names += [f"macro_{name}" for name in classes.macro]
     for name, (low, high) in zip(names, intervals.T, strict=True):
         for key, value in ((name, means[name]), (f"{name}_low", low), (f"{name}_high", high)):
             report[key] = round(float(value), DECIMALS)

@@ -157,15 +157,16 @@ class Trainer:
             workers=self.params.train.workers,
             device=self.device,
         )
-        means = measure(
+        measured = measure(
             vectors,
             val.labels,
             val.is_query,
             val.is_gallery,
             k=VALIDATION_K,
             distance=self.params.index.distance,
-        ).means
-        return {f"val_{name}": means[name] for name in means}
+        )
+        means = measured.means | measured.classes.macro_means()
+        return {f"val_{name}": value for name, value in means.items()}
 
     def rate(self) -> float:
         """Return the learning rate of the first group at this moment."""

@@ -1,10 +1,6 @@
 """Tracking against a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
 
-import os
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.tracking import Execution, Tracker, flatten
+from tests.clone import free_port, running, wait_until
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
 
@@ -106,7 +103,7 @@ def test_pictures_lie_under_the_project_whatever_the_current_folder(tmp_path: Pa
 def test_a_server_that_is_down_costs_one_warning_and_little_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     track(execution(tmp_path), rows=ROWS, finish=True)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
@@ -116,16 +113,14 @@ def test_a_server_that_is_down_costs_one_warning_and_little_time(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server on loopback."""
-    folder, port = tmp_path_factory.mktemp("server"), _free_port()
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 's.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=os.environ, start_new_session=True, **quiet) as process:
-        uri = f"http://127.0.0.1:{port}"
-        _wait_for(uri + "/health")
+    uri = f"http://127.0.0.1:{port}"
+    with running(folder, *command):
+        wait_until(lambda: _answers(f"{uri}/health"))
         yield uri
-        os.killpg(process.pid, 9)
 
 
 def test_a_server_named_by_the_environment_gets_the_run(
@@ -148,19 +143,9 @@ def test_params_are_flattened_with_dots() -> None:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(url: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise TimeoutError(f"{url} did not answer in {seconds} s")
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,118 @@
+"""A clone of this working tree that tests run as a person does: real git, DVC and servers."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.overlay import overlay
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
+    """Return `place`, now a repository of this working tree with `params`, run once."""
+    copy_project(place)
+    change_params(place, params)
+    git(place, "init", "--quiet")
+    git(place, "config", "user.email", "a@b.c")
+    git(place, "config", "user.name", "a")
+    commit(place, "start")
+    ran = dvc(place, "repro")
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    commit(place, "first run")
+    return place
+
+
+def copy_project(to: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+def change_params(place: Path, changes: Mapping[str, Any]) -> None:
+    yaml = YAML()
+    values = yaml.load((place / "params.yaml").read_text())
+    overlay(values, changes)
+    with (place / "params.yaml").open("w") as out:
+        yaml.dump(values, out)
+
+
+def environment() -> dict[str, str]:
+    """Return an environment without the outer run's DVC and MLflow, but with its Python."""
+    outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+    return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
+
+
+def dvc(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=place, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def git(place: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=place, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def stages_run(ran: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the stages whose command was run, in order."""
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    lines = (ran.stdout + ran.stderr).splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+
+
+def commit(place: Path, message: str) -> None:
+    git(place, "add", "--all")
+    git(place, "commit", "--quiet", "--message", message)
+
+
+@contextmanager
+def running(place: Path, *command: str) -> Iterator[None]:
+    """Run `command` in `place` for as long as the context lasts; then it and its children die."""
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
+        time.sleep(0.02)
