@@ -17,6 +17,16 @@ from ruamel.yaml import YAML
 from tests.overlay import overlay
 
 ROOT = Path(__file__).parent.parent
+SMALL: dict[str, Any] = {
+    "data.products": {"classes": 24, "pictures": 6, "size": 32},
+    "split.val_fraction": 0.4,
+    "backbone.image_size": 32,
+    "head.dim": 16,
+    "batches.pk": {"classes": 4, "pictures": 3},
+    "train.epochs": 3,
+    "evaluate.bootstrap": 100,
+    "evaluate.neighbors": 8,
+}
 
 
 def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
@@ -116,3 +126,23 @@ def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
         time.sleep(0.02)
+
+
+def outputs(place: Path) -> dict[str, Any]:
+    """Return stage -> its outputs' hashes, as DVC recorded them."""
+    lock = YAML(typ="safe").load((place / "dvc.lock").read_text())
+    return {name: stage.get("outs") for name, stage in lock["stages"].items()}
+
+
+def restore(clone: Path) -> None:
+    git(clone, "checkout", "--quiet", "--force", "HEAD")
+    assert dvc(clone, "checkout", "--force", "--quiet").returncode == 0
+
+
+def runs(place: Path) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lookalike")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
