@@ -1,0 +1,84 @@
+"""The `lookalike` command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import recipes
+from pipeline.errors import UserError
+
+PARAMS = Path("params.yaml")
+RECIPES = Path("recipes")
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="What a person does beside dvc and make."
+)
+recipe_app = typer.Typer(
+    no_args_is_help=True, help="Published experiments, as overlays of params.yaml."
+)
+app.add_typer(recipe_app, name="recipe")
+
+Name = Annotated[str, typer.Argument(help="a file of recipes/, without .yaml")]
+
+
+@recipe_app.command("list")
+def list_recipes() -> None:
+    """List the recipes."""
+    found = recipes.list_recipes(RECIPES)
+    width = max((len(recipe.path.stem) for recipe in found), default=0)
+    for recipe in found:
+        print(f"{recipe.path.stem:{width}}  {recipe.title}")
+
+
+@recipe_app.command()
+def show(name: Name) -> None:
+    """Show where a recipe comes from, what it sets, and how that differs from params.yaml."""
+    recipe = recipes.read_recipe(RECIPES, name)
+    print(recipe.path.read_text(encoding="utf-8"))
+    before = _read_params()
+    _tell(recipes.changes(before, _applied(recipe, before)), verb="would change")
+
+
+@recipe_app.command()
+def apply(name: Name) -> None:
+    """Write a recipe's values into params.yaml, whose other values and comments stay."""
+    recipe = recipes.read_recipe(RECIPES, name)
+    before = _read_params()
+    after = _applied(recipe, before)
+    unfinished = PARAMS.with_name(PARAMS.name + ".part")
+    unfinished.write_text(after, encoding="utf-8")
+    os.replace(unfinished, PARAMS)
+    _tell(recipes.changes(before, after), verb="changed")
+
+
+def _read_params() -> str:
+    if not PARAMS.is_file():
+        raise UserError(f"{PARAMS}: no such file; run from the root of the project")
+    return PARAMS.read_text(encoding="utf-8")
+
+
+def _applied(recipe: recipes.Recipe, before: str) -> str:
+    return recipes.apply(before, recipe.settings, where=str(recipe.path))
+
+
+def _tell(changes: list[str], *, verb: str) -> None:
+    values = "value" if len(changes) == 1 else "values"
+    print(f"params.yaml: {len(changes)} {values} {verb}")
+    for change in changes:
+        print(f"  {change}")
+
+
+def main() -> None:
+    """Run the command line; a UserError becomes one line on stderr and exit status 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"lookalike: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

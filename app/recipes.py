@@ -1,0 +1,135 @@
+"""Recipes: published experiments, each an overlay of params.yaml in recipes/<name>.yaml.
+
+A recipe begins with a comment: what the experiment is, its source, the figures that were reported,
+the command and the time to expect. Then come the values that it sets, nested as in params.yaml, and
+perhaps `sweep`, the dotted keys of which several values were tried.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from pipeline.errors import UserError, name_choices
+from pipeline.params import check_params, read_yaml
+from pipeline.tracking import flatten
+
+SWEEP = "sweep"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What recipes/<name>.yaml says.
+
+    header: its comment, without the marks. settings: dotted key -> value. sweep: dotted key -> the
+    values to try; empty for an experiment of one run.
+    """
+
+    path: Path
+    header: str
+    settings: Mapping[str, Any]
+    sweep: Mapping[str, list[Any]]
+
+    @property
+    def title(self) -> str:
+        """The first line of the header."""
+        return self.header.partition("\n")[0]
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return each combination of `sweep`, dotted key -> value; a single {} without one."""
+        return [
+            dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())
+        ]
+
+
+def list_recipes(folder: Path) -> list[Recipe]:
+    """Return the recipes of `folder`, by name."""
+    return [read_recipe(folder, path.stem) for path in sorted(folder.glob("*.yaml"))]
+
+
+def read_recipe(folder: Path, name: str) -> Recipe:
+    """Return the recipe `name` of `folder`.
+
+    Raises:
+        UserError: there is none, or it does not read as a recipe.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = [each.stem for each in folder.glob("*.yaml")]
+        raise UserError(f"{folder}: no such recipe; {name_choices(name, known)}")
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: found no settings; allowed: sections of params.yaml")
+    sweep = values.pop(SWEEP, {})
+    if not isinstance(sweep, dict) or not all(isinstance(each, list) for each in sweep.values()):
+        raise UserError(f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list")
+    return Recipe(path, _header(path), flatten(values), sweep)
+
+
+def _header(path: Path) -> str:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    return "\n".join(lines)
+
+
+def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
+    """Return `text`, a params.yaml, with `settings` (dotted key -> value) and all its comments.
+
+    Raises:
+        UserError: a key is not one of params.yaml's, or the values are not allowed, alone or
+            together. The text begins with `where`.
+    """
+    yaml = _round_trip()
+    params = yaml.load(text)
+    for key, value in settings.items():
+        _set(params, key.split("."), value, where=where)
+    out = io.StringIO()
+    yaml.dump(params, out)
+    check_params(YAML(typ="safe").load(out.getvalue()), where=where)
+    return out.getvalue()
+
+
+def _set(params: CommentedMap, keys: list[str], value: Any, *, where: str) -> None:
+    section = params
+    for depth, key in enumerate(keys):
+        if not isinstance(section, CommentedMap) or key not in section:
+            known = section if isinstance(section, CommentedMap) else ()
+            place = ".".join(keys[: depth + 1])
+            raise UserError(f"{where}: {place}: unknown key; {name_choices(key, known)}")
+        if depth < len(keys) - 1:
+            section = section[key]
+    if isinstance(section[keys[-1]], CommentedMap):
+        raise UserError(f"{where}: {'.'.join(keys)}: found {value!r}; allowed: a mapping of keys")
+    if isinstance(value, list):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+    section[keys[-1]] = value
+
+
+def _round_trip() -> YAML:
+    yaml = YAML()
+    yaml.width = 4096  # as the lines are, not as the writer would break them
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Return "key: old -> new" for each value that differs between two params.yaml."""
+    old, new = (flatten(YAML(typ="safe").load(text)) for text in (before, after))
+    return [f"{key}: {_show(old[key])} -> {_show(new[key])}" for key in old if old[key] != new[key]]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)

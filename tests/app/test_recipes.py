@@ -1,0 +1,130 @@
+"""Recipes: every one is valid, and applying one changes what it says and nothing else."""
+
+import difflib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.recipes import apply, changes, list_recipes, read_recipe
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PARAMS = (ROOT / "params.yaml").read_text()
+RECIPES = list_recipes(ROOT / "recipes")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
+def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) -> None:
+    for settings in recipe.combinations():
+        applied = apply(PARAMS, dict(recipe.settings) | settings, where="recipe")
+        assert changes(PARAMS, applied)
+    said = {line.partition(":")[0] for line in recipe.header.splitlines()}
+    assert said >= {"source", "reported", "command", "time"}
+    assert f"lookalike recipe apply {recipe.path.stem}" in recipe.header
+
+
+def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
+    settings = {"loss.triplet.margin": 0.5, "evaluate.k": [1, 10], "train.patience": 5}
+    applied = apply(PARAMS, settings, where="recipe")
+    diff = list(difflib.ndiff(PARAMS.splitlines(), applied.splitlines()))
+    assert [line[2:] for line in diff if line.startswith("+ ")] == [
+        "  triplet: {margin: 0.5, swap: false}",
+        "  patience: 5                 # stop after so many epochs without a better `monitor`; "
+        "null: never",
+        "  k: [1, 10]                  # of recall, precision and ndcg",
+    ]
+    assert changes(PARAMS, applied) == [
+        "loss.triplet.margin: 0.1 -> 0.5",
+        "train.patience: null -> 5",
+        "evaluate.k: [1, 5, 10] -> [1, 10]",
+    ]
+    back = {"loss.triplet.margin": 0.1, "evaluate.k": [1, 5, 10], "train.patience": None}
+    assert apply(applied, back, where="recipe") == PARAMS
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"loss.tripel.margin": 0.5},
+            "r: loss.tripel: unknown key; found 'tripel'; allowed: arcface, circle, contrastive, "
+            "cross_entropy, "
+            "margin, multi_similarity, name, ntxent, proxy_anchor, smooth_ap, soft_triple, supcon, "
+            "triplet; did you mean 'triplet'?",
+        ),
+        ({"seed.x": 1}, "r: seed.x: unknown key; found 'x'; allowed: "),
+        ({"loss.triplet": 1}, "r: loss.triplet: found 1; allowed: a mapping of keys"),
+        ({"train.epochs": "ten"}, "r: train.epochs: found 'ten' (str); allowed: a whole number"),
+        (
+            {"loss.name": "smooth_ap", "batches.name": "random"},
+            "r: batches.name: found 'random' with loss.name 'smooth_ap', which needs as many "
+            "pictures of each class; allowed: pk",
+        ),
+    ],
+)
+def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line: str) -> None:
+    with pytest.raises(UserError) as error:
+        apply(PARAMS, settings, where="r")
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- 1\n", "found no settings; allowed: sections of params.yaml"),
+        ("seed: 1\nsweep: 3\n", "sweep: found 3; allowed: dotted keys, each with a list"),
+        ("seed: [", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_line(text: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml") as error:
+        read_recipe(tmp_path, "mine")
+    assert line in str(error.value)
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", "recipe", *arguments]
+    return subprocess.run(
+        command,
+        cwd=place,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/long.yaml").write_text("# Long: ten epochs\ntrain: {epochs: 10}\n")
+    (tmp_path / "recipes/wrong.yaml").write_text("# Wrong\ntrain: {epochz: 10}\n")
+    return tmp_path
+
+
+def test_the_commands_list_show_and_apply(place: Path) -> None:
+    assert run(place, "list").stdout == "long   Long: ten epochs\nwrong  Wrong\n"
+    shown = run(place, "show", "long").stdout
+    assert "train: {epochs: 10}" in shown
+    assert shown.endswith("params.yaml: 1 value would change\n  train.epochs: 7 -> 10\n")
+    assert (place / "params.yaml").read_text() == PARAMS
+    applied = run(place, "apply", "long")
+    assert applied.stdout == "params.yaml: 1 value changed\n  train.epochs: 7 -> 10\n"
+    assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 7\n", "  epochs: 10\n")
+
+
+def test_a_wrong_recipe_is_one_line_and_changes_nothing(place: Path) -> None:
+    for name, line in (
+        ("wrong", "lookalike: recipes/wrong.yaml: train.epochz: unknown key; found 'epochz'; "),
+        ("lnog", "lookalike: recipes: no such recipe; found 'lnog'; allowed: long, wrong; did"),
+    ):
+        ran = run(place, "apply", name)
+        assert ran.returncode == 1
+        assert ran.stderr.startswith(line)
+        assert ran.stderr.count("\n") == 1
+        assert (place / "params.yaml").read_text() == PARAMS
