@@ -39,12 +39,15 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
             f"that does; add pictures, or {REMEDY}"
         )
     val = part == "val"
+    # As in training: among the training pictures where those are searched, else one another.
+    searched = (part == "train") & gallery
+    searched = searched if searched.any() else val
     counted = (
         (_is_alone(sets), "classes of one picture, which has nothing to match: {} ({})"),
         (unanswered, "queries without another picture of their class in the gallery: {} ({})"),
         (
-            val & ~_has_relevant(sets, val),
-            "validation pictures without another of their class in validation: {} ({})",
+            val & ~_has_relevant(sets, searched),
+            "validation pictures without another of their class to find: {} ({})",
         ),
     )
     lines = [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.combinations import find_label_set_contradictions
+from pipeline.labels import label_sets
 from pipeline.schemas import CATALOG, SPLITS, read_table, write_table
 from pipeline.split_report import report_split
 from pipeline.splits import make_splits
@@ -21,6 +23,10 @@ def main(
     splits = make_splits(pictures, **params.split.model_dump(), seed=params.seed)
     for line in report_split(pictures, splits):
         print(f"split: {line}", file=sys.stderr)
+    if not label_sets(pictures["labels"]).single:
+        # Before the stages that take long; a person who only mines may leave it so.
+        for problem in find_label_set_contradictions(params):
+            print(f"split: train will stop at this: params.yaml: {problem}", file=sys.stderr)
     write_table(splits, out, SPLITS)
 
 

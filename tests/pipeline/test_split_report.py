@@ -54,7 +54,15 @@ def test_what_is_of_no_use_is_named_and_counted() -> None:
     assert report(VALIDATED + alone) == [
         "classes of one picture, which has nothing to match: 4 ('06', '07', '08' and 1 more)",
         "queries without another picture of their class in the gallery: 1 ('08')",
-        "validation pictures without another of their class in validation: 1 ('09')",
+        "validation pictures without another of their class to find: 1 ('09')",
+    ]
+
+
+def test_validation_pictures_are_searched_where_test_pictures_are() -> None:
+    searched: list[Row] = [([0], "train", False, True), ([1], *QUERY), ([1], "train", False, True)]
+    assert report([*searched, ([0], *VAL)]) == []
+    assert report([*searched, ([0], *TRAIN), ([2], *VAL), ([2], *VAL)]) == [
+        "validation pictures without another of their class to find: 2 ('04', '05')",
     ]
 
 
@@ -91,8 +99,8 @@ def test_a_query_is_not_its_own_answer_but_a_training_picture_may_be() -> None:
         ([0], *QUERY),
         ([1], *TEST),
         *GOOD[:2],
-        ([2], *VAL),
-        ([2], *VAL),
+        ([0], *VAL),
+        ([0], *VAL),
     ]
     assert report(rows) == [
         "classes of one picture, which has nothing to match: 1 ('02')",

@@ -1,0 +1,49 @@
+"""The split stage as DVC runs it: what it tells of a choice that training will refuse."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.schemas import CATALOG, LABELS, write_table
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_loss_for_one_label_is_told_of_before_the_long_stages(
+    several: bool, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    count = 20
+    labels = [[0, 1] if several else [row % 4] for row in range(count)]
+    ids = [f"{row:02}" for row in range(count)]
+    nothing, one = pa.nulls(count, pa.string()), pa.array([1] * count, pa.int32())
+    columns = [ids, pa.array(labels, LABELS), nothing, nothing, ids, one, one]
+    catalog = dict(zip((field.name for field in CATALOG.columns), columns, strict=True))
+    write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "stages.split",
+            "--catalog",
+            "catalog.parquet",
+            "--out",
+            "s.parquet",
+        ],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "s.parquet").is_file()
+    told = (
+        "split: train will stop at this: params.yaml: loss.name: found 'multi_similarity'; the "
+        "pictures have several labels; allowed: supcon, triplet\n"
+    )
+    assert (told in ran.stderr) == several
