@@ -41,7 +41,7 @@ def mine_labels(
     pictures do not fill the triplets.
 
     The positives and the negatives of an anchor are distinct as far as there are enough, then
-    repeat; no triplet stands twice.
+    repeat; no triplet stands twice, so an anchor has fewer where those positives allow no more.
 
     Raises:
         UserError: the embeddings are not finite.
@@ -86,13 +86,9 @@ def _search_all(sets: DistinctSets, vectors: Vectors, distance: str, found: Trip
 
 
 def _tabulate(found: Triplets) -> Mined:
-    there = (found.positives >= 0) & (found.negatives >= 0)
-    for i in range(1, there.shape[1]):
-        for j in range(i):
-            same = found.positives[:, i] == found.positives[:, j]
-            there[:, i] &= ~(same & (found.negatives[:, i] == found.negatives[:, j]))
+    there = found.negatives >= 0
     anchors, place = np.nonzero(there)
-    lonely = found.positives[:, 0] < 0
+    lonely = found.shared == 0
     return Mined(
         anchors=anchors,
         positives=found.positives[anchors, place],

@@ -29,8 +29,9 @@ POSITIVE, NEGATIVE = np.float32(-1), np.float32(1)
 class Triplets(NamedTuple):
     """The n triplets of each of N pictures, -1 where there is none; filled block by block.
 
-    positives, negatives: int64 [N, n]. shared: int64 [N], labels that a picture has in common with
-    its positives. overlaps: int64 [N, n], labels that a negative shares with anchor or positive.
+    positives, negatives: int64 [N, n]. shared: int64 [N], the most labels that a picture has in
+    common with another, 0 where there is none to be its positive. overlaps: int64 [N, n], labels
+    that a negative shares with anchor or positive.
     """
 
     positives: Ints
@@ -72,8 +73,18 @@ def pick_block(
         if most > 0:
             found.shared[anchor] = most
             seeded(seed, anchor, state)
-            _pick_positives(sets, anchor, like, scores[a], judge, state, found)
-            _pick_negatives(sets, anchor, unlike, scores[a], judge, state, found)
+            liked = _pick_positives(
+                sets, anchor, like, scores[a], judge, state, found.positives.shape[1]
+            )
+            for i in range(found.positives.shape[1]):
+                # Where the negatives of one positive are used up, the next one may have some left.
+                for j in range(i, i + len(liked)):
+                    positive = liked[j % len(liked)]
+                    _pick_negative(
+                        sets, anchor, positive, unlike, scores[a], judge, state, found, i
+                    )
+                    if found.negatives[anchor, i] >= 0:
+                        break
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -84,61 +95,49 @@ def _pick_positives(
     scores: Scores,
     judge: Judge,
     state: State,
-    found: Triplets,
-) -> None:
-    positives = found.positives[anchor]
-    barred = np.full(1 + len(positives), -1, dtype=np.int64)
+    n: int,
+) -> Ints:
+    """Return up to n distinct positives, one at least."""
+    barred = np.full(1 + n, -1, dtype=np.int64)
     barred[0] = anchor
-    distinct = min(len(positives), count_left(sets, like, barred))
-    for i in range(len(positives)):
-        if i < distinct:
-            barred[1 + i] = _pick(sets, anchor, like, barred, scores, POSITIVE, judge, state)
-        positives[i] = barred[1 + i % distinct]
+    distinct = min(n, count_left(sets, like, barred))
+    for i in range(distinct):
+        barred[1 + i] = _pick(sets, anchor, like, barred, scores, POSITIVE, judge, state)
+    return barred[1 : 1 + distinct]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _pick_negatives(
+def _pick_negative(
     sets: DistinctSets,
     anchor: int,
+    positive: int,
     unlike: Candidates,
     scores: Scores,
     judge: Judge,
     state: State,
     found: Triplets,
+    i: int,
 ) -> None:
-    positives, negatives = found.positives[anchor], found.negatives[anchor]
-    barred = np.full(2 + len(negatives), -1, dtype=np.int64)
-    for i in range(len(negatives)):
-        barred[0], barred[1] = anchor, positives[i]
-        picked = -1
-        if len(scores) == 0:
-            picked = _pick_disjoint(sets, anchor, positives[i], barred, judge, state)
-        if picked < 0:
-            # Few are disjoint, if any, or all of them are to be compared: look at every set.
-            s, t = sets.of[anchor], sets.of[positives[i]]
-            least = find_least_shared(sets, s, t, barred[:2], unlike)
-            found.overlaps[anchor, i] = least
-            if least >= 0:
-                without = _bar_fewer(sets, unlike, barred, positives, i)
-                picked = _pick(sets, anchor, unlike, without, scores, NEGATIVE, judge, state)
-        negatives[i] = barred[2 + i] = picked
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _bar_fewer(
-    sets: DistinctSets, unlike: Candidates, barred: Ints, positives: Ints, i: int
-) -> Ints:
-    """Return whom of `barred` (anchor, positive, negatives so far) to bar, so that one is left.
-
-    All of them; else no negative that stands beside another positive; else no negative.
-    """
-    if count_left(sets, unlike, barred) > 0:
-        return barred
-    beside = barred.copy()
-    for j in range(i):
-        if positives[j] != positives[i]:
-            beside[2 + j] = -1
-    return beside if count_left(sets, unlike, beside) > 0 else barred[:2]
+    """Fill triplet i of the anchor, unless all that `positive` allows stands before."""
+    barred = np.empty(2 + i, dtype=np.int64)
+    barred[0], barred[1] = anchor, positive
+    barred[2:] = found.negatives[anchor, :i]
+    least, picked = 0, -1
+    if len(scores) == 0:
+        picked = _pick_disjoint(sets, anchor, positive, barred, judge, state)
+    if picked < 0:
+        # Few are disjoint, if any, or all of them are to be compared: look at every set.
+        least = find_least_shared(sets, sets.of[anchor], sets.of[positive], barred[:2], unlike)
+        if least >= 0 and count_left(sets, unlike, barred) == 0:
+            # Negatives that stand beside another positive may come again.
+            for j in range(i):
+                if found.positives[anchor, j] != positive:
+                    barred[2 + j] = -1
+        if least >= 0 and count_left(sets, unlike, barred) > 0:
+            picked = _pick(sets, anchor, unlike, barred, scores, NEGATIVE, judge, state)
+    if picked >= 0:
+        found.positives[anchor, i], found.negatives[anchor, i] = positive, picked
+        found.overlaps[anchor, i] = least
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -20,6 +20,7 @@ LISTS = st.one_of(
     st.lists(st.lists(st.integers(1, 4)).map(lambda rest: [0, *rest]), min_size=1, max_size=12),
 )
 HARD = [None, 1, 3, "all"]
+Pair = tuple[int, int]
 
 
 def mine(lists: list[list[int]], how: object, n: int, seed: int = 0, **options: str) -> Mined:
@@ -35,7 +36,7 @@ def mine(lists: list[list[int]], how: object, n: int, seed: int = 0, **options: 
 def vectors_of(count: int) -> np.ndarray:
     # Few values, so that scores tie.
     drawn = np.random.default_rng(count).integers(-1, 2, size=(count, 3))
-    return (drawn + np.array([0.1, 0, 0])).astype(np.float32)
+    return (drawn + np.array([0.125, 0, 0])).astype(np.float32)
 
 
 def likes_of(sets: list[set[int]], a: int) -> tuple[int, list[int]]:
@@ -81,6 +82,8 @@ def test_every_triplet_is_one_that_the_labels_allow(
             # Negatives repeat only where there are too few of them.
             fewest = min(len(unlikes_of(sets, a, p)[1]) for p, _, _ in triplets)
             assert len({q for _, q, _ in triplets}) >= min(len(triplets), fewest)
+            if n >= len(likes):
+                assert len(triplets) == min(n, sum(len(unlikes_of(sets, a, p)[1]) for p in likes))
             assert len(triplets) >= min(n, len(likes) * fewest)
     assert list(mined.anchors) == sorted(mined.anchors)
     assert mined.without_positive == lonely
@@ -107,14 +110,46 @@ def test_the_hardest_of_all_is_the_hardest(lists: list[list[int]], distance: str
         rows = np.flatnonzero(mined.anchors == a)
         _, likes = likes_of(sets, a)
         wanted = sorted(scores[a, likes])[:n]
-        assert sorted({*zip(scores[a, p := mined.positives[rows]], p, strict=True)}) == sorted(
-            {*zip(scores[a, p], p, strict=True)}
-        )
         assert set(scores[a, mined.positives[rows]]) <= set(wanted)
         first = rows[0]
         _, unlikes = unlikes_of(sets, a, mined.positives[first])
         assert scores[a, mined.negatives[first]] == max(scores[a, unlikes])
         assert scores[a, mined.positives[first]] == min(scores[a, likes])
+
+
+@settings(max_examples=150, deadline=None)
+@given(LISTS, st.integers(1, 5))
+def test_the_hardest_come_in_turns_and_ties_go_by_row(lists: list[list[int]], n: int) -> None:
+    sets = [set(labels) for labels in lists]
+    x = vectors_of(len(lists))  # of such values that float32 has every distance to the bit
+    scores = -np.linalg.norm(x[:, None] - x[None], axis=2)
+    mined = mine(lists, "all", n, distance="euclidean")
+    found = zip(mined.anchors, mined.positives, mined.negatives, strict=True)
+    wanted = [(a, p, q) for a in range(len(sets)) for p, q in naive_hardest(sets, scores[a], a, n)]
+    assert [tuple(map(int, triplet)) for triplet in found] == wanted
+
+
+def naive_hardest(sets: list[set[int]], scores: np.ndarray, a: int, n: int) -> list[Pair]:
+    """The n hardest pairs of positive and negative for a: positives in turns, fresh negatives
+    first, then those that do not stand beside the same positive."""
+    positives = sorted(likes_of(sets, a)[1], key=lambda p: (scores[p], p))[:n]
+    chosen: list[Pair] = []
+    for i in range(n if positives else 0):
+        for p in positives[i % len(positives) :] + positives[: i % len(positives)]:
+            ranked = sorted(unlikes_of(sets, a, p)[1], key=lambda q: (-scores[q], q))
+            taken = {q for _, q in chosen}
+            left = [q for q in ranked if q not in taken]
+            left = left or [q for q in ranked if (p, q) not in chosen]
+            if left:
+                chosen.append((p, left[0]))
+                break
+    return chosen
+
+
+def test_an_anchor_has_all_the_triplets_that_its_positives_allow() -> None:
+    lists = [[0, 1], [1, 2], [1], [0, 2], [0, 1, 2], [0], [1]]
+    for how in HARD:
+        assert np.count_nonzero(mine(lists, how, 5).anchors == 2) == 5
 
 
 def test_a_larger_pool_is_harder() -> None:
