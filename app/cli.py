@@ -1,6 +1,8 @@
 """The `lookalike` command."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +11,16 @@ import typer
 
 from app import recipes
 from pipeline.errors import UserError
+from pipeline.params import read_params
 
 PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="What a person does beside dvc and make."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="What a person does beside dvc and make.",
 )
 recipe_app = typer.Typer(
     no_args_is_help=True, help="Published experiments, as overlays of params.yaml."
@@ -27,10 +33,14 @@ Name = Annotated[str, typer.Argument(help="a file of recipes/, without .yaml")]
 @recipe_app.command("list")
 def list_recipes() -> None:
     """List the recipes."""
-    found = recipes.list_recipes(RECIPES)
-    width = max((len(recipe.path.stem) for recipe in found), default=0)
-    for recipe in found:
-        print(f"{recipe.path.stem:{width}}  {recipe.title}")
+    names = recipes.names(RECIPES)
+    width = max(map(len, names))
+    for name in names:
+        try:
+            title = recipes.read_recipe(RECIPES, name).title
+        except UserError as error:
+            title = str(error)
+        print(f"{name:{width}}  {title}")
 
 
 @recipe_app.command()
@@ -48,19 +58,33 @@ def apply(name: Name) -> None:
     recipe = recipes.read_recipe(RECIPES, name)
     before = _read_params()
     after = _applied(recipe, before)
-    unfinished = PARAMS.with_name(PARAMS.name + ".part")
+    place = PARAMS.resolve()  # a link stays one
+    unfinished = place.with_name(place.name + ".part")
     unfinished.write_text(after, encoding="utf-8")
-    os.replace(unfinished, PARAMS)
+    shutil.copymode(place, unfinished)
+    os.replace(unfinished, place)
     _tell(recipes.changes(before, after), verb="changed")
 
 
 def _read_params() -> str:
-    if not PARAMS.is_file():
-        raise UserError(f"{PARAMS}: no such file; run from the root of the project")
+    read_params(PARAMS)  # so that a mistake that was there before is not taken for the recipe's
+    if _differs_from_git():
+        print(
+            "params.yaml has changes that are not in git; what the recipe does not set stays so, "
+            "and is not part of the published experiment",
+            file=sys.stderr,
+        )
     return PARAMS.read_text(encoding="utf-8")
 
 
+def _differs_from_git() -> bool:
+    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
+    return bool(subprocess.run(command, capture_output=True, check=False).stdout)
+
+
 def _applied(recipe: recipes.Recipe, before: str) -> str:
+    for settings in recipe.combinations():
+        recipes.apply(before, recipe.settings | settings, where=str(recipe.path))
     return recipes.apply(before, recipe.settings, where=str(recipe.path))
 
 

@@ -32,7 +32,7 @@ class Recipe:
 
     path: Path
     header: str
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     sweep: Mapping[str, list[Any]]
 
     @property
@@ -47,9 +47,16 @@ class Recipe:
         ]
 
 
-def list_recipes(folder: Path) -> list[Recipe]:
-    """Return the recipes of `folder`, by name."""
-    return [read_recipe(folder, path.stem) for path in sorted(folder.glob("*.yaml"))]
+def names(folder: Path) -> list[str]:
+    """Return the names of the recipes of `folder`, sorted.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(path.stem for path in folder.glob("*.yaml") if path.is_file())
+    if not found:
+        raise UserError(f"{folder}: found no recipes; run from the root of the project")
+    return found
 
 
 def read_recipe(folder: Path, name: str) -> Recipe:
@@ -58,16 +65,19 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     Raises:
         UserError: there is none, or it does not read as a recipe.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = [each.stem for each in folder.glob("*.yaml")]
+    if name not in (known := names(folder)):
         raise UserError(f"{folder}: no such recipe; {name_choices(name, known)}")
+    path = folder / f"{name}.yaml"
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: found no settings; allowed: sections of params.yaml")
     sweep = values.pop(SWEEP, {})
-    if not isinstance(sweep, dict) or not all(isinstance(each, list) for each in sweep.values()):
-        raise UserError(f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list")
+    if not isinstance(sweep, dict) or not all(
+        isinstance(each, list) and each for each in sweep.values()
+    ):
+        raise UserError(
+            f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values"
+        )
     return Recipe(path, _header(path), flatten(values), sweep)
 
 
@@ -81,7 +91,9 @@ def _header(path: Path) -> str:
 
 
 def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
-    """Return `text`, a params.yaml, with `settings` (dotted key -> value) and all its comments.
+    """Return `text`, a params.yaml, with `settings` (dotted key -> value) and its comments.
+
+    It is written in the form that params.yaml has in git: indented by two, null for nothing.
 
     Raises:
         UserError: a key is not one of params.yaml's, or the values are not allowed, alone or
@@ -116,6 +128,7 @@ def _set(params: CommentedMap, keys: list[str], value: Any, *, where: str) -> No
 
 def _round_trip() -> YAML:
     yaml = YAML()
+    yaml.preserve_quotes = True
     yaml.width = 4096  # as the lines are, not as the writer would break them
     yaml.representer.add_representer(
         type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")

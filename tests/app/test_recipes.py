@@ -1,6 +1,7 @@
 """Recipes: every one is valid, and applying one changes what it says and nothing else."""
 
 import difflib
+import os
 import shutil
 import subprocess
 import sys
@@ -8,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.recipes import apply, changes, list_recipes, read_recipe
+from app.recipes import apply, changes, names, read_recipe
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text()
-RECIPES = list_recipes(ROOT / "recipes")
+RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes")]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
@@ -75,7 +76,8 @@ def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line:
     ("text", "line"),
     [
         ("- 1\n", "found no settings; allowed: sections of params.yaml"),
-        ("seed: 1\nsweep: 3\n", "sweep: found 3; allowed: dotted keys, each with a list"),
+        ("seed: 1\nsweep: 3\n", "sweep: found 3; allowed: dotted keys, each with a list of values"),
+        ("sweep: {seed: []}\n", "allowed: dotted keys, each with a list of values"),
         ("seed: [", "not YAML"),
     ],
 )
@@ -91,7 +93,7 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=place,
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
@@ -116,6 +118,49 @@ def test_the_commands_list_show_and_apply(place: Path) -> None:
     applied = run(place, "apply", "long")
     assert applied.stdout == "params.yaml: 1 value changed\n  train.epochs: 7 -> 10\n"
     assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 7\n", "  epochs: 10\n")
+
+
+def test_list_names_a_broken_recipe_among_the_others(place: Path) -> None:
+    (place / "recipes/broken.yaml").write_text("seed: [")
+    listed = run(place, "list").stdout.splitlines()
+    assert listed[0].startswith("broken  recipes/broken.yaml: not YAML")
+    assert listed[1] == "long    Long: ten epochs"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: [", "params.yaml: not YAML: "),
+        (PARAMS.replace("seed: 7 ", "sed: 7 "), "params.yaml: sed: unknown key; "),
+        (None, "params.yaml: no such file; run from the root of the project"),
+    ],
+)
+def test_a_params_file_that_was_wrong_before_is_named_itself(
+    text: str | None, line: str, place: Path
+) -> None:
+    (place / "params.yaml").unlink() if text is None else (place / "params.yaml").write_text(text)
+    ran = run(place, "apply", "long")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"lookalike: {line}")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_link_stays_a_link_and_keeps_its_mode(place: Path) -> None:
+    (place / "params.yaml").rename(place / "own.yaml")
+    (place / "own.yaml").chmod(0o600)
+    (place / "params.yaml").symlink_to("own.yaml")
+    assert run(place, "apply", "long").returncode == 0
+    assert (place / "params.yaml").is_symlink()
+    assert "  epochs: 10\n" in (place / "own.yaml").read_text()
+    assert (place / "own.yaml").stat().st_mode & 0o777 == 0o600
+
+
+def test_changes_that_are_not_in_git_are_told(place: Path) -> None:
+    for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b.c commit -qm a"):
+        subprocess.run(["git", *command.split()], cwd=place, check=True)
+    assert run(place, "apply", "long").stderr == ""
+    told = run(place, "show", "long").stderr
+    assert told.startswith("params.yaml has changes that are not in git; what the recipe does not")
 
 
 def test_a_wrong_recipe_is_one_line_and_changes_nothing(place: Path) -> None:

@@ -13,16 +13,20 @@ from pipeline.schemas import CATALOG, LABELS, write_table
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("several", [True, False])
+@pytest.mark.parametrize("several", ["everywhere", "in test", "nowhere"])
 def test_a_loss_for_one_label_is_told_of_before_the_long_stages(
-    several: bool, tmp_path: Path
+    several: str, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     count = 20
-    labels = [[0, 1] if several else [row % 4] for row in range(count)]
+    labels = [[0, 1] if several == "everywhere" else [row % 4] for row in range(count)]
+    parts = pa.nulls(count, pa.string())
+    if several == "in test":
+        labels[-1] = [0, 1]
+        parts = pa.array(["train"] * 10 + ["query+gallery"] * 10)
     ids = [f"{row:02}" for row in range(count)]
     nothing, one = pa.nulls(count, pa.string()), pa.array([1] * count, pa.int32())
-    columns = [ids, pa.array(labels, LABELS), nothing, nothing, ids, one, one]
+    columns = [ids, pa.array(labels, LABELS), nothing, parts, ids, one, one]
     catalog = dict(zip((field.name for field in CATALOG.columns), columns, strict=True))
     write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
     ran = subprocess.run(
@@ -46,4 +50,4 @@ def test_a_loss_for_one_label_is_told_of_before_the_long_stages(
         "split: train will stop at this: params.yaml: loss.name: found 'multi_similarity'; the "
         "pictures have several labels; allowed: supcon, triplet\n"
     )
-    assert (told in ran.stderr) == several
+    assert (told in ran.stderr) == (several == "everywhere")
