@@ -95,6 +95,7 @@ class Train(Section):
 
 class Embed(Section):
     batch_size: Count
+    mirror: bool
     precision: Precision
     workers: Amount
 

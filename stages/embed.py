@@ -40,6 +40,7 @@ def main(
         pictures,
         image_ids,
         batch_size=params.embed.batch_size,
+        mirror=params.embed.mirror,
         precision=devices.resolve_precision(params.embed.precision, device),
         workers=params.embed.workers,
         device=device,

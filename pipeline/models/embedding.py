@@ -41,12 +41,16 @@ def embed(
     precision: torch.dtype,
     workers: int,
     device: torch.device,
+    mirror: bool = False,
     what: str = "embed",
 ) -> NDArray[np.float32]:
     """Return float32 [N, D], row i the embedding of image_ids[i].
 
     The model runs in eval mode and in `precision` (see `devices.resolve_precision`), and stays on
     `device`; every module's mode is restored. The bits do not depend on the number of workers.
+
+    mirror: take the mean of the embeddings of the picture and of its mirror image (of length 1
+    again, where the model's are), at twice the cost.
 
     Raises:
         UserError: an id has no picture.
@@ -63,7 +67,11 @@ def embed(
     with torch.inference_mode(), autocast(device, precision):
         for number, pixels in enumerate(show_progress(batches, total=len(batches), what=what)):
             x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            found = model(normalize(x, spec))  # (B, D)
+            x = normalize(x, spec)
+            found = model(x)  # (B, D)
+            if mirror:
+                found = (found + model(x.flip(3))) / 2
+                found = torch.nn.functional.normalize(found, dim=1) if spec.normalize else found
             start = number * batch_size
             vectors[start : start + len(found)] = found.cpu().numpy()
     for module, training in modes.items():

@@ -1,6 +1,7 @@
 """Embedding many pictures: the same bits however the work is shared out."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def model() -> embedder.Embedder:
 
 
 def vectors(
-    model: embedder.Embedder, pictures: PackedPictures, ids: list[str], *, workers: int = 0
+    model: embedder.Embedder, pictures: PackedPictures, ids: list[str], **options: Any
 ) -> np.ndarray:
     return embed(
         model,
@@ -44,8 +45,8 @@ def vectors(
         ids,
         batch_size=4,
         precision=torch.float32,
-        workers=workers,
         device=torch.device("cpu"),
+        **({"workers": 0} | options),
     )
 
 
@@ -66,6 +67,24 @@ def test_each_row_is_the_embedding_of_its_own_picture(model, pictures) -> None:
         with torch.inference_mode():
             expected = model(x)[0].numpy()
         np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_mirrored_it_is_the_mean_of_a_picture_and_its_mirror_image(unit, pictures) -> None:
+    model = embedder.build_baseline(
+        "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
+    )
+    model = embedder.attach_head(model, name="linear", dim=8, hidden=8, normalize=unit, seed=2)
+    found = vectors(model, pictures, ["p3"], mirror=True)[0]
+    pixels = torch.tensor(fit(pictures.decode("p3"), 32, "bilinear"))
+    x = normalize(pixels.permute(2, 0, 1)[None], model.spec)
+    with torch.inference_mode():
+        both = torch.cat([model.eval()(x), model(x.flip(3))])
+    expected = both.mean(dim=0).numpy()
+    if unit:
+        expected /= np.linalg.norm(expected)
+    assert not np.allclose(both[0], both[1], atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_embedding_leaves_every_module_in_its_mode(model, pictures) -> None:
