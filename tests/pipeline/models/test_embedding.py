@@ -72,11 +72,11 @@ def test_each_row_is_the_embedding_of_its_own_picture(model, pictures) -> None:
 @pytest.mark.parametrize("unit", [True, False])
 def test_mirrored_it_is_the_mean_of_a_picture_and_its_mirror_image(unit, pictures) -> None:
     model = embedder.build_baseline(
-        "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
+        "squeezenet1_0", image_size=64, pooling="flatten", weights=None, seed=1
     )
     model = embedder.attach_head(model, name="linear", dim=8, hidden=8, normalize=unit, seed=2)
     found = vectors(model, pictures, ["p3"], mirror=True)[0]
-    pixels = torch.tensor(fit(pictures.decode("p3"), 32, "bilinear"))
+    pixels = torch.tensor(fit(pictures.decode("p3"), 64, "bilinear"))
     x = normalize(pixels.permute(2, 0, 1)[None], model.spec)
     with torch.inference_mode():
         both = torch.cat([model.eval()(x), model(x.flip(3))])
