@@ -10,7 +10,9 @@ from typer import Option
 
 from pipeline.datasets import DATASETS
 from pipeline.datasets.class_folders import SUFFIXES
+from pipeline.datasets.counts import check_counts
 from pipeline.datasets.picture import NoPicturesError
+from pipeline.datasets.subset import draw_subset
 from pipeline.packing.pack import Outputs, pack
 from pipeline.packing.sources import open_source
 from stages.entry import load, run
@@ -31,10 +33,15 @@ def main(
     # experiment's copy of it.
     root = project_root()
     archives = dataset.archives(options) if hasattr(dataset, "archives") else {}
-    with open_source(source, archives, downloads=root / "downloads") as folder:
+    files = dataset.files(options) if hasattr(dataset, "files") else {}
+    where = f"data.{data.name}, as fetched" if archives or files else str(source)
+    with open_source(source, archives, downloads=root / "downloads", files=files) as folder:
         try:
+            pictures = dataset.pictures(folder, options, seed=params.seed)
+            if hasattr(dataset, "COUNTS"):
+                pictures = check_counts(pictures, dataset.COUNTS, where=where)
             unlabelled = pack(
-                dataset.pictures(folder, options, seed=params.seed),
+                draw_subset(pictures, options.get("max_images"), seed=params.seed),
                 Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
                 max_side=params.download.max_side,
                 max_rejected=params.download.max_rejected,

@@ -13,12 +13,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from pipeline.choices import Options
+from pipeline.choices import Count, Options
 from pipeline.datasets.class_folders import subfolders
 from pipeline.datasets.picture import NoPicturesError, Picture
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"year": Literal[2014, 2017], "pictures": bool, "official": bool}
+OPTIONS: Options = {
+    "year": Literal[2014, 2017],
+    "pictures": bool,
+    "official": bool,
+    "max_images": Count | None,
+}
 
 ROLES = {"train": "train", "val": "query+gallery"}
 ADDRESS = "http://images.cocodataset.org"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.choices import Options
+from pipeline.choices import Count, Options
 from pipeline.datasets.class_folders import (
     class_pictures,
     count_passed_over,
@@ -15,7 +15,7 @@ from pipeline.datasets.picture import NoPicturesError, Picture
 from pipeline.datasets.table import table_pictures
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"table": str | None}
+OPTIONS: Options = {"table": str | None, "max_images": Count | None}
 
 # Test pictures are searched among themselves, as is usual in metric learning.
 ROLES = {"train": "train", "val": "val", "test": "query+gallery"}

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.choices import Options
+from pipeline.choices import Count, Options
 from pipeline.datasets.class_folders import class_pictures, count_passed_over
 from pipeline.datasets.picture import NoPicturesError, Picture
 
-OPTIONS: Options = {"url": str | None, "sha256": str | None}
+OPTIONS: Options = {"url": str | None, "sha256": str | None, "max_images": Count | None}
 
 ROLES = {"train": "train+gallery", "test": "query"}
 

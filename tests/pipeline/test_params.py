@@ -92,7 +92,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown dataset": (
         {"data__name": "source"},
-        "data.name: found 'source'; allowed: coco, folder, mit_split, products",
+        "data.name: found 'source'; allowed: cars196, cifar10, coco, cub, fashion_mnist, folder, "
+        "huggingface, inshop, mit_split, products, sop",
     ),
     "wrong literal": (
         {"train__precision": "fp16"},

@@ -42,6 +42,22 @@ def test_what_a_killed_run_had_unpacked_is_cleared_and_a_running_ones_is_not(
     assert [path.name for path in downloads.iterdir()] == ["p.tar"]
 
 
+def test_fetched_files_lie_beside_what_archives_hold_by_their_names(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels.gz").write_bytes(b"y")
+    fetched = {"http://x.org/p.tar": archive, "http://x.org/y": tmp_path / "labels.gz"}
+    monkeypatch.setattr("pipeline.packing.fetch.fetch", lambda url, *_, **__: fetched[url])
+    archives = {"http://x.org/p.tar": None}
+    files = {"b/labels.gz": ("http://x.org/y", None)}
+    with open_source(Path("unused"), archives, files=files, downloads=tmp_path / "d") as folder:
+        assert (folder / "a/x.jpg").read_bytes() == b"x"
+        assert (folder / "b/labels.gz").read_bytes() == b"y"
+    assert (tmp_path / "labels.gz").read_bytes() == b"y"
+    with open_source(Path("unused"), {}, files=files, downloads=tmp_path / "d") as folder:
+        assert [path.name for path in folder.iterdir()] == ["b"]
+
+
 def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None:
     archive.write_bytes(b"no archive")
     with (

@@ -1,0 +1,81 @@
+"""Cars196: 16,185 photographs of 196 models of cars.
+
+Krause et al., "3D Object Representations for Fine-Grained Categorization" (3dRR 2013). As in
+metric learning since Song et al. (CVPR 2016), the classes 1-98 are trained on, and each picture
+of the classes 99-196 is searched among all of these. The dataset's own train and test (the field
+`test` of its annotations) are for classification, have every class on both sides, and are not
+read. Pictures stay whole: no bounding box is applied.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.choices import Count, Options
+from pipeline.datasets.counts import Part
+from pipeline.datasets.picture import Picture
+from pipeline.datasets.published import find, listed_file
+from pipeline.errors import UserError
+
+OPTIONS: Options = {"official": bool, "max_images": Count | None}
+
+TRAINING_CLASSES = 98  # the first ones
+COUNTS = {"train": Part(8_054, 98), "query+gallery": Part(8_131, 98)}
+# The authors' server, which has not always answered of late; then a copy is data.source. They
+# publish no checksums: these are the ones that pytorch-metric-learning and others compared.
+ADDRESS = "http://ai.stanford.edu/~jkrause/car196"
+IMAGES_MD5 = "d5c8f0aa497503f355e17dc7886c3f14"
+ANNOTATIONS_MD5 = "b407c6086d669747186bd1d764ff9dbc"
+
+
+def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return URL -> checksum of the official archive, if it is to be fetched."""
+    return {f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"} if options["official"] else {}
+
+
+def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str]]:
+    """Return name -> URL and checksum of the annotations, if they are to be fetched."""
+    if not options["official"]:
+        return {}
+    return {"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")}
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
+    """Yield the pictures of cars_annos.mat, which lies beside the folder car_ims.
+
+    Raises:
+        UserError: the annotations or a picture are missing, or they are not of that form.
+    """
+    path = find(
+        source,
+        "cars_annos.mat",
+        otherwise="data.name cars196: a folder or an archive with cars_annos.mat and car_ims/; set "
+        "data.source to it, or data.cars196.official: true to fetch it",
+    )
+    for number, (name, class_id, class_name) in enumerate(_read_annotations(path), start=1):
+        file = listed_file(path.parent, name, where=f"{path}: annotation {number}")
+        yield Picture(
+            path=name,
+            labels=(f"{class_id:03d} {class_name}",),
+            read=partial(Path.read_bytes, file),
+            source_split="train" if class_id <= TRAINING_CLASSES else "query+gallery",
+        )
+
+
+def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
+    """Return of each picture its path, the number of its class (from 1) and the class's name."""
+    from scipy.io import loadmat  # half a second, which only this dataset is to pay
+
+    try:
+        content = loadmat(path, simplify_cells=True)
+        names = [str(name) for name in content["class_names"]]
+        return [
+            (str(each["relative_im_path"]), int(each["class"]), names[int(each["class"]) - 1])
+            for each in content["annotations"]
+        ]
+    except Exception as error:  # scipy raises what it likes on a file of another form
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: not annotations as Cars196 has them ({reason}); get a whole copy of it"
+        ) from None

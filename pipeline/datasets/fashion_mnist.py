@@ -1,0 +1,104 @@
+"""Fashion-MNIST: 70,000 grey pictures of 28 x 28 pixels, of 10 kinds of clothing.
+
+Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms"
+(2017). It is made for classification, with every class on both sides; here the official training
+pictures are trained on and searched, and each official test picture asks.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import Count, Options
+from pipeline.datasets.counts import Part
+from pipeline.datasets.picture import Picture
+from pipeline.datasets.published import encode_png, find
+from pipeline.errors import UserError
+
+OPTIONS: Options = {"official": bool, "max_images": Count | None}
+
+ROLES = {"train": "train+gallery", "t10k": "query"}
+COUNTS = {"train+gallery": Part(60_000, 10), "query": Part(10_000, 10)}
+# Of the project's page; the MD5s are there too, and in torchvision.
+ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+FILES = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+
+
+def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str]]:
+    """Return name -> URL and checksum of the official files, if they are to be fetched."""
+    if not options["official"]:
+        return {}
+    return {name: (f"{ADDRESS}/{name}", f"md5:{md5}") for name, md5 in FILES.items()}
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
+    """Yield the pictures of the official four files, which lie in `source` or a folder of it.
+
+    Raises:
+        UserError: a file is missing, damaged or of another form, or there are more or fewer labels.
+    """
+    otherwise = (
+        f"data.name fashion_mnist: the official {', '.join(FILES)}; set data.source to their "
+        "folder, or data.fashion_mnist.official: true to fetch them"
+    )
+    for part, roles in ROLES.items():
+        images = find(source, f"{part}-images-idx3-ubyte.gz", otherwise=otherwise)
+        names = find(source, f"{part}-labels-idx1-ubyte.gz", otherwise=otherwise)
+        labels = read_idx(names)
+        if labels.ndim != 1 or read_idx(images).ndim != 3 or len(labels) != len(read_idx(images)):
+            raise UserError(
+                f"{names}: found {labels.shape} labels of {read_idx(images).shape} pictures; "
+                "allowed: one a picture; get a whole copy of both"
+            )
+        if labels.max(initial=0) >= len(CLASSES):
+            raise UserError(
+                f"{names}: found the label {labels.max()}; allowed: 0 to {len(CLASSES) - 1}; get "
+                "a whole copy of it"
+            )
+        for number, label in enumerate(labels):
+            yield Picture(
+                path=f"{part}/{number:05d}.png",
+                labels=(CLASSES[label],),
+                read=partial(_read_png, images, number),
+                source_split=roles,
+            )
+
+
+def _read_png(images: Path, number: int) -> bytes:
+    return encode_png(read_idx(images)[number])
+
+
+@lru_cache(maxsize=4)  # each process unpacks a file (47 MB) once, not once a picture
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Return the numbers of a gzipped file of the IDX format, which tells its own shape.
+
+    Raises:
+        UserError: it is damaged, or holds anything but bytes of the shape it tells.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+        zeros, kind, dimensions = content[:2], content[2], content[3]
+        start = 4 + 4 * dimensions
+        shape = np.frombuffer(content[4:start], dtype=">u4").astype(np.int64)
+        if zeros != b"\0\0" or kind != 8:
+            raise ValueError("its first bytes are not those of unsigned bytes in IDX")
+        return np.frombuffer(content[start:], dtype=np.uint8).reshape(shape)
+    except (ValueError, IndexError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{path}: not a gzipped IDX file ({error}); get a whole copy of it"
+        ) from None

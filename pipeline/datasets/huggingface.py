@@ -1,0 +1,192 @@
+"""Any dataset of pictures with one label each of the Hugging Face Hub, from its Parquet files.
+
+The Hub keeps each dataset as Parquet in its branch refs/convert/parquet, as
+<config>/<split>/*.parquet; many keep it so themselves, as data/<split>-*.parquet in main. Both are
+read, fetched or from a folder; a dataset's own loading script is never run. Pictures of the split
+`test` are searched among themselves; without one the dataset has no split of its own.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.choices import Count, Options
+from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.errors import UserError, name_choices
+
+OPTIONS: Options = {
+    "path": str | None,
+    "revision": str,
+    "config": str | None,
+    "train": str,
+    "test": str | None,
+    "image": str,
+    "label": str,
+    "max_images": Count | None,
+}
+
+
+def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str | None]]:
+    """Return name -> URL and checksum (as the Hub gives it) of the Parquet files of `path`, if any.
+
+    Raises:
+        UserError: the Hub does not list them, or they are not of the wanted splits.
+    """
+    if options["path"] is None:
+        return {}
+    # Half a second, and a library that only a fetch from the Hub is to need.
+    from huggingface_hub import HfApi, hf_hub_url
+
+    place = {"repo_type": "dataset", "revision": options["revision"]}
+    try:
+        entries = list(HfApi().list_repo_tree(options["path"], recursive=True, **place))
+    except Exception as error:  # it raises what its HTTP library does, by version
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"data.huggingface: the Hub does not list '{options['path']}' at "
+            f"{options['revision']} ({reason}); correct data.huggingface.path or .revision, or "
+            "set path: null and data.source to a folder of its Parquet files"
+        ) from None
+    # What git keeps by itself, small files and folders, has no SHA-256 here.
+    sums: dict[str, str | None] = {
+        entry.path: f"sha256:{entry.lfs.sha256}" if getattr(entry, "lfs", None) else None
+        for entry in entries
+    }
+    where = f"{options['path']} at {options['revision']}"
+    return {
+        name: (hf_hub_url(options["path"], name, **place), sums[name])
+        for name in choose_files(sums, options, where=where)
+    }
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
+    """Yield a picture for each row of the Parquet files of the wanted splits in `source`.
+
+    A row without a label has none; a label that the dataset names is called so, else as it is.
+
+    Raises:
+        UserError: there are no such files or columns, or a label is not one text or number.
+    """
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.parquet"))
+    for name, roles in choose_files(names, options, where=str(source)).items():
+        path = source / name
+        content = _open(path, options)
+        classes = _class_names(content.schema_arrow, options["label"])
+        row = 0
+        for group in range(content.num_row_groups):
+            labels = content.read_row_group(group, columns=[options["label"]]).column(0)
+            for place, label in enumerate(labels.to_pylist()):
+                yield Picture(
+                    path=f"{name.removesuffix('.parquet')}/{row:07d}",
+                    labels=_labels(label, classes, where=f"{path}: row {row + 1}"),
+                    read=partial(read_cell, path, options["image"], group, place),
+                    source_split=None if options["test"] is None else roles,
+                )
+                row += 1
+
+
+def choose_files(names: Iterable[str], options: Mapping[str, Any], *, where: str) -> dict[str, str]:
+    """Return of the files `names` those of the wanted config and splits, with their roles.
+
+    Raises:
+        UserError: there are none of a split, or those of several configs.
+    """
+    wanted = {options["train"]: "train"}
+    if options["test"] is not None:
+        wanted[options["test"]] = "query+gallery"
+    chosen: dict[str, str] = {}
+    configs: set[str] = set()
+    there: set[str] = set()
+    for path in (PurePosixPath(name) for name in sorted(names)):
+        if path.suffix != ".parquet" or path.is_absolute() or ".." in path.parts:
+            continue
+        # <config>/<split>/0000.parquet, or data/<split>-00000-of-00001.parquet
+        folders, stem = path.parts[:-1], path.stem.split("-")[0]
+        in_folder = bool(folders) and (
+            stem.isdecimal() or (folders[-1] in wanted and stem not in wanted)
+        )
+        split = folders[-1] if in_folder else stem
+        config = "/".join(folders[:-1] if in_folder else folders)
+        if options["config"] in (None, config):
+            there.add(split)
+            if split in wanted:
+                configs.add(config)
+                chosen[str(path)] = wanted[split]
+    _check_chosen(wanted, there, configs, where=where)
+    return chosen
+
+
+def _check_chosen(
+    wanted: Mapping[str, str], there: set[str], configs: set[str], *, where: str
+) -> None:
+    for split, roles in wanted.items():
+        if split not in there:
+            key = "train" if roles == "train" else "test"
+            raise NoPicturesError(
+                f"{where}: found no Parquet file of the split '{split}', but of "
+                f"{', '.join(sorted(there)) or 'none'}; allowed: <config>/<split>/*.parquet or "
+                f"<split>-*.parquet; set data.huggingface.{key} (or config, or data.source)"
+            )
+    if len(configs) > 1:
+        raise UserError(
+            f"{where}: found the configs {', '.join(sorted(configs))}; allowed: one; set "
+            "data.huggingface.config"
+        )
+
+
+def _open(path: Path, options: Mapping[str, Any]) -> pq.ParquetFile:
+    try:
+        content = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a Parquet file ({reason}); get a whole copy") from None
+    for key in ("image", "label"):
+        if options[key] not in content.schema_arrow.names:
+            found = name_choices(options[key], content.schema_arrow.names)
+            raise UserError(f"{path}: data.huggingface.{key}: {found}")
+    return content
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """Return the names of classes that the Hub's `datasets` library notes in a file, if any."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = about["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return [str(name) for name in names]
+
+
+def _labels(label: Any, classes: list[str] | None, *, where: str) -> tuple[str, ...]:
+    if label is None:
+        return ()
+    if not isinstance(label, str | int):
+        raise UserError(
+            f"{where}: found the label {label!r}; allowed: a text or a whole number; set "
+            "data.huggingface.label"
+        )
+    if classes is None or isinstance(label, str):
+        return (str(label),)
+    if not 0 <= label < len(classes):
+        # So does the Hub mark a test set whose labels are kept secret.
+        return ()
+    return (classes[label],)
+
+
+def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
+    """Return the encoded picture at `place` of a row group; OSError where there is none."""
+    cell = _read_column(path, column, group)[place].as_py()
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(content, bytes):
+        raise OSError(f"column {column} holds no bytes of a picture")
+    return content
+
+
+@lru_cache(maxsize=2)  # rows are asked for one after the other; a group is read as a whole
+def _read_column(path: Path, column: str, group: int) -> pa.ChunkedArray:
+    return pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0)

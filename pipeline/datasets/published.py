@@ -1,0 +1,87 @@
+"""Reading the files of published datasets: where they lie, and their lists of pictures."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.datasets.class_folders import subfolders
+from pipeline.datasets.picture import NoPicturesError
+from pipeline.errors import UserError
+
+# Archives, and what people unpack them into, add a folder or two around the dataset, and some
+# datasets keep their lists in folders of their own.
+DEPTH = 3
+
+
+def find(source: Path, name: str, *, otherwise: str) -> Path:
+    """Return the file or folder `name` (it may have slashes) in `source` or up to DEPTH below it.
+
+    Raises:
+        UserError: there is none; `otherwise` says what is allowed and what to do.
+    """
+    folders = [source]
+    for _ in range(DEPTH + 1):
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+        folders = [inner for folder in folders for inner in subfolders(folder)]
+    raise NoPicturesError(f"{source}: found no {name}; allowed for {otherwise}")
+
+
+def read_rows(table: Path, columns: str, *, skip: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row of a text file with its place, to name in errors; `skip` lines stand above.
+
+    columns: their names, parted by spaces as the values are; the last value may hold spaces.
+
+    Raises:
+        UserError: the file is missing, is no text, or a row has fewer values.
+    """
+    number = len(columns.split())
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{table}: no such file; get a whole copy of the dataset") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{table}: not a text in UTF-8; get a whole copy of it") from None
+    for place, line in enumerate(lines[skip:], start=skip + 1):
+        values = line.split(maxsplit=number - 1)
+        if values and len(values) < number:
+            raise UserError(
+                f"{table}: line {place}: found '{line}'; allowed: {columns}; get a whole copy of it"
+            )
+        if values:
+            yield f"{table}: line {place}", [value.strip() for value in values]
+
+
+def whole(text: str, *, where: str) -> int:
+    """Return the number that `text` is, of a row at `where`; UserError where it is none."""
+    if not text.isascii() or not text.isdecimal():
+        raise UserError(f"{where}: found '{text}'; allowed: a whole number; get a whole copy of it")
+    return int(text)
+
+
+def listed_file(root: Path, name: str, *, where: str) -> Path:
+    """Return the file `name` of `root`, which stands in a list at `where`.
+
+    Raises:
+        UserError: there is no such file, or the name leads out of `root`.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not (root / path).is_file():
+        raise UserError(
+            f"{where}: lists '{name}', but there is no such file in {root}; allowed: all files of "
+            "the list; get a whole copy of the dataset"
+        )
+    return root / path
+
+
+def encode_png(pixels: NDArray[Any]) -> bytes:
+    """Return `pixels`, uint8 (height, width) or (height, width, 3), as PNG."""
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG")
+    return out.getvalue()
