@@ -79,6 +79,7 @@ def test_the_commands_that_show_results_show_them(clone: Path) -> None:
 def test_mlflow_ui_shows_the_run(clone: Path) -> None:
     port = free_port()
     command = ["mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
+    command += ["--workers", "1"]  # not four, each of which imports all of it
     with running(clone, *command):
         asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=lookalike"
@@ -93,7 +94,7 @@ def test_mlflow_ui_shows_the_run(clone: Path) -> None:
                 return False
             return True
 
-        wait_until(answers)
+        wait_until(answers, seconds=300)
     assert found == [(clone / "mlruns").as_uri()]
 
 
