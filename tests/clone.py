@@ -15,8 +15,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tests.overlay import overlay
+from tests.processes import ROOT, environment
 
-ROOT = Path(__file__).parent.parent
 SMALL: dict[str, Any] = {
     "data.products": {"classes": 24, "pictures": 6, "size": 32},
     "split.val_fraction": 0.4,
@@ -63,12 +63,6 @@ def change_params(place: Path, changes: Mapping[str, Any]) -> None:
     overlay(values, changes)
     with (place / "params.yaml").open("w") as out:
         yaml.dump(values, out)
-
-
-def environment() -> dict[str, str]:
-    """Return an environment without the outer run's DVC and MLflow, but with its Python."""
-    outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
 
 
 def dvc(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

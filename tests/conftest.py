@@ -1,6 +1,17 @@
-"""The order of the tests."""
+"""What tests share: the clone that whole DAGs run in, and the order."""
+
+from pathlib import Path
 
 import pytest
+
+from tests.clone import SMALL, run_clone
+
+
+@pytest.fixture(scope="module")
+def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of this working tree, with the module's PARAMS or small ones, run once."""
+    params = getattr(request.module, "PARAMS", SMALL)
+    return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", params)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

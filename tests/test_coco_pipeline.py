@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.schemas import CATALOG, CLASSES, TRIPLETS, read_table
-from tests.clone import change_params, dvc, run_clone, stages_run
+from tests.clone import change_params, dvc, stages_run
 
 ARCHIVE = Path(__file__).parents[2] / "shared/datasets/tiny_coco.tar"
-SMALL: dict[str, Any] = {
+PARAMS: dict[str, Any] = {
     "data.name": "coco",
     "data.source": str(ARCHIVE),
     "data.coco.year": 2017,
@@ -29,11 +29,6 @@ SMALL: dict[str, Any] = {
 }
 
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here")
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_clone(tmp_path_factory.mktemp("coco") / "lookalike", SMALL)
 
 
 def test_pictures_have_all_their_labels(clone: Path) -> None:

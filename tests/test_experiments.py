@@ -4,15 +4,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.clone import (
-    SMALL,
     change_params,
     dvc,
     outputs,
     restore,
-    run_clone,
     running,
     runs,
     stages_run,
@@ -20,12 +16,6 @@ from tests.clone import (
 )
 
 FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"]
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone of this working tree, with small params, run once."""
-    return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", SMALL)
 
 
 def test_another_loss_runs_train_and_what_follows(clone: Path) -> None:

@@ -11,26 +11,18 @@ import pytest
 
 from pipeline.params import read_yaml
 from tests.clone import (
-    ROOT,
-    SMALL,
     change_params,
     dvc,
     free_port,
     git,
     outputs,
     restore,
-    run_clone,
     running,
     runs,
     stages_run,
     wait_until,
 )
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone of this working tree, with small params, run once."""
-    return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", SMALL)
+from tests.processes import ROOT
 
 
 def figures(place: Path, model: str) -> dict[str, float]:

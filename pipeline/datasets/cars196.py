@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.choices import Count, Options
 from pipeline.datasets.counts import Part
 from pipeline.datasets.picture import Picture
-from pipeline.datasets.published import find, listed_file
+from pipeline.datasets.published import find, if_official, listed_file
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
@@ -27,18 +27,8 @@ COUNTS = {"train": Part(8_054, 98), "query+gallery": Part(8_131, 98)}
 ADDRESS = "http://ai.stanford.edu/~jkrause/car196"
 IMAGES_MD5 = "d5c8f0aa497503f355e17dc7886c3f14"
 ANNOTATIONS_MD5 = "b407c6086d669747186bd1d764ff9dbc"
-
-
-def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return URL -> checksum of the official archive, if it is to be fetched."""
-    return {f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"} if options["official"] else {}
-
-
-def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str]]:
-    """Return name -> URL and checksum of the annotations, if they are to be fetched."""
-    if not options["official"]:
-        return {}
-    return {"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")}
+archives = if_official({f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"})
+files = if_official({"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")})
 
 
 def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.choices import Count, Options
 from pipeline.datasets.counts import Part
 from pipeline.datasets.picture import Picture
-from pipeline.datasets.published import encode_png, find
+from pipeline.datasets.published import encode_png, find, if_official
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
@@ -28,14 +28,10 @@ COUNTS = {"train+gallery": Part(50_000, 10), "query": Part(10_000, 10)}
 # Both as on the project's page.
 ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+archives = if_official({ARCHIVE: f"md5:{MD5}"})
 
 SIDE = 32  # pixels
 RECORD_BYTES = 1 + 3 * SIDE * SIDE  # the label, then all reds, greens and blues, by rows
-
-
-def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return URL -> checksum of the official archive, if it is to be fetched."""
-    return {ARCHIVE: f"md5:{MD5}"} if options["official"] else {}
 
 
 def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.choices import Count, Options
 from pipeline.datasets.counts import Part
 from pipeline.datasets.picture import Picture
-from pipeline.datasets.published import find, listed_file, read_rows, whole
+from pipeline.datasets.published import find, if_official, listed_file, read_rows, whole
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
@@ -24,11 +24,7 @@ COUNTS = {"train": Part(5_864, 100), "query+gallery": Part(5_924, 100)}
 # CaltechDATA, where the authors' page now leads, shows this MD5 beside the file.
 ARCHIVE = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 MD5 = "97eceeb196236b17998738112f37df78"
-
-
-def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return URL -> checksum of the official archive, if it is to be fetched."""
-    return {ARCHIVE: f"md5:{MD5}"} if options["official"] else {}
+archives = if_official({ARCHIVE: f"md5:{MD5}"})
 
 
 def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001

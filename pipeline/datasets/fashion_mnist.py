@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.choices import Count, Options
 from pipeline.datasets.counts import Part
 from pipeline.datasets.picture import Picture
-from pipeline.datasets.published import encode_png, find
+from pipeline.datasets.published import encode_png, find, if_official
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
@@ -33,17 +33,11 @@ FILES = {
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
+files = if_official({name: (f"{ADDRESS}/{name}", f"md5:{md5}") for name, md5 in FILES.items()})
 CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-
-
-def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str]]:
-    """Return name -> URL and checksum of the official files, if they are to be fetched."""
-    if not options["official"]:
-        return {}
-    return {name: (f"{ADDRESS}/{name}", f"md5:{md5}") for name, md5 in FILES.items()}
 
 
 def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001

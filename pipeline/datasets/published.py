@@ -1,7 +1,7 @@
 """Reading the files of published datasets: where they lie, and their lists of pictures."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +16,11 @@ from pipeline.errors import UserError
 # Archives, and what people unpack them into, add a folder or two around the dataset, and some
 # datasets keep their lists in folders of their own.
 DEPTH = 3
+
+
+def if_official(urls: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """Return a dataset's hook `archives` or `files`: `urls`, if its option `official` is true."""
+    return lambda options: urls if options["official"] else {}
 
 
 def find(source: Path, name: str, *, otherwise: str) -> Path:

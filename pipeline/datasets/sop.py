@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.choices import Count, Options
 from pipeline.datasets.counts import Part
 from pipeline.datasets.picture import Picture
-from pipeline.datasets.published import find, listed_file, read_rows
+from pipeline.datasets.published import find, if_official, listed_file, read_rows
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
 
@@ -24,11 +24,7 @@ COUNTS = {"train": Part(59_551, 11_318, 12), "query+gallery": Part(60_502, 11_31
 # this is the one that pytorch-metric-learning and others have long compared.
 ARCHIVE = "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip"
 MD5 = "7f73d41a2f44250d4779881525aea32e"
-
-
-def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return URL -> checksum of the official archive, if it is to be fetched."""
-    return {ARCHIVE: f"md5:{MD5}"} if options["official"] else {}
+archives = if_official({ARCHIVE: f"md5:{MD5}"})
 
 
 def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001

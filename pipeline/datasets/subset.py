@@ -27,9 +27,9 @@ def draw_subset(pictures: Iterable[Picture], max_images: int | None, *, seed: in
     Depends on `seed` and on the set of pictures, not on their order; a smaller `max_images` gives
     a subset of a larger one where both are over WHOLE a class, or both are under.
     """
-    everything = sorted(pictures, key=lambda each: (each.path, each.image_id or ""))
     if max_images is None:
-        return everything
+        return list(pictures)
+    everything = sorted(pictures, key=lambda each: (each.path, each.image_id or ""))
     rng = np.random.default_rng(seed)
     drawn = [everything[place] for place in rng.permutation(len(everything))]
     names = sorted({_class_of(each) for each in everything if each.labels})

@@ -1,18 +1,16 @@
 """Recipes: every one is valid, and applying one changes what it says and nothing else."""
 
 import difflib
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from app.recipes import apply, changes, names, read_recipe
 from pipeline.errors import UserError
+from tests.processes import ROOT, run_module
 
-ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text()
 RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes")]
 
@@ -89,15 +87,7 @@ def test_a_file_that_is_no_recipe_is_one_line(text: str, line: str, tmp_path: Pa
 
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", "recipe", *arguments]
-    return subprocess.run(
-        command,
-        cwd=place,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module(place, "app.cli", "recipe", *arguments)
 
 
 @pytest.fixture

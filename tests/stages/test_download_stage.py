@@ -1,7 +1,6 @@
 """The download and split stages as DVC runs them: files in, files out, one line for a mistake."""
 
 import functools
-import os
 import subprocess
 import sys
 import tarfile
@@ -18,8 +17,8 @@ from ruamel.yaml import YAML
 from pipeline.pictures import PackedPictures
 from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
+from tests.processes import ROOT, run_module
 
-ROOT = Path(__file__).parents[2]
 TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
 
@@ -69,14 +68,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     stage: str, folder: Path, *options: str, root: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    environment.pop("DVC_ROOT", None)
-    if root is not None:
-        environment["DVC_ROOT"] = str(root)
-    command = [sys.executable, "-m", f"stages.{stage}", *options]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    variables = {} if root is None else {"DVC_ROOT": str(root)}
+    return run_module(folder, f"stages.{stage}", *options, **variables)
 
 
 def download(

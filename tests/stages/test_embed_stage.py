@@ -9,8 +9,7 @@ from pipeline.embeddings import read_embeddings
 from pipeline.models import embedder
 from pipeline.packing.pack import Outputs, pack
 from stages.embed import main
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT
 
 
 def test_labels_alone_give_an_empty_table_and_one_line(

@@ -3,12 +3,11 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import ROOT, run_module
 
 STAGE = """
 from stages import entry
@@ -26,14 +25,7 @@ entry.run(main, "embed")
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (place / "stage.py").write_text(STAGE)
-    return subprocess.run(
-        [sys.executable, "stage.py", *arguments],
-        cwd=place,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module(place, "stage", *arguments)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import io
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from pipeline.embeddings import write_embeddings
 from pipeline.pictures import ShardWriter
 from pipeline.plots.scatters import draw_projection
 from stages import plot as stage
+from tests.processes import ROOT, run_module
 
-ROOT = Path(__file__).parents[2]
 IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
 PICTURES = {
@@ -44,11 +43,7 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
     data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
     made = "--splits data/splits.parquet --embeddings embeddings --results results"
     rest = "--history history.csv --curves plots/curves --pictures plots/pictures"
-    command = [sys.executable, "-m", "stages.plot", *f"{data} {made} {rest}".split()]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(project)}
-    return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    return run_module(project, "stages.plot", *f"{data} {made} {rest}".split())
 
 
 def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: Path) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import stages.index
 import stages.split
 from pipeline.datasets import DATASETS
 from pipeline.datasets.counts import Part
+from pipeline.datasets.published import if_official
 from pipeline.embeddings import write_embeddings
 from pipeline.errors import UserError
 from pipeline.pictures import PackedPictures
@@ -135,26 +136,40 @@ def test_official_files_are_fetched_and_a_changed_checksum_is_told(
     MAKE[name](project / "made")
     expected = download(name, "made")
     serve_from(project / "served", name, project / "made")
-    module = MODULES[name]
-    for constant in ("ARCHIVE", "ADDRESS"):
-        if hasattr(module, constant):
-            last = getattr(module, constant).rsplit("/", 1)[-1] if constant == "ARCHIVE" else ""
-            monkeypatch.setattr(module, constant, f"{server}/{last}".rstrip("/"))
-    urls = {**getattr(module, "archives", lambda _: {})({"official": True})}
-    urls |= dict(getattr(module, "files", lambda _: {})({"official": True}).values())
+    urls, serve = _serve_official(MODULES[name], server, monkeypatch)
+    serve(urls)
     first, wanted = next(iter(urls.items()))
     found = hashlib.md5((project / "served" / first.rsplit("/", 1)[-1]).read_bytes()).hexdigest()
     assert told(name, official=True) == (
         f"{first}: the md5 is {found}; allowed: {wanted.removeprefix('md5:')}, so this is another "
         "file than was meant; correct the URL or the checksum"
     )
-    right = {md5.removeprefix("md5:"): _md5(project / "served", url) for url, md5 in urls.items()}
-    for constant in ("MD5", "IMAGES_MD5", "ANNOTATIONS_MD5"):
-        if hasattr(module, constant):
-            monkeypatch.setattr(module, constant, right[getattr(module, constant)])
-    if hasattr(module, "FILES"):
-        monkeypatch.setattr(module, "FILES", {k: right[md5] for k, md5 in module.FILES.items()})
+    serve({url: f"md5:{_md5(project / 'served', url)}" for url in urls})
     assert download(name, official=True) == expected
+
+
+Urls = dict[str, str]
+
+
+def _serve_official(
+    module: Any, server: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Urls, Callable[[Urls], None]]:
+    """Return URL at `server` -> official checksum, and what makes those the module's files."""
+
+    def moved(url: str) -> str:
+        return f"{server}/{url.rsplit('/', 1)[-1]}"
+
+    official = {"official": True}
+    archives = getattr(module, "archives", lambda _: {})(official)
+    files = getattr(module, "files", lambda _: {})(official)
+
+    def serve(urls: Urls) -> None:
+        at_server = {moved(url): urls[moved(url)] for url in archives}
+        named = {name: (moved(url), urls[moved(url)]) for name, (url, _) in files.items()}
+        monkeypatch.setattr(module, "archives", if_official(at_server), raising=False)
+        monkeypatch.setattr(module, "files", if_official(named), raising=False)
+
+    return {moved(url): md5 for url, md5 in [*archives.items(), *files.values()]}, serve
 
 
 def _md5(folder: Path, url: str) -> str:

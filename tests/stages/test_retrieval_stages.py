@@ -23,8 +23,8 @@ from pipeline.schemas import (
     read_table,
     write_table,
 )
+from tests.processes import ROOT, run_module
 
-ROOT = Path(__file__).parents[2]
 N = 60
 IDS = [f"p{i:02d}" for i in range(N)]
 # Twelve classes; the first six are trained on. p59 is alone in its class.
@@ -66,14 +66,7 @@ def set_param(project: Path, before: str, after: str) -> None:
 
 def stage(project: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     shared = ["--embeddings", "embeddings.parquet", "--splits", "splits.parquet"]
-    return subprocess.run(
-        [sys.executable, "-m", f"stages.{name}", *shared, *options],
-        cwd=project,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module(project, f"stages.{name}", *shared, *options)
 
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:

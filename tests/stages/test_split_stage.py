@@ -1,16 +1,13 @@
 """The split stage as DVC runs it: what it tells of a choice that training will refuse."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipeline.schemas import CATALOG, LABELS, write_table
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import ROOT, run_module
 
 
 @pytest.mark.parametrize("several", ["everywhere", "in test", "nowhere"])
@@ -29,22 +26,9 @@ def test_a_loss_for_one_label_is_told_of_before_the_long_stages(
     columns = [ids, pa.array(labels, LABELS), nothing, parts, ids, one, one]
     catalog = dict(zip((field.name for field in CATALOG.columns), columns, strict=True))
     write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "stages.split",
-            "--catalog",
-            "catalog.parquet",
-            "--out",
-            "s.parquet",
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    files = ("--catalog", "catalog.parquet", "--out", "s.parquet")
+    ran = run_module(tmp_path, "stages.split", *files)
+    assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "s.parquet").is_file()
     told = (
         "split: train will stop at this: params.yaml: loss.name: found 'multi_similarity'; the "
