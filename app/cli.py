@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app import recipes
+from app import experiments, recipes, sweeps
 from pipeline.errors import UserError
 from pipeline.params import read_params
 
@@ -64,6 +64,51 @@ def apply(name: Name) -> None:
     shutil.copymode(place, unfinished)
     os.replace(unfinished, place)
     _tell(recipes.changes(before, after), verb="changed")
+
+
+@app.command()
+def sweep(
+    name: Name,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="experiments at a time")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the experiments")] = False,
+) -> None:
+    """Run a recipe in each combination of its `sweep`, as experiments in DVC's queue.
+
+    params.yaml stays as it is. A sweep that was interrupted goes on when it is run again.
+    """
+    recipe = recipes.read_recipe(RECIPES, name)
+    baseline = experiments.baseline()
+    code = experiments.changed_code(*sweeps.CODE)
+    runs = sweeps.plan(recipe, _read_params(), baseline=baseline, code=code)
+    if dry_run:
+        print("\n".join(run.name for run in runs))
+        return
+    try:
+        sweeps.enqueue(runs, baseline=baseline, tell=_tell_progress)
+        sweeps.follow(runs, jobs=jobs, tell=_tell_progress)
+    except KeyboardInterrupt:
+        _tell_progress(
+            "interrupted; what began goes on without this command, which can be run again; "
+            "dvc queue stop --kill ends it"
+        )
+        raise typer.Exit(130) from None
+    _tell_results(runs, experiments.results(baseline))
+
+
+def _tell_results(runs: list[sweeps.Run], results: dict[str, experiments.Result]) -> None:
+    print(sweeps.tabulate(runs, results))
+    failed = [run for run in runs if run.name not in results]
+    if len(failed) < len(runs):
+        print("take one over: dvc exp apply EXPERIMENT; choose by val_: the others are of test")
+    for run in failed:
+        reason = sweeps.find_reason(experiments.log(run.name))
+        print(f"lookalike: {run.label}: {reason} (dvc queue logs {run.name})", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell_progress(line: str) -> None:
+    print(f"sweep: {line}", file=sys.stderr, flush=True)
 
 
 def _read_params() -> str:

@@ -2,11 +2,12 @@
 
 A recipe begins with a comment: what the experiment is, its source, the figures that were reported,
 the command and the time to expect. Then come the values that it sets, nested as in params.yaml, and
-perhaps `sweep`, the dotted keys of which several values were tried.
+perhaps `sweep`: dotted keys with the values that were tried of each, in all combinations; or a list
+of such grids, where not all were combined.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,14 +27,14 @@ SWEEP = "sweep"
 class Recipe:
     """What recipes/<name>.yaml says.
 
-    header: its comment, without the marks. settings: dotted key -> value. sweep: dotted key -> the
-    values to try; empty for an experiment of one run.
+    header: its comment, without the marks. settings: dotted key -> value. sweep: grids, each of
+    dotted key -> the values to try; empty for an experiment of one run.
     """
 
     path: Path
     header: str
     settings: dict[str, Any]
-    sweep: Mapping[str, list[Any]]
+    sweep: Sequence[Mapping[str, list[Any]]] = ()
 
     @property
     def title(self) -> str:
@@ -43,7 +44,9 @@ class Recipe:
     def combinations(self) -> list[dict[str, Any]]:
         """Return each combination of `sweep`, dotted key -> value; a single {} without one."""
         return [
-            dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())
+            dict(zip(grid, values, strict=True))
+            for grid in self.sweep or [{}]
+            for values in product(*grid.values())
         ]
 
 
@@ -71,14 +74,21 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: found no settings; allowed: sections of params.yaml")
-    sweep = values.pop(SWEEP, {})
-    if not isinstance(sweep, dict) or not all(
-        isinstance(each, list) and each for each in sweep.values()
-    ):
+    sweep = values.pop(SWEEP, [])
+    grids = [sweep] if isinstance(sweep, dict) else sweep
+    if not _are_grids(grids):
         raise UserError(
-            f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values"
+            f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values, "
+            "or a list of such"
         )
-    return Recipe(path, _header(path), flatten(values), sweep)
+    return Recipe(path, _header(path), flatten(values), grids)
+
+
+def _are_grids(grids: Any) -> bool:
+    return isinstance(grids, list) and all(
+        isinstance(grid, dict) and grid and all(isinstance(v, list) and v for v in grid.values())
+        for grid in grids
+    )
 
 
 def _header(path: Path) -> str:
@@ -139,10 +149,15 @@ def _round_trip() -> YAML:
 def changes(before: str, after: str) -> list[str]:
     """Return "key: old -> new" for each value that differs between two params.yaml."""
     old, new = (flatten(YAML(typ="safe").load(text)) for text in (before, after))
-    return [f"{key}: {_show(old[key])} -> {_show(new[key])}" for key in old if old[key] != new[key]]
+    return [
+        f"{key}: {show_value(old[key])} -> {show_value(new[key])}"
+        for key in old
+        if old[key] != new[key]
+    ]
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """Return a value as params.yaml has it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)

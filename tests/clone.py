@@ -31,15 +31,21 @@ SMALL: dict[str, Any] = {
 
 def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
     """Return `place`, now a repository of this working tree with `params`, run once."""
+    start_clone(place, params)
+    ran = dvc(place, "repro")
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    commit(place, "first run")
+    return place
+
+
+def start_clone(place: Path, params: Mapping[str, Any]) -> Path:
+    """Return `place`, now a repository of this working tree with `params`, not yet run."""
     copy_project(place)
     change_params(place, params)
     git(place, "init", "--quiet")
     git(place, "config", "user.email", "a@b.c")
     git(place, "config", "user.name", "a")
     commit(place, "start")
-    ran = dvc(place, "repro")
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    commit(place, "first run")
     return place
 
 

@@ -25,6 +25,19 @@ def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) 
     assert f"lookalike recipe apply {recipe.path.stem}" in recipe.header
 
 
+def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "seed: 1\nsweep:\n- {seed: [1, 2], head.dim: [8, 16]}\n- {seed: [3]}\n"
+    )
+    assert read_recipe(tmp_path, "r").combinations() == [
+        {"seed": 1, "head.dim": 8},
+        {"seed": 1, "head.dim": 16},
+        {"seed": 2, "head.dim": 8},
+        {"seed": 2, "head.dim": 16},
+        {"seed": 3},
+    ]
+
+
 def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
     settings = {"loss.triplet.margin": 0.5, "evaluate.k": [1, 10], "train.patience": 5}
     applied = apply(PARAMS, settings, where="recipe")
@@ -74,7 +87,11 @@ def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line:
     ("text", "line"),
     [
         ("- 1\n", "found no settings; allowed: sections of params.yaml"),
-        ("seed: 1\nsweep: 3\n", "sweep: found 3; allowed: dotted keys, each with a list of values"),
+        (
+            "seed: 1\nsweep: 3\n",
+            "sweep: found 3; allowed: dotted keys, each with a list of values, or",
+        ),
+        ("sweep: [{seed: 1}]\n", "allowed: dotted keys, each with a list of values, or a list of"),
         ("sweep: {seed: []}\n", "allowed: dotted keys, each with a list of values"),
         ("seed: [", "not YAML"),
     ],

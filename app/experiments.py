@@ -1,0 +1,243 @@
+"""DVC's experiments and the queue that runs them, by DVC's own commands.
+
+The queue itself is read in this process: `dvc queue status` takes seconds of a core each time,
+which the training needs.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, TypeVar
+
+from pipeline.errors import UserError
+
+T = TypeVar("T")
+
+WAITING = ("Queued", "Running")
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished experiment: its commit, and its metrics by file (as "metrics/train.json")."""
+
+    rev: str
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def baseline() -> str:
+    """Return the commit that new experiments begin at.
+
+    Raises:
+        UserError: this is no git repository, or it has no commit.
+    """
+    found = _git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if found.returncode:
+        raise UserError(
+            "git: found no commit; experiments begin at one; "
+            "run: git init; git add --all; git commit"
+        )
+    return found.stdout.strip()
+
+
+def changed_code(*paths: str) -> str:
+    """Return how `paths` differ from the last commit, as a diff."""
+    return _git("diff", "HEAD", "--", *paths).stdout
+
+
+def is_complete_in_queue(path: Path, *, whole: bool) -> bool:
+    """Whether a queued experiment, which runs in a copy of what git and DVC have, finds `path`.
+
+    whole: every file of it; else it is enough that something is there.
+    """
+    if path.is_absolute() or any(Path(f"{each}.dvc").is_file() for each in (path, *path.parents)):
+        return True
+    tracked = _git("ls-files", "--", str(path)).stdout
+    missing = _git("ls-files", "--others", "--", str(path)).stdout
+    return bool(tracked) and not (whole and missing)
+
+
+def queue(name: str, settings: Mapping[str, Any]) -> None:
+    """Put the experiment `name`, with `settings` (dotted key -> value), at the end of the queue.
+
+    While DVC does it, the files of the working tree are put aside and back. So it runs in a session
+    of its own and Ctrl-C waits for it: the person's files are never left behind.
+
+    Raises:
+        UserError: DVC refused.
+    """
+    options = [f"--set-param={key}={as_override(value)}" for key, value in settings.items()]
+    with _interrupted_later():
+        _call("exp", "run", "--queue", "--name", name, *options)
+
+
+def as_override(value: Any) -> str:
+    """Return a value as `dvc exp run --set-param` reads it (Hydra's grammar)."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return f"[{','.join(as_override(each) for each in value)}]"
+    if isinstance(value, str):
+        # A backslash is special only before a quote, and there each one is doubled.
+        escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (m[2] and "\\'"), value)
+        return f"'{escaped}'"
+    return repr(value)
+
+
+def start(jobs: int) -> None:
+    """Start up to `jobs` workers of the queue, which go on without this process."""
+    _call("queue", "start", "--jobs", str(jobs))
+
+
+def working() -> bool:
+    """Whether a worker of this project's queue is alive.
+
+    DVC asks its workers, and one that is busy may not answer in time; so look for the process.
+    """
+    return any("queue-worker" in command for command in _processes())
+
+
+def read_queue() -> dict[str, str]:
+    """Return name -> Running, Queued, Failed or Success."""
+    found: dict[str, str] = {}
+    with _dvc_queue() as waiting:
+        # DVC tells them in the order above, so what runs again hides that it failed before.
+        for task in _patiently(waiting.status):
+            found.setdefault(task["name"], task["status"])
+    return found
+
+
+def finished(rev: str) -> set[str]:
+    """Return the names of the experiments that began at `rev` and were collected."""
+    return set(_call("exp", "list", "--name-only", "--rev", rev).split())
+
+
+def forget(name: str) -> None:
+    """Remove what failed from the queue, so that its name is free."""
+    _call("queue", "remove", name)
+
+
+def fail_lost() -> None:
+    """Mark as failed what seems to run but whose processes were killed.
+
+    `dvc queue kill` would do, but first signals whatever has the process's number by now; what it
+    then does is done here.
+    """
+    commands = _processes()
+    if any("queue-worker" in command for command in commands):
+        return
+    with _dvc_queue() as waiting:
+        for result, entry in list(waiting._iter_active_tasks()):
+            # Without its worker an experiment still runs to its end, but nobody collects it.
+            if not any(entry.stash_rev in command for command in commands):
+                waiting.celery.backend.mark_as_failure(result.id, None)
+
+
+def log(name: str) -> str:
+    """Return what an experiment of the queue has printed; empty if it did not come so far."""
+    return _dvc("queue", "logs", name).stdout
+
+
+def results(rev: str) -> dict[str, Result]:
+    """Return name -> result of the finished experiments that began at `rev`."""
+    shown = json.loads(_call("exp", "show", "--json", "--rev", rev))
+    found = {}
+    for commit in shown:
+        for experiment in commit.get("experiments") or []:
+            last = experiment["revs"][0]
+            if last.get("data") and not last.get("error"):
+                metrics = last["data"]["metrics"]
+                figures = {path: each.get("data") or {} for path, each in metrics.items()}
+                found[experiment["name"]] = Result(last["rev"][:7], figures)
+    return found
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # The workers and their stages look up `dvc` and `python`: those of this environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # Not by pipes: the workers that `queue start` leaves behind would hold them open.
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            env=os.environ | {"PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            check=False,
+            start_new_session=True,
+        )
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, out.read(), errors.read())
+
+
+def _call(*arguments: str) -> str:
+    """Return what `dvc` prints; raises a UserError with its own last word if it fails."""
+
+    def call() -> str:
+        done = _dvc(*arguments)
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            reason = said[-1].removeprefix("ERROR: ") if said else done.stderr.strip()[-300:]
+            raise UserError(f"dvc {' '.join(arguments[:2])}: {reason}")
+        return done.stdout
+
+    return _patiently(call)
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Try again for some seconds: while a worker holds a lock or moves a file, DVC just fails."""
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return call()
+        except Exception:
+            time.sleep(attempt)
+    return call()
+
+
+@contextmanager
+def _dvc_queue() -> Iterator[Any]:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        yield repo.experiments.celery_queue
+
+
+def _processes() -> list[str]:
+    """Return the command lines of what runs in this folder; experiments do so below it."""
+    import psutil
+
+    here = Path.cwd().resolve()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(here):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:  # another person's, or gone in the meantime
+            continue
+    return found
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
