@@ -26,6 +26,12 @@ def batch_pictures(batches: Choice) -> int:
     return int(options["size"])
 
 
+def anchors_of(batches: Choice) -> int | None:
+    """Return how many pictures of a batch look for others; None where all do."""
+    anchors: int | None = batches.options.get("anchors")
+    return anchors
+
+
 def find_contradictions(params: "Params") -> list[str]:
     """Return what cannot work, one line each: the key, what was found, what is allowed."""
     return [
@@ -56,6 +62,8 @@ def find_label_set_contradictions(params: "Params") -> list[str]:
         problems.append(f"miner.name: found '{miner}'; {why}; allowed: none")
     if memory:
         problems.append(f"train.memory: found {memory}; {why}; allowed: 0")
+    if anchors := anchors_of(params.batches):
+        problems.append(f"batches.random.anchors: found {anchors}; {why}; allowed: null")
     return problems
 
 
@@ -85,11 +93,14 @@ def _in_miner(params: "Params") -> Iterator[str]:
 
 def _in_batches(params: "Params") -> Iterator[str]:
     loss, batches = params.loss.name, params.batches
-    if loss == "smooth_ap" and batches.name != "pk":
-        yield (
-            f"batches.name: found '{batches.name}' with loss.name 'smooth_ap', which needs as many "
-            "pictures of each class; allowed: pk"
-        )
+    if anchors := anchors_of(batches):
+        found = f"batches.random.anchors: found {anchors}"
+        if anchors > batches.options["size"]:
+            yield f"{found}; allowed: at most batches.random.size, {batches.options['size']}"
+        if loss in CLASSIFYING:
+            yield f"{found} with loss.name '{loss}', where none looks for others; allowed: null"
+        if params.train.memory:
+            yield f"{found} with train.memory, which all look into; allowed: null"
     if batches.name == "pk" and batches.options["pictures"] < 2 and loss not in CLASSIFYING:
         yield (
             f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "

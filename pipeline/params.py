@@ -89,6 +89,7 @@ class Train(Section):
     precision: Precision
     freeze: Literal["none", "batch_norm", "backbone"]
     memory: Amount
+    chunk: Count | None
     workers: Amount
     augment: Augment
 

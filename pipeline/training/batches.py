@@ -13,7 +13,7 @@ from pipeline.labels import LabelSets
 BATCHES: dict[str, Options] = {
     "pk": {"classes": Count, "pictures": Count},
     "triplets": {"size": Count},
-    "random": {"size": Count},
+    "random": {"size": Count, "anchors": Count | None},
 }
 
 Rows = NDArray[np.int64]
@@ -50,7 +50,7 @@ def draw_batches(
         case "triplets":
             passes = _triplet_passes(triplets, **options, rng=rng)
         case _:
-            passes = _random_passes(len(labels), **options, rng=rng)
+            passes = _random_passes(len(labels), size=options["size"], rng=rng)
     drawn = next(passes)
     while steps is not None and len(drawn) < steps:
         drawn += next(passes)

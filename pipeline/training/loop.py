@@ -70,10 +70,8 @@ def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
     total = 0.0
     for step in range(trainer.steps):
         pixels, labels = next(batches)  # uint8 (B, S, S, 3), int64 (B,)
-        embeddings = trainer.forward(trainer.scale(pixels))  # (B, D)
-        loss: Tensor = trainer.objective(embeddings, labels.to(trainer.device))
+        loss = trainer.loss_with_gradient(pixels, labels)
         total += _finite(loss.item(), trainer.params, epoch=epoch, step=step)
-        trainer.accelerator.backward(loss)
         trainer.optimizer.step()
         trainer.scheduler.step()
         trainer.optimizer.zero_grad()

@@ -106,20 +106,32 @@ def _smooth_ap(*, temperature: float) -> "nn.Module":
     class SmoothAP(torch.nn.Module):
         """Mean over a batch of 1 - AP (Brown et al., "Smooth-AP", ECCV 2020), on cosine similarity.
 
+        Asked by those that have a positive in the batch, or by the anchors of the chosen pairs.
         AP of q: the mean over its positives i, q among them, of rank+(i) / rank(i), where rank(i)
         = 1 + sum over j != i of sigmoid((s_qj - s_qi) / temperature), and rank+ is that sum over
         positives j alone. Not pytorch-metric-learning's: its 2.9.0 takes K pictures of P classes
         for P pictures of K classes.
         """
 
-        def forward(self, embeddings: "Tensor", labels: "Tensor", _: Any = None) -> "Tensor":
+        def forward(
+            self,
+            embeddings: "Tensor",
+            labels: "Tensor",
+            chosen: "tuple[Tensor, ...] | None" = None,
+        ) -> "Tensor":
             unit = torch.nn.functional.normalize(embeddings, dim=1)
-            similar = unit @ unit.T  # (B, B)
-            positive = (labels[:, None] == labels).to(unit.dtype)  # (B, B)
+            same = labels[:, None] == labels  # (B, B)
+            asking = (
+                (same.sum(dim=1) > 1).nonzero()[:, 0] if chosen is None else torch.unique(chosen[0])
+            )
+            if not len(asking):
+                return (embeddings * 0).sum()
+            similar = unit[asking] @ unit.T  # (Q, B)
+            positive = same[asking].to(unit.dtype)  # (Q, B)
             above = torch.sigmoid((similar[:, None, :] - similar[:, :, None]) / temperature)
-            above = above * (1 - torch.eye(len(unit), device=unit.device))  # (q, i, j)
-            rank = 1 + above.sum(dim=2)  # (q, i)
-            among_positives = 1 + torch.einsum("qij,qj->qi", above, positive)  # (q, i)
+            above = above * (1 - torch.eye(len(unit), device=unit.device))  # (Q, i, j)
+            rank = 1 + above.sum(dim=2)  # (Q, i)
+            among_positives = 1 + torch.einsum("qij,qj->qi", above, positive)  # (Q, i)
             precision = positive * among_positives / rank
             return 1 - (precision.sum(dim=1) / positive.sum(dim=1)).mean()
 

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
+from pipeline.combinations import anchors_of
 from pipeline.training.graded_losses import build_graded_loss, find_relevance
 from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
@@ -41,6 +43,7 @@ class Objective(nn.Module):
             if members is None
             else build_graded_loss(chosen.name, chosen.options, normalize=normalize)
         )
+        self.anchors = anchors_of(params.batches)
         self.of_triplets = params.batches.name == "triplets" and chosen.name in TAKES_TRIPLETS
         if params.train.memory:
             self.loss = _memory(self.loss, self.miner, dim=dim, size=params.train.memory)
@@ -58,10 +61,14 @@ class Objective(nn.Module):
     def _chosen(self, embeddings: Tensor, labels: Tensor) -> Indices | None:
         if self.of_triplets:
             return torch.arange(len(labels), device=labels.device).reshape(3, -1).unbind()
-        if self.miner is None or hasattr(self.loss, "embedding_memory"):
+        if hasattr(self.loss, "embedding_memory"):
             return None  # a memory mines for itself, among what it remembers
-        chosen: Indices = self.miner(embeddings.detach(), labels)
-        return chosen
+        chosen: Indices | None = None
+        if self.miner is not None:
+            chosen = self.miner(embeddings.detach(), labels)
+        if self.anchors is None:
+            return chosen
+        return _of_the_first(self.anchors, chosen or get_all_pairs_indices(labels))
 
     def get_extra_state(self) -> dict[str, Any]:
         """The memory's position, which pytorch-metric-learning keeps outside its buffers."""
@@ -74,6 +81,12 @@ class Objective(nn.Module):
 
 
 _POSITION = ("queue_idx", "has_been_filled")
+
+
+def _of_the_first(anchors: int, chosen: Indices) -> Indices:
+    """Return the triplets (a, p, n) or pairs (a, p), (a, n) whose a is among the first ones."""
+    parts = [chosen] if len(chosen) == 3 else [chosen[:2], chosen[2:]]
+    return tuple(rows[part[0] < anchors] for part in parts for rows in part)
 
 
 def _memory(loss: nn.Module, miner: nn.Module | None, *, dim: int, size: int) -> nn.Module:

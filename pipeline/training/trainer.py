@@ -21,6 +21,7 @@ from pipeline.params import Params
 from pipeline.retrieval.evaluation import measure
 from pipeline.training.augmentation import TrainingPictures, build_augmentation
 from pipeline.training.batches import Rows, draw_batches
+from pipeline.training.chunks import Chunks
 from pipeline.training.graded_losses import membership
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import build_optimizer, rate_at
@@ -144,6 +145,19 @@ class Trainer:
         """Return uint8 [B, S, S, 3] as the network's input, float32 [B, 3, S, S]."""
         channels_last = pixels.to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
         return normalize(channels_last, self.model.spec)
+
+    def loss_with_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch, its gradient added to that of each weight.
+
+        pixels: uint8 [B, S, S, 3]. labels: int64 [B]. Returns a float scalar.
+        """
+        chunk = self.params.train.chunk or len(pixels)
+        batch = Chunks(self.forward, self.scale, torch.split(pixels, chunk))
+        embeddings = batch.embed()  # (B, D)
+        loss: Tensor = self.objective(embeddings, labels.to(self.device))
+        self.accelerator.backward(loss)
+        batch.backward(embeddings)
+        return loss
 
     def validate(self) -> Row:
         """Return the validation figures, by the same code as the evaluate stage."""

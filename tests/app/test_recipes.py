@@ -71,9 +71,9 @@ def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
         ({"loss.triplet": 1}, "r: loss.triplet: found 1; allowed: a mapping of keys"),
         ({"train.epochs": "ten"}, "r: train.epochs: found 'ten' (str); allowed: a whole number"),
         (
-            {"loss.name": "smooth_ap", "batches.name": "random"},
-            "r: batches.name: found 'random' with loss.name 'smooth_ap', which needs as many "
-            "pictures of each class; allowed: pk",
+            {"loss.name": "smooth_ap", "batches.pk.pictures": 1},
+            "r: batches.pk.pictures: found 1 with loss.name 'smooth_ap', which needs two pictures "
+            "of a class; allowed: 2 or more",
         ),
     ],
 )

@@ -112,9 +112,9 @@ def test_every_value_comes_through_dvcs_command_line_as_it_is(value: Any) -> Non
         ),
         (
             {"loss.name": "smooth_ap"},
-            {"batches.name": ["pk", "random"]},
-            "recipes/tiny.yaml: name=random: batches.name: found 'random' with loss.name "
-            "'smooth_ap', which needs as many pictures of each class; allowed: pk",
+            {"batches.pk.pictures": [4, 1]},
+            "recipes/tiny.yaml: pictures=1: batches.pk.pictures: found 1 with loss.name "
+            "'smooth_ap', which needs two pictures of a class; allowed: 2 or more",
         ),
         (
             {"data.name": "folder"},

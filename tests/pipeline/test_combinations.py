@@ -66,14 +66,28 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: none",
     ),
     (
-        {"loss__name": "smooth_ap", "batches__name": "random"},
-        "batches.name: found 'random' with loss.name 'smooth_ap', which needs as many pictures of "
-        "each class; allowed: pk",
+        {"batches__name": "random", "batches__random": {"size": 8, "anchors": 9}},
+        "batches.random.anchors: found 9; allowed: at most batches.random.size, 8",
+    ),
+    *(
+        (
+            {
+                "loss__name": loss,
+                "batches__name": "random",
+                "batches__random": {"size": 8, "anchors": 2},
+            },
+            f"batches.random.anchors: found 2 with loss.name '{loss}', where none looks for "
+            "others; allowed: null",
+        )
+        for loss in sorted(CLASSIFYING)
     ),
     (
-        {"loss__name": "smooth_ap", "batches__name": "triplets"},
-        "batches.name: found 'triplets' with loss.name 'smooth_ap', which needs as many pictures "
-        "of each class; allowed: pk",
+        {
+            "batches__name": "random",
+            "batches__random": {"size": 8, "anchors": 2},
+            "train__memory": 8,
+        },
+        "batches.random.anchors: found 2 with train.memory, which all look into; allowed: null",
     ),
     *(
         (

@@ -111,6 +111,18 @@ def bits(trained: Trained) -> bytes:
     return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
 
 
+def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path: Path) -> None:
+    """With frozen batch norm, whose statistics would be those of a chunk."""
+    options = {"train__freeze": "batch_norm", "train__epochs": 1, "optimizer__name": "sgd"}
+    whole, chunked = (
+        run(make_params(train__chunk=chunk, **options), data, tmp_path / str(chunk))
+        for chunk in (None, 7)
+    )
+    assert chunked.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-4)
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(chunked.model.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
 def test_training_lowers_the_loss_and_finds_validation_pictures(
     data: TrainingData, tmp_path: Path
 ) -> None:

@@ -126,17 +126,18 @@ def supcon(e: Vectors, y: list[int], o: dict[str, Any], _: Vectors) -> float:
 
 
 def smooth_ap(e: Vectors, y: list[int], o: dict[str, Any], _: Vectors) -> float:
+    return mean([one_smooth_ap(e, y, q, o) for q in range(len(y))])
+
+
+def one_smooth_ap(e: Vectors, y: list[int], q: int, o: dict[str, Any]) -> float:
     """1 - mean_i rank+(i) / rank(i), i = q too; Brown et al., 2020, equation 4 and their code."""
 
-    def rank(q: int, i: int, among: list[int]) -> float:
+    def rank(i: int, among: list[int]) -> float:
         above = (cosine(e[q], e[j]) - cosine(e[q], e[i]) for j in among if j != i)
         return 1 + sum(sigmoid(by / o["temperature"]) for by in above)
 
-    losses = []
-    for q in range(len(y)):
-        same = [q, *positives(y, q)]
-        losses.append(1 - mean([rank(q, i, same) / rank(q, i, list(range(len(y)))) for i in same]))
-    return mean(losses)
+    same = [q, *positives(y, q)]
+    return 1 - mean([rank(i, same) / rank(i, list(range(len(y)))) for i in same])
 
 
 def multi_similarity(e: Vectors, y: list[int], o: dict[str, Any], _: Vectors) -> float:
@@ -331,6 +332,25 @@ def test_smooth_ap_is_zero_where_every_class_stands_apart_whatever_p_and_k() -> 
         labels = torch.arange(classes).repeat_interleave(pictures)
         apart = torch.eye(classes, dtype=torch.float64)[labels]
         assert make_loss("smooth_ap", classes=classes)(apart, labels).item() < 1e-9
+
+
+def test_smooth_ap_asks_by_those_that_have_a_positive_or_are_chosen() -> None:
+    embeddings, labels = draw(classes=4, pictures=3, seed=0)
+    lonely = labels.clone()
+    lonely[-3:] = torch.tensor([7, 8, 9])
+    loss = make_loss("smooth_ap", classes=4)
+    options = default_options("smooth_ap")
+
+    def expected(asking: list[int], y: list[int]) -> float:
+        return mean([one_smooth_ap(embeddings.tolist(), y, q, options) for q in asking])
+
+    found = loss(embeddings, lonely).item()
+    assert found == pytest.approx(expected(list(range(9)), lonely.tolist()))
+    chosen = (torch.tensor([1, 5, 1]),) * 4
+    assert loss(embeddings, labels, chosen).item() == pytest.approx(
+        expected([1, 5], labels.tolist())
+    )
+    assert loss(embeddings, torch.arange(12)).item() == 0
 
 
 def test_smooth_ap_does_not_depend_on_the_order_of_the_batch() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.combinations import CLASSIFYING
 from pipeline.labels import from_lists
 from pipeline.params import Params, check_params
 from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
-from pipeline.training.losses import TAKES_TRIPLETS, build_loss
+from pipeline.training.losses import LOSSES, TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
 from tests.overlay import overlaid
@@ -192,6 +193,39 @@ def test_the_weights_of_a_loss_are_saved_and_trained() -> None:
 
 
 # --- two processes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - CLASSIFYING))
+def test_only_the_first_pictures_look_for_others(name: str) -> None:
+    """The gradient of what no anchor is compared with is nothing; without a positive, of all."""
+    embeddings, labels = draw(0)
+    shuffled = torch.tensor([0, 3, 1, 4, 6, 9, 2, 5, 7, 8, 10, 11])  # the first two: classes 0, 1
+    embeddings, labels = embeddings[shuffled].requires_grad_(), labels[shuffled]
+    random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
+    objective = make_objective(loss__name=name, **random)
+    found = objective(embeddings, labels)
+    pairs = [(a, b) for a in range(2) for b in range(SIZE) if a != b]
+    near, far = (
+        torch.tensor([pair for pair in pairs if (labels[pair[0]] == labels[pair[1]]) == same]).T
+        for same in (True, False)
+    )
+    assert found.item() == plain_loss(name)(embeddings, labels, (*near, *far)).item()
+    assert found.item() != plain_loss(name)(embeddings, labels, None).item()
+    alone = torch.arange(SIZE)
+    assert objective(embeddings, alone).isfinite()
+
+
+def test_a_miners_choice_is_that_of_the_first_pictures() -> None:
+    random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
+    embeddings, labels = draw(0)
+    for miner in ("triplet_margin", "pair_margin"):
+        objective = make_objective(loss__name="contrastive", miner__name=miner, **random)
+        chosen = objective._chosen(embeddings, labels)
+        assert chosen is not None
+        anchors = torch.cat([chosen[0], *chosen[2:-1]] if len(chosen) == 4 else [chosen[0]])
+        assert len(anchors) > 0
+        assert anchors.max() < 2
+
 
 SHARED: list[dict[str, Any]] = [
     {"loss__name": "supcon"},
