@@ -85,6 +85,16 @@ def test_the_two_distances_are_not_the_same_where_lengths_differ() -> None:
     assert accuracies(case, k=[1]) == {"cosine": {1: 1}, "euclidean": {1: 0}}
 
 
+def test_of_unit_vectors_both_distances_vote_alike() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(80, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    everyone = np.ones(80, dtype=bool)
+    case = Case(vectors, [[i % 4] for i in range(80)], everyone, everyone, "cosine")
+    twice = replace(case, vectors=vectors * 2)  # these are searched by each distance
+    assert accuracies(case, k=[1, 3, 9]) == accuracies(twice, k=[1, 3, 9])
+
+
 # On a line, far apart: validation, where the nearest is wrong and two of three are right, and
 # test, where the nearest is right and the vote of three is wrong.
 VAL = [(0, 0), (1, 1), (2, 0), (3, 0)]  # place, class
