@@ -31,6 +31,18 @@ class LabelSets:
         """Return each set's first label, int32 [N]: the label itself where sets are of one."""
         return self.values[self.starts[:-1]]
 
+    def count(self, among: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many images of `among`, bool [N], have each label: int64 [largest + 1]."""
+        counted = np.repeat(among, np.diff(self.starts))
+        return np.bincount(self.values[counted], minlength=int(self.values.max()) + 1)
+
+    def have_relevant(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return bool [N]: whether another image of `among`, bool [N], shares a label with each."""
+        counts = self.count(among)
+        # An image of `among` is counted under each of its labels, and is not its own answer.
+        found = counts[self.values] - np.repeat(among, np.diff(self.starts)) > 0
+        return np.logical_or.reduceat(found, self.starts[:-1])
+
     @property
     def single(self) -> bool:
         """Whether every set has exactly one label."""

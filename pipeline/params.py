@@ -108,7 +108,7 @@ class Index(Section):
 
 class Evaluate(Section):
     k: Annotated[list[Count], MinLen(1)]
-    knn: Count
+    knn: Annotated[list[Count], MinLen(1)]
     neighbors: Count
     triplets: Count
     bootstrap: Annotated[int, Ge(100)]

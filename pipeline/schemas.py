@@ -99,6 +99,19 @@ CURVES = Table(
         _column("y", pa.float64()),
     ),
 )
+# The share of queries for whose label their k nearest vote, by distance and k. val_accuracy is null
+# where validation has fewer than k pictures to find; `chosen` is, of each distance, the k that is
+# best on validation.
+KNN = Table(
+    "kNN accuracies",
+    (
+        _column("distance", pa.string()),
+        _column("k", pa.int32()),
+        _column("val_accuracy", pa.float64(), nullable=True),
+        _column("test_accuracy", pa.float64()),
+        _column("chosen", pa.bool_()),
+    ),
+)
 QUERIES = Table(
     "queries",
     (

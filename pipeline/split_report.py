@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.labels import LabelSets, label_sets
+from pipeline.validation import validation_roles
 
 NAMED = 3
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
@@ -31,22 +32,19 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
     for name, mask in (("train", part == "train"), ("query", query), ("gallery", gallery)):
         if not mask.any():
             raise UserError(f"split: no picture is for {name}; allowed: one or more; {REMEDY}")
-    unanswered = query & ~_has_relevant(sets, gallery)
+    unanswered = query & ~sets.have_relevant(gallery)
     if unanswered.sum() == query.sum():
         raise UserError(
             f"split: none of the {query.sum()} queries has another picture of its class in the "
             f"gallery ({_named(ids[query])}), so nothing can be measured; allowed: one or more "
             f"that does; add pictures, or {REMEDY}"
         )
-    val = part == "val"
-    # As in training: among the training pictures where those are searched, else one another.
-    searched = (part == "train") & gallery
-    searched = searched if searched.any() else val
+    val, searched = validation_roles(part, gallery)
     counted = (
         (_is_alone(sets), "classes of one picture, which has nothing to match: {} ({})"),
         (unanswered, "queries without another picture of their class in the gallery: {} ({})"),
         (
-            val & ~_has_relevant(sets, searched),
+            val & ~sets.have_relevant(searched),
             "validation pictures without another of their class to find: {} ({})",
         ),
     )
@@ -56,23 +54,10 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
     return lines
 
 
-def _has_relevant(sets: LabelSets, among: Mask) -> Mask:
-    """Return bool [N]: whether another picture of `among` shares a label with each."""
-    counts = _pictures_of_each_label(sets, among)
-    # A picture of `among` is counted under each of its labels, and is not its own answer.
-    found = counts[sets.values] - np.repeat(among, np.diff(sets.starts)) > 0
-    return np.logical_or.reduceat(found, sets.starts[:-1])
-
-
 def _is_alone(sets: LabelSets) -> Mask:
     """Return bool [N]: whether a picture is the only one of one of its labels."""
-    counts = _pictures_of_each_label(sets, np.ones(len(sets), dtype=bool))
+    counts = sets.count(np.ones(len(sets), dtype=bool))
     return np.logical_or.reduceat(counts[sets.values] == 1, sets.starts[:-1])
-
-
-def _pictures_of_each_label(sets: LabelSets, among: Mask) -> NDArray[np.int64]:
-    counted = np.repeat(among, np.diff(sets.starts))
-    return np.bincount(sets.values[counted], minlength=int(sets.values.max()) + 1)
 
 
 def _named(ids: NDArray[np.object_]) -> str:

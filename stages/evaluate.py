@@ -8,11 +8,12 @@ from typer import Option
 from pipeline.params import Params
 from pipeline.retrieval.alignment import Aligned, read_aligned, read_labels
 from pipeline.retrieval.distances import prepare
-from pipeline.retrieval.evaluation import Measured, measure
+from pipeline.retrieval.evaluation import Measured, check_sizes, measure
+from pipeline.retrieval.knn import choose_k, knn_accuracies, knn_on_validation, knn_table
 from pipeline.retrieval.relevance import Relevance, find_relevance
 from pipeline.retrieval.results import metrics_report, neighbors_table, queries_table, write_report
 from pipeline.retrieval.search import Found, check_gallery, index_recall, read_index, search_index
-from pipeline.schemas import CLASS_RESULTS, CURVES, NEIGHBORS, QUERIES, write_table
+from pipeline.schemas import CLASS_RESULTS, CURVES, KNN, NEIGHBORS, QUERIES, write_table
 from stages.entry import load, run
 
 
@@ -29,14 +30,17 @@ def main(
     pictures = read_aligned(embeddings, splits)
     labels = read_labels(catalog, pictures.ids, asked=splits)
     relevance = find_relevance(labels, pictures.is_query, pictures.is_gallery)
+    candidates = params.evaluate.knn
+    check_sizes(relevance, k=params.evaluate.k, knn=candidates)
+    test = (pictures.vectors, labels, pictures.is_query, pictures.is_gallery)
+    val = (pictures.vectors, labels, pictures.split, pictures.is_gallery)
+    knn_on_val = knn_on_validation(*val, k=candidates)
+    knn_k = choose_k(knn_on_val[params.index.distance])
     measured = measure(
-        pictures.vectors,
-        labels,
-        pictures.is_query,
-        pictures.is_gallery,
+        *test,
         k=params.evaluate.k,
         distance=params.index.distance,
-        knn=params.evaluate.knn,
+        knn=knn_k,
         triplets=params.evaluate.triplets,
         seed=params.seed,
         nearest=max(params.evaluate.k),
@@ -55,7 +59,9 @@ def main(
     write_table(queries_table(measured, query_ids), results / "queries.parquet", QUERIES)
     write_table(measured.classes.table(), results / "classes.parquet", CLASS_RESULTS)
     write_table(measured.curves, results / "curves.parquet", CURVES)
-    write_report(metrics, report)
+    knn = knn_table(knn_on_val, knn_accuracies(*test, k=candidates))
+    write_table(knn, results / "knn.parquet", KNN)
+    write_report(metrics, report | {"knn_k": knn_k})
     return model
 
 

@@ -45,6 +45,7 @@ def main(
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with palette.style(), projections.umap_in_background(vectors, seed=params.seed) as umap_points:
         _write_curves(results, history, names, csv_out=csv_out, png_out=png_out)
+        _write_knn(results, params.index.distance, csv_out=csv_out, png_out=png_out)
         class_of = {
             image_id: ", ".join(names[label] for label in labels)
             for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
@@ -97,6 +98,15 @@ def _write_curves(
         curves.write_csv(table, csv_out / f"{stem}.csv")
     for stem, figure in charts.draw_charts(tables, curves.read_history(history)).items():
         palette.save_figure(figure, png_out / f"{stem}.png")
+
+
+def _write_knn(results: Path, distance: str, *, csv_out: Path, png_out: Path) -> None:
+    tables = {
+        model: schemas.read_table(results / model / "knn.parquet", schemas.KNN).to_pandas()
+        for model in palette.MODELS
+    }
+    curves.write_csv(curves.knn_curves(tables, distance=distance), csv_out / "knn_accuracy.csv")
+    palette.save_figure(charts.draw_knn(tables, distance=distance), png_out / "knn_accuracy.png")
 
 
 def _write_sheets(

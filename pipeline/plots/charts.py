@@ -113,15 +113,40 @@ def draw_recall_at_k(table: pd.DataFrame) -> "Figure":
     least = float(table[list(MODELS)].min().min())
     # The interesting part is near 1; starting at 0 would press good models into one line.
     axes.set_ylim(max(0.0, least - 0.1 * (1 - least) - 0.02), 1.005)
-    # Log spacing, since k is asked as 1, 5, 10, 100; each k is named once, unless too many.
-    axes.set_xscale("log")
-    ks = list(table["k"])
-    axes.set_xticks(ks if len(ks) <= 8 else [k for k in ks if k in (1, 2, 5, 10, 20, 50, 100)])
-    axes.minorticks_off()
-    axes.xaxis.set_major_formatter("{x:.0f}")
+    _name_each_k(axes, list(table["k"]))
     axes.set(title="Recall@k: queries with a relevant picture in the top k", xlabel="k")
     axes.set_ylabel("share of queries")
     axes.legend(loc="lower right")
+    return figure
+
+
+def draw_knn(tables: Mapping[str, pd.DataFrame], *, distance: str) -> "Figure":
+    """Return the kNN accuracy over k from each model's KNN table, one panel a distance.
+
+    A ring is where validation's choice lands on test. `distance`, the index's, comes first.
+    """
+    figure = new_figure(9, 3.8)
+    names = sorted(set(tables[MODELS[0]]["distance"]), key=lambda name: (name != distance, name))
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        for model in MODELS:
+            rows = tables[model][tables[model]["distance"] == name].sort_values("k")
+            colour, best = MODEL_COLOURS[model], rows[rows["chosen"]]
+            axes.plot(
+                rows["k"], rows["val_accuracy"], "--", color=colour, marker="o", ms=2.5, lw=1.2
+            )
+            axes.plot(rows["k"], rows["test_accuracy"], color=colour, marker="o", ms=4, label=model)
+            axes.plot(best["k"], best["test_accuracy"], "o", color=colour, mfc="none", ms=11)
+        _name_each_k(axes, list(rows["k"]))
+        used = ", as the index searches" if name == distance else ""
+        axes.set(title=f"kNN accuracy by {name} distance{used}", xlabel="k, neighbours that vote")
+    panels[0].set_ylabel("share of queries")
+    # The signs are explained once, in ink: they mean the same for each model.
+    for sign, label in (("-", "test"), ("--", "validation")):
+        panels[0].plot([], [], sign, color=FAINT, lw=1.2, label=label)
+    panels[0].plot([], [], "o", color=FAINT, mfc="none", ms=9, label="k that validation chooses")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]))
     return figure
 
 
@@ -152,6 +177,14 @@ def draw_similarities(table: pd.DataFrame) -> "Figure":
 def shorten(text: str, most: int) -> str:
     """Return `text`, cut to at most `most` characters, the last an ellipsis where it was cut."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _name_each_k(axes: "Axes", ks: list[int]) -> None:
+    # Log spacing, since k is asked as 1, 5, 10, 100; each k is named once, unless too many.
+    axes.set_xscale("log")
+    axes.set_xticks(ks if len(ks) <= 8 else [k for k in ks if k in (1, 2, 5, 10, 20, 50, 100)])
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:.0f}")
 
 
 def _draw_models(

@@ -34,6 +34,19 @@ def wide_curves(
     }
 
 
+def knn_curves(tables: Mapping[str, pd.DataFrame], *, distance: str) -> pd.DataFrame:
+    """Return the kNN accuracy over k by one distance, from each model's KNN table.
+
+    k, one column a model (on test), `<model>_val` (NaN where validation passes that k over).
+    """
+    columns = {}
+    for ending, column in (("", "test_accuracy"), ("_val", "val_accuracy")):
+        for model, rows in tables.items():
+            chosen = rows[rows["distance"] == distance]
+            columns[f"{model}{ending}"] = chosen.set_index("k")[column]
+    return _join(columns, ["k"])
+
+
 def display_names(class_names: Mapping[int, str]) -> dict[int, str]:
     """Return label -> name, with the label added where two classes share a name."""
     count = Counter(class_names.values())

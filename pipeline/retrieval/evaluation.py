@@ -131,7 +131,7 @@ def measure(
             embeddings are not finite.
     """
     relevance = find_relevance(labels, is_query, is_gallery)
-    _check_sizes(relevance, k=k, knn=knn)
+    check_sizes(relevance, k=k, knn=[knn])
     vectors = prepare(embeddings, distance=distance)
     units = vectors if distance == "cosine" else prepare(vectors, distance="cosine")
     queries, gallery = vectors[is_query], vectors[is_gallery]
@@ -190,14 +190,15 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
     return _Block(per_query, ranks.counts, metrics.first_hit_rank(ranks), nearest, per_class, sums)
 
 
-def _check_sizes(relevance: Relevance, *, k: Sequence[int], knn: int) -> None:
+def check_sizes(relevance: Relevance, *, k: Sequence[int], knn: Sequence[int]) -> None:
+    """Raise a UserError where nobody asks or is searched, or a k or knn exceeds the gallery."""
     if not len(relevance.own) or relevance.most_found < 1:
         raise UserError(
             f"splits: found {len(relevance.own)} queries and {relevance.gallery} gallery pictures; "
             "allowed: queries, and for each a gallery picture besides itself; change split.protocol"
         )
     most = relevance.most_found
-    for name, values in (("k", k), ("knn", [knn])):
+    for name, values in (("k", k), ("knn", knn)):
         if values and max(values) > most:
             fewer = "" if most == relevance.gallery else ", one fewer for a query that is in it"
             raise UserError(

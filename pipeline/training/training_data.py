@@ -13,6 +13,7 @@ from pipeline.labels import LabelSets, label_sets
 from pipeline.pictures import PackedPictures
 from pipeline.retrieval.relevance import find_relevance
 from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, read_table
+from pipeline.validation import validation_roles
 
 # The k of the validation metrics: fixed, so that `evaluate.k`, which is for reports, never
 # changes what is trained.
@@ -23,8 +24,7 @@ VALIDATION_K = (1, 5)
 class Validation:
     """V pictures that ask or are searched after each epoch. is_query, is_gallery: bool [V].
 
-    Validation pictures are searched where test pictures will be: among the training pictures
-    where those are in the gallery, else among one another.
+    Which these are is said by `validation_roles`; those that ask come first.
     """
 
     ids: list[str]
@@ -88,15 +88,13 @@ def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
 def _validation(
     splits: pa.Table, labels: LabelSets, row_of: dict[str, int], *, where: Path
 ) -> Validation:
-    asking = _part(splits, "val", where=where)
-    known = splits.filter(pc.and_(pc.equal(splits["split"], "train"), splits["is_gallery"]))
-    searched: list[str] = known["image_id"].to_pylist()
-    ids = asking + searched
+    _part(splits, "val", where=where)  # there are some
+    asks, searched = validation_roles(splits["split"].to_numpy(), splits["is_gallery"].to_numpy())
+    rows = np.concatenate([np.flatnonzero(asks), np.flatnonzero(searched & ~asks)])
+    ids: list[str] = splits["image_id"].to_numpy()[rows].tolist()
     of = labels.take(_rows(ids, row_of, where=where))
-    is_query = np.arange(len(ids)) < len(asking)
-    is_gallery = ~is_query if searched else is_query
-    _require_relevant(of, is_query, is_gallery, where=where)
-    return Validation(ids, of, is_query, is_gallery)
+    _require_relevant(of, asks[rows], searched[rows], where=where)
+    return Validation(ids, of, asks[rows], searched[rows])
 
 
 def _require_relevant(

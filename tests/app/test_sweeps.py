@@ -213,7 +213,8 @@ def kill_all_in(place: Path) -> None:
 def test_a_sweep_that_was_killed_goes_on_and_names_what_failed(tmp_path: Path) -> None:
     clone = start_clone(tmp_path / "lookalike", SMALL)
     (clone / "recipes/tiny.yaml").write_text(
-        "# Tiny\ntrain: {epochs: 1}\nsweep: {batches.pk.classes: [4, 1000], evaluate.knn: [1, 3]}\n"
+        "# Tiny\ntrain: {epochs: 1}\n"
+        "sweep: {batches.pk.classes: [4, 1000], evaluate.triplets: [1, 3]}\n"
     )
     (clone / "README.md").write_text("a change that is not committed\n")
     before = git(clone, "status", "--porcelain"), (clone / "params.yaml").read_text()
@@ -237,7 +238,7 @@ def test_a_sweep_that_was_killed_goes_on_and_names_what_failed(tmp_path: Path) -
     assert ran.stderr.count(": queued\n") == 1, ran.stderr  # the one that was killed
     assert ran.stderr.count(": queued before\n") == 3, ran.stderr
     header, *rows = ran.stdout.splitlines()[:5]
-    assert header.split()[:3] == ["classes", "knn", "val_map_at_r"]
+    assert header.split()[:3] == ["classes", "triplets", "val_map_at_r"]
     assert [row.split()[:2] for row in rows] == [
         ["4", "1"],
         ["4", "3"],
@@ -245,14 +246,14 @@ def test_a_sweep_that_was_killed_goes_on_and_names_what_failed(tmp_path: Path) -
         ["1000", "3"],
     ]
     assert [row.split()[-1] == "failed" for row in rows] == [False, False, True, True]
-    for knn in (1, 3):
-        line = f"lookalike: classes=1000 knn={knn}: train: batches.pk.classes: found 1000"
+    for triplets in (1, 3):
+        line = f"lookalike: classes=1000 triplets={triplets}: train: batches.pk.classes: found 1000"
         assert line in ran.stderr
 
     done = dvc(clone, "exp", "list", "--name-only").stdout.split()
     assert [name.rpartition("_")[0] for name in sorted(done)] == [
-        "tiny_classes=4_knn=1",
-        "tiny_classes=4_knn=3",
+        "tiny_classes=4_triplets=1",
+        "tiny_classes=4_triplets=3",
     ]
     status = dvc(clone, "queue", "status").stdout
     assert (status.count("Success"), status.count("Failed"), status.count("tiny_")) == (2, 2, 4)

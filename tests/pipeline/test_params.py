@@ -152,6 +152,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"evaluate__k": 5},
         "evaluate.k: found 5 (int); allowed: a list",
     ),
+    "number for a list of candidates": (
+        {"evaluate__knn": 5},
+        "evaluate.knn: found 5 (int); allowed: a list",
+    ),
     "text in a list": (
         {"evaluate__k": [1, "five"]},
         "evaluate.k.1: found 'five' (str); allowed: a whole number",

@@ -22,6 +22,7 @@ IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
 PICTURES = {
     *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
+    "knn_accuracy",
     *("projection_pca", "projection_tsne", "projection_umap", "successes", "failures"),
 }
 
@@ -57,6 +58,12 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
     assert {path.stem for path in runs[0] if path.suffix == ".png"} == PICTURES
     at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
     assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
+    knn = (project / "plots/curves/knn_accuracy.csv").read_text()
+    assert knn.splitlines() == [
+        "k,baseline,finetuned,baseline_val,finetuned_val",
+        "1,0.25,0.25,0.75,0.75",
+        "20,0.5,0.5,,",
+    ]
 
 
 def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +167,10 @@ def _write_results(results: Path) -> None:
     types = {field.name: field.type for field in schemas.CURVES.columns}
     table = pa.Table.from_pylist(named, pa.schema(types.items()))
     schemas.write_table(table, results / "curves.parquet", schemas.CURVES)
+    knn = [
+        {"distance": distance, "k": k, "val_accuracy": val, "test_accuracy": test, "chosen": k == 1}
+        for distance in ("euclidean", "cosine")
+        for k, val, test in ((1, 0.75, 0.25), (20, None, 0.5))
+    ]
+    table = pa.Table.from_pylist(knn, pa.schema(schemas.KNN.columns))
+    schemas.write_table(table, results / "knn.parquet", schemas.KNN)

@@ -32,7 +32,7 @@ from tests.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
 # There are fewer pictures than the default looks at.
-FEW = {"evaluate__k": [1], "evaluate__knn": 1}
+FEW = {"evaluate__k": [1], "evaluate__knn": [1]}
 FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
 

@@ -15,6 +15,7 @@ from pipeline.schemas import (
     CATALOG,
     CLASS_RESULTS,
     CURVES,
+    KNN,
     LABELS,
     NEIGHBORS,
     QUERIES,
@@ -27,9 +28,10 @@ from tests.processes import ROOT, run_module
 
 N = 60
 IDS = [f"p{i:02d}" for i in range(N)]
-# Twelve classes; the first six are trained on. p59 is alone in its class.
+# Twelve classes; four are trained on, two validate, the rest is test. p59 is alone in its class.
 CLASS = [i % 12 for i in range(N - 1)] + [99]
-TRAIN = [label < 6 for label in CLASS]
+SPLIT = ["train" if label < 4 else "val" if label < 6 else "test" for label in CLASS]
+TRAIN = {image_id for image_id, part in zip(IDS, SPLIT, strict=True) if part == "train"}
 
 
 @pytest.fixture
@@ -40,10 +42,7 @@ def project(tmp_path: Path) -> Path:
     vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
     # In another order than the splits, as the catalog may be.
     write_embeddings(tmp_path / "embeddings.parquet", IDS[::-1], vectors[::-1])
-    test = [not train for train in TRAIN]
-    split = ["train" if train else "test" for train in TRAIN]
-    splits = {"image_id": IDS, "split": split, "is_query": test, "is_gallery": test}
-    write_table(pa.table(splits), tmp_path / "splits.parquet", SPLITS)
+    write_splits(tmp_path, SPLIT)
     catalog = {
         "image_id": IDS,
         "labels": pa.array([[label] for label in CLASS], LABELS),
@@ -55,6 +54,12 @@ def project(tmp_path: Path) -> Path:
     }
     write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
     return tmp_path
+
+
+def write_splits(project: Path, split: list[str]) -> None:
+    test = [part == "test" for part in split]
+    splits = {"image_id": IDS, "split": split, "is_query": test, "is_gallery": test}
+    write_table(pa.table(splits), project / "splits.parquet", SPLITS)
 
 
 def set_param(project: Path, before: str, after: str) -> None:
@@ -93,7 +98,7 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
-    asked = TRAIN.count(False)
+    asked = SPLIT.count("test")
     assert (metrics["queries"], metrics["gallery"]) == (asked, asked)
     assert metrics["queries_without_positives"] == 1
     assert metrics["index_recall_at_10"] == 1
@@ -137,10 +142,28 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
         assert metrics[f"macro_{name}"] == pytest.approx(classes[name].mean(), abs=1e-6)
 
 
+def test_the_vote_is_that_of_the_k_that_validation_chooses(project: Path) -> None:
+    for run in (index(project), evaluate(project)):
+        assert run.returncode == 0, run.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    table = read_table(project / "results/m/knn.parquet", KNN).to_pandas()
+    assert list(table["distance"]) == ["cosine"] * 5 + ["euclidean"] * 5
+    assert list(table["k"]) == [1, 3, 5, 10, 20] * 2
+    # Each of the ten validation pictures finds nine others.
+    assert (table["val_accuracy"].isna() == (table["k"] > 9)).all()
+    for _, rows in table.groupby("distance"):
+        best = rows["val_accuracy"].max()
+        assert rows["chosen"].sum() == 1
+        assert rows["chosen"].idxmax() == (rows["val_accuracy"] == best).idxmax()
+    used = table[table["chosen"] & (table["distance"] == "cosine")].iloc[0]
+    assert metrics["knn_k"] == used["k"]
+    assert metrics["knn_accuracy"] == pytest.approx(used["test_accuracy"], abs=1e-6)
+
+
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
     outputs += [
-        f"results/m/{name}.parquet" for name in ("neighbors", "queries", "classes", "curves")
+        f"results/m/{name}.parquet" for name in ("neighbors", "queries", "classes", "curves", "knn")
     ]
     runs = []
     for _ in range(2):
@@ -164,9 +187,8 @@ def test_triplets_are_of_training_pictures(project: Path) -> None:
     assert run.returncode == 0, run.stderr
     table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
     class_of = dict(zip(IDS, CLASS, strict=True))
-    train = {image_id for image_id, there in zip(IDS, TRAIN, strict=True) if there}
     for column in ("anchor", "positive", "negative"):
-        assert set(table[column]) <= train
+        assert set(table[column]) <= TRAIN
     assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
     assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
     assert "0 without a positive" in run.stderr
@@ -185,12 +207,12 @@ def test_triplets_by_labels(project: Path, how: str) -> None:
     assert run.returncode == 0, run.stderr
     table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
     class_of = dict(zip(IDS, CLASS, strict=True))
-    assert set(table["anchor"]) == {image_id for image_id, on in zip(IDS, TRAIN, strict=True) if on}
+    assert set(table["anchor"]) == TRAIN
     assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
     assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
     assert (table["shared"] == 1).all()
     assert not table.duplicated().any()
-    assert f"mine: {len(table)} triplets for 30 of 30 training pictures" in run.stderr
+    assert f"mine: {len(table)} triplets for 20 of 20 training pictures" in run.stderr
 
 
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
@@ -202,6 +224,45 @@ def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     )
     assert not (project / "metrics").exists()
     assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (
+            "10, 20]      #",
+            "10, 30]      #",
+            "evaluate.knn: found 30; the gallery has 30 pictures, one fewer for a query that is "
+            "in it; allowed: 1 to 29",
+        ),
+        (
+            "knn: [1, 3, 5, 10, 20]",
+            "knn: [20, 10]",
+            "evaluate.knn: found [20, 10], of which validation chooses; its pictures find 9 "
+            "others; allowed: at least one of 1 to 9; add a smaller one, or change split.val_by or "
+            "split.val_fraction",
+        ),
+    ],
+    ids=["the gallery", "validation"],
+)
+def test_neighbours_that_cannot_be_found_are_refused(
+    before: str, after: str, line: str, project: Path
+) -> None:
+    assert index(project).returncode == 0
+    set_param(project, before, after)
+    assert error(evaluate(project)) == f"evaluate: {line}\n"
+    assert not (project / "metrics").exists()
+    assert not (project / "results").exists()
+
+
+def test_without_validation_pictures_no_k_can_be_chosen(project: Path) -> None:
+    write_splits(project, ["train" if part == "val" else part for part in SPLIT])
+    assert index(project).returncode == 0
+    assert error(evaluate(project)) == (
+        "evaluate: splits: found 0 validation pictures, none with another of its class to find, so "
+        "evaluate.knn cannot be chosen; allowed: one or more that has; change split.val_by or "
+        "split.val_fraction\n"
+    )
 
 
 def test_a_wrong_factory_writes_nothing(project: Path) -> None:

@@ -3,7 +3,13 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.plots.charts import draw_charts
-from pipeline.plots.curves import display_names, read_history, wide_curves, write_csv
+from pipeline.plots.curves import (
+    display_names,
+    knn_curves,
+    read_history,
+    wide_curves,
+    write_csv,
+)
 from pipeline.plots.palette import save_figure, style
 
 NAMES = {0: "cup", 1: "jug"}
@@ -69,6 +75,44 @@ def test_without_class_curves_the_table_keeps_its_header(tmp_path) -> None:
     write_csv(table, tmp_path / "new" / "classes.csv")
     text = (tmp_path / "new" / "classes.csv").read_text()
     assert text == "class,recall,baseline,finetuned\n"
+
+
+def knn_of(*, better: float) -> pd.DataFrame:
+    rows = [
+        (distance, k, val, test + better, k == 3)
+        for distance in ("cosine", "euclidean")
+        for k, val, test in ((1, 0.5, 0.3), (3, 0.6, 0.2), (20, None, 0.1))
+    ]
+    return pd.DataFrame(rows, columns=["distance", "k", "val_accuracy", "test_accuracy", "chosen"])
+
+
+def test_knn_accuracy_over_k_is_that_of_one_distance() -> None:
+    tables = {"baseline": knn_of(better=0.1), "finetuned": knn_of(better=0.4)}
+    tables["finetuned"].loc[tables["finetuned"]["distance"] == "cosine", "test_accuracy"] = 0
+    table = knn_curves(tables, distance="euclidean")
+    assert table["k"].tolist() == [1, 3, 20]
+    assert table["baseline"].tolist() == pytest.approx([0.4, 0.3, 0.2])
+    assert table["finetuned"].tolist() == pytest.approx([0.7, 0.6, 0.5])
+    assert table["finetuned_val"].tolist()[:2] == [0.5, 0.6]
+    assert table["finetuned_val"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("ks", [[1, 3, 20], [3]])
+def test_the_distance_of_the_index_comes_first_and_the_choice_is_ringed(ks: list[int]) -> None:
+    from pipeline.plots.charts import draw_knn
+
+    tables = {"baseline": knn_of(better=0.1), "finetuned": knn_of(better=0.4)}
+    tables = {model: rows[rows["k"].isin(ks)] for model, rows in tables.items()}
+    with style():
+        figure = draw_knn(tables, distance="euclidean")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "kNN accuracy by euclidean distance, as the index searches",
+        "kNN accuracy by cosine distance",
+    ]
+    for axes in figure.axes:
+        rings = [line for line in axes.lines if line.get_markersize() == 11]
+        placed = [tuple(ring.get_xydata()[0]) for ring in rings]
+        assert placed == [pytest.approx((3, 0.3)), pytest.approx((3, 0.6))]
 
 
 def test_an_unnamed_class_is_told() -> None:
