@@ -8,13 +8,14 @@ of such grids, where not all were combined.
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError, name_choices
 from pipeline.params import check_params, read_yaml
@@ -98,6 +99,32 @@ def _header(path: Path) -> str:
             break
         lines.append(line.removeprefix("#").removeprefix(" "))
     return "\n".join(lines)
+
+
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """Return `recipe` with values of a person's own, each "dotted.key=value" with a YAML value.
+
+    They win over the recipe's: a key of its `sweep` is then no longer swept.
+
+    Raises:
+        UserError: one of them is not of that form.
+    """
+    own: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        try:
+            own[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            equals = ""
+        if not key or not equals:
+            raise UserError(
+                f"-S {assignment}: found no key and value; allowed: a dotted key of params.yaml, "
+                "an equals sign and a value, as in -S loss.triplet.margin=0.2"
+            )
+    grids = [
+        {key: [own.get(key, each) for each in grid[key]] for key in grid} for grid in recipe.sweep
+    ]
+    return replace(recipe, settings=recipe.settings | own, sweep=grids)
 
 
 def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:

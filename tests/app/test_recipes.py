@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.recipes import apply, changes, names, read_recipe
+from app.recipes import Recipe, apply, changes, names, override, read_recipe
 from pipeline.errors import UserError
 from tests.processes import ROOT, run_module
 
@@ -36,6 +36,27 @@ def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
         {"seed": 2, "head.dim": 16},
         {"seed": 3},
     ]
+
+
+def test_a_persons_own_values_win_over_a_recipes() -> None:
+    recipe = Recipe(Path("r.yaml"), "R", {"seed": 1, "head.dim": 8}, [{"train.epochs": [1, 2]}])
+    changed = override(recipe, ["head.dim=16", "data.source=/a b=c", "train.epochs=3"])
+    assert changed.settings == {
+        "seed": 1,
+        "head.dim": 16,
+        "data.source": "/a b=c",
+        "train.epochs": 3,
+    }
+    assert changed.combinations() == [{"train.epochs": 3}, {"train.epochs": 3}]
+    assert override(recipe, ["train.augment.crop=[0.5, 1]", "train.patience=null"]).settings == {
+        **recipe.settings,
+        "train.augment.crop": [0.5, 1],
+        "train.patience": None,
+    }
+    for wrong in ("head.dim", "=3", "seed=[1"):
+        with pytest.raises(UserError) as error:
+            override(recipe, [wrong])
+        assert str(error.value).startswith(f"-S {wrong}: found no key and value; allowed: a dotted")
 
 
 def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
