@@ -119,8 +119,8 @@ def idx(content: Any) -> bytes:
 
 
 def make_fashion_mnist(folder: Path) -> None:
-    """Six pictures for training and four for testing, of two classes."""
-    for part, number in (("train", 6), ("t10k", 4)):
+    """Eight pictures for training and four for testing, of two classes."""
+    for part, number in (("train", 8), ("t10k", 4)):
         images = np.random.default_rng(number).integers(0, 256, (number, 28, 28), dtype=np.uint8)
         labels = np.arange(number, dtype=np.uint8) % 2 * 9
         put(folder / f"{part}-images-idx3-ubyte.gz", idx(images))
@@ -163,7 +163,7 @@ COUNTS = {
     "cars196": {"train": Part(6, 2), "query+gallery": Part(6, 2)},
     "inshop": {"train": Part(6, 2, 1), "query": Part(2, 2, 1), "gallery": Part(4, 2, 1)},
     "cifar10": {"train+gallery": Part(20, 2), "query": Part(4, 2)},
-    "fashion_mnist": {"train+gallery": Part(6, 2), "query": Part(4, 2)},
+    "fashion_mnist": {"train+gallery": Part(8, 2), "query": Part(4, 2)},
 }
 
 

@@ -31,8 +31,10 @@ from tests.overlay import overlaid
 from tests.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
-# There are fewer pictures than the default looks at.
-FEW = {"evaluate__k": [1], "evaluate__knn": [1]}
+# There are fewer pictures than the default looks at, and some of them are to validate.
+FEW = {"evaluate__k": [1], "evaluate__knn": [1], "split__val_fraction": 0.5}
+# Where test pictures are searched among the training ones, validation pictures are too.
+AMONG_TRAINING = ("cifar10", "fashion_mnist")
 FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
 
@@ -67,6 +69,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 def download(name: str, source: Path | str = "unused", **options: Any) -> list[dict[str, Any]]:
     """Run the stage on dataset `name` and return the rows of the catalog."""
     changes = {f"data__{name}__{key}": value for key, value in options.items()}
+    changes["split__val_by"] = "image" if name in AMONG_TRAINING else "class"
     with open("params.yaml", "w") as out:
         YAML().dump(overlaid(FEW | {"data__name": name} | changes), out)
     data = Path("data")

@@ -115,7 +115,7 @@ def test_a_picture_of_fashion_mnist_is_its_own(tmp_path: Path) -> None:
     MAKE["fashion_mnist"](tmp_path)
     picture = read("fashion_mnist", tmp_path)[1]
     assert (picture.path, picture.labels) == ("train/00001.png", ("Ankle boot",))
-    images = np.random.default_rng(6).integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    images = np.random.default_rng(8).integers(0, 256, (8, 28, 28), dtype=np.uint8)
     np.testing.assert_array_equal(decoded(picture), images[1])
 
 
@@ -233,12 +233,12 @@ MISTAKES = {
     "more labels than pictures": (
         "fashion_mnist",
         _write("train-labels-idx1-ubyte.gz", idx(np.zeros(7, np.uint8))),
-        "train-labels-idx1-ubyte.gz: found (7,) labels of (6, 28, 28) pictures; allowed: one a "
+        "train-labels-idx1-ubyte.gz: found (7,) labels of (8, 28, 28) pictures; allowed: one a "
         "picture; get a whole copy of both",
     ),
     "a label too high": (
         "fashion_mnist",
-        _write("train-labels-idx1-ubyte.gz", idx(np.full(6, 10, np.uint8))),
+        _write("train-labels-idx1-ubyte.gz", idx(np.full(8, 10, np.uint8))),
         "train-labels-idx1-ubyte.gz: found the label 10; allowed: 0 to 9; get a whole copy of it",
     ),
 }
