@@ -105,7 +105,7 @@ def tune(
 
     params.yaml stays as it is. A search that was interrupted goes on when it is run again.
     """
-    from app import tunes  # optuna takes half a second, which no other command needs
+    from app import studies, tunes  # optuna takes half a second, which no other command needs
 
     recipe = recipes.read_recipe(RECIPES, name)
     _read_params()
@@ -114,10 +114,10 @@ def tune(
     with tunes.open_tuning(recipe, origin, params=PARAMS, tell=tell) as tuning:
         with _interruptible(tell):
             tuning.work(trials=trials, jobs=jobs)
-        print(tuning.tabulate())
-        for failure in tuning.failures():
+        print(studies.tabulate(tuning.study, tuning.metric, tuning.short))
+        for failure in studies.failures(tuning.study):
             print(f"lookalike: {failure}", file=sys.stderr)
-        best = tuning.describe_best()
+        best = studies.describe_best(tuning.study, tuning.metric)
     if not best:
         raise typer.Exit(1)
     print(best)

@@ -126,9 +126,12 @@ def forget(name: str) -> None:
     _call("queue", "remove", name)
 
 
-def kill(name: str) -> None:
-    """End an experiment that runs; it then counts as failed."""
-    _call("queue", "kill", name)
+def kill(name: str) -> bool:
+    """Interrupt an experiment that runs: it then fails, and its worker stops with it.
+
+    Returns whether it was reached: it may not have come to its first stage yet, or have just ended.
+    """
+    return not _dvc("queue", "kill", name).returncode
 
 
 def fail_lost() -> None:

@@ -155,8 +155,8 @@ class Follower:
         self._seen: dict[str, str] = {}
         self._changed = time.monotonic()
 
-    def look(self, runs: Sequence[Run]) -> set[str]:
-        """Return the names of those of `runs` that wait or run, and tell what has changed."""
+    def look(self, runs: Sequence[Run]) -> dict[str, str]:
+        """Return name -> Queued or Running of those of `runs` that are so; tell what changed."""
         queue = experiments.read_queue()
         for run in runs:
             state = queue.get(run.name, "gone")
@@ -164,7 +164,8 @@ class Follower:
                 self._changed = time.monotonic()
                 self._tell(f"{run.label}: {state.lower()}")
             self._seen[run.name] = state
-        return {run.name for run in runs if self._seen[run.name] in experiments.WAITING}
+        seen = {run.name: self._seen[run.name] for run in runs}
+        return {name: state for name, state in seen.items() if state in experiments.WAITING}
 
     def rest(self, waiting: int) -> None:
         """Start workers where `waiting` runs have fewer than they may, and let some time pass."""
@@ -189,7 +190,7 @@ def find_reason(log: str) -> str:
     failed = re.search(r"failed to reproduce '([^'@]+)", log)
     if failed:
         said = [line for line in lines if line.startswith(f"{failed[1]}: ")]
-        raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
         for candidates in (said, raised):
             if candidates:
                 return candidates[-1]

@@ -6,7 +6,7 @@ space, so whoever was interrupted goes on in it, and changed code begins another
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,41 +14,32 @@ from pathlib import Path
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
-from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ruamel.yaml import YAML
 
 from app import experiments
-from app.recipes import Recipe, apply, show_value
+from app.recipes import Recipe, apply
 from app.runs import (
     Follower,
     Origin,
     Run,
     Tell,
-    align,
     enqueue,
     find_reason,
     make_run,
     read_origin,
     shorten,
-    show_figure,
-    show_short,
 )
 from app.spaces import Space, read_space
+from app.studies import STORAGE, open_study
 from pipeline import tracking
 from pipeline.errors import UserError
 from pipeline.params import check_params
 
-STORAGE = Path("tune.db")
 TRAIN = "metrics/train.json"  # the only figures that are looked at
 DRAWN_AT_RANDOM = 5  # trials, before those that are done guide the next
-COMPLETE_BEFORE_PRUNING = 4
-EPOCHS_BEFORE_PRUNING = 2
 FAILURES = 3  # that a run of the command may begin with
-
-# As a table has them, the best first.
-STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -76,11 +67,12 @@ class Tuning:
         checked = check_params(applied, where=where)
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
-        self._short = shorten(self._space.dimensions)
+        self.short = shorten(self._space.dimensions)
         self._tracked = tracking.Follower(Path.cwd(), checked.track.experiment)
         drawn = {key: distribution_to_json(each) for key, each in self._space.dimensions.items()}
-        self._study = _open_study(f"{recipe.path.stem}_{origin.digest(applied, drawn)}")
+        self.study = open_study(f"{recipe.path.stem}_{origin.digest(applied, drawn)}")
         self._live: list[Live] = []
+        self._killed: set[str] = set()
         self._ended: list[TrialState] = []
 
     def work(self, *, trials: int | None, jobs: int) -> None:
@@ -95,10 +87,10 @@ class Tuning:
         self._take_up()
         follower = Follower(jobs=jobs, tell=self._tell)
         while True:
-            waiting = follower.look([live.run for live in self._live])
-            self._end(waiting)
-            self._prune()
-            if len(self._live) < jobs and len(self._study.trials) < trials:
+            states = follower.look([live.run for live in self._live])
+            self._end(states)
+            self._prune(states)
+            if len(self._live) < jobs and self._begun() < trials:
                 self._ask()
             elif self._live:
                 follower.rest(len(self._live))
@@ -107,9 +99,9 @@ class Tuning:
 
     def _take_up(self) -> None:
         """Follow the trials that an interrupted run of the command left."""
-        for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
+        for frozen in self.study.get_trials(states=(TrialState.RUNNING,)):
             # optuna gives a trial by its number only frozen, as a copy that nothing is told.
-            self._begin(optuna.Trial(self._study, frozen._trial_id))
+            self._begin(optuna.Trial(self.study, frozen._trial_id))
         lost = [live.run for live in self._live if not live.is_pruned]
         if lost:
             enqueue(lost, commit=self._origin.commit, tell=self._tell)
@@ -122,22 +114,27 @@ class Tuning:
                 "mend what they have in common, and run again"
             )
         # A seed a trial, so that an interrupted study goes on as it would have.
-        seed = (self._seed * 1_000_003 + len(self._study.trials)) % 2**32
-        self._study.sampler = TPESampler(seed=seed, n_startup_trials=DRAWN_AT_RANDOM)
-        live = self._begin(self._study.ask(dict(self._space.dimensions)))
+        seed = (self._seed * 1_000_003 + self._begun()) % 2**32
+        self.study.sampler = TPESampler(seed=seed, n_startup_trials=DRAWN_AT_RANDOM)
+        live = self._begin(self.study.ask(dict(self._space.dimensions)))
         if live:
-            live.trial.set_user_attr("experiment", live.run.name)
             enqueue([live.run], commit=self._origin.commit, tell=self._tell)
+
+    def _begun(self) -> int:
+        # Points that a person has told optuna to try next wait, and come first.
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(trial.state != TrialState.WAITING for trial in trials)
 
     def _begin(self, trial: optuna.Trial) -> Live | None:
         """Return a trial with its experiment, known by its params; None if it cannot have one."""
         try:
             if trial.params.keys() != self._space.dimensions.keys():
                 raise UserError("it was interrupted while it was drawn")
-            run = make_run(self._recipe, trial.params, self._origin, short=self._short)
+            run = make_run(self._recipe, trial.params, self._origin, short=self.short)
         except UserError as error:
             self._fail(trial, str(error))
             return None
+        trial.set_user_attr("experiment", run.name)
         live = Live(trial, run, trial.params.get("train.epochs", self._epochs))
         self._live.append(live)
         return live
@@ -150,9 +147,9 @@ class Tuning:
                 "what runs goes on, no more is queued; put it back, or begin another; run again"
             )
 
-    def _end(self, waiting: set[str]) -> None:
+    def _end(self, states: Mapping[str, str]) -> None:
         """Tell optuna of the trials whose experiment neither waits nor runs any more."""
-        ended = [live for live in self._live if live.run.name not in waiting]
+        ended = [live for live in self._live if live.run.name not in states]
         done = experiments.finished(self._origin.commit) if ended else {}
         for live in ended:
             self._live.remove(live)
@@ -160,84 +157,53 @@ class Tuning:
                 self._complete(live, done[live.run.name])
             elif live.is_pruned:
                 self._tracked.end(live.run.name)
-                self._study.tell(live.trial, state=TrialState.PRUNED)
+                self.study.tell(live.trial, state=TrialState.PRUNED)
                 self._ended.append(TrialState.PRUNED)
             else:
-                self._fail(live.trial, find_reason(experiments.log(live.run.name)))
+                reason = find_reason(experiments.log(live.run.name))
+                line = f"{live.run.label}: {reason} (dvc queue logs {live.run.name})"
+                self._fail(live.trial, line)
 
     def _complete(self, live: Live, commit: str) -> None:
         figures = experiments.read_figures(commit, TRAIN)
         live.trial.set_user_attr("commit", commit)
         live.trial.set_user_attr("epochs", figures["epochs"])
-        self._study.tell(live.trial, figures[self.metric])
+        self.study.tell(live.trial, figures[self.metric])
         self._ended.append(TrialState.COMPLETE)
         self._tell(f"{live.run.label}: {self.metric} {figures[self.metric]:.3f}")
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
-        self._study.tell(trial, state=TrialState.FAIL)
+        self.study.tell(trial, state=TrialState.FAIL)
         self._ended.append(TrialState.FAIL)
         self._tell(f"trial {trial.number}: {reason}")
 
-    def _prune(self) -> None:
-        """Report the epochs of what runs, and end what is behind the median of the others."""
+    def _prune(self, states: Mapping[str, str]) -> None:
+        """Report the epochs of what runs, and end what is behind the median of the others.
+
+        Not at its last epoch: that is paid for, and its figure is worth more than the time left.
+        """
         for live in self._live:
-            if not live.is_pruned:
-                epoch = self._report(live)
-                # The last epoch is paid for, and its figure is worth more than the time left.
-                if epoch < live.epochs and live.trial.should_prune():
-                    live.trial.set_user_attr("pruned", epoch)
-                    self._tell(f"{live.run.label}: pruned after {epoch} epochs")
-            if live.is_pruned:  # perhaps by a run of the command that was killed before it did this
-                experiments.kill(live.run.name)
+            if states.get(live.run.name) == "Running" and live.run.name not in self._killed:
+                if not live.is_pruned and (epoch := self._report(live)) < live.epochs:
+                    self._decide(live, epoch)
+                # Also what was pruned just before this command was killed. Once: a worker that is
+                # interrupted twice leaves its experiment as if it ran.
+                if live.is_pruned and experiments.kill(live.run.name):
+                    self._killed.add(live.run.name)
+
+    def _decide(self, live: Live, epoch: int) -> None:
+        if live.trial.should_prune():
+            live.trial.set_user_attr("pruned", epoch)
+            self._tell(f"{live.run.label}: pruned after {epoch} epochs")
 
     def _report(self, live: Live) -> int:
-        known = self._study.trials[live.trial.number].intermediate_values
+        known = self.study.trials[live.trial.number].intermediate_values
         epochs = self._tracked.epochs(live.run.name, self.metric)
         for epoch, value in epochs.items():
             if epoch not in known and math.isfinite(value):
                 live.trial.report(value, epoch)
         return max(epochs, default=0)
-
-    def tabulate(self) -> str:
-        """Return the trials that have ended as a table, the best first."""
-        rows = [[*self._short.values(), self.metric, "epochs", "state", "experiment"]]
-        for trial in self._ranked():
-            values = [show_short(trial.params[key]) for key in self._short if key in trial.params]
-            missing = ["-"] * (len(self._short) - len(values))
-            epochs = trial.user_attrs.get("epochs", trial.user_attrs.get("pruned", "-"))
-            commit = trial.user_attrs.get("commit", "-")
-            figure = show_figure(trial.value)
-            rows.append([*values, *missing, figure, str(epochs), STATES[trial.state], commit[:7]])
-        return align(rows)
-
-    def describe_best(self) -> str:
-        """Return the best trial's values as lines of params, and what to do with it; or nothing."""
-        best = self._ranked()[:1]
-        if not best or best[0].state != TrialState.COMPLETE:
-            return ""
-        lines = [f"{key}: {show_value(value)}" for key, value in best[0].params.items()]
-        apply_it = f"dvc exp apply {best[0].user_attrs['experiment']}"
-        return "\n".join(
-            [
-                f"the best by validation, {self.metric} {show_figure(best[0].value)}:",
-                *(f"  {line}" for line in lines),
-                f"take it over, with its results: {apply_it}",
-                "see it beside the others: dvc exp show",
-            ]
-        )
-
-    def failures(self) -> list[str]:
-        """Return a line for each trial that failed: its values, and why."""
-        return [
-            f"trial {trial.number}: {trial.user_attrs['reason']}"
-            for trial in self._study.get_trials(states=(TrialState.FAIL,))
-        ]
-
-    def _ranked(self) -> list[FrozenTrial]:
-        ended = [trial for trial in self._study.trials if trial.state in STATES]
-        order = list(STATES)
-        return sorted(ended, key=lambda trial: (order.index(trial.state), -(trial.value or 0.0)))
 
 
 @contextmanager
@@ -256,14 +222,3 @@ def open_tuning(recipe: Recipe, origin: Origin, *, params: Path, tell: Tell) -> 
         raise UserError(
             f"{STORAGE}: another `lookalike tune` is at work here; wait for it, or end it"
         ) from None
-
-
-def _open_study(name: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=f"sqlite:///{STORAGE}",
-        study_name=name,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=MedianPruner(COMPLETE_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING),
-    )
