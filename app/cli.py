@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app import experiments, recipes, sweeps
+from app import experiments, recipes, runs, sweeps
 from pipeline.errors import UserError
 from pipeline.params import read_params
 
@@ -28,6 +31,11 @@ recipe_app = typer.Typer(
 app.add_typer(recipe_app, name="recipe")
 
 Name = Annotated[str, typer.Argument(help="a file of recipes/, without .yaml")]
+Own = Annotated[
+    list[str] | None,
+    typer.Option("--set-param", "-S", metavar="KEY=VALUE", help="a value of your own, as for dvc"),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="experiments at a time")]
 
 
 @recipe_app.command("list")
@@ -44,18 +52,18 @@ def list_recipes() -> None:
 
 
 @recipe_app.command()
-def show(name: Name) -> None:
+def show(name: Name, own: Own = None) -> None:
     """Show where a recipe comes from, what it sets, and how that differs from params.yaml."""
-    recipe = recipes.read_recipe(RECIPES, name)
+    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
     print(recipe.path.read_text(encoding="utf-8"))
     before = _read_params()
     _tell(recipes.changes(before, _applied(recipe, before)), verb="would change")
 
 
 @recipe_app.command()
-def apply(name: Name) -> None:
+def apply(name: Name, own: Own = None) -> None:
     """Write a recipe's values into params.yaml, whose other values and comments stay."""
-    recipe = recipes.read_recipe(RECIPES, name)
+    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
     before = _read_params()
     after = _applied(recipe, before)
     place = PARAMS.resolve()  # a link stays one
@@ -69,46 +77,84 @@ def apply(name: Name) -> None:
 @app.command()
 def sweep(
     name: Name,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="experiments at a time")] = 1,
+    own: Own = None,
+    jobs: Jobs = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the experiments")] = False,
 ) -> None:
     """Run a recipe in each combination of its `sweep`, as experiments in DVC's queue.
 
     params.yaml stays as it is. A sweep that was interrupted goes on when it is run again.
     """
-    recipe = recipes.read_recipe(RECIPES, name)
-    baseline = experiments.baseline()
-    code = experiments.changed_code(*sweeps.CODE)
-    runs = sweeps.plan(recipe, _read_params(), baseline=baseline, code=code)
+    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
+    _read_params()
+    origin = runs.read_origin(PARAMS)
+    planned = sweeps.plan(recipe, origin)
     if dry_run:
-        print("\n".join(run.name for run in runs))
+        print("\n".join(run.name for run in planned))
         return
+    tell = partial(_tell_progress, "sweep")
+    with _interruptible(tell):
+        sweeps.work(planned, commit=origin.commit, jobs=jobs, tell=tell)
+    _tell_results(planned, sweeps.read_results(planned, origin.commit))
+
+
+@app.command()
+def tune(
+    name: Name,
+    own: Own = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="in all, earlier runs included; else as in the recipe")
+    ] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Search a recipe's `tune` for the best validation, by experiments in DVC's queue.
+
+    params.yaml stays as it is. A search that was interrupted goes on when it is run again.
+    """
+    from app import studies, tunes  # optuna takes half a second, which no other command needs
+
+    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
+    _read_params()
+    tell = partial(_tell_progress, "tune")
+    origin = runs.read_origin(PARAMS)
+    with tunes.open_tuning(recipe, origin, params=PARAMS, tell=tell) as tuning:
+        with _interruptible(tell):
+            tuning.work(trials=trials, jobs=jobs)
+        print(studies.tabulate(tuning.study, tuning.metric, tuning.short))
+        for failure in studies.failures(tuning.study):
+            print(f"lookalike: {failure}", file=sys.stderr)
+        best = studies.describe_best(tuning.study, tuning.metric)
+    if not best:
+        raise typer.Exit(1)
+    print(best)
+
+
+@contextmanager
+def _interruptible(tell: runs.Tell) -> Iterator[None]:
     try:
-        sweeps.enqueue(runs, baseline=baseline, tell=_tell_progress)
-        sweeps.follow(runs, jobs=jobs, tell=_tell_progress)
+        yield
     except KeyboardInterrupt:
-        _tell_progress(
+        tell(
             "interrupted; what began goes on without this command, which can be run again; "
             "dvc queue stop --kill ends it"
         )
         raise typer.Exit(130) from None
-    _tell_results(runs, experiments.results(baseline))
 
 
-def _tell_results(runs: list[sweeps.Run], results: dict[str, experiments.Result]) -> None:
-    print(sweeps.tabulate(runs, results))
-    failed = [run for run in runs if run.name not in results]
-    if len(failed) < len(runs):
+def _tell_results(planned: list[runs.Run], results: dict[str, sweeps.Result]) -> None:
+    print(sweeps.tabulate(planned, results))
+    failed = [run for run in planned if run.name not in results]
+    if len(failed) < len(planned):
         print("take one over: dvc exp apply EXPERIMENT; choose by val_: the others are of test")
     for run in failed:
-        reason = sweeps.find_reason(experiments.log(run.name))
+        reason = runs.find_reason(experiments.log(run.name))
         print(f"lookalike: {run.label}: {reason} (dvc queue logs {run.name})", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 
 
-def _tell_progress(line: str) -> None:
-    print(f"sweep: {line}", file=sys.stderr, flush=True)
+def _tell_progress(command: str, line: str) -> None:
+    print(f"{command}: {line}", file=sys.stderr, flush=True)
 
 
 def _read_params() -> str:
@@ -128,6 +174,10 @@ def _differs_from_git() -> bool:
 
 
 def _applied(recipe: recipes.Recipe, before: str) -> str:
+    if recipe.tune is not None:
+        from app import spaces  # as in `tune`
+
+        spaces.read_space(recipe, before)
     for settings in recipe.combinations():
         recipes.apply(before, recipe.settings | settings, where=str(recipe.path))
     return recipes.apply(before, recipe.settings, where=str(recipe.path))

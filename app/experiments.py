@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
@@ -24,14 +23,6 @@ T = TypeVar("T")
 
 WAITING = ("Queued", "Running")
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished experiment: its commit, and its metrics by file (as "metrics/train.json")."""
-
-    rev: str
-    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def baseline() -> str:
@@ -98,32 +89,49 @@ def start(jobs: int) -> None:
     _call("queue", "start", "--jobs", str(jobs))
 
 
-def working() -> bool:
-    """Whether a worker of this project's queue is alive.
+def workers() -> int:
+    """Return how many workers of this project's queue are alive.
 
-    DVC asks its workers, and one that is busy may not answer in time; so look for the process.
+    DVC asks its workers, and one that is busy may not answer in time; so look for the processes.
     """
-    return any("queue-worker" in command for command in _processes())
+    return len(_workers(_processes()))
 
 
 def read_queue() -> dict[str, str]:
     """Return name -> Running, Queued, Failed or Success."""
     found: dict[str, str] = {}
-    with _dvc_queue() as waiting:
+    with _experiments() as known:
         # DVC tells them in the order above, so what runs again hides that it failed before.
-        for task in _patiently(waiting.status):
+        for task in _patiently(known.celery_queue.status):
             found.setdefault(task["name"], task["status"])
     return found
 
 
-def finished(rev: str) -> set[str]:
-    """Return the names of the experiments that began at `rev` and were collected."""
-    return set(_call("exp", "list", "--name-only", "--rev", rev).split())
+def finished(rev: str) -> dict[str, str]:
+    """Return name -> commit of the experiments that began at `rev` and were collected."""
+    with _experiments() as known:
+        found = _patiently(lambda: known.ls(rev=rev))
+    return {name: commit for listed in found.values() for name, commit in listed}
+
+
+def read_figures(commit: str, path: str) -> dict[str, Any]:
+    """Return the figures that an experiment has in `path`, a JSON of metrics; {} if it has none."""
+    shown = _git("show", f"{commit}:./{path}")
+    figures: dict[str, Any] = {} if shown.returncode else json.loads(shown.stdout)
+    return figures
 
 
 def forget(name: str) -> None:
     """Remove what failed from the queue, so that its name is free."""
     _call("queue", "remove", name)
+
+
+def kill(name: str) -> bool:
+    """Interrupt an experiment that runs: it then fails, and its worker stops with it.
+
+    Returns whether it was reached: it may not have come to its first stage yet, or have just ended.
+    """
+    return not _dvc("queue", "kill", name).returncode
 
 
 def fail_lost() -> None:
@@ -133,9 +141,10 @@ def fail_lost() -> None:
     then does is done here.
     """
     commands = _processes()
-    if any("queue-worker" in command for command in commands):
+    if _workers(commands):
         return
-    with _dvc_queue() as waiting:
+    with _experiments() as known:
+        waiting = known.celery_queue
         for result, entry in list(waiting._iter_active_tasks()):
             # Without its worker an experiment still runs to its end, but nobody collects it.
             if not any(entry.stash_rev in command for command in commands):
@@ -145,20 +154,6 @@ def fail_lost() -> None:
 def log(name: str) -> str:
     """Return what an experiment of the queue has printed; empty if it did not come so far."""
     return _dvc("queue", "logs", name).stdout
-
-
-def results(rev: str) -> dict[str, Result]:
-    """Return name -> result of the finished experiments that began at `rev`."""
-    shown = json.loads(_call("exp", "show", "--json", "--rev", rev))
-    found = {}
-    for commit in shown:
-        for experiment in commit.get("experiments") or []:
-            last = experiment["revs"][0]
-            if last.get("data") and not last.get("error"):
-                metrics = last["data"]["metrics"]
-                figures = {path: each.get("data") or {} for path, each in metrics.items()}
-                found[experiment["name"]] = Result(last["rev"][:7], figures)
-    return found
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -209,11 +204,16 @@ def _patiently(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def _dvc_queue() -> Iterator[Any]:
+def _experiments() -> Iterator[Any]:
     from dvc.repo import Repo
 
     with Repo() as repo:
-        yield repo.experiments.celery_queue
+        yield repo.experiments
+
+
+def _workers(commands: list[str]) -> set[str]:
+    # A worker is several processes; its name, the same in each, follows "queue-worker".
+    return {found[1] for each in commands if (found := re.search(r"queue-worker (\S+)", each))}
 
 
 def _processes() -> list[str]:

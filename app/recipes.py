@@ -3,7 +3,7 @@
 A recipe begins with a comment: what the experiment is, its source, the figures that were reported,
 the command and the time to expect. Then come the values that it sets, nested as in params.yaml, and
 perhaps `sweep`: dotted keys with the values that were tried of each, in all combinations; or a list
-of such grids, where not all were combined.
+of such grids, where not all were combined. `tune` is a space to search: see app/spaces.py.
 """
 
 import io
@@ -21,7 +21,7 @@ from pipeline.errors import UserError, name_choices
 from pipeline.params import check_params, read_yaml
 from pipeline.tracking import flatten
 
-SWEEP = "sweep"
+SWEEP, TUNE = "sweep", "tune"
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,15 @@ class Recipe:
     """What recipes/<name>.yaml says.
 
     header: its comment, without the marks. settings: dotted key -> value. sweep: grids, each of
-    dotted key -> the values to try; empty for an experiment of one run.
+    dotted key -> the values to try; empty for an experiment of one run. tune: its search space, as
+    it is in the file; None without one.
     """
 
     path: Path
     header: str
     settings: dict[str, Any]
     sweep: Sequence[Mapping[str, list[Any]]] = ()
+    tune: Any = None
 
     @property
     def title(self) -> str:
@@ -75,14 +77,14 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: found no settings; allowed: sections of params.yaml")
-    sweep = values.pop(SWEEP, [])
+    sweep, tune = values.pop(SWEEP, []), values.pop(TUNE, None)
     grids = [sweep] if isinstance(sweep, dict) else sweep
     if not _are_grids(grids):
         raise UserError(
             f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values, "
             "or a list of such"
         )
-    return Recipe(path, _header(path), flatten(values), grids)
+    return Recipe(path, _header(path), flatten(values), grids, tune)
 
 
 def _are_grids(grids: Any) -> bool:

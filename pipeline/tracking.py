@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # Set before mlflow is imported; a person's own values win. MLflow would else try for minutes.
 _PATIENCE = {
@@ -43,15 +45,34 @@ class Execution:
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-class Tracker:
+class _Cautious:
+    """Acts on MLflow; after the first failure it says so once and does nothing more."""
+
+    loss: str  # what a failure costs
+    _failed = False
+
+    def _try(self, act: Callable[[], T]) -> T | None:
+        if self._failed:
+            return None
+        try:
+            return act()
+        except Exception as error:  # whatever tracking throws, training is worth more
+            self._failed = True
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"warning: {self.loss}: {reason}", file=sys.stderr)
+            return None
+
+
+class Tracker(_Cautious):
     """Writes to one MLflow run; after the first failure it says so once and does nothing more."""
+
+    loss = "this run is not tracked in MLflow"
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._client: Any = None
         self._run_id: str | None = None
         self._logged_epochs = 0
-        self._failed = False
 
     def open(self) -> None:
         """Take up the unfinished run of this execution, or begin one."""
@@ -128,15 +149,52 @@ class Tracker:
     def _log_picture(self, path: Path) -> None:
         self._client.log_artifact(self._run_id, str(path), "plots")
 
-    def _try(self, act: Callable[[], Any]) -> None:
-        if self._failed:
-            return
-        try:
-            act()
-        except Exception as error:  # whatever tracking throws, training is worth more
-            self._failed = True
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"warning: this run is not tracked in MLflow: {reason}", file=sys.stderr)
+
+class Follower(_Cautious):
+    """Follows runs by the name of their DVC experiment, from outside of them.
+
+    After the first failure it says so once, and finds nothing more.
+    """
+
+    loss = "epochs are not read from MLflow, so nothing is ended early"
+
+    def __init__(self, root: Path, experiment: str) -> None:
+        """root, experiment: as of an Execution."""
+        self._root = root
+        self._experiment = experiment
+        self._client: Any = None
+
+    def epochs(self, name: str, metric: str) -> dict[int, float]:
+        """Return epoch -> value of a metric in the latest run of the experiment `name`, so far."""
+        return self._try(lambda: self._epochs(name, metric)) or {}
+
+    def end(self, name: str) -> None:
+        """Mark the unfinished runs of an experiment that was killed, so that none is taken up."""
+        self._try(lambda: self._end(name))
+
+    def _epochs(self, name: str, metric: str) -> dict[int, float]:
+        return {
+            point.step: point.value
+            for run in self._runs(name)[:1]
+            for point in self._client.get_metric_history(run.info.run_id, metric)
+        }
+
+    def _end(self, name: str) -> None:
+        for run in self._runs(name):
+            if run.data.tags.get(COMPLETE) == "false":
+                self._client.set_tag(run.info.run_id, COMPLETE, "killed")
+                self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _runs(self, name: str) -> list[Any]:
+        if not self._client:
+            with _database_lock(self._root):
+                self._client = _connect(self._root)
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        if not experiment:
+            return []
+        # The latest first, as MLflow sorts them.
+        query = f"tags.dvc_exp_name = '{name}'"
+        return list(self._client.search_runs([experiment.experiment_id], query))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

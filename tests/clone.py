@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ruamel.yaml import YAML
 
 from tests.overlay import overlay
@@ -31,21 +32,15 @@ SMALL: dict[str, Any] = {
 
 def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
     """Return `place`, now a repository of this working tree with `params`, run once."""
-    start_clone(place, params)
-    ran = dvc(place, "repro")
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    commit(place, "first run")
-    return place
-
-
-def start_clone(place: Path, params: Mapping[str, Any]) -> Path:
-    """Return `place`, now a repository of this working tree with `params`, not yet run."""
     copy_project(place)
     change_params(place, params)
     git(place, "init", "--quiet")
     git(place, "config", "user.email", "a@b.c")
     git(place, "config", "user.name", "a")
     commit(place, "start")
+    ran = dvc(place, "repro")
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    commit(place, "first run")
     return place
 
 
@@ -112,6 +107,16 @@ def running(place: Path, *command: str) -> Iterator[None]:
             yield
         finally:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_all_in(place: Path) -> None:
+    """Kill what runs in `place`, as a machine that is switched off does."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(place):
+                os.kill(process.pid, signal.SIGKILL)
+        except (psutil.Error, ProcessLookupError):
+            continue
 
 
 def free_port() -> int:

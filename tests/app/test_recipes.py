@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.recipes import Recipe, apply, changes, names, override, read_recipe
+from app.spaces import read_space
 from pipeline.errors import UserError
 from tests.processes import ROOT, run_module
 
@@ -17,9 +18,11 @@ RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
 def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) -> None:
-    combinations = [dict(recipe.settings) | settings for settings in recipe.combinations()]
-    applied = [apply(PARAMS, settings, where="recipe") for settings in combinations]
+    chosen = [dict(recipe.settings) | settings for settings in recipe.combinations()]
+    applied = [apply(PARAMS, settings, where="recipe") for settings in chosen]
     assert any(changes(PARAMS, each) for each in applied)
+    if recipe.tune is not None:
+        assert read_space(recipe, PARAMS).trials
     said = {line.partition(":")[0] for line in recipe.header.splitlines()}
     assert said >= {"source", "reported", "command", "time"}
     assert f"lookalike recipe apply {recipe.path.stem}" in recipe.header
@@ -143,9 +146,22 @@ def test_the_commands_list_show_and_apply(place: Path) -> None:
     assert "train: {epochs: 10}" in shown
     assert shown.endswith("params.yaml: 1 value would change\n  train.epochs: 7 -> 10\n")
     assert (place / "params.yaml").read_text() == PARAMS
+    (place / "recipes/tuned.yaml").write_text("# Tuned\ntune: {trials: 3, space: {seed: [1]}}\n")
+    assert "tune.space: seed: cannot be searched" in run(place, "show", "tuned").stderr
     applied = run(place, "apply", "long")
     assert applied.stdout == "params.yaml: 1 value changed\n  train.epochs: 7 -> 10\n"
     assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 7\n", "  epochs: 10\n")
+
+
+def test_a_value_of_ones_own_is_applied_and_a_wrong_one_is_one_line(place: Path) -> None:
+    assert run(place, "apply", "long", "-S", "train.epochs=12", "-S", "seed=8").returncode == 0
+    assert changes(PARAMS, (place / "params.yaml").read_text()) == [
+        "seed: 7 -> 8",
+        "train.epochs: 7 -> 12",
+    ]
+    wrong = run(place, "apply", "long", "-S", "train.epochz=12")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("lookalike: recipes/long.yaml: train.epochz: unknown key; ")
 
 
 def test_list_names_a_broken_recipe_among_the_others(place: Path) -> None:
