@@ -111,7 +111,8 @@ def tracked(clone: Path) -> dict[str, Any]:
 
 def test_a_sweep_that_was_killed_goes_on_and_names_what_failed(clone: Path) -> None:
     (clone / "recipes/tiny.yaml").write_text(
-        "# Tiny\ntrain: {epochs: 1}\nsweep: {batches.pk.classes: [4, 1000], evaluate.triplets: [1, 3]}\n"
+        "# Tiny\ntrain: {epochs: 1}\n"
+        "sweep: {batches.pk.classes: [4, 1000], evaluate.triplets: [1, 3]}\n"
     )
     said = run_and_kill(clone, "sweep", "tiny")
     assert said.count(": queued\n") == 4, said
