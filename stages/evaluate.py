@@ -30,11 +30,12 @@ def main(
     pictures = read_aligned(embeddings, splits)
     labels = read_labels(catalog, pictures.ids, asked=splits)
     relevance = find_relevance(labels, pictures.is_query, pictures.is_gallery)
-    candidates = params.evaluate.knn
-    check_sizes(relevance, k=params.evaluate.k, knn=candidates)
+    # The default list is to do for a small gallery too.
+    fitting = [k for k in params.evaluate.knn if k <= relevance.most_found]
+    check_sizes(relevance, k=params.evaluate.k, knn=fitting or params.evaluate.knn)
     test = (pictures.vectors, labels, pictures.is_query, pictures.is_gallery)
     val = (pictures.vectors, labels, pictures.split, pictures.is_gallery)
-    knn_on_val = knn_on_validation(*val, k=candidates)
+    knn_on_val = knn_on_validation(*val, k=fitting)
     knn_k = choose_k(knn_on_val[params.index.distance])
     measured = measure(
         *test,
@@ -59,7 +60,7 @@ def main(
     write_table(queries_table(measured, query_ids), results / "queries.parquet", QUERIES)
     write_table(measured.classes.table(), results / "classes.parquet", CLASS_RESULTS)
     write_table(measured.curves, results / "curves.parquet", CURVES)
-    knn = knn_table(knn_on_val, knn_accuracies(*test, k=candidates))
+    knn = knn_table(knn_on_val, knn_accuracies(*test, k=fitting))
     write_table(knn, results / "knn.parquet", KNN)
     write_report(metrics, report | {"knn_k": knn_k})
     return model

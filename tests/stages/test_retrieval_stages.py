@@ -230,8 +230,8 @@ def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     ("before", "after", "line"),
     [
         (
-            "10, 20]      #",
-            "10, 30]      #",
+            "knn: [1, 3, 5, 10, 20]",
+            "knn: [30]",
             "evaluate.knn: found 30; the gallery has 30 pictures, one fewer for a query that is "
             "in it; allowed: 1 to 29",
         ),
@@ -253,6 +253,14 @@ def test_neighbours_that_cannot_be_found_are_refused(
     assert error(evaluate(project)) == f"evaluate: {line}\n"
     assert not (project / "metrics").exists()
     assert not (project / "results").exists()
+
+
+def test_of_the_candidates_those_count_that_the_gallery_has(project: Path) -> None:
+    assert index(project).returncode == 0
+    set_param(project, "knn: [1, 3, 5, 10, 20]", "knn: [1, 3, 30]")
+    assert evaluate(project).returncode == 0
+    table = read_table(project / "results/m/knn.parquet", KNN)
+    assert table["k"].to_pylist() == [1, 3, 1, 3]
 
 
 def test_without_validation_pictures_no_k_can_be_chosen(project: Path) -> None:
