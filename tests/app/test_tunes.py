@@ -107,7 +107,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
 
 
 def tune(
-    trials: int = 8, jobs: int = 1, said: list[str] | None = None, **settings: Any
+    trials: int = 4, jobs: int = 1, said: list[str] | None = None, **settings: Any
 ) -> tunes.Tuning:
     recipe = Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, (), {"trials": 8, "space": SPACE})
     params = Path("params.yaml")
@@ -154,7 +154,7 @@ def test_each_trial_is_told_the_validation_of_its_best_epoch(made: Made) -> None
     ]
 
 
-@pytest.mark.parametrize("looks", [3, 8, 20])
+@pytest.mark.parametrize("looks", [3, 14])
 def test_an_interrupted_search_goes_on_as_it_would_have(looks: int, made: Made) -> None:
     made(by_rate)
     undisturbed = [trial.params for trial in trials(tune())]
@@ -201,7 +201,7 @@ def test_as_many_as_there_are_jobs_run_at_a_time(made: Made) -> None:
         return states
 
     experiments.read_queue = read  # put back by the fixture
-    assert len(trials(tune(jobs=3))) == 8
+    assert len(trials(tune(trials=6, jobs=3))) == 6
     assert max(at_once) == 3
 
 
@@ -228,13 +228,13 @@ def test_what_is_behind_the_median_is_ended_early_and_its_run_marked(made: Made)
 def test_without_mlflow_nothing_is_ended_early(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = made(lambda settings: [settings["optimizer.adamw.lr"]] * 7)
     monkeypatch.setattr(tracking.Follower, "epochs", lambda *_: {})
-    assert {trial.state for trial in trials(tune())} == {TrialState.COMPLETE}
+    assert {trial.state for trial in trials(tune(trials=6))} == {TrialState.COMPLETE}
     assert not queue.killed
 
 
 def test_a_failed_trial_is_named_with_its_reason_and_the_search_goes_on(made: Made) -> None:
     made(lambda settings: [] if settings["head.dim"] == 32 else [0.1, 0.2])
-    tuning = tune(trials=8)
+    tuning = tune(trials=6)
     failed = [trial for trial in trials(tuning) if trial.state == TrialState.FAIL]
     assert {trial.params["head.dim"] for trial in failed} == {32}
     assert studies.failures(tuning.study)[0].startswith(f"trial {failed[0].number}: lr=")
