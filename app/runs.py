@@ -86,12 +86,13 @@ def make_run(
 
 
 def shorten(keys: Iterable[str]) -> dict[str, str]:
-    """Return each dotted key -> the shortest end of it that no other has."""
+    """Return each dotted key -> the shortest end of it that no other has; "name" says too little."""
     keys = list(keys)
 
     def ends(key: str) -> list[str]:
         parts = key.split(".")
-        return [".".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+        least = 2 if parts[-1] == "name" else 1
+        return [".".join(parts[-length:]) for length in range(least, len(parts) + 1)]
 
     return {
         key: next(end for end in ends(key) if sum(end in ends(other) for other in keys) == 1)
