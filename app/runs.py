@@ -86,7 +86,7 @@ def make_run(
 
 
 def shorten(keys: Iterable[str]) -> dict[str, str]:
-    """Return each dotted key -> the shortest end of it that no other has; "name" says too little."""
+    """Return each dotted key -> the shortest end of it that no other has, but never just "name"."""
     keys = list(keys)
 
     def ends(key: str) -> list[str]:

@@ -32,7 +32,12 @@ def test_a_name_is_one_that_git_takes(values: dict[str, Any], name: str | None) 
 
 def test_keys_are_as_short_as_they_can_be_told_apart() -> None:
     keys = ["loss.triplet.margin", "loss.margin.margin", "train.epochs", "loss.name"]
-    assert list(shorten(keys).values()) == ["triplet.margin", "margin.margin", "epochs", "loss.name"]
+    assert list(shorten(keys).values()) == [
+        "triplet.margin",
+        "margin.margin",
+        "epochs",
+        "loss.name",
+    ]
 
 
 VALUES = (None, True, 3, 0.3, 2e-05, [1, 5], [0.6, 1.0], ["a", "b'c"], [])
