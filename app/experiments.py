@@ -45,6 +45,11 @@ def changed_code(*paths: str) -> str:
     return _git("diff", "HEAD", "--", *paths).stdout
 
 
+def differs_from_git(path: Path) -> bool:
+    """Whether a file is not as in the last commit; False where there is no repository."""
+    return bool(_git("status", "--porcelain", "--", str(path)).stdout)
+
+
 def is_complete_in_queue(path: Path, *, whole: bool) -> bool:
     """Whether a queued experiment, which runs in a copy of what git and DVC have, finds `path`.
 
@@ -99,11 +104,18 @@ def workers() -> int:
 
 def read_queue() -> dict[str, str]:
     """Return name -> Running, Queued, Failed or Success."""
-    found: dict[str, str] = {}
     with _experiments() as known:
-        # DVC tells them in the order above, so what runs again hides that it failed before.
-        for task in _patiently(known.celery_queue.status):
-            found.setdefault(task["name"], task["status"])
+        # DVC looks at what runs, then at what is queued: what begins in between is in neither. The
+        # second time it runs.
+        first, second = (_read_once(known.celery_queue) for _ in range(2))
+    return first | second
+
+
+def _read_once(waiting: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    # DVC tells what runs first, so what runs again hides that it failed before.
+    for task in _patiently(waiting.status):
+        found.setdefault(task["name"], task["status"])
     return found
 
 
@@ -157,7 +169,10 @@ def log(name: str) -> str:
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git: found no such command; install git, or add it to PATH") from None
 
 
 def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -205,9 +220,14 @@ def _patiently(call: Callable[[], T]) -> T:
 
 @contextmanager
 def _experiments() -> Iterator[Any]:
+    from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
-    with Repo() as repo:
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        raise UserError("dvc: found no .dvc here; experiments need one; run: dvc init") from None
+    with repo:
         yield repo.experiments
 
 

@@ -1,13 +1,17 @@
 """Runs: how they are named, what of them is queued, and why they failed."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from dvc.utils.hydra import to_hydra_overrides
 
+from app import experiments
 from app.experiments import as_override, is_complete_in_queue
 from app.runs import find_reason, name_run, shorten
+from pipeline.errors import UserError
 from tests.clone import git
 from tests.processes import ROOT
 
@@ -73,6 +77,33 @@ def test_a_source_is_whole_in_the_queue_if_git_or_dvc_has_all_of_it(
     assert is_complete_in_queue(source.absolute(), whole=True)
     Path("pictures.dvc").touch()
     assert is_complete_in_queue(source, whole=True)
+
+
+def test_what_begins_while_the_queue_is_read_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [
+        [{"name": "waits", "status": "Queued"}, {"name": "begins", "status": "Failed"}],
+        [
+            {"name": "begins", "status": "Running"},
+            {"name": "missed", "status": "Running"},
+            {"name": "begins", "status": "Failed"},
+        ],
+    ]
+    queue = SimpleNamespace(status=lambda: looks.pop(0))
+    known = nullcontext(SimpleNamespace(celery_queue=queue))
+    monkeypatch.setattr(experiments, "_experiments", lambda: known)
+    assert experiments.read_queue() == {
+        "waits": "Queued",
+        "begins": "Running",
+        "missed": "Running",
+    }
+
+
+def test_a_folder_without_dvc_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(UserError) as error:
+        experiments.read_queue()
+    assert str(error.value) == "dvc: found no .dvc here; experiments need one; run: dvc init"
 
 
 @pytest.mark.parametrize(
