@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from ruamel.yaml import YAML
 
 from app import experiments, recipes, runs, sweeps
 from pipeline.errors import UserError
@@ -54,17 +54,17 @@ def list_recipes() -> None:
 @recipe_app.command()
 def show(name: Name, own: Own = None) -> None:
     """Show where a recipe comes from, what it sets, and how that differs from params.yaml."""
-    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
+    recipe, before = _read(name, own)
+    _warn_of_unused(recipe, [recipe.settings], before)
     print(recipe.path.read_text(encoding="utf-8"))
-    before = _read_params()
     _tell(recipes.changes(before, _applied(recipe, before)), verb="would change")
 
 
 @recipe_app.command()
 def apply(name: Name, own: Own = None) -> None:
     """Write a recipe's values into params.yaml, whose other values and comments stay."""
-    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
-    before = _read_params()
+    recipe, before = _read(name, own)
+    _warn_of_unused(recipe, [recipe.settings], before)
     after = _applied(recipe, before)
     place = PARAMS.resolve()  # a link stays one
     unfinished = place.with_name(place.name + ".part")
@@ -85,10 +85,10 @@ def sweep(
 
     params.yaml stays as it is. A sweep that was interrupted goes on when it is run again.
     """
-    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
-    _read_params()
+    recipe, before = _read(name, own)
     origin = runs.read_origin(PARAMS)
     planned = sweeps.plan(recipe, origin)
+    _warn_of_unused(recipe, [run.settings for run in planned], before)
     if dry_run:
         print("\n".join(run.name for run in planned))
         return
@@ -111,13 +111,14 @@ def tune(
 
     params.yaml stays as it is. A search that was interrupted goes on when it is run again.
     """
-    from app import studies, tunes  # optuna takes half a second, which no other command needs
+    # optuna takes half a second, which no other command needs
+    from app import spaces, studies, tunes
 
-    recipe = recipes.override(recipes.read_recipe(RECIPES, name), own or [])
-    _read_params()
+    recipe, before = _read(name, own)
     tell = partial(_tell_progress, "tune")
     origin = runs.read_origin(PARAMS)
     with tunes.open_tuning(recipe, origin, params=PARAMS, tell=tell) as tuning:
+        _warn_of_unused(recipe, spaces.list_ends(recipe, tuning.space.dimensions), before)
         with _interruptible(tell):
             tuning.work(trials=trials, jobs=jobs)
         print(studies.tabulate(tuning.study, tuning.metric, tuning.short))
@@ -157,20 +158,31 @@ def _tell_progress(command: str, line: str) -> None:
     print(f"{command}: {line}", file=sys.stderr, flush=True)
 
 
+def _read(name: str, own: list[str] | None) -> tuple[recipes.Recipe, str]:
+    """Return a recipe with a person's own values, and params.yaml as it is."""
+    recipe = recipes.read_recipe(RECIPES, name)
+    before = _read_params()
+    return recipes.override(recipe, own or [], before), before
+
+
+def _warn_of_unused(
+    recipe: recipes.Recipe, points: Sequence[Mapping[str, Any]], before: str
+) -> None:
+    params = YAML(typ="safe").load(before)
+    for key in recipe.own:
+        if why := recipes.find_unused(key, points, params):
+            print(f"-S {key}: changes nothing, since {why}", file=sys.stderr)
+
+
 def _read_params() -> str:
     read_params(PARAMS)  # so that a mistake that was there before is not taken for the recipe's
-    if _differs_from_git():
+    if experiments.differs_from_git(PARAMS):
         print(
             "params.yaml has changes that are not in git; what the recipe does not set stays so, "
             "and is not part of the published experiment",
             file=sys.stderr,
         )
     return PARAMS.read_text(encoding="utf-8")
-
-
-def _differs_from_git() -> bool:
-    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
-    return bool(subprocess.run(command, capture_output=True, check=False).stdout)
 
 
 def _applied(recipe: recipes.Recipe, before: str) -> str:

@@ -7,7 +7,7 @@ of such grids, where not all were combined. `tune` is a space to search: see app
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError, name_choices
-from pipeline.params import check_params, read_yaml
+from pipeline.params import NOT_YAML, check_params, check_values, read_yaml
 from pipeline.tracking import flatten
 
 SWEEP, TUNE = "sweep", "tune"
@@ -30,7 +29,7 @@ class Recipe:
 
     header: its comment, without the marks. settings: dotted key -> value. sweep: grids, each of
     dotted key -> the values to try; empty for an experiment of one run. tune: its search space, as
-    it is in the file; None without one.
+    it is in the file; None without one. own: the keys of `settings` that are a person's own.
     """
 
     path: Path
@@ -38,6 +37,7 @@ class Recipe:
     settings: dict[str, Any]
     sweep: Sequence[Mapping[str, list[Any]]] = ()
     tune: Any = None
+    own: Collection[str] = ()
 
     @property
     def title(self) -> str:
@@ -82,16 +82,21 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     if not _are_grids(grids):
         raise UserError(
             f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values, "
-            "or a list of such"
+            "or a list of such, as in loss.name: [triplet, supcon]"
         )
     return Recipe(path, _header(path), flatten(values), grids, tune)
 
 
 def _are_grids(grids: Any) -> bool:
     return isinstance(grids, list) and all(
-        isinstance(grid, dict) and grid and all(isinstance(v, list) and v for v in grid.values())
+        isinstance(grid, dict) and grid and all(_is_swept(*item) for item in grid.items())
         for grid in grids
     )
+
+
+def _is_swept(key: Any, values: Any) -> bool:
+    listed = isinstance(values, list) and values
+    return bool(isinstance(key, str) and listed and not any(isinstance(v, dict) for v in values))
 
 
 def _header(path: Path) -> str:
@@ -103,30 +108,70 @@ def _header(path: Path) -> str:
     return "\n".join(lines)
 
 
-def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+def override(recipe: Recipe, assignments: Sequence[str], text: str) -> Recipe:
     """Return `recipe` with values of a person's own, each "dotted.key=value" with a YAML value.
 
-    They win over the recipe's: a key of its `sweep` is then no longer swept.
+    They win over the recipe's: a key of its `sweep` or `tune` is then no longer swept or searched.
+    text: a params.yaml, which has all keys that there are.
 
     Raises:
-        UserError: one of them is not of that form.
+        UserError: one of them is not of that form; or a key or a value of these, or of the
+            recipe's own, is not allowed by itself.
     """
     own: dict[str, Any] = {}
+    params = YAML(typ="safe").load(text)
+    # First a person's own, so that no mistake of theirs is taken for the recipe's.
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        try:
-            own[key] = YAML(typ="safe").load(value)
-        except YAMLError:
-            equals = ""
-        if not key or not equals:
-            raise UserError(
-                f"-S {assignment}: found no key and value; allowed: a dotted key of params.yaml, "
-                "an equals sign and a value, as in -S loss.triplet.margin=0.2"
-            )
+        read = _read_assignment(assignment)
+        _check_alone(params, read, where=f"-S {assignment}")
+        own |= read
+    _check_alone(params, recipe.settings, where=str(recipe.path))
     grids = [
         {key: [own.get(key, each) for each in grid[key]] for key in grid} for grid in recipe.sweep
     ]
-    return replace(recipe, settings=recipe.settings | own, sweep=grids)
+    tune = recipe.tune
+    if isinstance(tune, dict) and isinstance(tune.get("space"), dict):
+        tune = tune | {"space": {k: drawn for k, drawn in tune["space"].items() if k not in own}}
+    return replace(recipe, settings=recipe.settings | own, sweep=grids, tune=tune, own=own.keys())
+
+
+def _read_assignment(assignment: str) -> dict[str, Any]:
+    key, equals, value = assignment.partition("=")
+    if not key or not equals:
+        raise UserError(
+            f"-S {assignment}: found no key and value; allowed: a dotted key of params.yaml, "
+            "an equals sign and a value, as in -S loss.triplet.margin=0.2"
+        )
+    try:
+        return flatten({key: YAML(typ="safe").load(value)})
+    except NOT_YAML:
+        raise UserError(
+            f"-S {assignment}: found a value that is not YAML; if it is text, quote it for YAML "
+            f"and for the shell: -S '{key}=\"…\"'"
+        ) from None
+
+
+def _check_alone(params: dict[str, Any], settings: Mapping[str, Any], *, where: str) -> None:
+    for key, value in settings.items():
+        _set(params, key.split("."), value, where=where)
+    check_values(params, where=where)
+
+
+def find_unused(
+    key: str, points: Iterable[Mapping[str, Any]], params: Mapping[str, Any]
+) -> str | None:
+    """Return why a key changes nothing, as "loss.name is supcon"; None where it does.
+
+    It does not if it is of a block that is chosen at none of `points`, each dotted key -> value
+    upon `params`, plain values.
+    """
+    section, _, rest = key.partition(".")
+    block, _, option = rest.partition(".")
+    if not option or "name" not in params[section]:
+        return None
+    name = f"{section}.name"
+    chosen = dict.fromkeys(point.get(name, params[section]["name"]) for point in points)
+    return None if block in chosen else f"{name} is {', '.join(chosen)}"
 
 
 def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
@@ -148,18 +193,18 @@ def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
     return out.getvalue()
 
 
-def _set(params: CommentedMap, keys: list[str], value: Any, *, where: str) -> None:
-    section = params
+def _set(params: dict[str, Any], keys: list[str], value: Any, *, where: str) -> None:
+    section: Any = params
     for depth, key in enumerate(keys):
-        if not isinstance(section, CommentedMap) or key not in section:
-            known = section if isinstance(section, CommentedMap) else ()
+        if not isinstance(section, dict) or key not in section:
+            known = section if isinstance(section, dict) else ()
             place = ".".join(keys[: depth + 1])
             raise UserError(f"{where}: {place}: unknown key; {name_choices(key, known)}")
         if depth < len(keys) - 1:
             section = section[key]
-    if isinstance(section[keys[-1]], CommentedMap):
+    if isinstance(section[keys[-1]], dict):
         raise UserError(f"{where}: {'.'.join(keys)}: found {value!r}; allowed: a mapping of keys")
-    if isinstance(value, list):
+    if isinstance(value, list) and isinstance(section, CommentedMap):
         value = CommentedSeq(value)
         value.fa.set_flow_style()
     section[keys[-1]] = value

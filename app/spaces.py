@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 from ruamel.yaml import YAML
 
-from app.recipes import TUNE, Recipe, apply
+from app.recipes import TUNE, Recipe, apply, find_unused
 from pipeline.errors import UserError
 
 # Validation would be of other pictures, by another figure or by luck; or would stay as it is.
@@ -68,11 +68,31 @@ def read_space(recipe: Recipe, params: str) -> Space:
     for key, drawn in space.items():
         _check_key(str(key), where=f"{where}.space")
         dimensions[str(key)] = _read_dimension(drawn, where=f"{where}.space: {key}")
+    points = list_ends(recipe, dimensions)
+    for point in points:
+        apply(params, point, where=f"{where}.space")
+    values = YAML(typ="safe").load(params)
     for key, dimension in dimensions.items():
-        for value in _ends(dimension):
-            apply(params, dict(recipe.settings) | {key: value}, where=f"{where}.space")
-    _check_effect(dimensions, recipe, params, where=f"{where}.space")
+        _check_whole(key, dimension, space[key], recipe, params, where=f"{where}.space")
+        if why := find_unused(key, points, values):
+            name, _, _ = why.partition(" ")
+            raise UserError(
+                f"{where}.space: {key}: would change nothing, since {why}; set {name} beside "
+                f"`{TUNE}`, or search it too"
+            )
     return Space(trials, dimensions)
+
+
+def list_ends(recipe: Recipe, dimensions: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
+    """Return the recipe's settings with each value of a list and each end of a range, one a time.
+
+    So a choice that is searched is there in all its values.
+    """
+    return [
+        dict(recipe.settings) | {key: value}
+        for key, dimension in dimensions.items()
+        for value in _ends(dimension)
+    ]
 
 
 def _check_key(key: str, *, where: str) -> None:
@@ -116,20 +136,18 @@ def _ends(dimension: BaseDistribution) -> list[Any]:
     return [dimension.low, dimension.high]
 
 
-def _check_effect(
-    dimensions: Mapping[str, BaseDistribution], recipe: Recipe, params: str, *, where: str
+def _check_whole(
+    key: str, dimension: BaseDistribution, drawn: Any, recipe: Recipe, params: str, *, where: str
 ) -> None:
-    """Refuse options of a block that is never chosen."""
-    applied = YAML(typ="safe").load(apply(params, recipe.settings, where=where))
-    for key in dimensions:
-        section, _, rest = key.partition(".")
-        block, _, option = rest.partition(".")
-        name = f"{section}.name"
-        if not option or "name" not in applied[section]:
-            continue
-        chosen = _ends(dimensions[name]) if name in dimensions else [applied[section]["name"]]
-        if block not in chosen:
-            raise UserError(
-                f"{where}: {key}: would change nothing, since {name} is {', '.join(chosen)}; "
-                f"set {name} beside `{TUNE}`, or search it too"
-            )
+    """Refuse whole ends of a real number: 0 and 1 alone would be drawn. A step says it is meant."""
+    if not isinstance(dimension, IntDistribution) or "step" in drawn:
+        return
+    low, high = dimension.low, dimension.high
+    try:
+        apply(params, dict(recipe.settings) | {key: low + 0.5}, where=where)
+    except UserError:
+        return
+    raise UserError(
+        f"{where}: {key}: found {drawn!r}, of which only whole numbers would be drawn; write "
+        f"{low:.1f} and {high:.1f}; or, if that is meant, give a step"
+    )

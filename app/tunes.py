@@ -61,15 +61,15 @@ class Tuning:
 
     def __init__(self, recipe: Recipe, origin: Origin, *, params: Path, tell: Tell) -> None:
         self._recipe, self._origin, self._params, self._tell = recipe, origin, params, tell
-        self._space: Space = read_space(recipe, origin.params)
+        self.space: Space = read_space(recipe, origin.params)
         where = str(recipe.path)
         applied = YAML(typ="safe").load(apply(origin.params, recipe.settings, where=where))
         checked = check_params(applied, where=where)
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
-        self.short = shorten(self._space.dimensions)
+        self.short = shorten(self.space.dimensions)
         self._tracked = tracking.Follower(Path.cwd(), checked.track.experiment)
-        drawn = {key: distribution_to_json(each) for key, each in self._space.dimensions.items()}
+        drawn = {key: distribution_to_json(each) for key, each in self.space.dimensions.items()}
         self.study = open_study(f"{recipe.path.stem}_{origin.digest(applied, drawn)}")
         self._live: list[Live] = []
         self._killed: set[str] = set()
@@ -83,7 +83,7 @@ class Tuning:
         Raises:
             UserError: the first trials all fail, or what is tuned was changed meanwhile.
         """
-        trials = trials or self._space.trials
+        trials = trials or self.space.trials
         self._take_up()
         follower = Follower(jobs=jobs, tell=self._tell)
         while True:
@@ -116,7 +116,7 @@ class Tuning:
         # A seed a trial, so that an interrupted study goes on as it would have.
         seed = (self._seed * 1_000_003 + self._begun()) % 2**32
         self.study.sampler = TPESampler(seed=seed, n_startup_trials=DRAWN_AT_RANDOM)
-        live = self._begin(self.study.ask(dict(self._space.dimensions)))
+        live = self._begin(self.study.ask(dict(self.space.dimensions)))
         if live:
             enqueue([live.run], commit=self._origin.commit, tell=self._tell)
 
@@ -128,7 +128,7 @@ class Tuning:
     def _begin(self, trial: optuna.Trial) -> Live | None:
         """Return a trial with its experiment, known by its params; None if it cannot have one."""
         try:
-            if trial.params.keys() != self._space.dimensions.keys():
+            if trial.params.keys() != self.space.dimensions.keys():
                 raise UserError("it was interrupted while it was drawn")
             run = make_run(self._recipe, trial.params, self._origin, short=self.short)
         except UserError as error:

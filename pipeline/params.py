@@ -25,6 +25,9 @@ from pipeline.training.losses import LOSSES
 from pipeline.training.miners import MINERS
 from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS
 
+# What the reader throws: of "2020-13-45" a plain ValueError, of "!!bool a" a KeyError.
+NOT_YAML = (YAMLError, ValueError, KeyError)
+
 Precision = Literal["auto", "fp32", "bf16"]
 Monitor = Literal[
     "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
@@ -186,22 +189,27 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; run from the root of the project") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def check_params(values: Any, *, where: str) -> Params:
     """Return `values` (plain, as read from YAML) as Params; raises as `read_params` does."""
+    params = check_values(values, where=where)
+    for problem in find_contradictions(params):
+        raise UserError(f"{where}: {problem}")
+    return params
+
+
+def check_values(values: Any, *, where: str) -> Params:
+    """Like `check_params`, but of each value alone: whether they go together is not looked at."""
     try:
-        params = Params.model_validate(values)
+        return Params.model_validate(values)
     except ValidationError as failure:
         # A misspelt key is also a missing one, and its own line is the one that helps.
         errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise UserError(f"{where}: {_tell(errors[0])}{more}") from None
-    for problem in find_contradictions(params):
-        raise UserError(f"{where}: {problem}")
-    return params
 
 
 _KINDS = {

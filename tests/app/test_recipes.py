@@ -3,6 +3,7 @@
 import difflib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
 
 def test_a_persons_own_values_win_over_a_recipes() -> None:
     recipe = Recipe(Path("r.yaml"), "R", {"seed": 1, "head.dim": 8}, [{"train.epochs": [1, 2]}])
-    changed = override(recipe, ["head.dim=16", "data.source=/a b=c", "train.epochs=3"])
+    changed = override(recipe, ["head.dim=16", "data.source=/a b=c", "train.epochs=3"], PARAMS)
     assert changed.settings == {
         "seed": 1,
         "head.dim": 16,
@@ -51,15 +52,51 @@ def test_a_persons_own_values_win_over_a_recipes() -> None:
         "train.epochs": 3,
     }
     assert changed.combinations() == [{"train.epochs": 3}, {"train.epochs": 3}]
-    assert override(recipe, ["train.augment.crop=[0.5, 1]", "train.patience=null"]).settings == {
+    own = ["train.augment.crop=[0.5, 1]", "train.patience=null", "loss.triplet={margin: 0.2}"]
+    assert override(recipe, own, PARAMS).settings == {
         **recipe.settings,
         "train.augment.crop": [0.5, 1],
         "train.patience": None,
+        "loss.triplet.margin": 0.2,
     }
-    for wrong in ("head.dim", "=3", "seed=[1"):
+
+
+def test_what_a_person_sets_is_no_longer_searched() -> None:
+    space = {"loss.name": ["triplet", "supcon"], "head.dim": [8, 16]}
+    recipe = Recipe(Path("r.yaml"), "R", {}, tune={"trials": 3, "space": space})
+    changed = override(recipe, ["loss={name: supcon}"], PARAMS)
+    assert read_space(changed, PARAMS).dimensions.keys() == {"head.dim"}
+    margin = replace(recipe, tune={"trials": 3, "space": space | {"loss.triplet.margin": [0.2]}})
+    with pytest.raises(UserError, match=r"margin: would change nothing, since loss.name is supcon"):
+        read_space(override(margin, ["loss.name=supcon"], PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        *((wrong, "found no key and value; allowed: a dotted") for wrong in ("head.dim", "=3")),
+        *(
+            (wrong, "found a value that is not YAML; if it is text, quote it for YAML and for the")
+            for wrong in ("seed=[1", "data.source=%a", "seed=2020-13-45", "seed=!!int a")
+        ),
+        ("loss.triplet.marginn=0.2", "loss.triplet.marginn: unknown key; found 'marginn'; "),
+        ("loss.triplet=0.2", "loss.triplet: found 0.2; allowed: a mapping of keys"),
+        ("train.epochs=ten", "train.epochs: found 'ten' (str); allowed: a whole number"),
+    ],
+)
+def test_a_wrong_value_of_ones_own_is_not_blamed_on_the_recipe(wrong: str, line: str) -> None:
+    for recipe in RECIPES:
         with pytest.raises(UserError) as error:
-            override(recipe, [wrong])
-        assert str(error.value).startswith(f"-S {wrong}: found no key and value; allowed: a dotted")
+            override(recipe, ["seed=3", wrong], PARAMS)
+        assert str(error.value).startswith(f"-S {wrong}: {line}")
+        assert "\n" not in str(error.value)
+
+
+def test_a_wrong_key_of_a_recipe_is_not_blamed_on_what_it_sweeps() -> None:
+    recipe = Recipe(Path("r.yaml"), "R", {"train.epochz": 1}, [{"head.dim": [8, 16]}])
+    with pytest.raises(UserError) as error:
+        override(recipe, [], PARAMS)
+    assert str(error.value).startswith("r.yaml: train.epochz: unknown key; found 'epochz'")
 
 
 def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
@@ -117,7 +154,11 @@ def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line:
         ),
         ("sweep: [{seed: 1}]\n", "allowed: dotted keys, each with a list of values, or a list of"),
         ("sweep: {seed: []}\n", "allowed: dotted keys, each with a list of values"),
+        ("sweep: {1: [2]}\n", "found {1: [2]}; allowed: dotted keys, each with a list of values"),
+        ("sweep: {loss: [{name: supcon}]}\n", "list of such, as in loss.name: [triplet, supcon]"),
         ("seed: [", "not YAML"),
+        ("seed: 2020-13-45\n", "not YAML: month must be in 1..12"),
+        ("seed: !!int a\n", "not YAML"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_one_line(text: str, line: str, tmp_path: Path) -> None:
@@ -161,7 +202,21 @@ def test_a_value_of_ones_own_is_applied_and_a_wrong_one_is_one_line(place: Path)
     ]
     wrong = run(place, "apply", "long", "-S", "train.epochz=12")
     assert wrong.returncode == 1
-    assert wrong.stderr.startswith("lookalike: recipes/long.yaml: train.epochz: unknown key; ")
+    assert wrong.stderr.startswith("lookalike: -S train.epochz=12: train.epochz: unknown key; ")
+
+
+def test_a_value_of_ones_own_that_changes_nothing_is_warned_of(place: Path) -> None:
+    (place / "recipes/supcon.yaml").write_text("# Supcon\nloss: {name: supcon}\n")
+    told = run(place, "show", "supcon", "-S", "loss.triplet.margin=0.2").stderr
+    assert told == "-S loss.triplet.margin: changes nothing, since loss.name is supcon\n"
+    assert run(place, "show", "supcon", "-S", "loss.supcon.temperature=0.2").stderr == ""
+
+
+def test_without_git_a_recipe_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(place))
+    ran = run(place, "apply", "long")
+    assert ran.returncode == 1
+    assert ran.stderr == "lookalike: git: found no such command; install git, or add it to PATH\n"
 
 
 def test_list_names_a_broken_recipe_among_the_others(place: Path) -> None:

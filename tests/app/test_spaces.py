@@ -32,6 +32,7 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "train.patience": [None, 3],
         "optimizer.adamw.lr": {"low": 1e-4, "high": 0.01, "log": True},
         "batches.pk.classes": {"low": 4, "high": 16, "step": 4},
+        "loss.multi_similarity.beta": {"low": 10, "high": 50, "step": 10},
         "train.augment.flip": {"low": 0, "high": 0.5},
     }
     space = read_space(recipe({"trials": 20, "space": drawn}), PARAMS)
@@ -41,6 +42,7 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "train.patience": CategoricalDistribution([None, 3]),
         "optimizer.adamw.lr": FloatDistribution(1e-4, 0.01, log=True),
         "batches.pk.classes": IntDistribution(4, 16, step=4),
+        "loss.multi_similarity.beta": IntDistribution(10, 50, step=10),
         "train.augment.flip": FloatDistribution(0.0, 0.5),
     }
     params = optuna.create_study().ask(dict(space.dimensions)).params
@@ -113,6 +115,11 @@ def test_what_would_change_what_validates_or_nothing_is_refused(key: str) -> Non
     [
         ({"head.dmi": [8]}, ".space: head.dmi: unknown key; found 'dmi'; allowed: dim, "),
         ({"head": [8]}, ".space: head: found 8; allowed: a mapping of keys"),
+        (
+            {"train.augment.flip": {"low": 0, "high": 1}},
+            ".space: train.augment.flip: found {'low': 0, 'high': 1}, of which only whole numbers "
+            "would be drawn; write 0.0 and 1.0; or, if that is meant, give a step",
+        ),
         ({3: [8]}, ".space: 3: unknown key; found '3'; allowed: backbone, "),
         ({"head.dim": [8, 0]}, ".space: head.dim: found 0; allowed: greater than or equal to 1"),
         (
