@@ -1,8 +1,8 @@
 """Runs: points of a recipe, each an experiment in DVC's queue.
 
-An experiment's name ends in a digest of what makes it: the commit, what was changed in the code
-since, and all params. So whoever was interrupted knows its own experiments again by name, and what
-is done or queued is not queued again.
+An experiment's name ends in a digest of what makes it: the commit, what was changed since in the
+code and in the pictures that DVC has, and all params. So whoever was interrupted knows its own
+experiments again by name, and what is done or queued is not queued again.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 from pipeline.params import Params, check_params
 
-CODE = ("pipeline", "stages", "dvc.yaml")  # what an experiment runs, beside params.yaml
+# What an experiment runs and reads, beside params.yaml; *.dvc is what DVC has of pictures.
+CODE = ("pipeline", "stages", "dvc.yaml", "*.dvc")
 FEWEST_SECONDS, MOST_SECONDS = 1.0, 15.0  # between two looks at the queue
 
 Tell = Callable[[str], None]
@@ -30,7 +31,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Origin:
-    """What runs begin at: a commit, what was changed in the code since, and a params.yaml."""
+    """What runs begin at: a commit, what was changed since in CODE, and a params.yaml."""
 
     commit: str
     code: str
@@ -82,6 +83,12 @@ def make_run(
     where = f"{recipe.path}: {' '.join(label_values(values))}"
     applied = YAML(typ="safe").load(apply(origin.params, settings, where=where))
     _check_source(check_params(applied, where=where), where=where)
+    for key, value in settings.items():
+        if "${" in str(value):
+            raise UserError(
+                f"{where}: {key}: found {value!r}; allowed in an experiment: no '${{', in whose "
+                "place DVC would put another value; write that value itself"
+            )
     return Run(name_run(recipe.path.stem, values, origin.digest(applied)), values, settings)
 
 
@@ -147,7 +154,7 @@ def enqueue(runs: Sequence[Run], *, commit: str, tell: Tell) -> None:
             tell(f"{run.label}: queued")
 
 
-class Follower:
+class QueueWatch:
     """Looks at the queue again and again, and keeps its workers at work meanwhile."""
 
     def __init__(self, *, jobs: int, tell: Tell) -> None:

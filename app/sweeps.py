@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app import experiments
 from app.recipes import SWEEP, Recipe, show_value
-from app.runs import Follower, Origin, Run, Tell, align, enqueue, make_run, shorten, show_figure
+from app.runs import Origin, QueueWatch, Run, Tell, align, enqueue, make_run, shorten, show_figure
 from pipeline.errors import UserError
 
 TRAIN, TEST = "metrics/train.json", "metrics/finetuned.json"
@@ -45,9 +45,9 @@ def plan(recipe: Recipe, origin: Origin) -> list[Run]:
 def work(runs: Sequence[Run], *, commit: str, jobs: int, tell: Tell) -> None:
     """Queue what is not done before, and return when none of `runs` waits or runs."""
     enqueue(runs, commit=commit, tell=tell)
-    follower = Follower(jobs=jobs, tell=tell)
-    while waiting := follower.look(runs):
-        follower.rest(len(waiting))
+    watch = QueueWatch(jobs=jobs, tell=tell)
+    while waiting := watch.look(runs):
+        watch.rest(len(waiting))
 
 
 def read_results(runs: Sequence[Run], commit: str) -> dict[str, Result]:

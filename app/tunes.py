@@ -21,8 +21,8 @@ from ruamel.yaml import YAML
 from app import experiments
 from app.recipes import Recipe, apply
 from app.runs import (
-    Follower,
     Origin,
+    QueueWatch,
     Run,
     Tell,
     enqueue,
@@ -68,7 +68,7 @@ class Tuning:
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
         self.short = shorten(self.space.dimensions)
-        self._tracked = tracking.Follower(Path.cwd(), checked.track.experiment)
+        self._tracked = tracking.TrackedEpochs(Path.cwd(), checked.track.experiment)
         drawn = {key: distribution_to_json(each) for key, each in self.space.dimensions.items()}
         self.study = open_study(f"{recipe.path.stem}_{origin.digest(applied, drawn)}")
         self._live: list[Live] = []
@@ -85,15 +85,15 @@ class Tuning:
         """
         trials = trials or self.space.trials
         self._take_up()
-        follower = Follower(jobs=jobs, tell=self._tell)
+        watch = QueueWatch(jobs=jobs, tell=self._tell)
         while True:
-            states = follower.look([live.run for live in self._live])
+            states = watch.look([live.run for live in self._live])
             self._end(states)
             self._prune(states)
             if len(self._live) < jobs and self._begun() < trials:
                 self._ask()
             elif self._live:
-                follower.rest(len(self._live))
+                watch.rest(len(self._live))
             else:
                 return
 

@@ -46,20 +46,22 @@ class Execution:
 
 
 class _Cautious:
-    """Acts on MLflow; after the first failure it says so once and does nothing more."""
+    """Acts on MLflow; of the first failure it warns, and of no other."""
 
     loss: str  # what a failure costs
+    gives_up = True  # after the first failure
     _failed = False
 
     def _try(self, act: Callable[[], T]) -> T | None:
-        if self._failed:
+        if self._failed and self.gives_up:
             return None
         try:
             return act()
         except Exception as error:  # whatever tracking throws, training is worth more
+            if not self._failed:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                print(f"warning: {self.loss}: {reason}", file=sys.stderr)
             self._failed = True
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"warning: {self.loss}: {reason}", file=sys.stderr)
             return None
 
 
@@ -150,13 +152,15 @@ class Tracker(_Cautious):
         self._client.log_artifact(self._run_id, str(path), "plots")
 
 
-class Follower(_Cautious):
+class TrackedEpochs(_Cautious):
     """Follows runs by the name of their DVC experiment, from outside of them.
 
-    After the first failure it says so once, and finds nothing more.
+    After the first failure it says so once. It tries again each time: a search takes days, and a
+    server that is down is up again.
     """
 
-    loss = "epochs are not read from MLflow, so nothing is ended early"
+    loss = "epochs are not read from MLflow, so nothing is ended early until they are"
+    gives_up = False
 
     def __init__(self, root: Path, experiment: str) -> None:
         """root, experiment: as of an Execution."""

@@ -10,7 +10,7 @@ from dvc.utils.hydra import to_hydra_overrides
 
 from app import experiments
 from app.experiments import as_override, is_complete_in_queue
-from app.runs import find_reason, name_run, shorten
+from app.runs import find_reason, name_run, read_origin, shorten
 from pipeline.errors import UserError
 from tests.clone import git
 from tests.processes import ROOT
@@ -96,6 +96,22 @@ def test_what_begins_while_the_queue_is_read_is_not_lost(monkeypatch: pytest.Mon
         "begins": "Running",
         "missed": "Running",
     }
+
+
+def test_pictures_that_dvc_has_and_that_changed_make_another_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "pictures.dvc", "dvc.lock"):
+        Path(name).write_text("1")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "a")
+    before = read_origin(Path("params.yaml"))
+    Path("dvc.lock").write_text("2")
+    assert read_origin(Path("params.yaml")) == before
+    Path("pictures.dvc").write_text("2")
+    assert read_origin(Path("params.yaml")).digest() != before.digest()
 
 
 def test_a_folder_without_dvc_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

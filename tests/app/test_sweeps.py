@@ -78,6 +78,12 @@ def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
             "recipes/tiny.yaml: source=not/here: data.source: found 'not/here'; a queued "
             "experiment sees only what is in git or DVC; set data.source to an absolute path: ",
         ),
+        (
+            {"data.source": "/d/${HOME}/x"},
+            {"train.epochs": [3]},
+            "recipes/tiny.yaml: epochs=3: data.source: found '/d/${HOME}/x'; allowed in an "
+            "experiment: no '${', in whose place DVC would put another value; write that value",
+        ),
     ],
 )
 def test_what_cannot_be_swept_is_one_line_before_anything_is_queued(

@@ -99,8 +99,10 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(experiments, name, fake)
-        monkeypatch.setattr(tracking.Follower, "epochs", lambda _, *told: queue.history(*told))
-        monkeypatch.setattr(tracking.Follower, "end", lambda _, name: queue.ended_runs.append(name))
+        monkeypatch.setattr(tracking.TrackedEpochs, "epochs", lambda _, *told: queue.history(*told))
+        monkeypatch.setattr(
+            tracking.TrackedEpochs, "end", lambda _, name: queue.ended_runs.append(name)
+        )
         return queue
 
     return make
@@ -227,7 +229,7 @@ def test_what_is_behind_the_median_is_ended_early_and_its_run_marked(made: Made)
 
 def test_without_mlflow_nothing_is_ended_early(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = made(lambda settings: [settings["optimizer.adamw.lr"]] * 7)
-    monkeypatch.setattr(tracking.Follower, "epochs", lambda *_: {})
+    monkeypatch.setattr(tracking.TrackedEpochs, "epochs", lambda *_: {})
     assert {trial.state for trial in trials(tune(trials=6))} == {TrialState.COMPLETE}
     assert not queue.killed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tracking import Execution, Follower, Tracker, flatten
+from pipeline.tracking import Execution, TrackedEpochs, Tracker, flatten
 from tests.clone import free_port, running, wait_until
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
@@ -92,39 +92,52 @@ def test_another_execution_is_another_run(changes: dict[str, Any], tmp_path: Pat
 
 
 def test_the_epochs_of_an_experiment_are_read_by_its_name_while_it_runs(tmp_path: Path) -> None:
-    follower = Follower(tmp_path, "test")
-    assert follower.epochs("brave-fox", "val_map") == {}  # not even a database
+    tracked = TrackedEpochs(tmp_path, "test")
+    assert tracked.epochs("brave-fox", "val_map") == {}  # not even a database
     track(execution(tmp_path), rows=ROWS[:1], finish=True)
     track(execution(tmp_path), rows=ROWS, finish=False)
     track(execution(tmp_path, tags={"dvc_exp_name": "shy-owl"}), rows=ROWS[:1], finish=False)
-    assert follower.epochs("brave-fox", "val_map") == {1: 0.1, 2: 0.4}  # of the latest run
-    assert follower.epochs("brave-fox", "val_mrr") == {}
-    assert follower.epochs("keen-elk", "val_map") == {}
+    assert tracked.epochs("brave-fox", "val_map") == {1: 0.1, 2: 0.4}  # of the latest run
+    assert tracked.epochs("brave-fox", "val_mrr") == {}
+    assert tracked.epochs("keen-elk", "val_map") == {}
 
 
 def test_a_killed_experiments_run_is_ended_and_not_taken_up_again(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     track(execution(tmp_path), rows=ROWS, finish=True)
     track(execution(tmp_path), rows=ROWS, finish=False)
-    Follower(tmp_path, "test").end("brave-fox")
+    TrackedEpochs(tmp_path, "test").end("brave-fox")
     assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "KILLED"]
     track(execution(tmp_path), rows=ROWS, finish=True)
     assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "FINISHED", "KILLED"]
 
 
-def test_a_follower_without_a_server_warns_once_and_finds_nothing(
+def test_following_without_a_server_warns_once_and_finds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    follower = Follower(tmp_path, "test")
-    assert follower.epochs("brave-fox", "val_map") == {}
-    assert follower.epochs("brave-fox", "val_map") == {}
-    follower.end("brave-fox")
+    tracked = TrackedEpochs(tmp_path, "test")
+    assert tracked.epochs("brave-fox", "val_map") == {}
+    assert tracked.epochs("brave-fox", "val_map") == {}
+    tracked.end("brave-fox")
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert told[0].startswith(
-        "warning: epochs are not read from MLflow, so nothing is ended early: "
+        "warning: epochs are not read from MLflow, so nothing is ended early until they are: "
     )
+
+
+def test_a_failure_while_following_is_warned_of_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    track(execution(tmp_path), rows=ROWS, finish=False)
+    tracked = TrackedEpochs(tmp_path, "test")
+    with monkeypatch.context() as broken:
+        broken.setattr(TrackedEpochs, "_runs", lambda *_: 1 / 0)
+        for _ in range(2):
+            assert tracked.epochs("brave-fox", "val_map") == {}
+    assert tracked.epochs("brave-fox", "val_map") == {1: 0.1, 2: 0.4}
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_pictures_lie_under_the_project_whatever_the_current_folder(tmp_path: Path) -> None:
