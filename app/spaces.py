@@ -8,6 +8,7 @@ tune:
     batches.pk.classes: {low: 4, high: 16, step: 4} # whole numbers, since both ends are
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,11 @@ class Space:
 
     trials: int
     dimensions: Mapping[str, BaseDistribution]
+
+    @property
+    def size(self) -> float:
+        """How many points there are, at most; inf for a range of real numbers."""
+        return math.prod(map(_count, self.dimensions.values()))
 
 
 def read_space(recipe: Recipe, params: str) -> Space:
@@ -134,6 +140,14 @@ def _ends(dimension: BaseDistribution) -> list[Any]:
         return list(dimension.choices)
     assert isinstance(dimension, IntDistribution | FloatDistribution)
     return [dimension.low, dimension.high]
+
+
+def _count(dimension: BaseDistribution) -> float:
+    if isinstance(dimension, CategoricalDistribution):
+        return len(set(dimension.choices))  # a value may be listed twice
+    if isinstance(dimension, IntDistribution):
+        return (dimension.high - dimension.low) // dimension.step + 1
+    return 1 if dimension.single() else math.inf
 
 
 def _check_whole(

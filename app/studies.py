@@ -12,6 +12,8 @@ from app.runs import align, show_figure, show_short
 
 STORAGE = Path("tune.db")
 COMPLETE_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 4, 2
+# The attribute of a trial that counts for nothing, why: drawn before, or lost while it was drawn.
+VOID = "void"
 # As a table has them, the best first.
 STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -59,11 +61,11 @@ def describe_best(study: optuna.Study, metric: str) -> str:
 
 def failures(study: optuna.Study) -> list[str]:
     """Return a line for each trial that failed: its number, its values, and why."""
-    failed = study.get_trials(states=(TrialState.FAIL,))
+    failed = [trial for trial in _ranked(study) if trial.state == TrialState.FAIL]
     return [f"trial {trial.number}: {trial.user_attrs.get('reason', '-')}" for trial in failed]
 
 
 def _ranked(study: optuna.Study) -> list[FrozenTrial]:
-    ended = [trial for trial in study.trials if trial.state in STATES]
+    ended = [t for t in study.trials if t.state in STATES and VOID not in t.user_attrs]
     order = list(STATES)
     return sorted(ended, key=lambda trial: (order.index(trial.state), -(trial.value or 0.0)))

@@ -8,14 +8,14 @@ space, so whoever was interrupted goes on in it, and changed code begins another
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
-from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 from ruamel.yaml import YAML
 
 from app import experiments
@@ -32,7 +32,7 @@ from app.runs import (
     shorten,
 )
 from app.spaces import Space, read_space
-from app.studies import STORAGE, open_study
+from app.studies import STORAGE, VOID, open_study
 from pipeline import tracking
 from pipeline.errors import UserError
 from pipeline.params import check_params
@@ -44,11 +44,15 @@ FAILURES = 3  # that a run of the command may begin with
 
 @dataclass(frozen=True)
 class Live:
-    """A trial whose experiment waits or runs."""
+    """A trial whose experiment waits or runs.
+
+    epochs: that it trains. reported: those that optuna knows of.
+    """
 
     trial: optuna.Trial
     run: Run
     epochs: int
+    reported: set[int] = field(default_factory=set)
 
     @property
     def is_pruned(self) -> bool:
@@ -84,6 +88,9 @@ class Tuning:
             UserError: the first trials all fail, or what is tuned was changed meanwhile.
         """
         trials = trials or self.space.trials
+        if trials > self.space.size:
+            trials = int(self.space.size)
+            self._tell(f"the space has {trials} points, so there are as many trials")
         self._take_up()
         watch = QueueWatch(jobs=jobs, tell=self._tell)
         while True:
@@ -114,28 +121,54 @@ class Tuning:
                 "mend what they have in common, and run again"
             )
         # A seed a trial, so that an interrupted study goes on as it would have.
-        seed = (self._seed * 1_000_003 + self._begun()) % 2**32
-        self.study.sampler = TPESampler(seed=seed, n_startup_trials=DRAWN_AT_RANDOM)
+        drawn = self._drawn()
+        seed = (self._seed * 1_000_003 + len(drawn)) % 2**32
+        sampler: BaseSampler = TPESampler(seed=seed, n_startup_trials=DRAWN_AT_RANDOM)
+        if drawn and VOID in drawn[-1].user_attrs:
+            # What guided it there would do so again, and never come to the last points of a space.
+            sampler = RandomSampler(seed=seed)
+        self.study.sampler = sampler
         live = self._begin(self.study.ask(dict(self.space.dimensions)))
         if live:
             enqueue([live.run], commit=self._origin.commit, tell=self._tell)
 
-    def _begun(self) -> int:
+    def _drawn(self) -> list[FrozenTrial]:
         # Points that a person has told optuna to try next wait, and come first.
         trials = self.study.get_trials(deepcopy=False)
-        return sum(trial.state != TrialState.WAITING for trial in trials)
+        return [trial for trial in trials if trial.state != TrialState.WAITING]
+
+    def _begun(self) -> int:
+        return sum(VOID not in trial.user_attrs for trial in self._drawn())
 
     def _begin(self, trial: optuna.Trial) -> Live | None:
-        """Return a trial with its experiment, known by its params; None if it cannot have one."""
+        """Return a trial with its experiment, known by its params; None if it has none of its own.
+
+        A point that was drawn before would be the same experiment: it is not tried again.
+        """
+        drawn = self._drawn()
+        twins = [
+            other.number
+            for other in drawn
+            if other.number < trial.number
+            and other.params == trial.params
+            and VOID not in other.user_attrs
+        ]
+        lost = trial.params.keys() != self.space.dimensions.keys()
+        if lost or twins:
+            why = "lost while it was drawn" if lost else f"the same as trial {twins[0]}"
+            trial.set_user_attr(VOID, why)
+            # Of a failed trial optuna learns nothing: a value told twice would weigh double.
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
         try:
-            if trial.params.keys() != self.space.dimensions.keys():
-                raise UserError("it was interrupted while it was drawn")
             run = make_run(self._recipe, trial.params, self._origin, short=self.short)
         except UserError as error:
             self._fail(trial, str(error))
             return None
         trial.set_user_attr("experiment", run.name)
-        live = Live(trial, run, trial.params.get("train.epochs", self._epochs))
+        (known,) = (other for other in drawn if other.number == trial.number)
+        epochs = trial.params.get("train.epochs", self._epochs)
+        live = Live(trial, run, epochs, set(known.intermediate_values))
         self._live.append(live)
         return live
 
@@ -165,6 +198,7 @@ class Tuning:
                 self._fail(live.trial, line)
 
     def _complete(self, live: Live, commit: str) -> None:
+        self._report(live)  # the last epochs too, which the median of the others is made of
         figures = experiments.read_figures(commit, TRAIN)
         live.trial.set_user_attr("commit", commit)
         live.trial.set_user_attr("epochs", figures["epochs"])
@@ -198,11 +232,11 @@ class Tuning:
             self._tell(f"{live.run.label}: pruned after {epoch} epochs")
 
     def _report(self, live: Live) -> int:
-        known = self.study.trials[live.trial.number].intermediate_values
         epochs = self._tracked.epochs(live.run.name, self.metric)
         for epoch, value in epochs.items():
-            if epoch not in known and math.isfinite(value):
+            if epoch not in live.reported and math.isfinite(value):
                 live.trial.report(value, epoch)
+                live.reported.add(epoch)
         return max(epochs, default=0)
 
 

@@ -109,9 +109,13 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
 
 
 def tune(
-    trials: int = 4, jobs: int = 1, said: list[str] | None = None, **settings: Any
+    trials: int = 4,
+    jobs: int = 1,
+    said: list[str] | None = None,
+    space: dict[str, Any] = SPACE,
+    **settings: Any,
 ) -> tunes.Tuning:
-    recipe = Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, (), {"trials": 8, "space": SPACE})
+    recipe = Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, (), {"trials": 8, "space": space})
     params = Path("params.yaml")
     tell = (said if said is not None else []).append
     with tunes.open_tuning(recipe, runs.read_origin(params), params=params, tell=tell) as tuning:
@@ -141,6 +145,7 @@ def test_each_trial_is_told_the_validation_of_its_best_epoch(made: Made) -> None
         assert trial.value == 60 * trial.params["optimizer.adamw.lr"]
         settings = queue.settings[trial.user_attrs["experiment"]]
         assert settings == trial.params
+        assert list(trial.intermediate_values) == [1, 2, 3, 4, 5, 6, 7]
     header, *rows = table(tuning).splitlines()
     assert header.split() == ["lr", "dim", "val_map_at_r", "epochs", "state", "experiment"]
     assert len(rows) == 3
@@ -190,6 +195,28 @@ def test_more_trials_go_on_and_other_settings_begin_another_study(made: Made) ->
     assert len(trials(tune(trials=3))) == 3
     assert len(trials(tune(trials=1))) == 3
     assert len(trials(tune(trials=1, **{"head.hidden": 64}))) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_point_is_tried_twice_and_a_space_ends_with_its_last(made: Made, jobs: int) -> None:
+    queue = made(lambda settings: [settings["head.dim"] / 100])
+    said: list[str] = []
+    space = {"head.dim": [16, 32, 64], "train.patience": {"low": 1, "high": 2}}
+    tuning = tune(trials=20, jobs=jobs, said=said, space=space)
+    assert said[0] == "the space has 6 points, so there are as many trials"
+    assert len(queue.settings) == 6
+    done = [trial for trial in trials(tuning) if trial.state == TrialState.COMPLETE]
+    assert len(done) == len({str(trial.params) for trial in done}) == 6
+    assert len(table(tuning).splitlines()) == 7
+    assert not studies.failures(tuning.study)
+
+
+def test_a_trial_that_was_lost_while_it_was_drawn_is_replaced(made: Made) -> None:
+    made(by_rate)
+    tune(trials=1).study.ask()  # and the command is killed
+    found = trials(tune(trials=2))
+    complete, lost = TrialState.COMPLETE, TrialState.FAIL
+    assert [trial.state for trial in found] == [complete, lost, complete]
 
 
 def test_as_many_as_there_are_jobs_run_at_a_time(made: Made) -> None:
