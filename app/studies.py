@@ -46,8 +46,12 @@ def tabulate(study: optuna.Study, metric: str, short: Mapping[str, str]) -> str:
 
 
 def describe_best(study: optuna.Study, metric: str) -> str:
-    """Return the best trial's values as lines of params, and what to do with it; "" for none."""
-    done = [trial for trial in _ranked(study) if trial.state == TrialState.COMPLETE]
+    """Return the best trial's values as lines of params, and what to do with it; "" for none.
+
+    What a person has told optuna beside has no experiment, so it cannot be taken over.
+    """
+    ranked = [trial for trial in _ranked(study) if "experiment" in trial.user_attrs]
+    done = [trial for trial in ranked if trial.state == TrialState.COMPLETE]
     if not done:
         return ""
     lines = [

@@ -110,10 +110,10 @@ def running(place: Path, *command: str) -> Iterator[None]:
 
 
 def kill_all_in(place: Path) -> None:
-    """Kill what runs in `place`, as a machine that is switched off does."""
+    """Kill what runs in `place`, as a machine that is switched off does; but not this process."""
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()).is_relative_to(place):
+            if Path(process.cwd()).is_relative_to(place) and process.pid != os.getpid():
                 os.kill(process.pid, signal.SIGKILL)
         except (psutil.Error, ProcessLookupError):
             continue

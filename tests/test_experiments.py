@@ -159,6 +159,8 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
     assert pruned.state == TrialState.PRUNED
     assert 2 <= len(pruned.intermediate_values) < 300
     assert [trial.state for trial in complete] == [TrialState.COMPLETE] * 2
+    best = max(complete, key=lambda trial: trial.value)
+    assert f"dvc exp apply {best.user_attrs['experiment']}" in ran.stdout
     shown = dvc(clone, "exp", "show", "--csv", "--no-pager").stdout
     found = tracked(clone)
     for trial in complete:
