@@ -135,6 +135,11 @@ def _in_train(params: "Params") -> Iterator[str]:
     train = params.train
     if train.freeze == "backbone" and params.head.name == "none":
         yield "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train"
+    if train.chunk == 1 and train.freeze == "none":
+        yield (
+            "train.chunk: found 1 with train.freeze 'none'; batch norm needs several pictures; "
+            "allowed: 2 or more, or train.freeze batch_norm or backbone"
+        )
     if train.augment.crop and train.augment.crop[0] > train.augment.crop[1]:
         yield f"train.augment.crop: found {train.augment.crop}; allowed: [least, most]"
 

@@ -1,5 +1,6 @@
 """All that changes while training runs: how it is made, moved on, saved and restored."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -151,8 +152,8 @@ class Trainer:
 
         pixels: uint8 [B, S, S, 3]. labels: int64 [B]. Returns a float scalar.
         """
-        chunk = self.params.train.chunk or len(pixels)
-        batch = Chunks(self.forward, self.scale, torch.split(pixels, chunk))
+        chunks = math.ceil(len(pixels) / (self.params.train.chunk or len(pixels)))
+        batch = Chunks(self.forward, self.scale, torch.tensor_split(pixels, chunks))
         embeddings = batch.embed()  # (B, D)
         loss: Tensor = self.objective(embeddings, labels.to(self.device))
         self.accelerator.backward(loss)
@@ -161,6 +162,7 @@ class Trainer:
 
     def validate(self) -> Row:
         """Return the validation figures, by the same code as the evaluate stage."""
+        self._share_statistics()
         val = self.data.val
         vectors = embed(
             self.model,
@@ -181,6 +183,13 @@ class Trainer:
         )
         means = measured.means | measured.classes.macro_means()
         return {f"val_{name}": value for name, value in means.items()}
+
+    def _share_statistics(self) -> None:
+        # Batch norm counts its own share in each process. All are to validate alike, or one would
+        # stop early and leave the others waiting; what is saved is the first one's.
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def rate(self) -> float:
         """Return the learning rate of the first group at this moment."""

@@ -29,6 +29,21 @@ def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) 
     assert f"lookalike recipe apply {recipe.path.stem}" in recipe.header
 
 
+PINNED = {
+    *("data.name", "split.protocol", "split.val_by", "split.val_fraction", "backbone.name"),
+    *("backbone.image_size", "head.name", "head.normalize", "loss.name", "miner.name"),
+    *("batches.name", "optimizer.name", "scheduler.name", "embed.mirror", "index.distance"),
+    *(f"train.{key}" for key in ("epochs", "steps", "patience", "monitor", "chunk")),
+    *("train.freeze", "train.memory"),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
+def test_a_published_experiment_does_not_depend_on_what_was_applied_before(recipe) -> None:
+    """The default's own recipe is of the default."""
+    assert recipe.settings.keys() >= PINNED or recipe.settings == {"data.name": "products"}
+
+
 def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         "seed: 1\nsweep:\n- {seed: [1, 2], head.dim: [8, 16]}\n- {seed: [3]}\n"

@@ -66,6 +66,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: none",
     ),
     (
+        {"train__chunk": 1},
+        "train.chunk: found 1 with train.freeze 'none'; batch norm needs several pictures; "
+        "allowed: 2 or more, or train.freeze batch_norm or backbone",
+    ),
+    (
         {"batches__name": "random", "batches__random": {"size": 8, "anchors": 9}},
         "batches.random.anchors: found 9; allowed: at most batches.random.size, 8",
     ),

@@ -123,6 +123,12 @@ def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path:
         torch.testing.assert_close(chunked.model.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
 
 
+def test_no_chunk_is_left_with_a_single_picture(data: TrainingData, tmp_path: Path) -> None:
+    """Of 18 pictures by 17, which trained batch norm could not take."""
+    trained = run(make_params(train__chunk=17, train__epochs=1), data, tmp_path)
+    assert np.isfinite(trained.history[0]["loss"])
+
+
 def test_training_lowers_the_loss_and_finds_validation_pictures(
     data: TrainingData, tmp_path: Path
 ) -> None:
