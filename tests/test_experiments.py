@@ -190,7 +190,7 @@ def begin_study(
         read_recipe(Path("recipes"), recipe), read_origin(params), params=params, tell=print
     ) as tuning:
         study = tuning.study
-        space = dict(tuning._space.dimensions)
+        space = dict(tuning.space.dimensions)
     perfect = dict.fromkeys(range(1, 301), 1.0)
     for rate in (0.002, 0.003, 0.004, 0.005):
         values = {"train.epochs": 300, "optimizer.adamw.lr": rate}
