@@ -85,17 +85,21 @@ def run_and_kill(place: Path, *arguments: str) -> str:
     Nothing of what was not in git may have changed.
     """
     (place / "README.md").write_text("a change that is not committed\n")
-    before = tree(place)
+    before, earlier = tree(place), begun(place)
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(lookalike(*arguments), cwd=place, env=environment(), **pipes) as killed:
         try:
-            began = ".dvc/tmp/exps/tmp*/data/splits.parquet"
-            wait_until(lambda: any(place.glob(began)), seconds=400)
+            wait_until(lambda: bool(begun(place) - earlier), seconds=400)
         finally:
             kill_all_in(place)
         said = killed.stderr.read() if killed.stderr else ""
     assert tree(place) == before
     return said
+
+
+def begun(place: Path) -> set[Path]:
+    """Return a file of each experiment that has begun, those that were killed earlier included."""
+    return set(place.glob(".dvc/tmp/exps/tmp*/data/splits.parquet"))
 
 
 def tree(place: Path) -> tuple[str, str]:
