@@ -191,7 +191,7 @@ def _applied(recipe: recipes.Recipe, before: str) -> str:
 
         spaces.read_space(recipe, before)
     for settings in recipe.combinations():
-        recipes.apply(before, recipe.settings | settings, where=str(recipe.path))
+        recipes.applied(before, recipe.settings | settings, where=str(recipe.path))
     return recipes.apply(before, recipe.settings, where=str(recipe.path))
 
 

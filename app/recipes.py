@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from pipeline.errors import UserError, name_choices
-from pipeline.params import NOT_YAML, check_params, check_values, read_yaml
+from pipeline.params import NOT_YAML, Params, check_params, check_values, read_yaml
 from pipeline.tracking import flatten
 
 SWEEP, TUNE = "sweep", "tune"
@@ -172,6 +172,14 @@ def find_unused(
     name = f"{section}.name"
     chosen = dict.fromkeys(point.get(name, params[section]["name"]) for point in points)
     return None if block in chosen else f"{name} is {', '.join(chosen)}"
+
+
+def applied(text: str, settings: Mapping[str, Any], *, where: str) -> tuple[dict[str, Any], Params]:
+    """Return `text` with `settings` as plain values, and checked; raises as `apply` does."""
+    values: dict[str, Any] = YAML(typ="safe").load(text)
+    for key, value in settings.items():
+        _set(values, key.split("."), value, where=where)
+    return values, check_params(values, where=where)
 
 
 def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:

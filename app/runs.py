@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from app import experiments
-from app.recipes import Recipe, apply, show_value
+from app.recipes import Recipe, applied, show_value
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
-from pipeline.params import Params, check_params
+from pipeline.params import Data, Params
 
 # What an experiment runs and reads, beside params.yaml; *.dvc is what DVC has of pictures.
 CODE = ("pipeline", "stages", "dvc.yaml", "*.dvc")
@@ -81,15 +79,15 @@ def make_run(
     values = {short[key]: value for key, value in chosen.items()}
     settings = dict(recipe.settings) | dict(chosen)
     where = f"{recipe.path}: {' '.join(label_values(values))}"
-    applied = YAML(typ="safe").load(apply(origin.params, settings, where=where))
-    _check_source(check_params(applied, where=where), where=where)
+    plain, params = applied(origin.params, settings, where=where)
+    _check_source(params, where=where)
     for key, value in settings.items():
         if "${" in str(value):
             raise UserError(
                 f"{where}: {key}: found {value!r}; allowed in an experiment: no '${{', in whose "
                 "place DVC would put another value; write that value itself"
             )
-    return Run(name_run(recipe.path.stem, values, origin.digest(applied)), values, settings)
+    return Run(name_run(recipe.path.stem, values, origin.digest(plain)), values, settings)
 
 
 def shorten(keys: Iterable[str]) -> dict[str, str]:
@@ -124,16 +122,20 @@ def name_run(recipe: str, values: Mapping[str, Any], digest: str) -> str:
 
 
 def _check_source(params: Params, *, where: str) -> None:
-    data = params.data
-    dataset = DATASETS[data.name]
-    fetched = hasattr(dataset, "archives") and dataset.archives(data.options)
-    reads = data.name != "products" and not fetched
-    source = Path(data.source)
-    if not experiments.is_complete_in_queue(source, whole=reads):
+    source = Path(params.data.source)
+    if experiments.is_complete_in_queue(source, whole=True):
+        return
+    if _reads_source(params.data) or not experiments.is_complete_in_queue(source, whole=False):
         raise UserError(
             f"{where}: data.source: found '{source}'; a queued experiment sees only what is in git "
             f"or DVC; set data.source to an absolute path: {source.absolute()}"
         )
+
+
+def _reads_source(data: Data) -> bool:
+    dataset = DATASETS[data.name]
+    hooks = [getattr(dataset, name, None) for name in ("archives", "files")]
+    return data.name != "products" and not any(hook and hook(data.options) for hook in hooks)
 
 
 def enqueue(runs: Sequence[Run], *, commit: str, tell: Tell) -> None:

@@ -21,7 +21,7 @@ from optuna.distributions import (
 )
 from ruamel.yaml import YAML
 
-from app.recipes import TUNE, Recipe, apply, find_unused
+from app.recipes import TUNE, Recipe, applied, find_unused
 from pipeline.errors import UserError
 
 # Validation would be of other pictures, by another figure or by luck; or would stay as it is.
@@ -76,7 +76,7 @@ def read_space(recipe: Recipe, params: str) -> Space:
         dimensions[str(key)] = _read_dimension(drawn, where=f"{where}.space: {key}")
     points = list_ends(recipe, dimensions)
     for point in points:
-        apply(params, point, where=f"{where}.space")
+        applied(params, point, where=f"{where}.space")
     values = YAML(typ="safe").load(params)
     for key, dimension in dimensions.items():
         _check_whole(key, dimension, space[key], recipe, params, where=f"{where}.space")
@@ -158,7 +158,7 @@ def _check_whole(
         return
     low, high = dimension.low, dimension.high
     try:
-        apply(params, dict(recipe.settings) | {key: low + 0.5}, where=where)
+        applied(params, dict(recipe.settings) | {key: low + 0.5}, where=where)
     except UserError:
         return
     raise UserError(

@@ -16,10 +16,9 @@ from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
-from ruamel.yaml import YAML
 
 from app import experiments
-from app.recipes import Recipe, apply
+from app.recipes import Recipe, applied
 from app.runs import (
     Origin,
     QueueWatch,
@@ -35,7 +34,6 @@ from app.spaces import Space, read_space
 from app.studies import STORAGE, VOID, open_study
 from pipeline import tracking
 from pipeline.errors import UserError
-from pipeline.params import check_params
 
 TRAIN = "metrics/train.json"  # the only figures that are looked at
 DRAWN_AT_RANDOM = 5  # trials, before those that are done guide the next
@@ -67,14 +65,13 @@ class Tuning:
         self._recipe, self._origin, self._params, self._tell = recipe, origin, params, tell
         self.space: Space = read_space(recipe, origin.params)
         where = str(recipe.path)
-        applied = YAML(typ="safe").load(apply(origin.params, recipe.settings, where=where))
-        checked = check_params(applied, where=where)
+        plain, checked = applied(origin.params, recipe.settings, where=where)
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
         self.short = shorten(self.space.dimensions)
         self._tracked = tracking.TrackedEpochs(Path.cwd(), checked.track.experiment)
         drawn = {key: distribution_to_json(each) for key, each in self.space.dimensions.items()}
-        self.study = open_study(f"{recipe.path.stem}_{origin.digest(applied, drawn)}")
+        self.study = open_study(f"{recipe.path.stem}_{origin.digest(plain, drawn)}")
         self._live: list[Live] = []
         self._killed: set[str] = set()
         self._ended: list[TrialState] = []

@@ -10,7 +10,8 @@ from dvc.utils.hydra import to_hydra_overrides
 
 from app import experiments
 from app.experiments import as_override, is_complete_in_queue
-from app.runs import find_reason, name_run, read_origin, shorten
+from app.recipes import Recipe
+from app.runs import Origin, find_reason, make_run, name_run, read_origin, shorten
 from pipeline.errors import UserError
 from tests.clone import git
 from tests.processes import ROOT
@@ -77,6 +78,25 @@ def test_a_source_is_whole_in_the_queue_if_git_or_dvc_has_all_of_it(
     assert is_complete_in_queue(source.absolute(), whole=True)
     Path("pictures.dvc").touch()
     assert is_complete_in_queue(source, whole=True)
+
+
+@pytest.mark.parametrize("name", ["sop", "fashion_mnist"])
+def test_what_is_fetched_does_not_need_the_pictures_at_the_source(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it archives or files that are fetched: pictures that git has not are not read."""
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    Path("pictures").mkdir()
+    Path("pictures/README.md").touch()
+    git(tmp_path, "add", "pictures")
+    Path("pictures/mine.png").touch()
+    origin = Origin("abc", "", (ROOT / "params.yaml").read_text())
+    for official in (True, False):
+        settings = {"data.name": name, f"data.{name}.official": official}
+        recipe = Recipe(Path("recipes/r.yaml"), "R", settings, ())
+        with nullcontext() if official else pytest.raises(UserError, match="sees only what is in"):
+            make_run(recipe, {"seed": 1}, origin, short={"seed": "seed"})
 
 
 def test_what_begins_while_the_queue_is_read_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
