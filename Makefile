@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Images of containers set it; then each of the pipeline's processes compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 # GPUs, where there are any, want this for repeatable matrix products.
 export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
 

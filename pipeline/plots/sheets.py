@@ -1,35 +1,32 @@
 """Sheets of queries and what was retrieved for them: green frames are relevant, red are not."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw
 
 from pipeline.plots.cases import Cases
-from pipeline.plots.palette import FAINT, INK, RELEVANT, WRONG, font_path
+from pipeline.plots.palette import FAINT, INK, RELEVANT, WRONG
+from pipeline.plots.tiles import (
+    BACKGROUND,
+    CAPTION,
+    GAP,
+    LINE,
+    MARGIN,
+    TILE,
+    TITLE_LINE,
+    Pictures,
+    Tile,
+    box,
+    draw_tile,
+    draw_title,
+    font,
+    wrap_title,
+)
 
-TILE = 128  # pixels that a picture is fitted into, whatever its own size
-FRAME = 5
-GAP = 10  # between neighbouring tiles
 BREAK = 26  # between the query and what was retrieved for it
-MARGIN = 16
-LINE = 15  # of a caption
-CAPTION = 2 * LINE + 4
-BACKGROUND = "#ffffff"
-PAPER = "#eef0f3"  # behind a picture that is not square
-BOX = TILE + 2 * FRAME
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One picture of a sheet: what stands below it, and the colour of its frame."""
-
-    image_id: str
-    name: str
-    note: str
-    frame: str
 
 
 @dataclass(frozen=True)
@@ -64,53 +61,31 @@ def sheet_rows(
     return rows
 
 
-def draw_sheet(title: str, rows: list[Row], picture: Callable[[str], Image.Image]) -> Image.Image:
+def draw_sheet(title: str, rows: list[Row], picture: Pictures, *, size: int = TILE) -> Image.Image:
     """Return the sheet as one RGB picture; without rows it is the title alone.
 
-    picture: image_id -> RGB picture of any size.
+    size: pixels that each picture is fitted into.
     """
     columns = max((len(row.answers) for row in rows), default=0) or 3
-    width = 2 * MARGIN + BOX + BREAK + columns * (BOX + GAP) - GAP
-    lines = wrap(title, _font(15, bold=True), width - 2 * MARGIN)
-    top = MARGIN + len(lines) * 21 + (LINE + 12 if rows else 0)
-    height = top + len(rows) * (BOX + CAPTION + GAP) + MARGIN
-    sheet = Image.new("RGB", (width, height), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for place, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + 21 * place), line, INK, _font(15, bold=True))
+    width = answer_left(columns + 1, size) - GAP + MARGIN
+    lines = wrap_title(title, width)
+    top = MARGIN + len(lines) * TITLE_LINE + (LINE + 12 if rows else 0)
+    step = box(size) + CAPTION + GAP
+    sheet = Image.new("RGB", (width, top + len(rows) * step + MARGIN), BACKGROUND)
+    draw_title(sheet, lines)
     if rows:
-        _draw_headings(draw, columns, y=top - LINE - 5)
+        _draw_headings(ImageDraw.Draw(sheet), columns, size, y=top - LINE - 5)
     for place, row in enumerate(rows):
-        y = top + place * (BOX + CAPTION + GAP)
-        _draw_tile(sheet, row.query, picture, x=MARGIN, y=y)
+        y = top + place * step
+        draw_tile(sheet, row.query, picture, x=MARGIN, y=y, size=size)
         for rank, tile in enumerate(row.answers, start=1):
-            _draw_tile(sheet, tile, picture, x=answer_left(rank), y=y)
+            draw_tile(sheet, tile, picture, x=answer_left(rank, size), y=y, size=size)
     return sheet
 
 
-def answer_left(rank: int) -> int:
+def answer_left(rank: int, size: int = TILE) -> int:
     """Return the left edge, in pixels, of the tile of `rank` (from 1)."""
-    return MARGIN + BOX + BREAK + (rank - 1) * (BOX + GAP)
-
-
-def truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return `text`, ended by an ellipsis where it would be wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text.rstrip() + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Return `text` in lines of at most `width` pixels; a longer word is truncated."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] = f"{lines[-1]} {word}"
-        else:
-            lines.append(truncate(word, font, width))
-    return lines
+    return MARGIN + box(size) + BREAK + (rank - 1) * (box(size) + GAP)
 
 
 def _answer(found: Any, names: Mapping[str, str]) -> Tile:
@@ -126,24 +101,7 @@ def _query_note(facts: Mapping[Hashable, Any]) -> str:
     return f"AP {facts['average_precision']:.2f}, {hit}"
 
 
-def _draw_headings(draw: ImageDraw.ImageDraw, columns: int, *, y: int) -> None:
-    draw.text((MARGIN, y), "query", FAINT, _font(12))
+def _draw_headings(draw: ImageDraw.ImageDraw, columns: int, size: int, *, y: int) -> None:
+    draw.text((MARGIN, y), "query", FAINT, font(12))
     for rank in range(1, columns + 1):
-        draw.text((answer_left(rank), y), f"rank {rank}", FAINT, _font(12))
-
-
-def _draw_tile(
-    sheet: Image.Image, tile: Tile, picture: Callable[[str], Image.Image], *, x: int, y: int
-) -> None:
-    draw = ImageDraw.Draw(sheet)
-    draw.rectangle((x, y, x + BOX - 1, y + BOX - 1), fill=tile.frame)
-    fitted = ImageOps.pad(picture(tile.image_id), (TILE, TILE), Image.Resampling.LANCZOS, PAPER)
-    sheet.paste(fitted, (x + FRAME, y + FRAME))
-    bold, plain = _font(12, bold=tile.frame == INK), _font(12)
-    draw.text((x, y + BOX + 2), truncate(tile.name, bold, BOX), INK, bold)
-    draw.text((x, y + BOX + 2 + LINE), truncate(tile.note, plain, BOX), FAINT, plain)
-
-
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    # Basic layout: the complex one depends on a system library, and would differ by machine.
-    return ImageFont.truetype(font_path(bold=bold), size, layout_engine=ImageFont.Layout.BASIC)
+        draw.text((answer_left(rank, size), y), f"rank {rank}", FAINT, font(12))

@@ -4,18 +4,10 @@ from PIL import Image, ImageColor
 
 from pipeline.plots.cases import Cases, choose_failures, choose_successes
 from pipeline.plots.palette import RELEVANT, WRONG
-from pipeline.plots.sheets import (
-    BOX,
-    FRAME,
-    MARGIN,
-    TILE,
-    _font,
-    answer_left,
-    draw_sheet,
-    sheet_rows,
-    truncate,
-    wrap,
-)
+from pipeline.plots.sheets import answer_left, draw_sheet, sheet_rows
+from pipeline.plots.tiles import CAPTION, FRAME, GAP, MARGIN, TILE, box, font, truncate, wrap
+
+BOX = box(TILE)
 
 
 def queries(first: list[int | None], average: list[float], positives: int = 3) -> pd.DataFrame:
@@ -133,12 +125,12 @@ def test_a_sheet_without_rows_is_its_title_alone() -> None:
 
 
 def test_a_long_name_ends_in_an_ellipsis_inside_its_tile() -> None:
-    font = _font(12)
-    cut = truncate("a class of a very long name indeed", font, BOX)
+    plain = font(12)
+    cut = truncate("a class of a very long name indeed", plain, BOX)
     assert cut.endswith("…")
     assert cut.startswith("a class of")
-    assert font.getlength(cut) <= BOX
-    assert truncate("cup", font, BOX) == "cup"
+    assert plain.getlength(cut) <= BOX
+    assert truncate("cup", plain, BOX) == "cup"
 
 
 def test_no_text_leaves_its_column(found: pd.DataFrame) -> None:
@@ -153,12 +145,12 @@ def test_no_text_leaves_its_column(found: pd.DataFrame) -> None:
 
 
 def test_wrapped_lines_hold_every_word_and_fit() -> None:
-    font = _font(15, bold=True)
+    bold = font(15, bold=True)
     text = "Failures of finetuned: 3 of 5 queries have no relevant picture in the top 8"
-    lines = wrap(text, font, 200)
+    lines = wrap(text, bold, 200)
     assert " ".join(lines) == text
     assert len(lines) > 1
-    assert all(font.getlength(line) <= 200 for line in lines)
+    assert all(bold.getlength(line) <= 200 for line in lines)
 
 
 def _count(picture: Image.Image, colour: str) -> int:
@@ -168,6 +160,4 @@ def _count(picture: Image.Image, colour: str) -> int:
 
 def _middle(sheet: Image.Image) -> int:
     """The row of pixels through the middle of the only row of tiles."""
-    from pipeline.plots.sheets import CAPTION, GAP
-
     return sheet.height - MARGIN - GAP - CAPTION - BOX // 2
