@@ -155,7 +155,9 @@ def read_table(path: Path, kind: Table) -> pa.Table:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro")
     try:
-        table = pq.read_table(path)
+        # Not by pq.read_table, which imports all of pyarrow.dataset first.
+        with pq.ParquetFile(path) as opened:
+            table = opened.read()
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a Parquet file ({reason}); run: dvc repro") from None

@@ -1,17 +1,45 @@
-"""What tests share: the clone that whole DAGs run in, and the order."""
+"""What tests share: the clones that whole DAGs run in, the order, and patience."""
 
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
-from tests.clone import SMALL, run_clone
+from tests.clone import SMALL, copy_clone, run_clone
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this working tree, with small params, run once for all tests; do not change it."""
+    own = tmp_path_factory.getbasetemp()
+    # The processes of pytest-xdist have a folder each, in one of the session.
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    ready = shared / "first_run" / "lookalike"
+    done = ready.with_name("done")
+    with FileLock(shared / "first_run.lock"):
+        if not done.exists():
+            run_clone(ready, SMALL)
+            done.touch()
+    return ready
 
 
 @pytest.fixture(scope="module")
 def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone of this working tree, with the module's PARAMS or small ones, run once."""
-    params = getattr(request.module, "PARAMS", SMALL)
-    return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", params)
+    """A module's own clone of this working tree, run once: with its PARAMS, or with small ones."""
+    place = tmp_path_factory.mktemp("clone") / "lookalike"
+    if hasattr(request.module, "PARAMS"):
+        return run_clone(place, request.module.PARAMS)
+    return copy_clone(request.getfixturevalue("first_run"), place)
+
+
+def pytest_configure() -> None:
+    """Let no test of hypothesis fail because the machine is slow or busy."""
+    settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

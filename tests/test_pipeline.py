@@ -80,13 +80,13 @@ def test_mlflow_ui_shows_the_run(clone: Path) -> None:
 
         def answers() -> bool:
             try:
-                with urllib.request.urlopen(asked, timeout=5) as answer:
+                with urllib.request.urlopen(asked, timeout=60) as answer:
                     found.append(json.load(answer)["experiment"]["artifact_location"])
             except OSError:
                 return False
             return True
 
-        wait_until(answers, seconds=300)
+        wait_until(answers)
     assert found == [(clone / "mlruns").as_uri()]
 
 

@@ -11,6 +11,8 @@ Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 DISTANCES = ("cosine", "euclidean")
+# What float32 rounds a result of 1 by, at most.
+UNIT_ROUNDOFF = 2.0**-24
 
 
 def prepare(vectors: Vectors, *, distance: str) -> Vectors:
@@ -43,6 +45,7 @@ class Gallery:
         self.distance = distance
         self._vectors = vectors
         self._squares = np.einsum("gd,gd->g", vectors, vectors)  # (G,)
+        self._longest = np.sqrt(self._squares.max(initial=0))
         self._twins, self._originals = _find_twins(vectors)
 
     def scores(self, queries: Vectors) -> Scores:
@@ -61,6 +64,46 @@ class Gallery:
             np.negative(scores, out=scores)
         scores[:, self._twins] = scores[:, self._originals]
         return scores
+
+    def lowest(self, scores: Scores, queries: Vectors) -> Scores:
+        """Return float32 [Q, K]: what `pair_scores` gives at least, where this or faiss `scores`.
+
+        The last bits of a score depend on the order of its sum, so on the processor's BLAS and on
+        the size of the block; these bounds hold whatever the order was.
+
+        scores: float32 [Q, K], of queries float32 [Q, D] with any K of the gallery.
+        """
+        return self._shift(scores, -self._rounding(queries))
+
+    def highest(self, scores: Scores, queries: Vectors) -> Scores:
+        """Return float32 [Q, K]: what `pair_scores` gives at most; as `lowest`."""
+        return self._shift(scores, self._rounding(queries))
+
+    def _rounding(self, queries: Vectors) -> Scores:
+        """Return float32 [Q, 1]: how far two sums of one cosine, or squared distance, may differ.
+
+        D products summed in any order miss the sum by at most D u / (1 - D u) of the sum of their
+        absolute values (Higham: Accuracy and Stability of Numerical Algorithms, 2002, section
+        3.1), here twice, once for each sum; some further roundings count as further terms.
+        """
+        terms = (queries.shape[1] + 16) * UNIT_ROUNDOFF
+        lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
+        if self.distance == "euclidean":
+            largest = (lengths + self._longest) ** 2
+        else:
+            largest = lengths * self._longest
+        rounding: Scores = np.float32(2 * terms / (1 - terms)) * largest
+        return rounding
+
+    def _shift(self, scores: Scores, by: Scores) -> Scores:
+        if self.distance == "cosine":
+            return scores + by
+        # Of a squared distance: near zero, the root turns its last bits into large ones.
+        squares: Scores = scores * scores
+        squares -= by
+        np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
+        np.negative(squares, out=squares)
+        return squares
 
 
 def pair_scores(queries: Vectors, gallery: Vectors, rows: Rows, *, distance: str) -> Scores:

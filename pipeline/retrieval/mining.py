@@ -19,7 +19,7 @@ from pipeline.retrieval.distances import (
     prepare,
 )
 from pipeline.retrieval.mined import Mined
-from pipeline.retrieval.picking import pick_negatives, pick_positives
+from pipeline.retrieval.picking import negatives_in_reach, pick_negatives, pick_positives
 from pipeline.retrieval.relevance import Ints, Pairs, Relevance, draw_pairs, find_relevance
 from pipeline.retrieval.search import METRICS
 
@@ -44,7 +44,8 @@ def mine_embeddings(
 
     positives: `hard`, the farthest that share a label; `easy`, the nearest; `random`.
     negatives: `hard`, the nearest that share none; `semi_hard`, the nearest that are farther than
-    the positive (Schroff et al.: FaceNet, 2015); `random`. Ties go by row.
+    the positive (Schroff et al.: FaceNet, 2015); `random`. Ties go by row, and what ties is what
+    `pair_scores` says, however a picture was found.
 
     The positives and the negatives of an anchor are distinct as far as there are enough, then
     repeat in turn; no triplet stands twice. A positive that has no negative gives no triplet.
@@ -90,6 +91,17 @@ class _Space:
         """Return float32 [A, K], the scores of each anchor with its `rows`, int64 [A, K]."""
         return pair_scores(self.vectors[anchors], self.vectors, rows, distance=self.distance)
 
+    def search(self, anchors: Ints, fetch: int) -> tuple[Ints, Scores]:
+        """Return the rows nearest to each anchor, int64 [A, fetch], and what others score at most.
+
+        The latter, float32 [A], is by `pair_scores`: faiss, too, sums in an order of its own.
+        """
+        found, rows = self.index.search(self.vectors[anchors], fetch)
+        last = found[:, -1:]
+        if self.distance == "euclidean":
+            last = -np.sqrt(np.maximum(last, 0))  # faiss gives the squared distance
+        return rows, self.gallery.highest(last, self.vectors[anchors])[:, 0]
+
 
 def _positives(space: _Space, block: _Block, drawn: Ints, *, hardness: str) -> Ints:
     """Return int64 [A, n], -1 where an anchor has none."""
@@ -116,15 +128,14 @@ def _negatives(
     waiting, fetch = np.arange(len(block.rows)), FIRST
     while len(waiting) and fetch <= MOST and fetch < len(space.vectors):
         anchors = block.rows[waiting]
-        _, rows = space.index.search(space.vectors[anchors], fetch)
-        scores, limits = space.scores(anchors, rows), space.scores(anchors, positives[waiting])
+        rows, beyond = space.search(anchors, fetch)
         picked, certain = pick_negatives(
             block.pairs.take(waiting),
             anchors,
             rows,
-            scores,
-            _limits(limits, semi_hard=semi_hard),
-            complete=False,
+            space.scores(anchors, rows),
+            _limits(space.scores(anchors, positives[waiting]), semi_hard=semi_hard),
+            beyond,
         )
         negatives[waiting] = picked
         waiting, fetch = waiting[~certain], GROWTH * fetch
@@ -138,15 +149,20 @@ def _negatives(
 def _negatives_among_all(
     space: _Space, block: _Block, some: Ints, positives: Ints, *, semi_hard: bool
 ) -> Ints:
-    """Return the negatives of the block's anchors `some`, from all their scores."""
-    anchors = block.rows[some]
-    scores = space.gallery.scores(space.vectors[anchors])
-    limits = np.take_along_axis(scores, np.maximum(positives, 0), axis=1)
-    limits[positives < 0] = -np.inf
-    rows = np.tile(np.arange(scores.shape[1]), (len(some), 1))
-    limits = _limits(limits, semi_hard=semi_hard)
-    pairs = block.pairs.take(some)
-    return pick_negatives(pairs, anchors, rows, scores, limits, complete=True)[0]
+    """Return the negatives of the block's anchors `some`, of all pictures.
+
+    One matrix product scores them all, but for its last bits; those that these could decide about
+    are scored again, as `pair_scores` does.
+    """
+    anchors, pairs = block.rows[some], block.pairs.take(some)
+    vectors = space.vectors[anchors]
+    limits = _limits(space.scores(anchors, positives), semi_hard=semi_hard)
+    scores = space.gallery.scores(vectors)
+    lowest, highest = space.gallery.lowest(scores, vectors), space.gallery.highest(scores, vectors)
+    rows = negatives_in_reach(pairs, anchors, lowest, highest, limits)
+    none_beyond = np.full(len(some), -np.inf, dtype=np.float32)
+    scores = space.scores(anchors, rows)
+    return pick_negatives(pairs, anchors, rows, scores, limits, none_beyond)[0]
 
 
 def _limits(positive_scores: Scores, *, semi_hard: bool) -> Scores:

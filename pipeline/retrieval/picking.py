@@ -21,25 +21,41 @@ def pick_positives(pairs: Pairs, scores: Scores, n: int, *, nearest: bool) -> In
 
 
 def pick_negatives(
-    pairs: Pairs, own: Ints, rows: Ints, scores: Scores, limits: Scores, *, complete: bool
+    pairs: Pairs, own: Ints, rows: Ints, scores: Scores, limits: Scores, beyond: Scores
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Return (int64 [A, n], bool [A]): a negative for each positive, and whether it is certain.
 
     The negative of positive i is the nearest candidate that shares no label with the anchor,
     scores below limits[a, i] and was not taken for an earlier positive; where only taken ones are
     left, the nearest of them; -1 where there is none. Ties by row. It is certain if no picture
-    that is not a candidate could come before: a candidate scores lower, or all are candidates.
+    that is not a candidate could come before.
 
-    rows: int64 [A, K] and scores: float32 [A, K], in any order, -inf where there is no picture;
-    the candidates are the nearest K of all, or all (`complete`). limits: float32 [A, n], -inf
-    where there is no positive.
+    rows: int64 [A, K] and scores: float32 [A, K], the candidates in any order, -inf where there is
+    no picture. limits: float32 [A, n], -inf where there is no positive. beyond: float32 [A], what
+    a picture that is not a candidate may score at most; -inf where there is none to be picked.
     """
     negatives = np.full(limits.shape, -1, dtype=np.int64)
     certain = np.zeros(len(rows), dtype=np.bool_)
-    _fill_negatives(
-        pairs.starts, pairs.rows, own, rows, scores, limits, complete, negatives, certain
-    )
+    _fill_negatives(pairs.starts, pairs.rows, own, rows, scores, limits, beyond, negatives, certain)
     return negatives, certain
+
+
+def negatives_in_reach(
+    pairs: Pairs, own: Ints, lowest: Scores, highest: Scores, limits: Scores
+) -> Ints:
+    """Return int64 [A, K]: all that `pick_negatives` may pick, if scores are known within bounds.
+
+    Ascending, -1 behind where an anchor has fewer than K.
+
+    lowest, highest: float32 [A, N], between which the scores of all N pictures lie; what cannot be
+    picked is set to -inf in both. limits: float32 [A, n], as in `pick_negatives`.
+    """
+    reached = np.zeros(lowest.shape, dtype=np.bool_)
+    _fill_reached(pairs.starts, pairs.rows, own, lowest, highest, limits, reached)
+    counts = reached.sum(axis=1)
+    rows = np.full((len(own), counts.max(initial=0)), -1, dtype=np.int64)
+    rows[np.arange(rows.shape[1]) < counts[:, None]] = np.nonzero(reached)[1]
+    return rows
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -79,17 +95,15 @@ def _fill_negatives(
     rows: Ints,
     scores: Scores,
     limits: Scores,
-    complete: bool,
+    beyond: Scores,
     negatives: Ints,
     certain: NDArray[np.bool_],
 ) -> None:
     n = limits.shape[1]
     best_rows = np.empty(n, dtype=np.int64)
     best = np.empty(n, dtype=np.float32)
-    lowest = np.float32(0)
     for a in range(len(rows)):
         mine = relevant[starts[a] : starts[a + 1]]
-        lowest = scores[a].min()
         certain[a] = True
         for i in range(n):
             found = 0
@@ -104,8 +118,39 @@ def _fill_negatives(
                     continue
                 found = insert(best_rows, best, found, row, score)
             negatives[a, i] = _first_untaken(best_rows[:found], negatives[a, :i])
-            if limits[a, i] > -np.inf and (found < n or best[n - 1] <= lowest):
-                certain[a] = complete and certain[a]
+            if limits[a, i] > -np.inf and beyond[a] > -np.inf:
+                certain[a] &= found == n and best[n - 1] > beyond[a]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_reached(
+    starts: Ints,
+    relevant: Ints,
+    own: Ints,
+    lowest: Scores,
+    highest: Scores,
+    limits: Scores,
+    reached: NDArray[np.bool_],
+) -> None:
+    n = limits.shape[1]
+    best_rows = np.empty(n, dtype=np.int64)
+    best = np.empty(n, dtype=np.float32)
+    for a in range(len(own)):
+        lowest[a, own[a]] = highest[a, own[a]] = -np.inf
+        for p in range(starts[a], starts[a + 1]):
+            lowest[a, relevant[p]] = highest[a, relevant[p]] = -np.inf
+        for i in range(n):
+            limit = limits[a, i]
+            # The n nearest of those that are below the limit for certain; what is farther than
+            # all of these for certain is not picked.
+            found = 0
+            for c in range(lowest.shape[1]):
+                near = found < n or lowest[a, c] > best[n - 1]
+                if near and -np.inf < highest[a, c] < limit:
+                    found = insert(best_rows, best, found, c, lowest[a, c])
+            for c in range(lowest.shape[1]):
+                if -np.inf < highest[a, c] and lowest[a, c] < limit:
+                    reached[a, c] |= found < n or highest[a, c] >= best[n - 1]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -1,5 +1,7 @@
 """Training pictures, each shown a little differently every time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +56,21 @@ class TrainingPictures(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, draw: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         row, seed = draw
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with _seeded(seed):
             picture = self.augmentation(self.pictures.decode(self.image_ids[row]))
         return np.array(picture), int(self.targets[row])
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` on the CPU, where pictures are augmented; afterwards, on as before.
+
+    `torch.manual_seed` would seed every kind of device that torch was built for, which takes
+    longer than to augment a small picture.
+    """
+    state = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        torch.default_generator.set_state(state)

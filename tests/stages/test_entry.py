@@ -57,4 +57,4 @@ def test_the_time_of_a_stage_is_noted_beside_its_model_not_in_a_versioned_file(p
     assert ran.returncode == 0
     assert ran.stderr.startswith("embed_baseline: ")
     noted = json.loads((place / "logs/times/embed_baseline.json").read_text())
-    assert 0 <= noted["seconds"] < 60
+    assert 0 <= noted["seconds"] < 3600

@@ -1,6 +1,7 @@
 """Mined triplets against rules in plain Python, applied to every pair."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from unittest.mock import patch
 
 import numpy as np
@@ -11,6 +12,7 @@ from naive_ranking import Case, cases
 
 from pipeline.labels import from_lists
 from pipeline.retrieval import mining
+from pipeline.retrieval.distances import pair_scores, prepare
 from pipeline.retrieval.mined import Mined
 from pipeline.retrieval.mining import mine_embeddings
 
@@ -165,3 +167,53 @@ def test_growing_searches_find_what_one_look_at_all_finds(distance: str, negativ
     with patch.object(mining, "MOST", 0):
         whole = triplets_of(mine(case, "random", negatives, 2))
     assert grown == whole
+
+
+@dataclass
+class NearlyTied(Case):
+    """Pictures whose scores differ in their last bits, if at all: `pair_scores` decides."""
+
+    def __post_init__(self) -> None:
+        prepared = prepare(self.vectors, distance=self.distance)
+        everyone = np.tile(np.arange(len(prepared)), (len(prepared), 1))
+        self.scores = pair_scores(prepared, prepared, everyone, distance=self.distance)
+
+    def score(self, a: int, b: int) -> float:
+        return float(self.scores[a, b])
+
+
+def nearly_tied(distance: str, seed: int, size: int = 150) -> NearlyTied:
+    """Return pictures of few kinds, their values in another order or a hair apart."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.normal(size=(3, 37)).astype(np.float32)
+    vectors = kinds[rng.integers(0, 3, size)] * rng.choice([1, 1 + 2**-22], (size, 37))
+    vectors[::5] = vectors[rng.integers(0, size, len(vectors[::5]))]
+    lists = [[int(label)] for label in rng.integers(0, 4, size)]
+    everyone = np.ones(size, dtype=bool)
+    return NearlyTied(vectors.astype(np.float32), lists, everyone, everyone, distance)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("negatives", ["hard", "semi_hard"])
+@pytest.mark.parametrize(("first", "most"), [(1, 0), (2, 8), (8, 512)])
+def test_pair_scores_alone_decide_between_near_ties(
+    distance: str, negatives: str, first: int, most: int
+) -> None:
+    """However far a search had grown, and in whatever order BLAS and faiss have summed."""
+    for seed in range(3):
+        case = nearly_tied(distance, seed)
+        with (
+            patch.object(mining, "FIRST", first),
+            patch.object(mining, "MOST", most),
+            patch.object(mining, "WHOLE_ROWS_AT_ONCE", 31),
+        ):
+            found = triplets_of(mine(case, "hard", negatives, 3))
+        for anchor in range(len(case.lists)):
+            chosen = naive_positives(case, anchor, 3, nearest=False)
+            against = naive_negatives(case, anchor, chosen, semi_hard=negatives == "semi_hard")
+            expected = [
+                (p, other, 1)
+                for p, other in dict.fromkeys(zip(chosen, against, strict=True))
+                if other is not None
+            ]
+            assert found.get(anchor, []) == expected

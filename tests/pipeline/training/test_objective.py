@@ -266,7 +266,7 @@ def _work(rank: int, share: int, place: str) -> None:
         init_method=f"file://{place}/meeting",
         rank=rank,
         world_size=share,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=600),
     )
     torch.save([learn(each, rank=rank, share=share) for each in SHARED], f"{place}/{rank}.pt")
     torch.distributed.barrier()  # nobody leaves while the other still talks

@@ -1,0 +1,76 @@
+"""Tuning in DVC's real queue: killed, taken up again, and ending early what is behind."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from app.recipes import read_recipe
+from app.runs import read_origin
+from app.tunes import open_tuning
+from tests.clone import dvc, git, skip_drawing
+from tests.queue_runs import run, run_and_kill, tracked, tree
+
+
+def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_drawing(clone)
+    (clone / "recipes/tuned.yaml").write_text(
+        "# Tuned\ntune:\n  trials: 7\n  space:\n    train.epochs: [1, 300]\n"
+        "    optimizer.adamw.lr: {low: 0.001, high: 0.01}\n"
+    )
+    study = begin_study(clone, monkeypatch, recipe="tuned", epochs=(300, 1, 1))
+    said = run_and_kill(clone, "tune", "tuned")
+    assert said.count(": queued\n") == 1, said
+    before = tree(clone)
+    ran = run(clone, "tune", "tuned", "--jobs", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert tree(clone) == before
+
+    pruned, *complete = study.trials[4:]
+    assert pruned.state == TrialState.PRUNED
+    assert 2 <= len(pruned.intermediate_values) < 300
+    assert [trial.state for trial in complete] == [TrialState.COMPLETE] * 2
+    best = max(complete, key=lambda trial: trial.value)
+    assert f"dvc exp apply {best.user_attrs['experiment']}" in ran.stdout
+    shown = dvc(clone, "exp", "show", "--csv", "--no-pager").stdout
+    found = tracked(clone)
+    for trial in complete:
+        name = trial.user_attrs["experiment"]
+        assert name in shown
+        assert found[name].info.status == "FINISHED"
+        assert (
+            float(found[name].data.params["optimizer.adamw.lr"])
+            == trial.params["optimizer.adamw.lr"]
+        )
+        figures = json.loads(git(clone, "show", f"{trial.user_attrs['commit']}:metrics/train.json"))
+        assert trial.value == figures["val_map_at_r"]
+    killed = found[pruned.user_attrs["experiment"]]
+    assert (killed.info.status, killed.data.tags["lookalike.complete"]) == ("KILLED", "killed")
+    assert "Running" not in dvc(clone, "queue", "status").stdout
+
+
+def begin_study(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, *, recipe: str, epochs: tuple[int, ...]
+) -> optuna.Study:
+    """Return a study in which four trials were perfect, and these epochs are to be tried next."""
+    monkeypatch.chdir(clone)
+    params = Path("params.yaml")
+    (clone / "README.md").write_text("a change that is not committed\n")
+    with open_tuning(
+        read_recipe(Path("recipes"), recipe), read_origin(params), params=params, tell=print
+    ) as tuning:
+        study = tuning.study
+        space = dict(tuning.space.dimensions)
+    perfect = dict.fromkeys(range(1, 301), 1.0)
+    for rate in (0.002, 0.003, 0.004, 0.005):
+        values = {"train.epochs": 300, "optimizer.adamw.lr": rate}
+        study.add_trial(create_trial(
+            value=1.0, params=values, distributions=space, intermediate_values=perfect
+        ))  # fmt: skip
+    for number, each in enumerate(epochs):
+        study.enqueue_trial({"train.epochs": each, "optimizer.adamw.lr": 0.006 + number / 1000})
+    return study
