@@ -37,29 +37,11 @@ def draw_confusions(
     figure = new_figure(9, ROW * len(shown) + 1.1)
     examples, bars = figure.subplots(1, 2, sharey=True, width_ratios=[1.7, 5])
     _draw_examples(examples, shown, picture)
-    places = np.arange(len(shown))
-    for model, offset in zip(MODELS, (-0.18, 0.18), strict=True):
-        counts = _count_pairs(tables[model], shown)
-        bars.barh(places + offset, counts, 0.34, color=MODEL_COLOURS[model], label=model)
-        for place, count in zip(places + offset, counts, strict=True):
-            bars.annotate(
-                f"{count:g}" if count == round(count) else f"{count:.1f}",
-                (count, place),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-                color=FAINT,
-            )
+    _draw_bars(bars, shown, tables)
     pairs = zip(shown["label"], shown["other"], strict=True)
     labels = [f"{shorten(names[own], 24)}\n→ {shorten(names[other], 24)}" for own, other in pairs]
-    examples.set_yticks(places, labels, color=INK, fontsize=8)
+    examples.set_yticks(range(len(shown)), labels, color=INK, fontsize=8)
     examples.set_ylim(len(shown) - 0.5, -0.5)
-    bars.tick_params(left=False, labelleft=False)
-    bars.grid(visible=False, axis="y")
-    bars.set_xlabel(f"queries, of {tables[trained]['queries'].sum():.0f} with a wrong top hit")
-    bars.xaxis.get_major_locator().set_params(integer=True)
-    bars.margins(x=0.06)
     figure.suptitle(_title(tables[trained], len(shown)), x=0.01, ha="left", fontsize=10)
     figure.legend(*bars.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
@@ -67,7 +49,28 @@ def draw_confusions(
 
 def _title(table: pd.DataFrame, shown: int) -> str:
     title = "Confused classes, query → top hit"
-    return title if shown == len(table) else f"{title}: the {shown} most frequent of {len(table)}"
+    if shown == len(table):
+        return title
+    return f"{title}: the {shown} most frequent of {MODELS[-1]}'s {len(table)}"
+
+
+def _draw_bars(axes: "Axes", shown: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+    for model, offset in zip(MODELS, (-0.18, 0.18), strict=True):
+        counts, wrong = _count_pairs(tables[model], shown), tables[model]["queries"].sum()
+        bars = axes.barh(
+            np.arange(len(shown)) + offset,
+            counts,
+            0.34,
+            color=MODEL_COLOURS[model],
+            label=f"{model}, {wrong:.0f} in all",
+        )
+        written = [f"{each:.0f}" if each.is_integer() else f"{each:.1f}" for each in counts]
+        axes.bar_label(bars, written, padding=3, fontsize=7, color=FAINT)
+    axes.tick_params(left=False, labelleft=False)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("queries with a wrong top hit")
+    axes.locator_params(axis="x", integer=True)
+    axes.margins(x=0.06)
 
 
 def _count_pairs(table: pd.DataFrame, shown: pd.DataFrame) -> list[float]:

@@ -35,18 +35,18 @@ def confusions_table(
     queries, pairs, weights = _pair_labels(labels, hit_labels, np.flatnonzero(wrong))
     kinds, kind_of = np.unique(pairs, axis=0, return_inverse=True)
     kind_of = kind_of.reshape(-1)
-    # Rounded before they are sorted: three thirds are as many as a whole.
-    counts = np.bincount(kind_of, weights, minlength=len(kinds)).round(DECIMALS)
+    counts = np.bincount(kind_of, weights, minlength=len(kinds))
     # Sorted by kind and then by falling cosine, each kind begins with its example.
     by_cosine = np.lexsort((queries, -cosines[queries], kind_of))
     first = by_cosine[np.searchsorted(kind_of[by_cosine], np.arange(len(kinds)))]
-    order = np.lexsort((kinds[:, 1], kinds[:, 0], -counts))
+    # Rounded before they are sorted: three thirds are as many as a whole.
+    order = np.lexsort((kinds[:, 1], kinds[:, 0], -counts.round(DECIMALS)))
     kinds, counts, examples = kinds[order], counts[order], queries[first[order]]
     totals = labels.count(asked)[kinds[:, 0]]
     columns = {
         "label": pa.array(kinds[:, 0], pa.int32()),
         "other": pa.array(kinds[:, 1], pa.int32()),
-        "queries": pa.array(counts, pa.float64()),
+        "queries": pa.array(counts.round(DECIMALS), pa.float64()),
         "share": pa.array((counts / totals).round(DECIMALS), pa.float64()),
         "image_id": pa.array(ids[examples], pa.string()),
         "top_hit": pa.array(hit_ids[examples], pa.string()),
