@@ -25,7 +25,7 @@ def choose_failures(
     total = count(len(asked), "query", "queries")
     if not len(failures):
         late = int((asked["first_hit_rank"] > 1).sum())
-        verb = "has" if late == 1 else "have"
+        verb = "has" if late <= 1 else "have"
         title = (
             f"No failures of {model}: each of {total} has a relevant picture in the top {k}; "
             f"{late or 'none'} {verb} a wrong one at rank 1."
