@@ -109,12 +109,19 @@ class Index(Section):
     distance: Literal["cosine", "euclidean"]
 
 
+class NearDuplicate(Section):
+    cosine: Annotated[float, Ge(-1), Le(1)]
+    bits: Annotated[int, Ge(0), Le(64)]
+
+
 class Evaluate(Section):
     k: Annotated[list[Count], MinLen(1)]
     knn: Annotated[list[Count], MinLen(1)]
     neighbors: Count
     triplets: Count
     bootstrap: Annotated[int, Ge(100)]
+    failure_k: Count
+    near_duplicate: NearDuplicate
 
 
 class Plot(Section):

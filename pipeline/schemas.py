@@ -131,6 +131,62 @@ CLASS_RESULTS = Table(
     key="label",
     open=True,
 )
+# The exact ranking's `top_hit` of single queries, its score by the index's distance and its cosine.
+# `bits`, in which the perceptual hashes of the two differ, is null where the cosine is too low for
+# a near-duplicate, so that they were not compared.
+FAILURES = Table(
+    "failures",
+    (
+        _column("image_id", pa.string()),
+        _column("positives", pa.int32()),
+        _column("first_hit_rank", pa.int32()),
+        _column("average_precision", pa.float64()),
+        _column("top_hit", pa.string()),
+        _column("score", pa.float32()),
+        _column("cosine", pa.float32()),
+        _column("bits", pa.int32(), nullable=True),
+        _column("near_duplicate", pa.bool_()),
+    ),
+    key="image_id",
+)
+SUCCESSES = Table(
+    "successes",
+    (
+        _column("image_id", pa.string()),
+        _column("positives", pa.int32()),
+        _column("average_precision", pa.float64()),
+        _column("top_hit", pa.string()),
+        _column("score", pa.float32()),
+        _column("cosine", pa.float32()),
+    ),
+    key="image_id",
+)
+# Queries whose top hit is wrong and nearly the same picture; `failure`: also one of FAILURES.
+NEAR_DUPLICATES = Table(
+    "near-duplicates",
+    (
+        _column("image_id", pa.string()),
+        _column("first_hit_rank", pa.int32()),
+        _column("top_hit", pa.string()),
+        _column("score", pa.float32()),
+        _column("cosine", pa.float32()),
+        _column("bits", pa.int32()),
+        _column("failure", pa.bool_()),
+    ),
+    key="image_id",
+)
+# How many queries of a class have a wrong top hit of the `other` class, and an example.
+CONFUSIONS = Table(
+    "confusions",
+    (
+        _column("label", pa.int32()),
+        _column("other", pa.int32()),
+        _column("queries", pa.float64()),
+        _column("share", pa.float64()),
+        _column("image_id", pa.string()),
+        _column("top_hit", pa.string()),
+    ),
+)
 
 
 def write_table(table: pa.Table, path: Path, kind: Table) -> None:

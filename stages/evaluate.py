@@ -1,19 +1,23 @@
-"""Measure one model's retrieval: metrics with intervals, each query's own, and what it found."""
+"""Measure one model's retrieval: metrics with intervals, what each query found, and what failed."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+from pipeline import schemas
 from pipeline.params import Params
+from pipeline.perceptual_hashes import hash_pictures
+from pipeline.pictures import PackedPictures
 from pipeline.retrieval.alignment import Aligned, read_aligned, read_labels
+from pipeline.retrieval.cases import find_cases
 from pipeline.retrieval.distances import prepare
 from pipeline.retrieval.evaluation import Measured, check_sizes, measure
 from pipeline.retrieval.knn import choose_k, knn_accuracies, knn_on_validation, knn_table
 from pipeline.retrieval.relevance import Relevance, find_relevance
 from pipeline.retrieval.results import metrics_report, neighbors_table, queries_table, write_report
 from pipeline.retrieval.search import Found, check_gallery, index_recall, read_index, search_index
-from pipeline.schemas import CLASS_RESULTS, CURVES, KNN, NEIGHBORS, QUERIES, write_table
 from stages.entry import load, run
 
 
@@ -22,6 +26,7 @@ def main(
     embeddings: Annotated[Path, Option(help="table of embeddings")],
     splits: Annotated[Path, Option(help="table of splits: who asks, who is searched")],
     catalog: Annotated[Path, Option(help="table of pictures: their labels")],
+    images: Annotated[Path, Option(help="directory of packed pictures")],
     index: Annotated[Path, Option(help="directory of the gallery's index")],
     metrics: Annotated[Path, Option(help="JSON of metrics to write")],
     results: Annotated[Path, Option(help="directory of tables to write")],
@@ -54,15 +59,32 @@ def main(
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
+    cases = find_cases(
+        measured,
+        pictures,
+        labels,
+        partial(hash_pictures, picture=PackedPictures(images).decode),
+        distance=params.index.distance,
+        failure_k=params.evaluate.failure_k,
+        cosine=params.evaluate.near_duplicate.cosine,
+        bits=params.evaluate.near_duplicate.bits,
+    )
     query_ids, gallery_ids = pictures.ids[pictures.is_query], pictures.ids[pictures.is_gallery]
-    neighbors = neighbors_table(found, relevance, query_ids, gallery_ids)
-    write_table(neighbors, results / "neighbors.parquet", NEIGHBORS)
-    write_table(queries_table(measured, query_ids), results / "queries.parquet", QUERIES)
-    write_table(measured.classes.table(), results / "classes.parquet", CLASS_RESULTS)
-    write_table(measured.curves, results / "curves.parquet", CURVES)
     knn = knn_table(knn_on_val, knn_accuracies(*test, k=fitting))
-    write_table(knn, results / "knn.parquet", KNN)
-    write_report(metrics, report | {"knn_k": knn_k})
+    tables = {
+        "neighbors": (neighbors_table(found, relevance, query_ids, gallery_ids), schemas.NEIGHBORS),
+        "queries": (queries_table(measured, query_ids), schemas.QUERIES),
+        "classes": (measured.classes.table(), schemas.CLASS_RESULTS),
+        "curves": (measured.curves, schemas.CURVES),
+        "knn": (knn, schemas.KNN),
+        "failures": (cases.failures, schemas.FAILURES),
+        "successes": (cases.successes, schemas.SUCCESSES),
+        "near_duplicates": (cases.near_duplicates, schemas.NEAR_DUPLICATES),
+        "confusions": (cases.confusions, schemas.CONFUSIONS),
+    }
+    for name, (table, kind) in tables.items():
+        schemas.write_table(table, results / f"{name}.parquet", kind)
+    write_report(metrics, report | cases.figures | {"knn_k": knn_k})
     return model
 
 

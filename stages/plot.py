@@ -15,10 +15,9 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.pictures import PackedPictures
 from pipeline.plots import charts, curves, palette, projections
-from pipeline.plots.cases import Cases, choose_failures, choose_successes
+from pipeline.plots.case_pictures import write_case_pictures
 from pipeline.plots.centroids import Naming, choose_names
 from pipeline.plots.scatters import Colouring, choose_colouring, draw_projection
-from pipeline.plots.sheets import draw_sheet, sheet_rows
 from stages import entry
 
 TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -50,7 +49,8 @@ def main(
             image_id: ", ".join(names[label] for label in labels)
             for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
         }
-        _write_sheets(results / palette.MODELS[-1], images, class_of, params, png_out)
+        picture = PackedPictures(images).decode
+        write_case_pictures(results, picture, class_of, names, params, png_out)
         points, notes = _project(vectors, params)
         points["umap"] = umap_points.result()
         _write_projections(points, notes, *_describe(known, names, sample), png_out)
@@ -107,25 +107,6 @@ def _write_knn(results: Path, distance: str, *, csv_out: Path, png_out: Path) ->
     }
     curves.write_csv(curves.knn_curves(tables, distance=distance), csv_out / "knn_accuracy.csv")
     palette.save_figure(charts.draw_knn(tables, distance=distance), png_out / "knn_accuracy.png")
-
-
-def _write_sheets(
-    results: Path, images: Path, class_of: Mapping[str, str], params: Params, out: Path
-) -> None:
-    queries = schemas.read_table(results / "queries.parquet", schemas.QUERIES).to_pandas()
-    neighbors = schemas.read_table(results / "neighbors.parquet", schemas.NEIGHBORS).to_pandas()
-    rows, model = params.plot.rows, results.name
-    # No more can be shown than `evaluate.neighbors` kept.
-    kept = neighbors["rank"].max() if len(neighbors) else params.plot.columns
-    columns = min(params.plot.columns, int(kept))
-    chosen: dict[str, Cases] = {
-        "failures": choose_failures(queries, model=model, k=columns, rows=rows),
-        "successes": choose_successes(queries, class_of, model=model, rows=rows, seed=params.seed),
-    }
-    picture = PackedPictures(images).decode
-    for stem, cases in chosen.items():
-        shown = sheet_rows(cases, queries, neighbors, class_of, columns=columns)
-        draw_sheet(cases.title, shown, picture).save(out / f"{stem}.png")
 
 
 def _project(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 
@@ -15,58 +14,65 @@ class Cases:
     title: str
 
 
-def choose_failures(queries: pd.DataFrame, *, model: str, k: int, rows: int) -> Cases:
-    """Return at most `rows` failures among QUERIES, lowest average precision first.
+def choose_failures(
+    failures: pd.DataFrame, queries: pd.DataFrame, *, model: str, k: int, rows: int
+) -> Cases:
+    """Return at most `rows` of FAILURES, lowest average precision first.
 
-    A failure has no relevant picture in the top k; where every query has one, a failure is a
-    query whose first hit is not at rank 1. Queries without positives cannot fail.
+    queries: QUERIES, of which those without positives do not count. k: `evaluate.failure_k`.
     """
     asked = queries[queries["positives"] > 0]
-    first = asked["first_hit_rank"].astype("float64").fillna(np.inf)
-    missed, late = asked[first > k], asked[first > 1]
-    total = _count(len(asked), "query", "queries")
-    if not len(late):
-        return Cases([], f"No failures of {model}: the first picture is right for all {total}.")
-    if len(missed):
-        verb = "has" if len(missed) == 1 else "have"
-        found = f"{len(missed)} of {total} {verb} no relevant picture in the top {k}"
-    else:
-        verb = "is not" if len(late) == 1 else "are not"
-        found = (
-            f"every query has a relevant picture in the top {k}; {len(late)} of {total} {verb} "
-            "answered right at rank 1"
+    total = count(len(asked), "query", "queries")
+    if not len(failures):
+        late = int((asked["first_hit_rank"] > 1).sum())
+        verb = "has" if late <= 1 else "have"
+        title = (
+            f"No failures of {model}: each of {total} has a relevant picture in the top {k}; "
+            f"{late or 'none'} {verb} a wrong one at rank 1."
         )
-    failures = missed if len(missed) else late
-    worst = failures.sort_values(["average_precision", "image_id"], na_position="first")[:rows]
-    shown = "" if len(failures) <= rows else f", the {rows} worst by average precision are shown"
-    return Cases(list(worst["image_id"]), f"Failures of {model}: {found}{shown}.")
+        return Cases([], title)
+    verb = "has" if len(failures) == 1 else "have"
+    title = f"Failures of {model}: {len(failures)} of {total} {verb} no relevant picture in the "
+    title += f"top {k}"
+    if noise := int(failures["near_duplicate"].sum()):
+        title += f", {noise} of them by label noise"
+    if len(failures) > rows:
+        title += f"; the {rows} worst by average precision are shown"
+    worst = failures.sort_values(["average_precision", "image_id"])[:rows]
+    return Cases(list(worst["image_id"]), f"{title}.")
 
 
 def choose_successes(
-    queries: pd.DataFrame, class_of: Mapping[str, str], *, model: str, rows: int, seed: int
+    successes: pd.DataFrame,
+    queries: pd.DataFrame,
+    class_of: Mapping[str, str],
+    *,
+    model: str,
+    rows: int,
+    seed: int,
 ) -> Cases:
-    """Return at most `rows` queries whose first hit is at rank 1, drawn from `seed`.
+    """Return at most `rows` of SUCCESSES, drawn from `seed`.
 
     Every class is drawn from once before any is drawn from twice.
 
-    class_of: image_id -> class name.
+    queries: QUERIES, of which those without positives do not count. class_of: image_id -> class
+    name.
     """
-    asked = queries[queries["positives"] > 0]
-    right = asked[asked["first_hit_rank"] == 1]
-    total = _count(len(asked), "query", "queries")
-    if not len(right):
+    total = count(int((queries["positives"] > 0).sum()), "query", "queries")
+    if not len(successes):
         return Cases([], f"No successes of {model}: none of {total} is answered right at rank 1.")
-    shuffled = right.sort_values("image_id").sample(frac=1, random_state=seed)
+    shuffled = successes.sort_values("image_id").sample(frac=1, random_state=seed)
     names = shuffled["image_id"].map(class_of)
     turn = names.groupby(names).cumcount()
     drawn = shuffled.loc[turn.sort_values(kind="stable").index][:rows]
     # Neighbouring rows of one class are read together.
     drawn = drawn.assign(name=names.loc[drawn.index]).sort_values(["name", "image_id"])
-    verb = "has" if len(right) == 1 else "have"
-    title = f"Successes of {model}: {len(right)} of {total} {verb} a relevant picture at rank 1"
-    shown = "" if len(right) <= rows else f", {len(drawn)} are drawn, spread over the classes"
+    verb = "has" if len(successes) == 1 else "have"
+    title = f"Successes of {model}: {len(successes)} of {total} {verb} a relevant picture at rank 1"
+    shown = "" if len(successes) <= rows else f", {len(drawn)} are drawn, spread over the classes"
     return Cases(list(drawn["image_id"]), f"{title}{shown}.")
 
 
-def _count(number: int, one: str, many: str) -> str:
+def count(number: int, one: str, many: str) -> str:
+    """Return the number and its noun: "1 query", "2 queries"."""
     return f"{number} {one if number == 1 else many}"

@@ -1,6 +1,6 @@
 """Sheets of queries and what was retrieved for them: green frames are relevant, red are not."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,12 @@ def sheet_rows(
     names: Mapping[str, str],
     *,
     columns: int,
+    near_duplicates: Set[tuple[str, str]] = frozenset(),
 ) -> list[Row]:
     """Return a row for each case, with the answers of rank 1..columns from NEIGHBORS.
 
     names: image_id -> class name. The note of a query is its average precision and first hit.
+    near_duplicates: (query, answer) of wrong answers that are said to be the same picture.
     """
     kept = neighbors[(neighbors["rank"] <= columns) & neighbors["query"].isin(cases.queries)]
     answers = {query: rows.sort_values("rank") for query, rows in kept.groupby("query")}
@@ -55,7 +57,10 @@ def sheet_rows(
     facts = queries.set_index("image_id").to_dict("index")
     rows = []
     for query in cases.queries:
-        tiles = [_answer(found, names) for found in answers.get(query, nothing).itertuples()]
+        tiles = [
+            _answer(found, names, same=(query, found.image_id) in near_duplicates)
+            for found in answers.get(query, nothing).itertuples()
+        ]
         note = _query_note(facts[query])
         rows.append(Row(Tile(query, names[query], note, INK), tiles))
     return rows
@@ -88,10 +93,10 @@ def answer_left(rank: int, size: int = TILE) -> int:
     return MARGIN + box(size) + BREAK + (rank - 1) * (box(size) + GAP)
 
 
-def _answer(found: Any, names: Mapping[str, str]) -> Tile:
+def _answer(found: Any, names: Mapping[str, str], *, same: bool) -> Tile:
     image_id, relevant = str(found.image_id), bool(found.relevant)
     sign, frame = ("✓", RELEVANT) if relevant else ("✗", WRONG)
-    note = f"{sign} {found.score:.3f}"
+    note = f"{sign} {found.score:.3f}{', duplicate' if same else ''}"
     return Tile(image_id, names[image_id], note, frame)
 
 

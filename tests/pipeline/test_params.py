@@ -184,6 +184,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"split__test_fraction": 1},
         "split.test_fraction: found 1; allowed: less than 1",
     ),
+    "more bits than there are": (
+        {"evaluate__near_duplicate__bits": 65},
+        "evaluate.near_duplicate.bits: found 65; allowed: less than or equal to 64",
+    ),
+    "no cosine": (
+        {"evaluate__near_duplicate__cosine": -1.1},
+        "evaluate.near_duplicate.cosine: found -1.1; allowed: greater than or equal to -1",
+    ),
+    "a top of none": (
+        {"evaluate__failure_k": 0},
+        "evaluate.failure_k: found 0; allowed: greater than or equal to 1",
+    ),
     "too few in a list": (
         {"evaluate__k": []},
         "evaluate.k: found []; allowed: at least 1 items",

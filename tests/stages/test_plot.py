@@ -23,7 +23,8 @@ LABELS = [i % 3 for i in range(12)]
 PICTURES = {
     *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
     "knn_accuracy",
-    *("projection_pca", "projection_tsne", "projection_umap", "successes", "failures"),
+    *("projection_pca", "projection_tsne", "projection_umap"),
+    *("successes", "failures", "near_duplicates", "confusions"),
 }
 
 
@@ -144,7 +145,27 @@ def _write_catalog(data: Path, labels: list[list[int]]) -> None:
     schemas.write_table(pa.table(catalog), data / "catalog.parquet", schemas.CATALOG)
 
 
+def _write_cases(results: Path) -> None:
+    """Every query of class 0 fails; its hit is another class's, the first the same picture."""
+    rows = [
+        {"image_id": IDS[i], "top_hit": IDS[i + 1], "label": 0, "other": 1, "queries": 4.0}
+        | {"positives": 3, "first_hit_rank": 11, "average_precision": 0.1, "share": 1.0}
+        | {"score": 0.95, "cosine": 0.95, "bits": 2, "near_duplicate": i == 0, "failure": True}
+        for i in (0, 3, 6, 9)
+    ]
+    for name, kind, chosen in (
+        ("failures", schemas.FAILURES, rows),
+        ("near_duplicates", schemas.NEAR_DUPLICATES, rows[:1]),
+        ("confusions", schemas.CONFUSIONS, rows[:1]),
+        ("successes", schemas.SUCCESSES, []),
+    ):
+        wanted = [{field.name: row[field.name] for field in kind.columns} for row in chosen]
+        table = pa.Table.from_pylist(wanted, pa.schema(kind.columns))
+        schemas.write_table(table, results / f"{name}.parquet", kind)
+
+
 def _write_results(results: Path) -> None:
+    _write_cases(results)
     neighbors = [
         {"query": query, "rank": rank, "image_id": found, "score": 1 / rank, "relevant": rank == 2}
         for query in IDS

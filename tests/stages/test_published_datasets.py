@@ -106,6 +106,7 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
         "m",
         **inputs,
         catalog=paths["catalog"],
+        images=Path("data/images"),
         index=Path("index"),
         metrics=Path("m.json"),
         results=Path("results"),

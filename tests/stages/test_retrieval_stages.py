@@ -1,6 +1,8 @@
 """index, evaluate and mine as they are run: from files to files."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +11,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.embeddings import write_embeddings
+from pipeline.pictures import ShardWriter
 from pipeline.schemas import (
     CATALOG,
     CLASS_RESULTS,
+    CONFUSIONS,
     CURVES,
+    FAILURES,
     KNN,
     LABELS,
+    NEAR_DUPLICATES,
     NEIGHBORS,
     QUERIES,
     SPLITS,
+    SUCCESSES,
     TRIPLETS,
     read_table,
     write_table,
@@ -53,7 +61,25 @@ def project(tmp_path: Path) -> Path:
         "height": pa.array([1] * N, pa.int32()),
     }
     write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
+    write_pictures(tmp_path, draw_pictures())
     return tmp_path
+
+
+def draw_pictures() -> dict[str, Image.Image]:
+    pixels = np.random.default_rng(1).integers(0, 256, (N, 6, 6, 3), np.uint8)
+    return {
+        image_id: Image.fromarray(drawn).resize((48, 48), Image.Resampling.BICUBIC)
+        for image_id, drawn in zip(IDS, pixels, strict=True)
+    }
+
+
+def write_pictures(project: Path, pictures: dict[str, Image.Image]) -> None:
+    writer = ShardWriter(project / "images")
+    for image_id, picture in pictures.items():
+        encoded = io.BytesIO()
+        picture.save(encoded, "JPEG", quality=90)
+        writer.add(image_id, encoded.getvalue())
+    writer.close()
 
 
 def write_splits(project: Path, split: list[str]) -> None:
@@ -79,10 +105,9 @@ def index(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--model", "m", "--catalog", "catalog.parquet", "--index", "index/m"]
-    return stage(
-        project, "evaluate", *options, "--metrics", "metrics/m.json", "--results", "results/m"
-    )
+    options = ["--model", "m", "--catalog", "catalog.parquet", "--images", "images"]
+    options += ["--index", "index/m", "--metrics", "metrics/m.json", "--results", "results/m"]
+    return stage(project, "evaluate", *options)
 
 
 def mine(project: Path) -> subprocess.CompletedProcess[str]:
@@ -163,7 +188,11 @@ def test_the_vote_is_that_of_the_k_that_validation_chooses(project: Path) -> Non
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
     outputs += [
-        f"results/m/{name}.parquet" for name in ("neighbors", "queries", "classes", "curves", "knn")
+        f"results/m/{name}.parquet"
+        for name in (
+            *("neighbors", "queries", "classes", "curves", "knn"),
+            *("failures", "successes", "near_duplicates", "confusions"),
+        )
     ]
     runs = []
     for _ in range(2):
@@ -180,6 +209,81 @@ def test_an_approximate_index_reports_what_it_misses(project: Path) -> None:
     assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
     assert 0 < metrics["index_recall_at_5"] < 1
+
+
+def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
+    set_param(project, "failure_k: 10", "failure_k: 3")
+    for run in (index(project), evaluate(project)):
+        assert run.returncode == 0, run.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    results = project / "results/m"
+    queries = read_table(results / "queries.parquet", QUERIES).to_pandas().set_index("image_id")
+    first = queries["first_hit_rank"].dropna()
+    failures = read_table(results / "failures.parquet", FAILURES).to_pandas()
+    successes = read_table(results / "successes.parquet", SUCCESSES).to_pandas()
+    assert failures["image_id"].tolist() == first.index[first > 3].tolist()
+    assert successes["image_id"].tolist() == first.index[first == 1].tolist()
+    assert 0 < metrics["failures"] == len(failures) < (first > 1).sum()
+    assert metrics["recall_at_1"] == round(len(successes) / len(first), 6)
+    # No picture here is like another.
+    assert metrics["label_noise"] == metrics["failures_label_noise"] == 0
+    assert metrics["recall_at_1_without_label_noise"] == metrics["recall_at_1"]
+    # The top hits are those of the index, which is exact.
+    neighbors = read_table(results / "neighbors.parquet", NEIGHBORS).to_pandas()
+    top = neighbors[neighbors["rank"] == 1].set_index("query")
+    for table in (failures, successes):
+        assert (table["top_hit"] == top.loc[table["image_id"], "image_id"].to_numpy()).all()
+        assert (table["score"] == top.loc[table["image_id"], "score"].to_numpy()).all()
+    confusions = read_table(results / "confusions.parquet", CONFUSIONS).to_pandas()
+    assert confusions["queries"].sum() == (first > 1).sum()
+    class_of = dict(zip(IDS, CLASS, strict=True))
+    assert (confusions["image_id"].map(class_of) == confusions["label"]).all()
+    assert (confusions["top_hit"].map(class_of) == confusions["other"]).all()
+
+
+def test_planted_wrong_labels_are_found(project: Path) -> None:
+    """Four test pictures are copied, smaller and in worse quality, under another label."""
+    copies = {"p06": "p07", "p08": "p09", "p10": "p11", "p18": "p31"}
+    pictures = draw_pictures()
+    table = pq.read_table(project / "embeddings.parquet")
+    vectors = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
+    noise = np.random.default_rng(2).normal(0, 0.01, (4, 8))
+    for (image_id, copy), moved in zip(copies.items(), noise, strict=True):
+        pictures[copy] = pictures[image_id].resize((40, 40)).convert("L").convert("RGB")
+        vectors[copy] = list(np.array(vectors[image_id]) + moved)
+    write_pictures(project, pictures)
+    write_embeddings(
+        project / "embeddings.parquet", IDS, np.array([vectors[i] for i in IDS], np.float32)
+    )
+    for run in (index(project), evaluate(project)):
+        assert run.returncode == 0, run.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    near = read_table(project / "results/m/near_duplicates.parquet", NEAR_DUPLICATES).to_pandas()
+    both = copies | {copy: image_id for image_id, copy in copies.items()}
+    assert dict(zip(near["image_id"], near["top_hit"], strict=True)) == both
+    assert (near["cosine"] > 0.99).all()
+    assert (near["bits"] <= 10).all()
+    assert metrics["label_noise"] == 8
+    queries = read_table(project / "results/m/queries.parquet", QUERIES).to_pandas()
+    left = queries[(queries["positives"] > 0) & ~queries["image_id"].isin(list(both))]
+    without = (left["first_hit_rank"] == 1).mean()
+    assert metrics["recall_at_1_without_label_noise"] == round(without, 6)
+    assert without > metrics["recall_at_1"]
+
+
+def test_a_picture_that_is_to_be_compared_and_was_not_packed_is_told(project: Path) -> None:
+    set_param(project, "cosine: 0.9 ", "cosine: -1.0 ")
+    pictures = draw_pictures()
+    for image_id in [each for each, part in zip(IDS, SPLIT, strict=True) if part == "test"]:
+        del pictures[image_id]
+    write_pictures(project, pictures)
+    assert index(project).returncode == 0
+    told = error(evaluate(project))
+    assert re.fullmatch(
+        r"evaluate: images: no picture has image_id 'p\d\d'; run: dvc repro\n", told
+    )
+    assert not (project / "metrics").exists()
+    assert not (project / "results").exists()
 
 
 def test_triplets_are_of_training_pictures(project: Path) -> None:

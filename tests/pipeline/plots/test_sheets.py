@@ -21,36 +21,59 @@ def queries(first: list[int | None], average: list[float], positives: int = 3) -
     )
 
 
-def test_failures_have_no_hit_in_the_top_k_and_the_worst_comes_first() -> None:
-    table = queries([1, 9, 20, 8, None], [0.9, 0.2, 0.1, 0.3, 0.0])
-    cases = choose_failures(table, model="finetuned", k=8, rows=2)
+def failures(table: pd.DataFrame, k: int, *, noise: tuple[str, ...] = ()) -> pd.DataFrame:
+    failed = table[(table["first_hit_rank"] > k).fillna(False)]
+    return failed.assign(near_duplicate=failed["image_id"].isin(noise))
+
+
+def successes(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["first_hit_rank"] == 1).fillna(False)]
+
+
+def test_the_worst_failure_comes_first() -> None:
+    table = queries([1, 9, 20, 8, 30], [0.9, 0.2, 0.1, 0.3, 0.0])
+    cases = choose_failures(failures(table, 8), table, model="finetuned", k=8, rows=2)
     assert cases.queries == ["q4", "q2"]
     assert cases.title == (
-        "Failures of finetuned: 3 of 5 queries have no relevant picture in the top 8, "
+        "Failures of finetuned: 3 of 5 queries have no relevant picture in the top 8; "
         "the 2 worst by average precision are shown."
     )
 
 
-def test_where_all_hit_the_top_k_a_late_first_hit_is_a_failure() -> None:
-    cases = choose_failures(queries([1, 3, 2], [0.9, 0.4, 0.3]), model="m", k=8, rows=5)
-    assert cases.queries == ["q2", "q1"]
-    assert cases.title == (
-        "Failures of m: every query has a relevant picture in the top 8; "
-        "2 of 3 queries are not answered right at rank 1."
+def test_failures_that_the_labels_make_are_counted() -> None:
+    table = queries([1, 9], [0.9, 0.2])
+    failed = failures(table, 8, noise=("q1",))
+    assert choose_failures(failed, table, model="m", k=8, rows=2).title == (
+        "Failures of m: 1 of 2 queries has no relevant picture in the top 8, "
+        "1 of them by label noise."
     )
 
 
-def test_no_failure_is_said() -> None:
-    cases = choose_failures(queries([1, 1], [1.0, 0.9]), model="m", k=8, rows=5)
-    assert cases == Cases([], "No failures of m: the first picture is right for all 2 queries.")
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ([1, 3, 2], "2 have a wrong one"),
+        ([1, 3], "1 has a wrong one"),
+        ([1], "none has a wrong one"),
+    ],
+)
+def test_no_failure_is_said(first: list[int | None], told: str) -> None:
+    table = queries(first, [0.9] * len(first))
+    cases = choose_failures(failures(table, 8), table, model="m", k=8, rows=5)
+    total = f"{len(first)} queries" if len(first) > 1 else "1 query"
+    assert cases == Cases(
+        [],
+        f"No failures of m: each of {total} has a relevant picture in the top 8; {told} at rank 1.",
+    )
 
 
-def test_a_query_without_positives_is_neither_failure_nor_counted() -> None:
+def test_a_query_without_positives_is_not_counted() -> None:
     table = queries([None, 1], [float("nan"), 1.0])
     table.loc[0, "positives"] = 0
-    assert choose_failures(table, model="m", k=8, rows=5).queries == []
+    cases = choose_failures(failures(table, 8), table, model="m", k=8, rows=5)
+    assert "each of 1 query has" in cases.title
     classes = {"q0": "cup", "q1": "cup"}
-    chosen = choose_successes(table, classes, model="m", rows=5, seed=1)
+    chosen = choose_successes(successes(table), table, classes, model="m", rows=5, seed=1)
     assert chosen.queries == ["q1"]
     assert "1 of 1 query has a relevant picture at rank 1." in chosen.title
 
@@ -58,20 +81,30 @@ def test_a_query_without_positives_is_neither_failure_nor_counted() -> None:
 def test_successes_are_drawn_from_every_class_before_any_gives_two() -> None:
     table = queries([1] * 20 + [2], [1.0] * 21)
     classes = {f"q{i}": "big" if i < 17 else f"small{i}" for i in range(21)}
-    chosen = choose_successes(table, classes, model="m", rows=4, seed=3)
+    chosen = choose_successes(successes(table), table, classes, model="m", rows=4, seed=3)
     assert sorted(classes[query] for query in chosen.queries) == [
         "big",
         "small17",
         "small18",
         "small19",
     ]
-    assert chosen == choose_successes(table, classes, model="m", rows=4, seed=3)
-    others = [choose_successes(table, classes, model="m", rows=4, seed=s) for s in range(4, 9)]
+    assert chosen == choose_successes(successes(table), table, classes, model="m", rows=4, seed=3)
+    others = [
+        choose_successes(successes(table), table, classes, model="m", rows=4, seed=s)
+        for s in range(4, 9)
+    ]
     assert any(other.queries != chosen.queries for other in others)
 
 
 def test_no_success_is_said() -> None:
-    chosen = choose_successes(queries([2], [0.5]), {"q0": "cup"}, model="m", rows=4, seed=3)
+    chosen = choose_successes(
+        successes(queries([2], [0.5])),
+        queries([2], [0.5]),
+        {"q0": "cup"},
+        model="m",
+        rows=4,
+        seed=3,
+    )
     assert chosen.title == "No successes of m: none of 1 query is answered right at rank 1."
 
 
@@ -92,6 +125,14 @@ def test_answers_stand_by_rank_up_to_the_columns(found: pd.DataFrame) -> None:
     assert [tile.note for tile in row.answers] == ["✗ 0.900", "✓ 0.800", "✗ 0.700"]
     assert [tile.name for tile in row.answers] == ["class 1", "class 2", "class 3"]
     assert (row.query.name, row.query.note) == ("cup", "AP 0.50, hit at 2")
+
+
+def test_a_wrong_answer_that_is_the_same_picture_is_said_to_be(found: pd.DataFrame) -> None:
+    facts, same = queries([2], [0.5]), frozenset({("q0", "a1"), ("q1", "a3")})
+    [row] = sheet_rows(Cases(["q0"], ""), facts, found, NAMES, columns=3, near_duplicates=same)
+    assert [tile.note for tile in row.answers] == ["✗ 0.900, duplicate", "✓ 0.800", "✗ 0.700"]
+    widest = font(12).getlength("✗ -0.900, duplicate")
+    assert widest <= BOX
 
 
 def test_a_query_without_answers_is_a_row_of_its_own(found: pd.DataFrame) -> None:
