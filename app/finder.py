@@ -108,7 +108,9 @@ class Finder:
         with self._reading:
             row_of, vectors = self._known
         if image_id not in row_of:
-            raise UserError(f"{self._embeddings}: no picture has image_id '{image_id}'")
+            raise UserError(
+                f"{self._embeddings}: no picture has image_id '{image_id}'; run: dvc repro embed"
+            )
         vector: NDArray[np.float32] = vectors[row_of[image_id]]
         return vector
 
@@ -170,6 +172,6 @@ def _take_one_core() -> None:
 def _check_name(root: Path, model: str) -> None:
     names = {path.name for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()}
     if not names:
-        require([root / "models" / "baseline"])
+        require([root / "models" / model])
     if model not in names:
         raise UserError(f"model: {name_choices(model, names)}")

@@ -58,8 +58,8 @@ def test_a_wrong_name_or_picture_is_one_line(library: Library, searchable: Path)
         lambda: library.of_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
         lambda: library.names("x"): f"{catalog}: no picture has image_id 'x'; run: dvc repro",
         lambda: library.of_class("red disc", [RED, "x", "y"]): (
-            f"{searchable / 'index'}: 2 of 3 image_ids are not in {catalog}, the first is 'x'; both "
-            "must come from one run: dvc repro"
+            f"{searchable / 'index'}: 2 of 3 image_ids are not in {catalog}, the first is 'x'; "
+            "both must come from one run: dvc repro"
         ),
     }.items():
         with pytest.raises(UserError) as error:
