@@ -1,4 +1,4 @@
-"""What tests share: the clones that whole DAGs run in, the order, and patience."""
+"""What tests share: clones that whole DAGs run in, a project to ask, the order, patience."""
 
 import os
 from pathlib import Path
@@ -40,6 +40,14 @@ def pytest_configure() -> None:
         "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project of drawn pictures with two models and their indexes; not to be changed."""
+    from tests.searchable import build  # torch, which most tests do without
+
+    return build(tmp_path_factory.mktemp("searchable") / "project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
