@@ -168,9 +168,9 @@ def _tell_luck(sides: Sequence[Sequence[Evaluated]], found: Comparison) -> list[
         return []
     several = " ".join(f"{each}1,{each}2" if each in trained else each for each in "AB")
     return [
-        "the luck of training is not in these intervals; to put it in, train once more with "
-        "-S train.seed=8",
-        f"({' and '.join(trained)}), then: lookalike compare {several}",
+        "the luck of training is not in these intervals; to put it in: "
+        f"train {' and '.join(trained)} once more",
+        f"(dvc exp run -S train.seed=8), then: lookalike compare {several}",
     ]
 
 
