@@ -130,6 +130,20 @@ def tune(
     print(best)
 
 
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="a model, experiment, revision or REVISION:MODEL")],
+    b: Annotated[str, typer.Argument(help="the same; several trainings of one setting: B1,B2")],
+    out: Annotated[Path, typer.Option(help="folder of the figures and sheets")] = Path(
+        "comparison"
+    ),
+) -> None:
+    """Tell by how much B's retrieval is better than A's, and whether that is more than luck."""
+    from app import compare as comparing  # pandas and the drawing take a second
+
+    comparing.run(a, b, out=out)
+
+
 @contextmanager
 def _interruptible(tell: runs.Tell) -> Iterator[None]:
     try:

@@ -133,6 +133,35 @@ def read_figures(commit: str, path: str) -> dict[str, Any]:
     return figures
 
 
+def named() -> dict[str, list[str]]:
+    """Return name -> commits of all experiments that were collected, whatever they began at."""
+    listed = _git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").stdout
+    found: dict[str, list[str]] = {}
+    # refs/exps/<2 letters>/<38 letters of the commit it began at>/<name>; others are DVC's own.
+    for name, commit in re.findall(r"^refs/exps/\w{2}/\w{38}/(\S+) (\w+)$", listed, re.MULTILINE):
+        found.setdefault(name, []).append(commit)
+    return found
+
+
+def find_commit(revision: str) -> str | None:
+    """Return the commit that git knows by `revision`; None if there is none."""
+    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    return None if found.returncode else found.stdout.strip()
+
+
+def read_committed(commit: str, path: str) -> str | None:
+    """Return the text of a file of this folder as it was at `commit`; None if it has none."""
+    shown = _git("show", f"{commit}:./{path}")
+    return None if shown.returncode else shown.stdout
+
+
+def open_cache() -> Callable[[str], Path]:
+    """Return where DVC's cache has, or would have, the file of a hash."""
+    with _experiments() as known:
+        local = known.repo.cache.local
+    return lambda md5: Path(local.oid_to_path(md5))
+
+
 def forget(name: str) -> None:
     """Remove what failed from the queue, so that its name is free."""
     _call("queue", "remove", name)

@@ -33,6 +33,7 @@ Monitor = Literal[
     "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
 ]
 Fraction = Annotated[float, Gt(0), Lt(1)]
+Seed = Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
 
 
 class Download(Section):
@@ -85,6 +86,7 @@ class Augment(Section):
 
 
 class Train(Section):
+    seed: Seed | None
     epochs: Count
     steps: Count | None
     patience: Count | None
@@ -158,7 +160,7 @@ def _choosing(section: str) -> GetPydanticSchema:
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
+    seed: Seed
     launch: str
     data: Annotated[Data, _choosing("data")]
     download: Download
@@ -177,6 +179,11 @@ class Params(Section):
     evaluate: Evaluate
     plot: Plot
     track: Track
+
+    @property
+    def training_seed(self) -> int:
+        """What head, batches and augmentation are drawn from."""
+        return self.seed if self.train.seed is None else self.train.seed
 
 
 def read_params(path: Path) -> Params:

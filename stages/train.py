@@ -35,7 +35,7 @@ def main(
 ) -> None:
     params = entry.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
-    model = attach_head(load(baseline), **params.head.model_dump(), seed=params.seed)
+    model = attach_head(load(baseline), **params.head.model_dump(), seed=params.training_seed)
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
     tracker = Tracker(describe_execution(params, [catalog, images]))

@@ -54,7 +54,7 @@ def train(
     for epoch in range(len(trained.history), params.train.epochs):
         if _is_over(trained, params.train.patience):
             break
-        set_seed((params.seed * 1_000_003 + epoch) % 2**32)
+        set_seed((params.training_seed * 1_000_003 + epoch) % 2**32)
         row: Row = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()

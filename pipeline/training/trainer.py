@@ -56,7 +56,7 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.steps = len(self._epoch_batches(0))
-        set_seed(params.seed)
+        set_seed(params.training_seed)
         self.objective = self._build_objective().to(self.device)
         self._prepare()
 
@@ -98,14 +98,14 @@ class Trainer:
             labels=data.train_labels,
             triplets=data.triplets,
             steps=params.train.steps,
-            seed=[params.seed, epoch],
+            seed=[params.training_seed, epoch],
         )
 
     def _draws(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Yield this process's slice of each batch to come: rows, and a seed for each showing."""
         share, rank = self.accelerator.num_processes, self.accelerator.process_index
         for epoch in range(first_epoch, self.params.train.epochs):
-            seeds = np.random.default_rng([self.params.seed, epoch, 1])
+            seeds = np.random.default_rng([self.params.training_seed, epoch, 1])
             for rows in self._epoch_batches(epoch):
                 if len(rows) % share:
                     raise UserError(

@@ -29,6 +29,12 @@ def test_the_params_of_the_repository_are_valid() -> None:
     assert params.model_dump() == read_yaml(PARAMS)
 
 
+def test_training_is_drawn_from_a_seed_of_its_own_if_it_has_one() -> None:
+    for own, drawn_from in ((None, 7), (8, 8), (0, 0)):
+        params = check_params(overlaid({"seed": 7, "train__seed": own}), where="params.yaml")
+        assert params.training_seed == drawn_from
+
+
 @pytest.mark.parametrize("section", CHOICES)
 def test_every_choice_can_be_named_and_gives_the_options_of_its_block(section: str) -> None:
     values = read_yaml(PARAMS)

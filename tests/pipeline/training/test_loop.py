@@ -86,7 +86,7 @@ def make_params(**changes: Any) -> Params:
 
 def make_model(params: Params) -> Embedder:
     baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=1)
-    return attach_head(baseline, **params.head.model_dump(), seed=params.seed)
+    return attach_head(baseline, **params.head.model_dump(), seed=params.training_seed)
 
 
 def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> Trained:
@@ -109,6 +109,22 @@ def test_a_batch_that_cannot_be_shared_out_is_told(data: TrainingData) -> None:
 def bits(trained: Trained) -> bytes:
     weights = trained.model.state_dict()
     return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
+
+
+def test_the_seed_of_training_stands_in_for_that_of_all_else(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    short = {"train__epochs": 1, "train__steps": 1}
+    first, other, same = (
+        bits(run(make_params(**seeds, **short), data, tmp_path / str(seeds)))
+        for seeds in (
+            {"seed": 7, "train__seed": None},
+            {"seed": 7, "train__seed": 8},
+            {"seed": 8, "train__seed": None},
+        )
+    )
+    assert other == same
+    assert other != first
 
 
 def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path: Path) -> None:

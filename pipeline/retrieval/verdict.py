@@ -1,0 +1,37 @@
+"""What a comparison comes to, in one of four words."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.retrieval.comparison import MAIN
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: better | worse | no difference | mixed, of B. up, down: the metrics that changed."""
+
+    word: str
+    up: list[str]
+    down: list[str]
+
+
+def judge(figures: pd.DataFrame) -> Verdict:
+    """Return the verdict on a COMPARISON table.
+
+    A metric has changed where its p-value, corrected for their number (`p_holm`), is at most ALPHA.
+    B is better where MAIN went up and no metric down, worse where MAIN went down and none up.
+    Nothing changed is no difference; all else is mixed.
+    """
+    changed = figures[figures["p_holm"] <= ALPHA]
+    up = list(changed.loc[changed["difference"] > 0, "metric"])
+    down = list(changed.loc[changed["difference"] < 0, "metric"])
+    if not up and not down:
+        return Verdict("no difference", up, down)
+    if MAIN in up and not down:
+        return Verdict("better", up, down)
+    if MAIN in down and not up:
+        return Verdict("worse", up, down)
+    return Verdict("mixed", up, down)

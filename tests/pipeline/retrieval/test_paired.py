@@ -1,0 +1,124 @@
+"""The paired bootstrap: equal to plain loops, 95% are 95%, and what it does at the edges."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.retrieval.paired import Floats, Ints, paired_intervals
+
+NONE = {"freedom": 0, "resamples": 999, "seed": 3}
+
+
+def intervals(
+    differences: Floats, units: Ints, luck: float = 0, **options: int
+) -> dict[str, Floats]:
+    variances = np.full(differences.shape[1], float(luck))
+    return paired_intervals(differences, units, luck=variances, **(NONE | options))
+
+
+def by_loops(values: list[float], units: list[int], resamples: int, seed: int) -> dict[str, float]:
+    """One metric without luck, as the docstring says it."""
+    groups = [[v for v, u in zip(values, units, strict=True) if u == each] for each in set(units)]
+
+    def summary(drawn: list[list[float]]) -> tuple[float, float]:
+        count = sum(len(group) for group in drawn)
+        mean = sum(sum(group) for group in drawn) / count
+        squares = sum((sum(group) - mean * len(group)) ** 2 for group in drawn)
+        return mean, math.sqrt(squares / count**2 * len(drawn) / (len(drawn) - 1))
+
+    mean, error = summary(groups)
+    rng, ts = np.random.default_rng(seed), []
+    for _ in range(resamples):
+        drawn = rng.integers(len(groups), size=len(groups))
+        there, its_error = summary([groups[each] for each in drawn])
+        ts.append(abs(there - mean) / its_error)
+    reach = sorted(ts)[math.ceil(0.95 * (resamples + 1)) - 1] * error
+    p = (1 + sum(t >= abs(mean) / error for t in ts)) / (1 + resamples)
+    return {"difference": mean, "low": mean - reach, "high": mean + reach, "p": p}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_equals_plain_loops(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    units = np.sort(np.concatenate([np.arange(12), rng.integers(12, size=30)]))
+    values = rng.normal(0.1, 0.3, (42, 1)) + rng.normal(0, 0.1, 12)[units][:, None]
+    found = intervals(values, units, resamples=199, seed=seed)
+    slow = by_loops(values[:, 0].tolist(), units.tolist(), 199, seed)
+    assert {name: each[0] for name, each in found.items()} == pytest.approx(slow)
+
+
+def draw_worlds(classes: int, worlds: int) -> tuple[Floats, Ints]:
+    """Return the differences of so many worlds that have none in truth, and each query's class."""
+    rng = np.random.default_rng(5)
+    units = np.repeat(np.arange(classes), rng.integers(3, 15, classes))
+    of_class = rng.exponential(size=(classes, worlds)) - 1  # skewed, as gains often are
+    noise = rng.normal(size=(len(units), worlds))
+    return 0.5 * of_class[units] + noise, units
+
+
+@pytest.mark.parametrize("classes", [25, 80])
+def test_95_percent_of_intervals_hold_the_truth(classes: int) -> None:
+    differences, units = draw_worlds(classes, worlds=2000)
+    found = intervals(differences, units)
+    holds = (found["low"] <= 0) & (found["high"] >= 0)
+    assert 0.92 <= holds.mean() <= 0.98
+    # A p-value of at most 0.05 and an interval without 0 are one thing.
+    assert np.array_equal(found["p"] <= 0.05, ~holds)
+
+
+def test_single_queries_instead_of_classes_would_claim_too_much() -> None:
+    differences, units = draw_worlds(25, worlds=500)
+    single = intervals(differences, np.arange(len(units)))
+    assert ((single["low"] <= 0) & (single["high"] >= 0)).mean() < 0.88
+
+
+def test_equal_seeds_give_equal_bits_and_others_do_not() -> None:
+    differences, units = draw_worlds(25, worlds=3)
+    first, same, other = (intervals(differences, units, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    assert not np.array_equal(first["high"], other["high"])
+
+
+def test_no_difference_at_all_is_sure_to_be_none() -> None:
+    found = intervals(np.zeros((30, 1)), np.arange(30))
+    assert {name: each[0] for name, each in found.items()} == {
+        "difference": 0,
+        "low": 0,
+        "high": 0,
+        "p": 1,
+    }
+
+
+def test_the_same_difference_everywhere_is_sure() -> None:
+    found = intervals(np.full((30, 1), 0.25), np.arange(30))
+    assert found["low"][0] == found["high"][0] == 0.25
+    assert found["p"][0] == pytest.approx(0.001)
+
+
+def test_two_queries_that_differ_prove_nothing_but_have_an_interval() -> None:
+    values = np.zeros((30, 1))
+    values[:2] = 1
+    found = intervals(values, np.arange(30))
+    assert found["p"][0] > 0.05
+    assert found["low"][0] <= 0 < found["high"][0] < 1
+
+
+def test_a_query_without_a_value_is_left_out() -> None:
+    differences, units = draw_worlds(25, worlds=1)
+    gone = np.arange(len(units)) % 7 == 0
+    with_gaps = np.where(gone[:, None], np.nan, differences)
+    assert not set(units) - set(units[~gone])
+    holes, without = intervals(with_gaps, units), intervals(differences[~gone], units[~gone])
+    assert all(holes[name] == pytest.approx(without[name]) for name in holes)
+
+
+def test_luck_widens_the_interval_and_more_so_the_less_it_is_known() -> None:
+    differences, units = draw_worlds(40, worlds=1)
+
+    def width(**luck: float) -> float:
+        found = intervals(differences, units, **luck)  # type: ignore[arg-type]
+        return float((found["high"] - found["low"])[0])
+
+    none, known, guessed = width(), width(luck=0.05, freedom=50), width(luck=0.05, freedom=1)
+    assert none < known < guessed

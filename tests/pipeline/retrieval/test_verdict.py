@@ -1,0 +1,32 @@
+"""The four words, by the figures that they stand on."""
+
+import pandas as pd
+import pytest
+
+from pipeline.retrieval.verdict import Verdict, judge
+
+SURE, UNSURE = 0.01, 0.06
+
+
+def figures(**rows: tuple[float, float | None]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(metric, *row) for metric, row in rows.items()],
+        columns=["metric", "difference", "p_holm"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        ({"map": (0.1, SURE), "mrr": (-0.1, UNSURE)}, Verdict("better", ["map"], [])),
+        ({"map": (-0.1, 0.05), "mrr": (-0.1, SURE)}, Verdict("worse", [], ["map", "mrr"])),
+        ({"map": (0.1, UNSURE), "mrr": (0.1, 1)}, Verdict("no difference", [], [])),
+        ({"map": (0.1, SURE), "mrr": (-0.1, SURE)}, Verdict("mixed", ["map"], ["mrr"])),
+        ({"map": (0.1, UNSURE), "mrr": (0.1, SURE)}, Verdict("mixed", ["mrr"], [])),
+        ({"map": (0.1, 1), "cosine_positive": (0.1, None)}, Verdict("no difference", [], [])),
+    ],
+)
+def test_a_verdict_needs_the_main_metric_and_no_other_against_it(
+    rows: dict[str, tuple[float, float | None]], verdict: Verdict
+) -> None:
+    assert judge(figures(**rows)) == verdict
