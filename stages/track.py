@@ -18,6 +18,7 @@ def main(
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
     pictures: Annotated[Path, typer.Option()],
+    report: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
 ) -> None:
     execution = describe_execution(entry.load(), [catalog, images])
@@ -30,7 +31,7 @@ def main(
         figures = json.loads(path.read_text())
         tracker.log_figures({f"{path.stem}/{name}": value for name, value in figures.items()})
     tracker.log_figures({f"last_seconds/{stage}": value for stage, value in entry.times().items()})
-    tracker.log_pictures(sorted(pictures.glob("*.png")))
+    tracker.log_pictures([*sorted(pictures.glob("*.png")), report])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{execution.dataset}\n")

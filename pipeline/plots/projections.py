@@ -1,7 +1,7 @@
-"""Embeddings as points on a plane: PCA, t-SNE, UMAP. None of them is ever given a label."""
+"""Embeddings as points of two or three axes: PCA, t-SNE, UMAP. None is ever given a label."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 
 Vectors = NDArray[np.float32]  # [N, D]
-Points = NDArray[np.float32]  # [N, 2]
+Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 
 # Fewer points have no neighbourhoods to show, and UMAP no graph to lay out.
 FEWEST = 8
@@ -47,10 +47,10 @@ def normalized(vectors: Vectors) -> Vectors:
     return unit
 
 
-def project_pca(vectors: Vectors) -> tuple[Points, float]:
-    """Return the two main axes' coordinates, [N, 2], and the share of the variance in them."""
-    reduced = _reduce(vectors)
-    points = reduced[:, :2]
+def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
+    """Return the main axes' coordinates, [N, axes], and the share of the variance in them."""
+    reduced = _reduce(vectors, least=axes)
+    points = reduced[:, :axes]
     total = float(vectors.var(axis=0).sum())
     return points, float(points.var(axis=0).sum()) / total if total else 0.0
 
@@ -69,19 +69,20 @@ def project_tsne(vectors: Vectors, *, seed: int) -> Points:
 
 @contextmanager
 def umap_in_background(
-    vectors: Mapping[str, Vectors], *, seed: int
-) -> Iterator["Future[dict[str, Points]]"]:
+    vectors: Mapping[str, Vectors], *, seed: int, axes: Sequence[int] = (2,)
+) -> Iterator[dict[int, "Future[dict[str, Points]]"]]:
     """Project each model's vectors by UMAP in a second process, while the caller goes on.
 
-    Yields a future of {model: points [N, 2]}. The caller's main module must be importable (the
-    process is spawned: forking after torch, numba or OpenMP started threads can hang).
+    Yields, for each number of axes, a future of {model: points [N, axes]}; they are computed in
+    the order of `axes`. The caller's main module must be importable (the process is spawned:
+    forking after torch, numba or OpenMP started threads can hang).
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield pool.submit(project_umap, dict(vectors), seed=seed)
+        yield {n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes}
 
 
-def project_umap(vectors: Mapping[str, Vectors], *, seed: int) -> dict[str, Points]:
-    """Return UMAP's coordinates of each model's vectors, [N, 2]: {model: points}."""
+def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) -> dict[str, Points]:
+    """Return UMAP's coordinates of each model's vectors, [N, axes]: {model: points}."""
     umap = _import_umap()
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -92,9 +93,10 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int) -> dict[str, Poin
         with threadpool_limits(1), warnings.catch_warnings():
             # It says that `transform` of new points is off; none come.
             warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
-            reduced = _reduce(rows)
+            reduced = _reduce(rows, least=axes)
             distances, ids = NearestNeighbors(n_neighbors=near).fit(reduced).kneighbors(reduced)
             layout = umap.UMAP(
+                n_components=axes,
                 n_neighbors=near,
                 init="pca",
                 random_state=seed,
@@ -125,8 +127,8 @@ def _import_umap() -> ModuleType:
     return module
 
 
-def _reduce(vectors: Vectors) -> Vectors:
-    """Return centred coordinates on the main axes, [N, min(N, D, 50)], at least 2 columns."""
+def _reduce(vectors: Vectors, *, least: int = 2) -> Vectors:
+    """Return centred coordinates on the main axes, [N, min(N, D, 50)], at least `least` columns."""
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -135,4 +137,4 @@ def _reduce(vectors: Vectors) -> Vectors:
     kept = min(REDUCED, *vectors.shape)
     with threadpool_limits(1):
         reduced = PCA(kept, svd_solver="full").fit_transform(vectors)
-    return np.pad(reduced, ((0, 0), (0, max(0, 2 - kept)))).astype(np.float32)
+    return np.pad(reduced, ((0, 0), (0, max(0, least - kept)))).astype(np.float32)

@@ -1,0 +1,103 @@
+"""The dataset at a glance: how many pictures and classes there are, and which were left out."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.errors import UserError
+
+SPLITS = ("train", "val", "test")
+NAMED = 8  # rejected pictures that are named
+MOST_BARS = 40  # of classes that have a bar each; of more, a histogram
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split: its pictures, and the classes that they have."""
+
+    name: str
+    pictures: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Pictures that were left out: how many for each reason, and the path and reason of a few."""
+
+    count: int
+    reasons: list[tuple[str, int]]
+    named: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the page says of a dataset. `groups` is 0 where it has none.
+
+    sizes: split -> class name -> pictures; a picture of several classes counts for each.
+    """
+
+    pictures: int
+    classes: int
+    groups: int
+    queries: int
+    gallery: int
+    parts: list[Part]
+    rejected: Rejected
+    sizes: Mapping[str, Mapping[str, int]]
+
+    @property
+    def totals(self) -> Counter[str]:
+        """Class name -> pictures, of all splits."""
+        return sum((Counter(sizes) for sizes in self.sizes.values()), Counter[str]())
+
+
+def describe_dataset(
+    known: pd.DataFrame, names: Mapping[int, str], splits: pd.DataFrame, rejected: Rejected
+) -> Dataset:
+    """Return what there is, from CATALOG, label -> name, SPLITS and what was left out."""
+    rows = known.merge(splits, on="image_id", validate="one_to_one")
+    sizes = {
+        split: Counter(
+            names[int(label)] for labels in rows.loc[rows["split"] == split, "labels"]
+            for label in labels
+        )
+        for split in SPLITS
+    }  # fmt: skip
+    counts = rows["split"].value_counts()
+    return Dataset(
+        pictures=len(rows),
+        classes=len(set().union(*sizes.values())),
+        groups=int(rows["group"].nunique()),
+        queries=int(rows["is_query"].sum()),
+        gallery=int(rows["is_gallery"].sum()),
+        parts=[Part(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS],
+        rejected=rejected,
+        sizes=sizes,
+    )
+
+
+def read_rejected(path: Path) -> Rejected:
+    """Return what data/rejected.csv lists (path, reason), the most frequent reason first.
+
+    Raises:
+        UserError: the file is missing or has other columns.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro download")
+    # A picture may be called NA, and a reason may be empty.
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if list(table.columns) != ["path", "reason"]:
+        raise UserError(
+            f"{path}: found columns {', '.join(table.columns)}; allowed: path, reason; "
+            "run: dvc repro download"
+        )
+    count = Counter(table["reason"])
+    named = table[:NAMED]
+    return Rejected(
+        count=len(table),
+        reasons=sorted(count.items(), key=lambda item: (-item[1], item[0])),
+        named=list(zip(named["path"], named["reason"], strict=True)),
+    )

@@ -1,0 +1,91 @@
+"""The report as one file: HTML with its style, its script, plotly and all pictures inside."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.report.assemble import Contents
+from pipeline.report.figures import show, show_difference
+from pipeline.report.meanings import meaning
+from pipeline.report.settings import main_settings, show_setting
+
+TEMPLATE = Path(__file__).parent / "template"
+# What stands at the head of the page, of those that were measured.
+HEADLINES = ("recall_at_1", "precision_at_5", "map", "map_at_r", "knn_accuracy")
+
+
+def write_report(contents: Contents, path: Path) -> None:
+    """Write the page of `contents`; equal contents are equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(contents), encoding="utf-8")
+
+
+def render(contents: Contents) -> str:
+    """Return the page as HTML. Every text of the dataset's is escaped; nothing is loaded."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "show": show,
+        "difference": show_difference,
+        "setting": show_setting,
+        "data_uri": data_uri,
+    }
+    rows = {row.name: row for row in contents.estimates}
+    return environment.get_template("report.html").render(
+        contents=contents,
+        headlines=[rows[name] for name in HEADLINES if name in rows],
+        meanings=[(name, meaning(name)) for name in rows if meaning(name)],
+        main_settings=main_settings(dict(contents.settings)),
+        style=(TEMPLATE / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATE / "report.js").read_text(encoding="utf-8"),
+        plotly=_plotly(),
+        data=as_script(_drawn(contents)),
+    )
+
+
+def as_script(values: Mapping[str, Any]) -> str:
+    """Return JSON that is safe inside a <script> element, whatever the names in it.
+
+    >>> as_script({"name": "</script>"})
+    '{"name":"\\\\u003c/script\\\\u003e"}'
+    """
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def data_uri(encoded: bytes, kind: str) -> str:
+    """Return a picture of `kind` (jpeg, webp) as a URI that holds it.
+
+    >>> data_uri(b"abc", "webp")
+    'data:image/webp;base64,YWJj'
+    """
+    return f"data:image/{kind};base64,{b64encode(encoded).decode('ascii')}"
+
+
+def _drawn(contents: Contents) -> dict[str, Any]:
+    graphs = [*contents.graphs, *([contents.class_sizes] if contents.class_sizes else [])]
+    return {
+        "graphs": {
+            graph.name: {"traces": graph.traces, "layout": graph.layout} for graph in graphs
+        },
+        "points": contents.points,
+        "atlas": {"side": contents.atlas.side, "columns": contents.atlas.columns},
+    }
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    source: str = get_plotlyjs()
+    return source.replace("</script", "<\\/script")
