@@ -86,7 +86,7 @@ def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
     # Text is drawn in the colour of the query's frame too.
     assert _count(sheet, INK) >= pairs * FRAME_AREA
     last = sheet.crop((0, sheet.height - 2 * MARGIN - box(TILE), sheet.width, sheet.height))
-    assert 0 < _count(last, "#0000ff")  # no empty row below
+    assert _count(last, "#0000ff") > 0  # no empty row below
 
 
 def test_without_pairs_a_sheet_is_its_title_alone() -> None:
