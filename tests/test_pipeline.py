@@ -39,6 +39,8 @@ def test_a_run_leaves_metrics_curves_and_pictures(clone: Path) -> None:
     assert {path.name for path in (clone / "plots/pictures").glob("*.png")} >= {
         "successes.png",
         "failures.png",
+        "near_duplicates.png",
+        "confusions.png",
         "projection_umap.png",
         "training.png",
     }

@@ -28,6 +28,7 @@ class World:
     labels: list[list[int]]
     hashes: list[int]
     is_query: list[bool] | None = None
+    is_gallery: list[bool] | None = None
 
     def cases(self, **options: Any) -> CaseTables:
         count = len(self.labels)
@@ -36,7 +37,7 @@ class World:
             vectors=self.vectors,
             split=np.array(["test"] * count, dtype=object),
             is_query=np.array(self.is_query or [True] * count),
-            is_gallery=np.array([True] * count),
+            is_gallery=np.array(self.is_gallery or [True] * count),
         )
         labels = from_lists(self.labels)
         choices = {"distance": "cosine", "failure_k": 2, "cosine": 0.9, "bits": 10} | options
@@ -173,6 +174,13 @@ def test_queries_without_a_relevant_picture_are_in_no_table() -> None:
     # p2 is nearer to p3 than to p1; p3 is nearest to p2.
     assert cases.successes["image_id"].to_pylist() == ["p2", "p3"]
     assert cases.confusions.num_rows == 0
+
+
+def test_they_are_not_in_the_share_of_their_class_either() -> None:
+    # p1 is searched for p0 alone, which is not itself: nothing is relevant to p1.
+    world = World(at(0, 9, 1), [[1], [1], [2]], [0] * 3, [True, True, False], [False, True, True])
+    confusions = world.cases().confusions
+    assert confusions["queries"].to_pylist() == confusions["share"].to_pylist() == [1.0]
 
 
 @st.composite

@@ -64,6 +64,13 @@ def test_a_query_of_several_labels_is_shared_out_over_its_pairs() -> None:
     assert table["share"].tolist()[:2] == [round(7 / 12, 6), round(1 / 12, 6)]
 
 
+def test_six_sixths_are_as_many_as_a_whole() -> None:
+    assert sum([1 / 6] * 6) < 1  # so it would come last
+    table = confuse([[1, 2]] * 6 + [[5]], [[7, 8, 9]] * 6 + [[6]], [True] * 7)
+    assert table["queries"].tolist() == [1.0] * 7
+    assert table["label"].tolist() == [1, 1, 1, 2, 2, 2, 5]
+
+
 def test_queries_that_nothing_answers_are_not_in_the_share() -> None:
     table = confuse([[1], [1]], [[2], [2]], [True, False], asked=[True, False])
     assert table["share"].tolist() == [1.0]
