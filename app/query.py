@@ -89,10 +89,11 @@ def _ask_each(
 def tabulate(answers: Sequence[Answer], library: Library) -> str:
     """Return a line for each answer: rank, score, names of its classes, image_id; aligned."""
     names = [_shorten(", ".join(library.names(answer.image_id))) for answer in answers]
-    width = max(map(len, names), default=0)
+    scores = [f"{answer.score:.4f}" for answer in answers]
+    wide, widest = (max(map(len, texts), default=0) for texts in (scores, names))
     return "\n".join(
-        f"{rank:4}  {answer.score:7.4f}  {name:{width}}  {answer.image_id}"
-        for rank, (answer, name) in enumerate(zip(answers, names, strict=True), start=1)
+        f"{rank:4}  {score:>{wide}}  {name:{widest}}  {answer.image_id}"
+        for rank, (answer, score, name) in enumerate(zip(answers, scores, names, strict=True), 1)
     )
 
 
