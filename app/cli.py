@@ -144,6 +144,26 @@ def compare(
     comparing.run(a, b, out=out)
 
 
+@app.command()
+def query(
+    photos: Annotated[list[Path], typer.Argument(help="pictures, or folders of them")],
+    model: Annotated[str, typer.Option(help="whose index is asked")] = "finetuned",
+    k: Annotated[int, typer.Option("-k", min=1, help="answers to each photo")] = 10,
+    crop: Annotated[
+        str, typer.Option(help="center: the middle square; none: all of it")
+    ] = "center",
+    out: Annotated[Path, typer.Option(help="folder of the sheet and table to write")] = Path(
+        "queries"
+    ),
+) -> None:
+    """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
+    # torch takes seconds, which no other command needs
+    from app.query import ask
+
+    if not ask(Path(), photos, model=model, k=k, crop=crop, out=out):
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _interruptible(tell: runs.Tell) -> Iterator[None]:
     try:
