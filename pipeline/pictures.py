@@ -25,12 +25,17 @@ def decode(encoded: bytes) -> Image.Image:
     Raises whatever Pillow raises where the bytes are no whole picture (OSError, SyntaxError, …).
     """
     with Image.open(io.BytesIO(encoded)) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.has_transparency_data:
-            rgba = picture.convert("RGBA")
-            picture = Image.new("RGB", rgba.size, "white")
-            picture.paste(rgba, mask=rgba.getchannel("A"))
-        return picture.convert("RGB")
+        return to_rgb(opened)
+
+
+def to_rgb(opened: Image.Image) -> Image.Image:
+    """Return the RGB picture of what Pillow opened, as `decode` does."""
+    picture = ImageOps.exif_transpose(opened)
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        picture = Image.new("RGB", rgba.size, "white")
+        picture.paste(rgba, mask=rgba.getchannel("A"))
+    return picture.convert("RGB")
 
 
 class ShardWriter:

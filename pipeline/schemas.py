@@ -1,6 +1,7 @@
 """The tables between stages: each column is defined here once, and checked at both ends."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,13 +134,19 @@ CLASS_RESULTS = Table(
 )
 
 
-def write_table(table: pa.Table, path: Path, kind: Table) -> None:
+def write_table(
+    table: pa.Table, path: Path, kind: Table, *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write `table` to `path` as zstd Parquet, whole or not at all.
+
+    metadata: what the file tells of itself beside its columns; see `read_metadata`.
 
     Raises:
         UserError: a column is missing, unexpected, of another type, null or repeated.
     """
     table = _check(table, kind, where=str(path))
+    if metadata:
+        table = table.replace_schema_metadata(dict(metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
     pq.write_table(table, unfinished, compression="zstd")
@@ -160,6 +167,12 @@ def read_table(path: Path, kind: Table) -> pa.Table:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a Parquet file ({reason}); run: dvc repro") from None
     return _check(table, kind, where=str(path))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata that the table at `path`, which can be read, was written with."""
+    held = pq.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in held.items()}
 
 
 def _check(table: pa.Table, kind: Table, *, where: str) -> pa.Table:

@@ -12,6 +12,7 @@ from pipeline.embeddings import write_embeddings
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
 from pipeline.pictures import PackedPictures
+from pipeline.provenance import Provenance, digest_model
 from stages import entry
 
 
@@ -46,7 +47,8 @@ def main(
         device=device,
         what=f"embed {model}",
     )
-    write_embeddings(out, image_ids, vectors)
+    made_by = Provenance(digest_model(model_dir), params.embed.mirror, params.embed.precision)
+    write_embeddings(out, image_ids, vectors, made_by)
     return model
 
 

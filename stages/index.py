@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.embeddings import read_provenance
 from pipeline.retrieval.alignment import read_aligned
 from pipeline.retrieval.search import build_index, write_index
 from stages.entry import load, run
@@ -21,7 +22,8 @@ def main(
     index = build_index(
         pictures.vectors[pictures.is_gallery], **params.index.model_dump(), seed=params.seed
     )
-    write_index(out, index, list(pictures.ids[pictures.is_gallery]))
+    ids = list(pictures.ids[pictures.is_gallery])
+    write_index(out, index, ids, read_provenance(embeddings))
     return model
 
 

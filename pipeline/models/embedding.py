@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.models.devices import autocast
@@ -66,14 +67,24 @@ def embed(
     model.to(device).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode(), autocast(device, precision):
         for number, pixels in enumerate(show_progress(batches, total=len(batches), what=what)):
-            x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)  # (B, 3, S, S)
-            x = normalize(x, spec)
-            found = model(x)  # (B, D)
-            if mirror:
-                found = (found + model(x.flip(3))) / 2
-                found = torch.nn.functional.normalize(found, dim=1) if spec.normalize else found
+            found = embed_pixels(model, pixels.to(device, non_blocking=True), mirror=mirror)
             start = number * batch_size
             vectors[start : start + len(found)] = found.cpu().numpy()
     for module, training in modes.items():
         module.training = training
     return vectors
+
+
+def embed_pixels(model: Embedder, pixels: Tensor, *, mirror: bool) -> Tensor:
+    """Return float32 [B, D] of uint8 [B, S, S, 3], fitted by `preprocessing.fit`.
+
+    The caller has put both on one device, and chosen the mode, the precision and the gradients.
+
+    mirror: as for `embed`.
+    """
+    x = normalize(pixels.permute(0, 3, 1, 2), model.spec)  # (B, 3, S, S)
+    found: Tensor = model(x)  # (B, D)
+    if mirror:
+        found = (found + model(x.flip(3))) / 2
+        found = torch.nn.functional.normalize(found, dim=1) if model.spec.normalize else found
+    return found

@@ -42,6 +42,18 @@ def fit(picture: Image.Image, image_size: int, interpolation: str) -> NDArray[np
     return np.array(ImageOps.fit(picture, size, INTERPOLATIONS[interpolation]))
 
 
+def fit_whole(
+    picture: Image.Image, image_size: int, interpolation: str, *, mean: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """Return uint8 [image_size, image_size, 3]: the longer side resized to fit, nothing cut away.
+
+    What the picture leaves free, on two sides, has the colour `mean`, which is 0 to the network.
+    """
+    ground = tuple(round(255 * channel) for channel in mean)
+    size = (image_size, image_size)
+    return np.array(ImageOps.pad(picture, size, INTERPOLATIONS[interpolation], color=ground))
+
+
 def normalize(pixels: Tensor, spec: Preprocessing) -> Tensor:
     """Return float32 [B, 3, H, W] = (pixels / 255 - mean) / std of uint8 [B, 3, H, W].
 

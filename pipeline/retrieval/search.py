@@ -14,9 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.provenance import Provenance, from_metadata, to_metadata
 from pipeline.retrieval.distances import Scores, Vectors, pair_scores, prepare
 from pipeline.retrieval.relevance import Ints
-from pipeline.schemas import IDS, read_table, write_table
+from pipeline.schemas import IDS, read_metadata, read_table, write_table
 
 METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # Graphs are linked in the order in which threads finish, so one thread builds them.
@@ -65,13 +66,22 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
     return index
 
 
-def write_index(directory: Path, index: faiss.Index, ids: Sequence[str]) -> None:
-    """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`."""
+def write_index(
+    directory: Path,
+    index: faiss.Index,
+    ids: Sequence[str],
+    provenance: Provenance | None = None,
+) -> None:
+    """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`.
+
+    provenance: how the vectors were made, which ids.parquet then tells.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     unfinished = directory / "index.faiss.part"
     faiss.write_index(index, str(unfinished))
     os.replace(unfinished, directory / "index.faiss")
-    write_table(pa.table({"image_id": pa.array(ids, pa.string())}), directory / "ids.parquet", IDS)
+    table = pa.table({"image_id": pa.array(ids, pa.string())})
+    write_table(table, directory / "ids.parquet", IDS, metadata=to_metadata(provenance))
 
 
 def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
@@ -94,6 +104,11 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
             "ids.parquet; run: dvc repro index"
         )
     return index, ids
+
+
+def read_index_provenance(directory: Path) -> Provenance | None:
+    """Return how the vectors of the index in `directory`, which can be read, were made."""
+    return from_metadata(read_metadata(directory / "ids.parquet"))
 
 
 def check_gallery(
@@ -139,11 +154,13 @@ def search_index(
         waiting = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
         fetch = min(k + 1, len(gallery))
         while len(waiting):
-            found = _fetch(index, known, queries[waiting], own[waiting], fetch, distance=distance)
+            found = fetch_nearest(
+                index, known, queries[waiting], own[waiting], fetch, distance=distance
+            )
             rows[waiting, :fetch], scores[waiting, :fetch] = (each[:, :k] for each in found)
             if fetch >= min(MOST_FETCHED, len(gallery)):
                 break
-            waiting = waiting[_ends_in_tie(found[1], k, slack=slack)]
+            waiting = waiting[ends_in_tie(found[1], k, slack=slack)]
             fetch = min(4 * fetch, len(gallery))
     return Found(rows, scores)
 
@@ -164,7 +181,7 @@ def index_recall(
     return shares
 
 
-def _fetch(
+def fetch_nearest(
     index: faiss.Index,
     gallery: Vectors | None,
     queries: Vectors,
@@ -172,9 +189,14 @@ def _fetch(
     fetch: int,
     *,
     distance: str,
+    options: Any = None,
 ) -> tuple[Ints, Scores]:
-    """Return (rows, scores) [Q, fetch], sorted, the own picture moved to the end as -1."""
-    scores, rows = index.search(queries, fetch)
+    """Return (rows, scores) [Q, fetch], sorted, the own picture moved to the end as -1.
+
+    gallery: float32 [G, D], by which the scores are summed again; None takes the index's own.
+    options: faiss.SearchParameters that fit the index.
+    """
+    scores, rows = index.search(queries, fetch, params=options)
     if gallery is not None:
         scores = pair_scores(queries, gallery, rows, distance=distance)
     elif distance == "euclidean":
@@ -185,7 +207,7 @@ def _fetch(
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _ends_in_tie(scores: Scores, k: int, *, slack: float) -> NDArray[np.bool_]:
+def ends_in_tie(scores: Scores, k: int, *, slack: float) -> NDArray[np.bool_]:
     """Return bool [Q]: whether a picture that was not fetched may tie with the k-th answer.
 
     slack: by how much the two may differ, of a score of up to 1 or else relative.
