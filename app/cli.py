@@ -146,7 +146,7 @@ def serve(
         Path(),
         host=host,
         port=port,
-        models=list(dict.fromkeys(filter(None, map(str.strip, models.split(","))))),
+        models=command.split_names(models),
         open_page=command.has_browser() if open_page is None else open_page,
     )
 

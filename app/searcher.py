@@ -110,7 +110,7 @@ class Searcher:
         # Cropped to the centre, it was embedded by the pipeline.
         picture = None if asked.crop == "center" else self.library.pictures.decode(image_id)
         names, group = self.library.names(image_id), self.library.group(image_id)
-        query = Query(image_id=image_id, names=names, group=group)
+        query = Query(image_id=image_id, names=names, group=group, preview=None)
         return self._search(query, picture, asked, read_ms=_since(began))
 
     def draw_query(self) -> str:

@@ -66,6 +66,20 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def split_names(models: str) -> list[str]:
+    """Return the names in "baseline,finetuned", each once.
+
+    Raises:
+        UserError: there are none.
+    """
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    if not names:
+        raise UserError(
+            f"--models: found '{models}'; allowed: names of models, such as baseline,finetuned"
+        )
+    return names
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server at `host`."""
     if host == "localhost":

@@ -211,4 +211,8 @@ def _at_once() -> int:
 
 def _tell_terminal(line: str) -> None:
     # What a stranger sends may hold what moves a terminal's cursor.
-    print("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr, flush=True)
+    print(
+        "serve: " + "".join(c if c.isprintable() else "?" for c in line),
+        file=sys.stderr,
+        flush=True,
+    )

@@ -20,6 +20,7 @@ async function go(wanted, { push }) {
   const mine = running = new AbortController();
   setBusy(true);
   try {
+    choices ??= await loadChoices();
     const began = performance.now();
     const found = await search(wanted, mine.signal);
     if (mine !== running) return;
@@ -40,8 +41,7 @@ async function go(wanted, { push }) {
   }
 }
 
-async function search(wanted, signal) {
-  choices ??= await loadChoices();
+function search(wanted, signal) {
   if (wanted.photo) {
     const photo = photos.get(wanted.photo);
     if (!photo) throw new Error("that photo is no longer in this page's memory; drop it again");
