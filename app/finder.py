@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
+import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,9 +36,8 @@ class Answer:
 class Finder:
     """A model and its index, loaded and run once, so that the first answer is as fast as others.
 
-    Many threads may use one Finder. `embed` lets one in at a time, which then has all cores (torch
-    gives every thread that calls it cores of its own, and they would fight); `find` and `vector`
-    run side by side, a search of one query being the work of one core.
+    Many threads may use one Finder side by side, each with one core: for one picture, cores that
+    wait for each other gain little, and lose all of it tenfold where other work wants them too.
 
     Attributes:
         ids: image_id of each row of the index.
@@ -62,7 +62,7 @@ class Finder:
         self._made = self._check(made, where=self._index_dir, stage="index")
         self.distance = distance_of(self._index)
         self._rows = {image_id: row for row, image_id in enumerate(self.ids)}
-        self._turn, self._reading = Lock(), Lock()
+        self._reading = Lock()
         devices.make_deterministic()
         self._device = devices.find_device()
         self._precision = devices.resolve_precision(self._made.precision, self._device)
@@ -93,11 +93,8 @@ class Finder:
         else:
             raise UserError(f"crop: {name_choices(crop, CROPS)}")
         one = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)
-        with (
-            self._turn,
-            torch.inference_mode(),
-            devices.autocast(self._device, self._precision),
-        ):
+        _take_one_core()
+        with torch.inference_mode(), devices.autocast(self._device, self._precision):
             found = embed_pixels(self._embedder, one, mirror=self._made.mirror)
         vector: NDArray[np.float32] = found[0].float().cpu().numpy()
         return vector
@@ -111,7 +108,9 @@ class Finder:
         with self._reading:
             row_of, vectors = self._known
         if image_id not in row_of:
-            raise UserError(f"{self._embeddings}: no picture has image_id '{image_id}'")
+            raise UserError(
+                f"{self._embeddings}: no picture has image_id '{image_id}'; run: dvc repro embed"
+            )
         vector: NDArray[np.float32] = vectors[row_of[image_id]]
         return vector
 
@@ -133,6 +132,7 @@ class Finder:
         if own is not None:
             allowed = np.full(len(self.ids), True) if allowed is None else allowed.copy()
             allowed[own] = False
+        _take_one_core()
         query = prepare(vector[None], distance=self.distance)[0]
         found = ask_index(self._index, query, k, distance=self.distance, allowed=allowed)
         return [
@@ -163,9 +163,15 @@ def find_models(root: Path) -> list[str]:
     return sorted(path.parent.name for path in root.glob("index/*/index.faiss"))
 
 
+def _take_one_core() -> None:
+    # Both count the cores of the calling thread, so each thread has to say it.
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+
+
 def _check_name(root: Path, model: str) -> None:
     names = {path.name for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()}
     if not names:
-        require([root / "models" / "baseline"])
+        require([root / "models" / model])
     if model not in names:
         raise UserError(f"model: {name_choices(model, names)}")

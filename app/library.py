@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -32,7 +31,7 @@ class Library:
     """
 
     def __init__(self, root: Path) -> None:
-        data = root / "data"
+        self._root, data = root, root / "data"
         self._catalog = data / "catalog.parquet"
         paths = (self._catalog, data / "classes.parquet", data / "splits.parquet")
         require([*paths, data / "images"])
@@ -94,22 +93,16 @@ class Library:
         mask: Mask = among[self._find_rows(ids)]
         return mask
 
-    def require(self, ids: Sequence[str], *, where: Path) -> None:
-        """Raise a UserError unless all of `ids`, from the file `where`, are of this library."""
-        find_rows(ids, self._ids, asked=where, known=self._catalog)
-
     def _find(self, image_id: str) -> int:
         row = self._row.get(image_id)
         if row is None:
-            raise UserError(f"{self._catalog}: no picture has image_id '{image_id}'")
+            raise UserError(
+                f"{self._catalog}: no picture has image_id '{image_id}'; run: dvc repro"
+            )
         return row
 
     def _find_rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self._ids)
-        if found.null_count:
-            raise UserError(f"{self._catalog}: {found.null_count} image_ids are unknown")
-        rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
-        return rows
+        return find_rows(ids, self._ids, asked=self._root / "index", known=self._catalog)
 
 
 def require(paths: Sequence[Path]) -> None:

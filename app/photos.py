@@ -29,11 +29,14 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     if not encoded:
         raise UserError(f"{name}: the file is empty; allowed: a picture ({KINDS})")
     _check_bytes(len(encoded), name=name)
-    _prepare_pillow()
+    _teach_heic()
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
-            _check_pixels(*opened.size, name=name)
-            return to_rgb(opened)
+        with warnings.catch_warnings():
+            # Pillow warns of fewer pixels than are refused here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
+                _check_pixels(*opened.size, name=name)
+                return to_rgb(opened)
     except UnidentifiedImageError:
         raise UserError(f"{name}: not a picture; allowed: {KINDS}") from None
     except Image.DecompressionBombError:  # so many that Pillow does not even tell
@@ -111,9 +114,8 @@ def _too_many(found: str, *, name: str) -> UserError:
 
 
 @cache
-def _prepare_pillow() -> None:
-    """Teach Pillow HEIC, once; and that large pictures are refused here, without its warning."""
+def _teach_heic() -> None:
+    """Have Pillow open HEIC, which it does not by itself."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)

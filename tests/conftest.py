@@ -1,4 +1,4 @@
-"""What tests share: the clone that whole DAGs run in, and the order."""
+"""What tests share: the clone that whole DAGs run in, a project that can be asked, the order."""
 
 from pathlib import Path
 
@@ -12,6 +12,14 @@ def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A fresh clone of this working tree, with the module's PARAMS or small ones, run once."""
     params = getattr(request.module, "PARAMS", SMALL)
     return run_clone(tmp_path_factory.mktemp("clone") / "lookalike", params)
+
+
+@pytest.fixture(scope="session")
+def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project of drawn pictures with two models and their indexes; not to be changed."""
+    from tests.searchable import build  # torch, which most tests do without
+
+    return build(tmp_path_factory.mktemp("searchable") / "project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
