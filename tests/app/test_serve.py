@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from app.searcher import Searcher
+from pipeline.errors import UserError
 from tests.processes import ROOT, environment, run_module
 from tests.searchable import write_models
 from tests.serving import open_client
@@ -75,18 +77,9 @@ def test_no_models_at_all_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_index_and_one_of_another_model_are_told(
-    searchable: Path, tmp_path: Path
-) -> None:
+def test_a_missing_index_is_told(searchable: Path, tmp_path: Path) -> None:
     place = tmp_path / "project"
     shutil.copytree(searchable, place)
-    write_models(place, seed=99)
-    failed = serve(place, "--port", "0", "--models", "finetuned")
-    assert failed.returncode == 1
-    assert failed.stderr.splitlines()[1:] == [
-        "lookalike: index/finetuned: made by another models/finetuned than the one that is here; "
-        "run: dvc repro index, or bring both from one run: dvc checkout"
-    ]
     (place / "index/baseline/index.faiss").unlink()
     failed = serve(place, "--port", "0")
     assert failed.returncode == 1
@@ -94,3 +87,31 @@ def test_a_missing_index_and_one_of_another_model_are_told(
         "lookalike: index/baseline/index.faiss: no such file or folder; fetch it: dvc pull, "
         "or make it: dvc repro"
     ]
+
+
+def test_an_index_of_another_model_is_told_before_anyone_asks(
+    searchable: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "project"
+    shutil.copytree(searchable, place)
+    write_models(place, seed=99)
+    with pytest.raises(UserError) as told:
+        Searcher(place, ["finetuned"])
+    assert str(told.value) == (
+        f"{place}/index/finetuned: made by another {place}/models/finetuned than the one that is "
+        "here; run: dvc repro index, or bring both from one run: dvc checkout"
+    )
+
+
+def test_embeddings_that_are_missing_are_told_before_anyone_asks(
+    searchable: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "project"
+    shutil.copytree(searchable, place)
+    (place / "embeddings/finetuned.parquet").unlink()
+    with pytest.raises(UserError) as told:
+        Searcher(place, ["finetuned"])
+    assert str(told.value) == (
+        f"{place}/embeddings/finetuned.parquet: no such file or folder; fetch it: dvc pull, "
+        "or make it: dvc repro"
+    )
