@@ -164,6 +164,27 @@ def query(
         raise typer.Exit(1)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
+    models: Annotated[str, typer.Option(help="side by side, in this order")] = "baseline,finetuned",
+    open_page: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="in your browser; else where it can")
+    ] = None,
+) -> None:
+    """Open the search page: drop a photo, see what each model finds."""
+    from app import serve as command  # its server takes a while to load
+
+    command.serve(
+        Path(),
+        host=host,
+        port=port,
+        models=command.split_names(models),
+        open_page=command.has_browser() if open_page is None else open_page,
+    )
+
+
 @contextmanager
 def _interruptible(tell: runs.Tell) -> Iterator[None]:
     try:

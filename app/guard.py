@@ -1,0 +1,63 @@
+"""What keeps other sites out of a page on this machine: the Host that is asked for, and headers."""
+
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+# The page's own files, and pictures that it holds itself; nothing from elsewhere, no frames.
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class Guard:
+    """Answers only those who ask for an allowed host, and puts HEADERS on each answer.
+
+    Another site can let its name point at 127.0.0.1 (DNS rebinding): to the browser it is then one
+    site with this page, and reads all pictures. The Host header gives it away.
+
+    hosts: names without port; None for any.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        host = name_host(Headers(scope=scope).get("host", ""))
+        if self._hosts is None or host in self._hosts:
+            await self._app(scope, receive, send_guarded)
+            return
+        line = (
+            f"host: found '{host}'; allowed: {', '.join(self._hosts)}; "
+            "to serve other machines: lookalike serve --host 0.0.0.0"
+        )
+        await JSONResponse({"error": line}, 421)(scope, receive, send_guarded)
+
+
+def name_host(header: str) -> str:
+    """Return the name in a Host header, without its port: "[::1]:8000" -> "[::1]"."""
+    end = header.find("]") + 1 if header.startswith("[") else header.find(":")
+    return (header[:end] if end > 0 else header).lower()
