@@ -106,7 +106,7 @@ def test_luck_by_hand() -> None:
         assert freedom == 1
     luck, freedom = find_luck(a[:1], b, trained=(True, True))
     assert (luck.tolist(), freedom) == ([0], 0)
-    both, freedom = find_luck(a, a + [[[0]], [[0.04]]], trained=(True, True))
+    both, freedom = find_luck(a, 2 * a, trained=(True, True))
     assert both == pytest.approx([(0.0008 + 0.0032) / 2])
     assert freedom == 2
 
