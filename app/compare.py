@@ -51,7 +51,7 @@ def run(a: str, b: str, *, out: Path) -> None:
     print(f"written: {', '.join(str(out / name) for name in ('comparison.parquet', *written))}")
     for line in _tell_luck(sides, found):
         print(line)
-    print(f"verdict: {_tell_verdict(sides, found)}")
+    print(f"verdict: {_tell_verdict(sides, found.figures)}")
 
 
 def _check_side(side: Sequence[Evaluated], *, letter: str) -> None:
@@ -192,24 +192,31 @@ def _known(made: Sequence[Made | None]) -> list[Made]:
     return [each for each in made if each is not None]
 
 
-def _tell_verdict(sides: Sequence[Sequence[Evaluated]], found: Comparison) -> str:
-    main = found.figures.set_index("metric").loc[MAIN]
-    figures = f"{MAIN} {main['difference']:+.3f} ({main['low']:+.3f} to {main['high']:+.3f})"
-    if _are_one_setting(sides):
-        seeds = [settings.training_seed(made) for made in _known(_made(sides))]
-        if len(set(seeds)) == 1:
-            return f"no difference: one setting and one seed; {figures}"
-        listed = ", ".join(str(seed) for seed in seeds)
-        return f"no difference: trainings of one setting (seeds {listed}); {figures} is luck"
-    verdict = judge(found.figures)
-    if verdict.word != "mixed":
-        return f"{verdict.word}: {figures}"
-    parts = [
-        f"{word} in {', '.join(metrics)}"
-        for word, metrics in (("better", verdict.up), ("worse", verdict.down))
-        if metrics
-    ]
-    return f"mixed: {'; '.join(parts)}; {figures}"
+def _tell_verdict(sides: Sequence[Sequence[Evaluated]], figures: pd.DataFrame) -> str:
+    if not _are_one_setting(sides):
+        return describe_verdict(figures)
+    seeds = [settings.training_seed(made) for made in _known(_made(sides))]
+    if len(set(seeds)) == 1:
+        return f"no difference: one setting and one seed; {_describe_main(figures)}"
+    listed = ", ".join(str(seed) for seed in seeds)
+    return (
+        f"no difference: trainings of one setting (seeds {listed}); "
+        f"{_describe_main(figures)} is luck"
+    )
+
+
+def describe_verdict(figures: pd.DataFrame) -> str:
+    """Return the verdict on a COMPARISON table, and the metrics that its word does not speak of."""
+    verdict = judge(figures)
+    parts = {"better": ", ".join(verdict.up), "worse": ", ".join(verdict.down)}
+    parts.pop(verdict.word, None)
+    told = [f"{word} in {metrics}" for word, metrics in parts.items() if metrics]
+    return "; ".join([f"{verdict.word}: {_describe_main(figures)}", *told])
+
+
+def _describe_main(figures: pd.DataFrame) -> str:
+    row = figures.set_index("metric").loc[MAIN]
+    return f"{MAIN} {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
 
 
 def _warn(line: str) -> None:

@@ -128,8 +128,8 @@ def finished(rev: str) -> dict[str, str]:
 
 def read_figures(commit: str, path: str) -> dict[str, Any]:
     """Return the figures that an experiment has in `path`, a JSON of metrics; {} if it has none."""
-    shown = _git("show", f"{commit}:./{path}")
-    figures: dict[str, Any] = {} if shown.returncode else json.loads(shown.stdout)
+    text = read_committed(commit, path)
+    figures: dict[str, Any] = {} if text is None else json.loads(text)
     return figures
 
 

@@ -82,7 +82,7 @@ def compare(
     FEWEST_CLASSES, whole classes are drawn, else single queries.
 
     Where a side has several trainings, each query's value is their mean, and the variance between
-    trainings is part of the interval (`_luck`). The same arguments give the same bits.
+    trainings is part of the interval (`find_luck`). The same arguments give the same bits.
     """
     tables = [table.set_index("image_id") for table in (*a.queries, *b.queries)]
     shared = sorted(set.intersection(*(set(table.index) for table in tables)))
@@ -93,7 +93,7 @@ def compare(
     split = len(a.queries)
     units, by_class = _units(class_of.loc[shared])
     means = [_mean(values[:split]), _mean(values[split:])]  # each (Q, M)
-    luck, freedom = _luck(values[:split], values[split:], (a.trained, b.trained))
+    luck, freedom = find_luck(values[:split], values[split:], trained=(a.trained, b.trained))
     found = paired_intervals(
         means[1] - means[0], units, luck=luck, freedom=freedom, resamples=resamples, seed=seed
     )
@@ -117,6 +117,25 @@ def compare(
         only_b=len(set(tables[split].index) - set(shared)),
         luck=freedom > 0,
     )
+
+
+def find_luck(a: Floats, b: Floats, *, trained: tuple[bool, bool]) -> tuple[Floats, int]:
+    """Return the variance that the luck of training gives to the differences, and its freedom.
+
+    a, b: float64 [T, Q, M]. The variance of a metric between trainings is estimated from the sides
+    that have several, and taken to be the same for both: two or three trainings a side are too few
+    to tell apart. Of T trainings, the mean has 1/T of it. float64 [M], 0 where nothing is known.
+    """
+    squares, freedom = np.zeros(a.shape[2]), 0
+    share = 0.0
+    for values, luck in zip((a, b), trained, strict=True):
+        if not luck:
+            continue
+        of_trainings = np.nanmean(values, axis=1)  # (T, M)
+        squares += ((of_trainings - of_trainings.mean(axis=0)) ** 2).sum(axis=0)
+        freedom += len(values) - 1
+        share += 1 / len(values)
+    return (squares / freedom * share if freedom else squares), freedom
 
 
 def has_say(metric: str) -> bool:
@@ -157,25 +176,6 @@ def _mean(values: Floats) -> Floats:
     """Return the mean over trainings, [T, Q, M] -> [Q, M]; NaN where one of them has none."""
     mean: Floats = values.mean(axis=0)
     return mean
-
-
-def _luck(a: Floats, b: Floats, trained: tuple[bool, bool]) -> tuple[Floats, int]:
-    """Return the variance that the luck of training gives to the differences, and its freedom.
-
-    a, b: float64 [T, Q, M]. The variance of a metric between trainings is estimated from the sides
-    that have several, and taken to be the same for both: two or three trainings a side are too few
-    to tell apart. Of T trainings, the mean has 1/T of it. float64 [M], 0 where nothing is known.
-    """
-    squares, freedom = np.zeros(a.shape[2]), 0
-    share = 0.0
-    for values, luck in zip((a, b), trained, strict=True):
-        if not luck:
-            continue
-        of_trainings = np.nanmean(values, axis=1)  # (T, M)
-        squares += ((of_trainings - of_trainings.mean(axis=0)) ** 2).sum(axis=0)
-        freedom += len(values) - 1
-        share += 1 / len(values)
-    return (squares / freedom * share if freedom else squares), freedom
 
 
 def _holm_of_those_with_a_say(figures: pd.DataFrame) -> Floats:

@@ -22,16 +22,14 @@ def judge(figures: pd.DataFrame) -> Verdict:
     """Return the verdict on a COMPARISON table.
 
     A metric has changed where its p-value, corrected for their number (`p_holm`), is at most ALPHA.
-    B is better where MAIN went up and no metric down, worse where MAIN went down and none up.
-    Nothing changed is no difference; all else is mixed.
+    B is better where MAIN went up and worse where it went down, whatever the others did: near the
+    top, a metric may well go the other way. Nothing changed is no difference; where others changed
+    and MAIN did not, it is mixed.
     """
     changed = figures[figures["p_holm"] <= ALPHA]
     up = list(changed.loc[changed["difference"] > 0, "metric"])
     down = list(changed.loc[changed["difference"] < 0, "metric"])
     if not up and not down:
         return Verdict("no difference", up, down)
-    if MAIN in up and not down:
-        return Verdict("better", up, down)
-    if MAIN in down and not up:
-        return Verdict("worse", up, down)
-    return Verdict("mixed", up, down)
+    word = "better" if MAIN in up else "worse" if MAIN in down else "mixed"
+    return Verdict(word, up, down)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
-from app.compare import run
+from app.compare import describe_verdict, run
 from pipeline import schemas
 from pipeline.errors import UserError
 from pipeline.retrieval.comparison import COMPARISON
@@ -96,6 +97,27 @@ def test_one_training_differs_from_itself_in_nothing(lines: list[str]) -> None:
     assert lines[-1] == (
         "verdict: no difference: one setting and one seed; map +0.000 (+0.000 to +0.000)"
     )
+
+
+@pytest.mark.parametrize(
+    ("main", "mrr", "recall", "text"),
+    [
+        (0.1, 0.1, 0.1, "better: map +0.100 (+0.050 to +0.150)"),
+        (0.1, 0.1, -0.1, "better: map +0.100 (+0.050 to +0.150); worse in recall_at_1"),
+        (-0.1, 0.1, 0.1, "worse: map -0.100 (-0.150 to -0.050); better in mrr, recall_at_1"),
+        (0, 0.1, -0.1, "mixed: map +0.000 (-0.050 to +0.050); better in mrr; worse in recall_at_1"),
+        (0, 0, 0, "no difference: map +0.000 (-0.050 to +0.050)"),
+    ],
+)
+def test_a_verdict_names_what_goes_the_other_way(
+    main: float, mrr: float, recall: float, text: str
+) -> None:
+    rows = [
+        (name, value, value - 0.05, value + 0.05, 0.01 if value else 1)
+        for name, value in (("map", main), ("mrr", mrr), ("recall_at_1", recall))
+    ]
+    columns = ["metric", "difference", "low", "high", "p_holm"]
+    assert describe_verdict(pd.DataFrame(rows, columns=columns)) == text
 
 
 @pytest.mark.usefixtures("project")

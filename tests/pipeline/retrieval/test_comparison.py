@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.retrieval.comparison import Side, compare, has_say, holm
+from pipeline.retrieval.comparison import Side, compare, find_luck, has_say, holm
 
 CLASSES, EACH = 24, 4
 IDS = [f"{c:02}/{n}" for c in range(CLASSES) for n in range(EACH)]
@@ -92,6 +92,23 @@ def test_only_metrics_with_a_say_are_corrected_for_being_several() -> None:
 def test_holm_by_hand() -> None:
     assert holm(np.array([0.04, 0.01, 0.03, 0.5])) == pytest.approx([0.09, 0.04, 0.09, 0.5])
     assert holm(np.array([0.9, 0.8])) == pytest.approx([1, 1])
+
+
+def test_luck_by_hand() -> None:
+    """Trainings of means 0.50 and 0.54 vary by 0.0008, known by one square."""
+    spread = np.array([-0.1, 0.1])  # over two queries, which is not luck
+    a, b = (
+        np.array([mean + spread for mean in means])[:, :, None] for means in ([0.50, 0.54], [0.6])
+    )
+    for trained, share in (((True, True), 1 / 2 + 1), ((True, False), 1 / 2)):
+        luck, freedom = find_luck(a, b, trained=trained)
+        assert luck == pytest.approx([0.0008 * share])
+        assert freedom == 1
+    luck, freedom = find_luck(a[:1], b, trained=(True, True))
+    assert (luck.tolist(), freedom) == ([0], 0)
+    both, freedom = find_luck(a, 2 * a, trained=(True, True))
+    assert both == pytest.approx([(0.0008 + 0.0032) / 2])
+    assert freedom == 2
 
 
 def test_several_trainings_bring_their_luck_in() -> None:

@@ -21,12 +21,12 @@ def figures(**rows: tuple[float, float | None]) -> pd.DataFrame:
         ({"map": (0.1, SURE), "mrr": (-0.1, UNSURE)}, Verdict("better", ["map"], [])),
         ({"map": (-0.1, 0.05), "mrr": (-0.1, SURE)}, Verdict("worse", [], ["map", "mrr"])),
         ({"map": (0.1, UNSURE), "mrr": (0.1, 1)}, Verdict("no difference", [], [])),
-        ({"map": (0.1, SURE), "mrr": (-0.1, SURE)}, Verdict("mixed", ["map"], ["mrr"])),
+        ({"map": (0.1, SURE), "mrr": (-0.1, SURE)}, Verdict("better", ["map"], ["mrr"])),
         ({"map": (0.1, UNSURE), "mrr": (0.1, SURE)}, Verdict("mixed", ["mrr"], [])),
         ({"map": (0.1, 1), "cosine_positive": (0.1, None)}, Verdict("no difference", [], [])),
     ],
 )
-def test_a_verdict_needs_the_main_metric_and_no_other_against_it(
+def test_the_main_metric_decides_and_others_alone_are_mixed(
     rows: dict[str, tuple[float, float | None]], verdict: Verdict
 ) -> None:
     assert judge(figures(**rows)) == verdict
