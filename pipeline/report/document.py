@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.report.assemble import Contents
 from pipeline.report.figures import show, show_difference
 from pipeline.report.meanings import meanings_of
-from pipeline.report.settings import main_settings, show_setting
+from pipeline.report.shown_settings import main_settings, show_setting
 
 TEMPLATE = Path(__file__).parent / "template"
 # What stands at the head of the page, of those that were measured.
@@ -80,7 +80,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
             graph.name: {"traces": graph.traces, "layout": graph.layout} for graph in graphs
         },
         "points": contents.points,
-        "atlas": {"side": contents.atlas.side, "columns": contents.atlas.columns},
+        "atlas": {"columns": contents.atlas.columns},
     }
 
 
