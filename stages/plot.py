@@ -21,8 +21,8 @@ from pipeline.plots.case_pictures import write_case_pictures
 from pipeline.plots.centroids import Naming, choose_names
 from pipeline.plots.scatters import Colouring, choose_colouring, draw_projection
 from pipeline.report.assemble import Sources, assemble
+from pipeline.report.document import write_report
 from pipeline.report.layouts import Sample, describe_points
-from pipeline.report.page import write_report
 from pipeline.report.projector import write_projector
 from pipeline.report.thumbnails import encode_atlas, shrink_pictures, thumbnail_side
 from stages import entry

@@ -60,7 +60,7 @@ def opened_page(
         wanted = message.text.startswith("Failed to load resource") and any(
             part in where for part in refused
         )
-        if message.type in ("error", "warning") and not wanted:
+        if message.type == "error" and not wanted:
             complaints.append(f"{message.text} ({where})")
 
     context = browser.new_context(

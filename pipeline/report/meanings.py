@@ -1,14 +1,14 @@
 """What each metric is, in a sentence."""
 
 import re
+from collections.abc import Iterable
 
-# Of names without their k. What is relevant to a query, and that it never finds itself, the page
-# says once.
+# What is relevant to a query, and that it never finds itself, the page says once.
 MEANINGS = {
-    "recall_at": "share of queries with a relevant picture among the first k",
-    "precision_at": "share of relevant pictures among the first k",
-    "ndcg_at": "the gain of the first k, the labels each shares with the query, discounted by the "
-    "logarithm of its rank, over the best that was possible",
+    "recall_at_k": "share of queries with a relevant picture among the first k",
+    "precision_at_k": "share of relevant pictures among the first k",
+    "ndcg_at_k": "the gain of the first k (the labels that each shares with the query, by the "
+    "logarithm of its rank) over the best that was possible",
     "map": "mean average precision: the precision at the rank of each relevant picture, averaged "
     "over all of them",
     "map_at_r": "the same over the first R pictures alone, where R are relevant to the query",
@@ -20,16 +20,17 @@ MEANINGS = {
     "negative",
     "cosine_positive": "mean cosine similarity of a query and a relevant picture",
     "cosine_negative": "mean cosine similarity of a query and another picture",
-    "index_recall_at": "share of the true k nearest pictures that the index finds",
+    "index_recall_at_k": "share of the true k nearest pictures that the index finds",
     "macro_map": "map as a mean over classes instead of queries",
     "macro_knn_accuracy": "knn_accuracy as a mean over classes instead of queries",
 }
 
 
-def meaning(name: str) -> str:
-    """Return what the metric `name` is, or nothing where no sentence is known.
+def meanings_of(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (name, meaning) of the metrics whose meaning is known, once for all k.
 
-    >>> meaning("recall_at_10")
-    'share of queries with a relevant picture among the first k'
+    >>> [name for name, _ in meanings_of(["recall_at_1", "recall_at_10", "mrr", "else"])]
+    ['recall_at_k', 'mrr']
     """
-    return MEANINGS.get(re.sub(r"(_at)_\d+$", r"\1", name), "")
+    families = dict.fromkeys(re.sub(r"_at_\d+$", "_at_k", name) for name in names)
+    return [(name, MEANINGS[name]) for name in families if name in MEANINGS]

@@ -113,10 +113,8 @@
   // ---- the card with the picture
   const showCard = (row, x, y) => {
     const [picture, name, group, id] = hover.children;
-    const size = 160;
-    picture.style.backgroundSize = `${atlas.columns * size}px`;
-    picture.style.backgroundPosition =
-      `${-(row % atlas.columns) * size}px ${-Math.floor(row / atlas.columns) * size}px`;
+    picture.style.setProperty("--column", row % atlas.columns);
+    picture.style.setProperty("--row", Math.floor(row / atlas.columns));
     picture.setAttribute("aria-label", points.classes[row]);
     name.textContent = points.classes[row];
     group.textContent = points.groups[row] === points.classes[row] ? "" : points.groups[row];

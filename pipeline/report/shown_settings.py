@@ -1,5 +1,6 @@
 """The settings of a run that its report shows: of each choice, only the chosen block."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.choices import Choice
@@ -25,6 +26,7 @@ MAIN = (
     "index.distance",
     "seed",
 )
+PATHS = ("backbone.weights",)
 
 
 def chosen_settings(params: Params) -> dict[str, Any]:
@@ -46,7 +48,9 @@ def chosen_settings(params: Params) -> dict[str, Any]:
 
 def main_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (key, text) of the settings that a reader looks for first."""
-    return [(key, show_setting(settings[key])) for key in MAIN]
+    # Of a file of weights its name: the folders before it are one machine's.
+    texts = {key: show_setting(settings[key]) for key in MAIN}
+    return [(key, Path(text).name if key in PATHS else text) for key, text in texts.items()]
 
 
 def show_setting(value: Any) -> str:

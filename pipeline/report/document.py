@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.report.assemble import Contents
 from pipeline.report.figures import show, show_difference
-from pipeline.report.meanings import meaning
-from pipeline.report.settings import main_settings, show_setting
+from pipeline.report.meanings import meanings_of
+from pipeline.report.shown_settings import main_settings, show_setting
 
 TEMPLATE = Path(__file__).parent / "template"
 # What stands at the head of the page, of those that were measured.
@@ -43,7 +43,7 @@ def render(contents: Contents) -> str:
     return environment.get_template("report.html").render(
         contents=contents,
         headlines=[rows[name] for name in HEADLINES if name in rows],
-        meanings=[(name, meaning(name)) for name in rows if meaning(name)],
+        meanings=meanings_of(rows),
         main_settings=main_settings(dict(contents.settings)),
         style=(TEMPLATE / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATE / "report.js").read_text(encoding="utf-8"),
@@ -80,7 +80,7 @@ def _drawn(contents: Contents) -> dict[str, Any]:
             graph.name: {"traces": graph.traces, "layout": graph.layout} for graph in graphs
         },
         "points": contents.points,
-        "atlas": {"side": contents.atlas.side, "columns": contents.atlas.columns},
+        "atlas": {"columns": contents.atlas.columns},
     }
 
 

@@ -1,0 +1,53 @@
+import re
+from pathlib import Path
+
+from pipeline.params import check_params, read_yaml
+from pipeline.report.shown_settings import MAIN, chosen_settings, main_settings, show_setting
+from tests.overlay import overlaid
+
+ROOT = Path(__file__).parents[3]
+
+
+def chosen(**changes: object) -> dict[str, object]:
+    return chosen_settings(check_params(overlaid(changes), where="params.yaml"))
+
+
+def test_only_the_chosen_block_of_a_choice_is_shown() -> None:
+    settings = chosen(loss__name="supcon", data__name="folder")
+    assert settings["loss.supcon.temperature"] == 0.1
+    assert settings["data.folder.max_images"] is None
+    assert not [key for key in settings if key.startswith(("loss.triplet", "data.products"))]
+
+
+def test_what_is_no_setting_is_not_shown() -> None:
+    assert not [
+        key for key in chosen() if key.split(".")[0] in ("track", "launch") or key == "data.source"
+    ]
+
+
+def test_the_plot_stage_depends_on_each_setting_and_on_no_other() -> None:
+    """Else the page would go on showing what has changed, or be made anew for nothing."""
+    stage = read_yaml(ROOT / "dvc.yaml")["stages"]["plot"]
+    values = read_yaml(ROOT / "params.yaml")
+    listed = [
+        re.sub(r"\$\{([a-z]+)\.name\}", lambda found: values[found[1]]["name"], key)
+        for key in stage["params"]
+    ]
+    shown = set(chosen())
+    covered = {key for key in shown for name in listed if f"{key}.".startswith(f"{name}.")}
+    assert covered == shown
+    assert [name for name in listed if not any(f"{k}.".startswith(f"{name}.") for k in shown)] == []
+
+
+def test_values_are_spelt_as_in_params_yaml() -> None:
+    values = [None, True, 0.1, [0.6, 1.0], "pk", {}]
+    assert [show_setting(value) for value in values] == [
+        *("null", "true", "0.1", "[0.6, 1.0]", "pk", "none")
+    ]
+
+
+def test_the_head_of_the_page_names_weights_by_their_file() -> None:
+    main = dict(main_settings(chosen(backbone__weights="/home/me/weights/net.safetensors")))
+    assert list(main) == list(MAIN)
+    assert main["backbone.weights"] == "net.safetensors"
+    assert main["loss.name"] == "multi_similarity"
