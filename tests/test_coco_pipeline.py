@@ -62,8 +62,9 @@ def test_it_is_measured_by_many_labels(clone: Path) -> None:
 
 def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
     changes = ("batches.name=random", "batches.random.size=24", "loss.name=supcon")
-    ran = dvc(clone, "exp", "run", *(part for each in changes for part in ("-S", each)))
-    assert stages_run(ran)[0] == "train"
+    ran = dvc(clone, "exp", "run", "train", *(part for each in changes for part in ("-S", each)))
+    assert stages_run(ran) == ["train"]
+    assert 0 < json.loads((clone / "metrics/train.json").read_text())["val_map_at_r"] < 1
 
 
 def test_labels_alone_are_enough_to_mine(clone: Path) -> None:
