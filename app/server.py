@@ -205,8 +205,9 @@ def _describe(error: RequestValidationError) -> str:
 
 
 def _at_once() -> int:
-    # A search uses several threads itself.
-    return max(1, (os.cpu_count() or 1) // 2)
+    # Two at least, so that nobody waits while a huge photo of another is decoded; not many, since
+    # each such photo takes 300 MB of memory.
+    return max(2, min(8, os.cpu_count() or 1))
 
 
 def _tell_terminal(line: str) -> None:
