@@ -131,6 +131,26 @@ def tune(
 
 
 @app.command()
+def query(
+    photos: Annotated[list[Path], typer.Argument(help="pictures, or folders of them")],
+    model: Annotated[str, typer.Option(help="whose index is asked")] = "finetuned",
+    k: Annotated[int, typer.Option("-k", min=1, help="answers to each photo")] = 10,
+    crop: Annotated[
+        str, typer.Option(help="center: the middle square; none: all of it")
+    ] = "center",
+    out: Annotated[Path, typer.Option(help="folder of the sheet and table to write")] = Path(
+        "queries"
+    ),
+) -> None:
+    """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
+    # torch takes seconds, which no other command needs
+    from app.query import ask
+
+    if not ask(Path(), photos, model=model, k=k, crop=crop, out=out):
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
@@ -140,7 +160,7 @@ def serve(
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
-    from app import serve as command  # its server takes a while to load
+    from app import serve as command  # "serve" is this command itself
 
     command.serve(
         Path(),

@@ -50,6 +50,7 @@ class Library:
         self._groups = catalog["group"].combine_chunks()
         self.groups: list[str] = sorted(pc.unique(self._groups.drop_null()).to_pylist())
         self._ids = catalog["image_id"].combine_chunks()
+        self._sizes = (catalog["width"].to_numpy(), catalog["height"].to_numpy())
         self._row = {image_id: row for row, image_id in enumerate(self._ids.to_pylist())}
 
     def names(self, image_id: str) -> list[str]:
@@ -67,6 +68,11 @@ class Library:
         row = self._find(image_id)
         first, last = self._labels.starts[row : row + 2]
         return frozenset(self._labels.values[first:last].tolist())
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """Return a picture's width and height in pixels, without reading it."""
+        width, height = (int(sides[self._find(image_id)]) for sides in self._sizes)
+        return width, height
 
     def is_relevant(self, query: str, image_id: str) -> bool:
         """Whether two known pictures share a label."""

@@ -30,6 +30,7 @@ class Table:
 
 
 LABELS = pa.list_(pa.field("element", pa.int32(), nullable=False))
+NAMES = pa.list_(pa.field("element", pa.string(), nullable=False))
 # In the file it is a fixed_size_list of D floats; a list of any length stands for "any D" here.
 EMBEDDING = pa.list_(pa.float32())
 
@@ -131,6 +132,18 @@ CLASS_RESULTS = Table(
     (_column("label", pa.int32()), _column("queries", pa.int64())),
     key="label",
     open=True,
+)
+
+# What photos from the world, given by their paths, find in an index. names: of its classes.
+ANSWERS = Table(
+    "answers",
+    (
+        _column("photo", pa.string()),
+        _column("rank", pa.int32()),
+        _column("image_id", pa.string()),
+        _column("names", NAMES),
+        _column("score", pa.float32()),
+    ),
 )
 
 

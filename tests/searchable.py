@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
@@ -36,8 +37,9 @@ def build(place: Path, **changes: object) -> Path:
     names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
     with chdir(place):
         (place / "data").mkdir()
+        torch.set_num_threads(1)  # on a busy machine, cores that wait for each other take longer
         to = Outputs(*(Path("data") / name for name in names))
-        pack(drawn_pictures(), to, max_side=None, max_rejected=0.0)
+        pack(drawn_pictures(), to, max_side=None, max_rejected=0.0, processes=1)
         split.main(catalog=to.catalog, out=Path("data/splits.parquet"))
         write_models(place)
         for model in ("baseline", "finetuned"):

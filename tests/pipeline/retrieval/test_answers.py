@@ -65,8 +65,6 @@ def look_everywhere(index: Any) -> None:
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_the_distance_is_told_by_the_index(factory: str, distance: str) -> None:
-    if factory.startswith("NSG") and distance == "cosine":
-        pytest.skip("faiss builds no such graph")
     assert distance_of(build(factory, distance)) == distance
 
 
@@ -103,8 +101,6 @@ def test_answers_are_those_of_a_plain_sort(
 def test_every_kind_of_index_finds_as_many_as_there_are(
     factory: str, distance: str, among: NDArray[np.bool_] | None
 ) -> None:
-    if factory.startswith("NSG") and distance == "cosine":
-        pytest.skip("faiss builds no such graph")
     index = build(factory, distance)  # as it comes, so that an IVF looks into one list alone
     count = N if among is None else int(among.sum())
     for query in queries(distance):
