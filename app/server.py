@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.answers import Asked, AskedByPhoto, Choices, Failure, RandomPicture, SearchResults
 from app.guard import LOOPBACK, Guard
@@ -178,6 +179,11 @@ def _answer_failures(app: FastAPI, tell: Tell) -> None:
     @app.exception_handler(LineFullError)
     async def full(request: Request, _: LineFullError) -> JSONResponse:
         return fail(request, 503, "too many searches wait already; try again in a moment")
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, __: ClientDisconnect) -> Response:
+        # Who gave up an upload for another one: nobody reads this, and nothing failed.
+        return Response(status_code=400)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
