@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Of a name: to look for one that is like a very long one would take long.
+MOST_LETTERS = 255
+
 Milliseconds = Annotated[float, Field(description="time it took", examples=[4.2])]
 Names = Annotated[
     list[str], Field(description="the classes it has, by name", examples=[["ball 01"]])
@@ -20,9 +23,18 @@ class Asked(BaseModel):
 
     k: int = Field(12, ge=1, le=100, description="how many pictures of each model")
     class_: str | None = Field(
-        None, alias="class", min_length=1, description="find pictures of this class alone"
+        None,
+        alias="class",
+        min_length=1,
+        max_length=MOST_LETTERS,
+        description="find pictures of this class alone",
     )
-    group: str | None = Field(None, min_length=1, description="find pictures of this group alone")
+    group: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_LETTERS,
+        description="find pictures of this group alone",
+    )
     crop: Literal["center", "none"] = Field(
         "center",
         description="center: the models see the centre square; none: the whole picture",
@@ -32,7 +44,9 @@ class Asked(BaseModel):
 class AskedByPhoto(Asked):
     """How to search by an own photo."""
 
-    name: str = Field("photo", min_length=1, max_length=255, description="begins an error's line")
+    name: str = Field(
+        "photo", min_length=1, max_length=MOST_LETTERS, description="begins an error's line"
+    )
     preview: bool = Field(False, description="whether to answer with a small copy of the photo")
 
 

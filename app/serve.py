@@ -42,8 +42,10 @@ def listen(host: str, port: int) -> socket.socket:
         UserError: it is taken, forbidden, or none of this machine's.
     """
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends small answers at once only where the protocol is named; else each waits for
+        # 40 ms to be joined by more (Nagle's algorithm).
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError:
         raise _none_of_ours(host) from None
     try:

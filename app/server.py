@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.answers import Asked, AskedByPhoto, Choices, Failure, RandomPicture, SearchResults
 from app.guard import LOOPBACK, Guard
@@ -179,6 +180,11 @@ def _answer_failures(app: FastAPI, tell: Tell) -> None:
     async def full(request: Request, _: LineFullError) -> JSONResponse:
         return fail(request, 503, "too many searches wait already; try again in a moment")
 
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, __: ClientDisconnect) -> Response:
+        # Who gave up an upload for another one: nobody reads this, and nothing failed.
+        return Response(status_code=400)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return fail(request, 422, _describe(error))
@@ -205,8 +211,9 @@ def _describe(error: RequestValidationError) -> str:
 
 
 def _at_once() -> int:
-    # A search uses several threads itself.
-    return max(1, (os.cpu_count() or 1) // 2)
+    # Two at least, so that nobody waits while a huge photo of another is decoded; not many, since
+    # each such photo takes 300 MB of memory.
+    return max(2, min(8, os.cpu_count() or 1))
 
 
 def _tell_terminal(line: str) -> None:

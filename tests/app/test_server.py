@@ -259,6 +259,20 @@ def test_an_upload_that_never_ends_is_given_up(searcher: Searcher) -> None:
     assert json.loads(rest.partition("\r\n\r\n")[2]) == {"error": line}
 
 
+def test_an_upload_that_was_given_up_by_its_sender_is_no_failure(
+    searcher: Searcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
+    with serving(build_app(searcher, tell=told.append)) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with socket.create_connection(place, timeout=PATIENCE) as sent:
+            sent.sendall(head.encode())
+        with open_client(address) as client:
+            assert client.get("/api/random").status_code == 200
+    assert (told, caplog.messages) == ([], [])
+
+
 def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
     picture = path_of(query)
     return [
@@ -290,6 +304,11 @@ def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
             422,
             "group: found 'discs'; allowed: a group that a searched picture has; "
             "did you mean 'disc'?",
+        ),
+        (
+            f"{picture}?class={256 * 'x'}",
+            422,
+            f"class: found '{256 * 'x'}'; string should have at most 255 characters",
         ),
         (f"{picture}?k=0", 422, "k: found '0'; input should be greater than or equal to 1"),
         (f"{picture}?k=101", 422, "k: found '101'; input should be less than or equal to 100"),
