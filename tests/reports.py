@@ -38,19 +38,23 @@ COLOURS = [(10 * row, 250 - 10 * row, 90) for row in range(PICTURES)]
 
 
 def small_contents(
-    folder: Path, *, names: Sequence[str] = NAMES, groups: Sequence[str | None] = (None,) * 3
+    folder: Path,
+    *,
+    pictures: int = PICTURES,
+    names: Sequence[str] = NAMES,
+    groups: Sequence[str | None] = (None,) * 3,
 ) -> Contents:
-    """Return the contents of a run of 24 plain pictures of three classes, its files in `folder`.
+    """Return the contents of a run of plain pictures of three classes, its files in `folder`.
 
-    Every fourth picture is trained on; the others, 18, are tested, and 18 points are drawn.
+    Every fourth picture is trained on; the others are tested, and each of these is a point.
     """
-    sources = write_sources(folder)
-    ids = [f"p{row:02d} <i>" for row in range(PICTURES)]
-    labels = [[row % 3] for row in range(PICTURES)]
+    sources = write_sources(folder, pictures=pictures)
+    ids = picture_ids(pictures)
+    labels = [[row % 3] for row in range(pictures)]
     known = pd.DataFrame(
         {"image_id": ids, "labels": labels, "group": [groups[label] for [label] in labels]}
     )
-    drawn = [row for row in range(PICTURES) if row % 4]
+    drawn = [row for row in range(pictures) if row % 4]
     sample = Sample(
         image_ids=[ids[row] for row in drawn],
         classes=[[names[row % 3]] for row in drawn],
@@ -70,7 +74,7 @@ def small_contents(
     }
     notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
     colouring = choose_colouring(sample.classes, sample.groups)
-    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row]) for row in drawn]
+    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % PICTURES]) for row in drawn]
     return assemble(
         check_params(overlaid({}), where="params.yaml"),
         sources,
@@ -82,14 +86,18 @@ def small_contents(
     )
 
 
-def write_sources(folder: Path) -> Sources:
+def picture_ids(pictures: int) -> list[str]:
+    return [f"p{row:02d} <i>" for row in range(pictures)]
+
+
+def write_sources(folder: Path, *, pictures: int = PICTURES) -> Sources:
     """Write the files that a report reads, and return where they are."""
     for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
         (folder / f"metrics/{stem}.json").write_text(json.dumps(figures))
-    tested = [bool(row % 4) for row in range(PICTURES)]
+    tested = [bool(row % 4) for row in range(pictures)]
     splits = {
-        "image_id": [f"p{row:02d} <i>" for row in range(PICTURES)],
+        "image_id": picture_ids(pictures),
         "split": ["test" if row else "train" for row in tested],
         "is_query": tested,
         "is_gallery": tested,

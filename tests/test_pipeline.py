@@ -54,7 +54,15 @@ def test_a_run_is_one_run_in_mlflow_with_all_that_it_was(clone: Path) -> None:
     assert run.data.metrics["last_seconds/embed_baseline"] > 0
     assert run.data.tags["git_commit"]
     assert run.data.tags["dataset_fingerprint"]
-    assert (clone / "mlruns").is_dir()
+    assert list((clone / "mlruns").rglob("plots/report.html"))
+
+
+def test_the_report_shows_the_figures_of_the_metrics(clone: Path) -> None:
+    page = (clone / "plots/report.html").read_text()
+    for model in ("baseline", "finetuned"):
+        value = figures(clone, model)["recall_at_1"]
+        assert f'data-figure="{model}/recall_at_1"><b>{value:.3f}</b>' in page
+    assert (clone / "plots/projector/sprite.png").is_file()
 
 
 def test_the_commands_that_show_results_show_them(clone: Path) -> None:

@@ -1,6 +1,7 @@
 """The plot stage itself, on twelve drawn pictures of three classes."""
 
 import io
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.processes import ROOT, run_module
 
 IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
+FIGURES = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
 PICTURES = {
     *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
     "knn_accuracy",
@@ -38,6 +40,10 @@ def project(tmp_path: Path) -> Path:
         write_embeddings(tmp_path / f"embeddings/{model}.parquet", IDS, vectors)
         _write_results(tmp_path / "results" / model)
     (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
+    (tmp_path / "data/rejected.csv").write_text("path,reason\n")
+    (tmp_path / "metrics").mkdir()
+    for stem, figures in (("baseline", FIGURES), ("finetuned", FIGURES), ("train", {"epochs": 2})):
+        (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(figures))
     return tmp_path
 
 
@@ -45,7 +51,9 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
     data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
     made = "--splits data/splits.parquet --embeddings embeddings --results results"
     rest = "--history history.csv --curves plots/curves --pictures plots/pictures"
-    return run_module(project, "stages.plot", *f"{data} {made} {rest}".split())
+    told = "--metrics metrics --rejected data/rejected.csv"
+    pages = "--report plots/report.html --projector plots/projector"
+    return run_module(project, "stages.plot", *f"{data} {made} {rest} {told} {pages}".split())
 
 
 def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: Path) -> None:
@@ -56,7 +64,7 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
         made = sorted((project / "plots").rglob("*.*"))
         runs.append({path.relative_to(project): path.read_bytes() for path in made})
     assert runs[0] == runs[1]
-    assert {path.stem for path in runs[0] if path.suffix == ".png"} == PICTURES
+    assert {path.stem for path in runs[0] if path.parent.name == "pictures"} == PICTURES
     at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
     assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
     knn = (project / "plots/curves/knn_accuracy.csv").read_text()
@@ -65,6 +73,28 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
         "1,0.25,0.25,0.75,0.75",
         "20,0.5,0.5,,",
     ]
+    assert {path.name for path in runs[0] if path.parent.name == "projector"} == {
+        *("vectors_baseline.tsv", "vectors_finetuned.tsv", "metadata.tsv", "sprite.png"),
+        "projector_config.pbtxt",
+    }
+    page = (project / "plots/report.html").read_text()
+    assert 'data-figure="finetuned/recall_at_1"><b>0.547</b>' in page
+    assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
+
+
+def test_of_more_test_pictures_than_plot_points_some_are_drawn_and_the_page_says_so(
+    project: Path,
+) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("points: 3000", "points: 9"))
+    done = plot(project)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "Of 12 test pictures 9 were drawn at random." in (project / "plots/report.html").read_text()
+    )
+    lines = (project / "plots/projector/metadata.tsv").read_text().splitlines()
+    assert len(lines) == 10
+    assert (project / "plots/projector/vectors_baseline.tsv").read_text().count("\n") == 9
 
 
 def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +114,8 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
             *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
             *(Path(name) for name in ("embeddings", "results", "history.csv")),
             *(Path(f"plots/{name}") for name in ("curves", "pictures")),
+            *(Path(name) for name in ("metrics", "data/rejected.csv")),
+            *(Path(f"plots/{name}") for name in ("report.html", "projector")),
         )
     before, after = seen[:3], seen[3:]
     assert len(before) == len(after) == 3
@@ -195,3 +227,9 @@ def _write_results(results: Path) -> None:
     ]
     table = pa.Table.from_pylist(knn, pa.schema(schemas.KNN.columns))
     schemas.write_table(table, results / "knn.parquet", schemas.KNN)
+    classes = {
+        "label": pa.array([0, 1, 2], pa.int32()),
+        "queries": pa.array([4, 4, 4], pa.int64()),
+        "map": [0.5, 0.25, 0.75],
+    }
+    schemas.write_table(pa.table(classes), results / "classes.parquet", schemas.CLASS_RESULTS)

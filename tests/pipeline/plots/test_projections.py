@@ -41,10 +41,18 @@ def test_pca_agrees_with_the_eigenvectors_of_the_covariance() -> None:
 
 
 @pytest.mark.parametrize("dim", [1, 2, 80])
-def test_pca_gives_two_coordinates_whatever_the_size_of_the_embedding(dim: int) -> None:
-    points, share = project_pca(blobs(dim=dim))
-    assert points.shape == (40, 2)
+@pytest.mark.parametrize("axes", [2, 3])
+def test_pca_gives_its_coordinates_whatever_the_size_of_the_embedding(dim: int, axes: int) -> None:
+    points, share = project_pca(blobs(dim=dim), axes=axes)
+    assert points.shape == (40, axes)
     assert 0 < share <= 1.0001
+
+
+def test_the_third_axis_of_pca_leaves_the_first_two_as_they_are() -> None:
+    plane, less = project_pca(blobs())
+    solid, more = project_pca(blobs(), axes=3)
+    assert np.array_equal(solid[:, :2], plane)
+    assert more > less
 
 
 def test_tsne_keeps_clusters_apart_and_repeats_itself() -> None:
@@ -55,9 +63,12 @@ def test_tsne_keeps_clusters_apart_and_repeats_itself() -> None:
 
 def test_umap_keeps_clusters_apart_and_is_the_same_in_the_second_process() -> None:
     here = project_umap({"baseline": blobs(), "finetuned": blobs(size=8)}, seed=7)
-    with umap_in_background({"baseline": blobs(), "finetuned": blobs(size=8)}, seed=7) as future:
-        there = future.result()
+    vectors = {"baseline": blobs(), "finetuned": blobs(size=8)}
+    with umap_in_background(vectors, seed=7, axes=(2, 3)) as futures:
+        there, solid = futures[2].result(), futures[3].result()
     assert separated(here["baseline"])
+    assert separated(solid["baseline"])
+    assert solid["finetuned"].shape == (8, 3)
     assert here["finetuned"].shape == (8, 2)
     assert all(np.array_equal(here[model], there[model]) for model in here)
 
@@ -65,7 +76,7 @@ def test_umap_keeps_clusters_apart_and_is_the_same_in_the_second_process() -> No
 @pytest.mark.parametrize("name", ["project_pca", "project_tsne", "project_umap"])
 def test_no_projection_can_be_given_a_label(name: str) -> None:
     taken = set(inspect.signature(getattr(projections, name)).parameters)
-    assert taken <= {"vectors", "seed"}
+    assert taken <= {"vectors", "seed", "axes"}
 
 
 def test_nan_is_told() -> None:

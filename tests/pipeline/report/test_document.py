@@ -1,0 +1,294 @@
+"""The page itself: its figures, its bytes, and a visit by a real browser."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from pipeline.report.document import render, write_report
+from pipeline.report.embedded_sheets import SHEETS, read_sheets
+from pipeline.report.thumbnails import encode_atlas, thumbnail_side
+from tests.browser import opened_browser
+from tests.reports import BASELINE, COLOURS, FIGURES, NAMES, PICTURES, TRAINING, small_contents
+
+PATIENCE = 300_000  # milliseconds
+HOSTILE = ("<script>broken()</script>", "\"'><img src=x onerror=broken()> & é", "</script>日本")
+DRAWN = [row for row in range(PICTURES) if row % 4]
+
+
+class Read(HTMLParser):
+    """What stands in a page: `figures` by data-figure, and the addresses of what it loads."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.figures: dict[str, str] = {}
+        self.addresses: list[str] = []
+        self.elements: list[str] = []
+        self._open: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.elements.append(tag)
+        self.addresses += [given[name] or "" for name in ("src", "href") if name in given]
+        if given.get("data-figure"):
+            self._open = given["data-figure"]
+            self.figures[str(self._open)] = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.figures[self._open] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "td":
+            self._open = None
+
+
+def shown(figures: dict[str, Any], name: str) -> str:
+    """Return a figure as README and page print it."""
+    value = figures[name]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.3g}"
+    bounds = [figures.get(f"{name}{end}") for end in ("_low", "_high")]
+    if None in bounds:
+        return f"{value:.3f}"
+    low, high = (f"{bound:.3f}" if abs(bound) >= 0.001 else f"{bound:.3g}" for bound in bounds)
+    return f"{value:.3f} ({low}–{high})"
+
+
+def test_every_figure_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
+    read = Read(render(small_contents(tmp_path))).figures
+    expected = {
+        f"{model}/{name}": shown(figures, name)
+        for model, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING))
+        for name in figures
+        if not name.endswith(("_low", "_high"))
+    }
+    assert read == expected
+    assert read["finetuned/recall_at_1"] == "0.547 (0.512–0.581)"
+
+
+def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:
+    pages = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        write_report(small_contents(tmp_path / name), tmp_path / f"{name}.html")
+        pages.append((tmp_path / f"{name}.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_nothing_is_loaded_and_a_policy_forbids_it(tmp_path: Path) -> None:
+    page = render(small_contents(tmp_path))
+    read = Read(page)
+    assert [url for url in read.addresses if not url.startswith(("data:", "#"))] == []
+    assert not re.search(r"url\((?!data:)|@import", page[: page.index("<body>")])
+    assert "default-src 'none'; img-src data: blob:;" in page
+
+
+def test_names_are_text_whatever_stands_in_them(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "hostile").mkdir()
+    plain = Read(render(small_contents(tmp_path / "plain")))
+    page = render(small_contents(tmp_path / "hostile", names=HOSTILE, groups=HOSTILE))
+    hostile = Read(page)
+    # With groups there is one word more, and no element more or less.
+    assert hostile.elements.count("script") == plain.elements.count("script") == 3
+    assert hostile.elements.count("img") == plain.elements.count("img")
+    assert "a&amp;b &lt;script&gt;.jpg" in page
+    assert "<script>broken" not in page
+
+
+def test_a_page_of_3000_pictures_takes_at_most_10_megabytes(tmp_path: Path) -> None:
+    """With noise, which compresses worst, as thumbnails and as all four sheets."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, size=(600, 600, 3), dtype=np.uint8)
+    contents = small_contents(tmp_path, pictures=4000)
+    assert len(contents.sample.image_ids) == 3000
+    for name in SHEETS:
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{name}.png")
+    side = thumbnail_side(3000)
+    thumbnails = [
+        Image.fromarray(pixels[y : y + side, x : x + side])
+        for y, x in rng.integers(0, 600 - side, size=(3000, 2))
+    ]
+    noisy = replace(
+        contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "pictures")
+    )
+    assert len(noisy.sheets) == 4
+    assert len(render(noisy).encode()) <= 10_000_000
+
+
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(small_contents(folder, names=(HOSTILE[1], *NAMES[1:])), folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser, page_path: Path) -> Iterator[Page]:
+    yield from visited(browser, page_path, width=1280)
+
+
+@pytest.fixture
+def phone(browser: Browser, page_path: Path) -> Iterator[Page]:
+    yield from visited(browser, page_path, width=390)
+
+
+def visited(browser: Browser, path: Path, *, width: int) -> Iterator[Page]:
+    """Yield the page, drawn; an error of its script, or a request, fails the test in the end."""
+    context = browser.new_context(viewport={"width": width, "height": 860}, has_touch=width < 500)
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page = context.new_page()
+    told: list[str] = []
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda asked: told.append(asked.url) if is_foreign(asked.url) else None)
+    page.goto(path.as_uri())
+    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(DRAWN))
+    yield page
+    context.close()
+    assert told == []
+
+
+def is_foreign(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:"))
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    page.locator(f"input[name={name}][value='{value}']").check()
+
+
+def colour_shown(page: Page) -> tuple[int, ...]:
+    """Return the colour in the middle of the picture of the card, as a screen shows it."""
+    picture = page.locator("#hover .thumb")
+    with Image.open(io.BytesIO(picture.screenshot())) as shot:
+        found: tuple[int, ...] = shot.convert("RGB").getpixel((shot.width // 2, shot.height // 2))
+    return found
+
+
+def test_pointer_and_arrow_keys_show_a_picture_and_what_it_is(page: Page) -> None:
+    page.locator("#projection").scroll_into_view_if_needed()
+    for row in (0, 7):
+        point = page.locator("#projection .scatterlayer .point").nth(row)
+        # The points are drawn class by class, in the order of the legend.
+        name, place = page.evaluate(
+            """(row) => {
+                const drawn = document.getElementById("projection").data.flatMap(
+                    (trace) => (trace.customdata ?? []).map((place) => [trace.name, place]));
+                return drawn[row];
+            }""",
+            row,
+        )
+        point.hover(force=True)
+        card = page.locator("#hover")
+        expect(card).to_have_attribute("data-row", str(place))
+        expect(card).to_be_visible()
+        expect(card.locator("b")).to_have_text(name)
+        expect(card.locator("code")).to_have_text(f"p{DRAWN[place]:02d} <i>")
+        expected = COLOURS[DRAWN[place]]
+        assert max(abs(a - b) for a, b in zip(colour_shown(page), expected, strict=True)) < 12
+    page.mouse.move(1, 1)
+    expect(page.locator("#hover")).to_be_hidden()
+    page.locator("#projection").focus()
+    for key, place in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowUp", -1)):
+        page.keyboard.press(key)
+        expect(page.locator("#hover")).to_have_attribute("data-row", str(place % len(DRAWN)))
+    page.keyboard.press("Escape")
+    expect(page.locator("#hover")).to_be_hidden()
+
+
+def test_the_switches_choose_model_method_and_axes(page: Page) -> None:
+    plot = page.locator("#projection")
+    expect(plot).to_have_attribute("data-view", "finetuned umap 2")
+    choose(page, "model", "baseline")
+    choose(page, "method", "pca")
+    expect(plot).to_have_attribute("data-view", "baseline pca 2")
+    expect(page.locator("#projection-note")).to_have_text("40% of the variance")
+    drawn = page.evaluate("document.getElementById('projection').data[0].x")
+    known = page.evaluate(
+        """() => {
+            const { points } = JSON.parse(document.getElementById("data").textContent);
+            const x = points.layouts.pca["2"].baseline[0];
+            return x.filter((_, row) => points.keys[row] === 0);
+        }"""
+    )
+    assert drawn == known
+    choose(page, "method", "tsne")
+    expect(page.locator("input[name=axes][value='3']")).to_be_disabled()
+    expect(plot).to_have_attribute("data-view", "baseline tsne 2")
+    choose(page, "method", "umap")
+    # Three axes are drawn where the browser can.
+    webgl = page.evaluate("Boolean(document.createElement('canvas').getContext('webgl'))")
+    solid = page.locator("input[name=axes][value='3']")
+    if not webgl:
+        expect(solid).to_be_disabled()
+        expect(page.locator("#projection-note")).to_contain_text("3-D needs WebGL")
+        return
+    solid.check()
+    expect(page.locator("#projection")).to_have_attribute("data-view", "baseline umap 3")
+    expect(page.locator("#projection .gl-container canvas").first).to_be_visible()
+    choose(page, "axes", "2")
+    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(DRAWN))
+
+
+def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page: Page) -> None:
+    expect(page.locator("#legend button", has_text=HOSTILE[1])).to_be_visible()
+    button = page.locator("#legend button", has_text="jug")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    traces = page.evaluate(
+        "document.getElementById('projection').data.slice(0, 3).map((it) => [it.name, it.opacity])"
+    )
+    assert {name for name, opacity in traces if opacity > 0.5} == {"jug"}
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_phone_never_scrolls_sideways_and_a_tap_shows_the_picture(phone: Page) -> None:
+    phone.locator("details summary").first.click()
+    width = phone.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    point = phone.locator("#projection .scatterlayer .point").nth(3)
+    point.scroll_into_view_if_needed()
+    point.tap(force=True)
+    expect(phone.locator("#hover")).to_be_visible()
+    box = phone.locator("#hover").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+
+
+def test_printed_it_has_all_its_curves_and_no_switch(page: Page) -> None:
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#controls")).to_be_hidden()
+    expect(page.locator("details dl").first).to_be_visible()
+    places = page.locator(".plot").all()
+    assert len(places) > 6
+    for place in places:
+        outer, inner = place.bounding_box(), place.locator(".main-svg").first.bounding_box()
+        assert outer
+        assert inner
+        assert inner["width"] == pytest.approx(outer["width"], abs=1)
+        assert inner["height"] == pytest.approx(outer["height"], abs=1)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    expect(page.locator("details dl").first).to_be_hidden()
