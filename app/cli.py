@@ -174,7 +174,7 @@ def serve(
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
-    from app import serve as command  # its server takes a while to load
+    from app import serve as command  # "serve" is this command itself
 
     command.serve(
         Path(),
