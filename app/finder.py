@@ -80,7 +80,7 @@ class Finder:
         """Return float32 [D], as the embed stage made the index's vectors: mirrored where they are.
 
         crop: "center" takes the centre square, as the stage does; "none" takes the whole picture,
-        with bars of the network's mean colour beside it.
+        with its mirror image where it does not fill a square.
 
         Raises:
             UserError: the crop is unknown.
@@ -89,7 +89,7 @@ class Finder:
         if crop == "center":
             pixels = fit(picture, spec.image_size, spec.interpolation)
         elif crop == "none":
-            pixels = fit_whole(picture, spec.image_size, spec.interpolation, mean=spec.mean)
+            pixels = fit_whole(picture, spec.image_size, spec.interpolation)
         else:
             raise UserError(f"crop: {name_choices(crop, CROPS)}")
         one = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app.finder import Answer
 from app.library import Library
@@ -64,7 +64,8 @@ def fit_tile(picture: Image.Image, size: int) -> Image.Image:
     """Return a picture as a square of `size`, on paper, enlarged to LEAST_TILE at most."""
     longest = max(picture.size)
     inner = size if longest >= size else max(longest, min(LEAST_TILE, size))
-    fitted = ImageOps.contain(picture, (inner, inner), Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * inner / longest)) for side in picture.size)
+    fitted = picture.resize((width, height), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (size, size), PAPER)
     tile.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
     return tile

@@ -214,6 +214,7 @@ def test_small_pictures_are_enlarged_to_160_pixels_and_large_ones_fill_their_til
 
     assert [width_of(side, 300) for side in (40, 160, 200, 300, 900)] == [160, 160, 200, 300, 300]
     assert width_of(40, 120) == 120
+    assert fit_tile(Image.new("RGB", (9000, 3)), 200).size == (200, 200)
 
 
 def test_sheets_are_never_absurdly_large(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """One query asked of every kind of index, against a plain sort of what the index holds."""
 
+from functools import cache
 from typing import Any
 
 import faiss
@@ -42,7 +43,9 @@ def answers(index: Any, query: NDArray[np.float32], k: int, **options: Any) -> F
     return ask_index(index, query, k, distance=distance_of(index), **options)
 
 
+@cache
 def build(factory: str, distance: str) -> Any:
+    """Return an index that no test changes."""
     return build_index(VECTORS, factory=factory, distance=distance, seed=3)
 
 
@@ -78,7 +81,7 @@ def test_the_distance_is_told_by_the_index(factory: str, distance: str) -> None:
 def test_answers_are_those_of_a_plain_sort(
     factory: str, distance: str, among: NDArray[np.bool_] | None
 ) -> None:
-    index = build(factory, distance)
+    index = faiss.clone_index(build(factory, distance))
     look_everywhere(index)
     refined = isinstance(index, faiss.IndexRefine)
     held = VECTORS if refined else index.reconstruct_n(0, N)
@@ -125,15 +128,18 @@ def test_how_an_index_looks_is_as_before(factory: str) -> None:
     seed=st.integers(0, 2**32 - 1),
     k=st.integers(1, 12),
     share=st.sampled_from([0.0, 0.1, 0.6, 1.0]),
+    size=st.sampled_from([3, 100]),
+    spread=st.sampled_from([0.0, 1e-8, 1e-7]),
     distance=st.sampled_from(DISTANCES),
 )
-def test_ties_stand_in_the_order_of_the_gallery(
-    seed: int, k: int, share: float, distance: str
+def test_ties_and_near_ties_stand_in_the_order_of_their_sums_and_then_of_the_gallery(
+    seed: int, k: int, share: float, size: int, spread: float, distance: str
 ) -> None:
     rng = np.random.default_rng(seed)
-    distinct = rng.integers(-1, 2, size=(6, 3)).astype(np.float32)
-    vectors = prepare(distinct[rng.integers(0, 6, 50)], distance=distance)
-    allowed = rng.random(50) < share
+    distinct = rng.integers(-1, 2, size=(4, size))
+    drawn = distinct[rng.integers(0, 4, 100)] + spread * rng.normal(size=(100, size))
+    vectors = prepare(drawn.astype(np.float32), distance=distance)
+    allowed = rng.random(100) < share
     index = build_index(vectors, factory="Flat", distance=distance, seed=0)
     found = answers(index, vectors[0], k, allowed=allowed)
     rows = np.flatnonzero(allowed)
