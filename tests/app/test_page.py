@@ -134,6 +134,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         wanted = searcher.choices.classes[0]
         page.get_by_label("Find only the class").fill(wanted)
         page.get_by_label("Find only the class").press("Enter")
+        expect(page).to_have_url(re.compile("class="))  # which changes as the tiles do
         expect(page.locator("a.tile .names").first).to_have_text(wanted)
         assert set(page.locator("a.tile .names").all_text_contents()) == {wanted}
         page.get_by_role("button", name="Clear the filters").click()
