@@ -103,6 +103,8 @@
       !webgl && "3-D needs WebGL, which this browser does not offer.",
       webgl && !("3" in points.layouts[view.method]) && "t-SNE is laid out in 2-D alone.",
     ].filter(Boolean).join(" ");
+    const label = (name) => document.querySelector(`input[name=${name}]:checked + span`).textContent;
+    document.getElementById("projection-view").textContent = `Here: ${label("model")}, ${label("method")}.`;
     plot.dataset.view = `${view.model} ${view.method} ${view.axes}`;
     return Plotly.react(plot, [...scatter(view), ring(view)], layoutOf(view), {
       ...CONFIG, displayModeBar: true, scrollZoom: "gl3d",

@@ -281,6 +281,7 @@ def test_printed_it_has_all_its_curves_and_no_switch(page: Page) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(page.locator("#controls")).to_be_hidden()
     expect(page.locator("details dl").first).to_be_visible()
+    expect(page.locator("#projection-view")).to_have_text("Here: finetuned, UMAP.")
     places = page.locator(".plot").all()
     assert len(places) > 6
     for place in places:
