@@ -158,7 +158,7 @@ def query(
 ) -> None:
     """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
     # torch takes seconds, which no other command needs
-    from app.query import ask
+    from app.search.query import ask
 
     if not ask(Path(), photos, model=model, k=k, crop=crop, out=out):
         raise typer.Exit(1)
@@ -174,7 +174,7 @@ def serve(
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
-    from app import serve as command  # "serve" is this command itself
+    from app.search import serve as command  # "serve" is this command itself
 
     command.serve(
         Path(),

@@ -102,9 +102,9 @@ def write_tables(data: Path, ids: list[str]) -> None:
 
 def ask(project: Path, archive: Path) -> None:
     """Print how long it takes to start, and then to answer each of ASKED photos."""
-    from app.finder import Finder
-    from app.library import Library
-    from app.photos import decode_photo
+    from app.search.finder import Finder
+    from app.search.library import Library
+    from app.search.photos import decode_photo
 
     library, finder = Library(project), Finder(project, "finetuned")
     print(f"start-up: {time.time() - psutil.Process().create_time():.1f} s")

@@ -8,7 +8,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.serve import listen
+from app.search.serve import listen
 
 # A busy machine may be slow; a test is not to fail for that.
 PATIENCE = 300

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.answers import (
+from app.search.answers import (
     Asked,
     AskedByPhoto,
     Choices,
@@ -22,9 +22,9 @@ from app.answers import (
     Result,
     SearchResults,
 )
-from app.finder import Answer, Finder
-from app.library import Library
-from app.photos import MOST_BYTES, MOST_PIXELS, decode_photo
+from app.search.finder import Answer, Finder
+from app.search.library import Library
+from app.search.photos import MOST_BYTES, MOST_PIXELS, decode_photo
 from pipeline.errors import UserError
 
 Mask = NDArray[np.bool_]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.guard import name_host
-from app.serve import is_loopback
+from app.search.guard import name_host
+from app.search.serve import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from statistics import median
 import psutil
 import pyarrow as pa
 
-from app.finder import CROPS, Answer, Finder
-from app.library import Library
-from app.photos import find_photos, read_photo
-from app.query_folder import QueryFolder
-from app.query_sheets import MOST_ROWS, Asked, draw_sheets
+from app.search.finder import CROPS, Answer, Finder
+from app.search.library import Library
+from app.search.photos import find_photos, read_photo
+from app.search.query_folder import QueryFolder
+from app.search.query_sheets import MOST_ROWS, Asked, draw_sheets
 from pipeline.errors import UserError, name_choices
 from pipeline.schemas import ANSWERS
 

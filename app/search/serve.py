@@ -105,9 +105,9 @@ def _run(
     # torch takes seconds, which no other command needs
     import uvicorn
 
-    from app.guard import LOOPBACK
-    from app.searcher import Searcher
-    from app.server import build_app
+    from app.search.guard import LOOPBACK
+    from app.search.searcher import Searcher
+    from app.search.server import build_app
 
     searcher = Searcher(root, models)
     hosts = (*LOOPBACK, _as_name(host)) if is_loopback(host) else None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.finder import Answer
-from app.library import Library
+from app.search.finder import Answer
+from app.search.library import Library
 from pipeline.plots.palette import INK, OTHER
 from pipeline.plots.sheets import Row, answer_left, draw_sheet
 from pipeline.plots.tiles import CAPTION, GAP, PAPER, Tile, box

@@ -14,12 +14,12 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.answers import Asked, AskedByPhoto, Choices, Failure, RandomPicture, SearchResults
-from app.guard import LOOPBACK, Guard
-from app.line import Line, LineFullError
-from app.searcher import RefusedPhotoError, Searcher, UnknownChoiceError, UnknownPictureError
-from app.tiles import encode_tile
-from app.uploads import UploadError, receive
+from app.search.answers import Asked, AskedByPhoto, Choices, Failure, RandomPicture, SearchResults
+from app.search.guard import LOOPBACK, Guard
+from app.search.line import Line, LineFullError
+from app.search.searcher import RefusedPhotoError, Searcher, UnknownChoiceError, UnknownPictureError
+from app.search.tiles import encode_tile
+from app.search.uploads import UploadError, receive
 from pipeline.errors import UserError
 
 PAGE = Path(__file__).parent / "page"

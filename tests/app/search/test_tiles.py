@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.tiles import SMALL_BYTES, encode_tile
+from app.search.tiles import SMALL_BYTES, encode_tile
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:

@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from app.photos import MOST_BYTES, MOST_PIXELS, decode_photo, find_photos, read_photo
+from app.search.photos import MOST_BYTES, MOST_PIXELS, decode_photo, find_photos, read_photo
 from pipeline.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)

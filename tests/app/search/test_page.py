@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from app.searcher import Searcher
-from app.server import build_app
+from app.search.searcher import Searcher
+from app.search.server import build_app
 from tests.browser import opened_browser, opened_page
 from tests.searchable import draw
 from tests.serving import open_client, serving

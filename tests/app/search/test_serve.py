@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.searcher import Searcher
-from app.serve import listen
+from app.search.searcher import Searcher
+from app.search.serve import listen
 from pipeline.errors import UserError
 from tests.processes import ROOT, environment, run_module
 from tests.searchable import write_models

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from app.finder import Finder, find_models
-from app.library import Library
+from app.search.finder import Finder, find_models
+from app.search.library import Library
 from pipeline.embeddings import read_embeddings, write_embeddings
 from pipeline.errors import UserError
 from pipeline.retrieval.search import read_index, write_index

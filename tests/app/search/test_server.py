@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.photos import MOST_BYTES, decode_photo
-from app.searcher import Searcher
-from app.server import PAGE, build_app
+from app.search.photos import MOST_BYTES, decode_photo
+from app.search.searcher import Searcher
+from app.search.server import PAGE, build_app
 from pipeline.errors import UserError
 from tests.searchable import COLOURS, SHAPES, draw
 from tests.serving import PATIENCE, client_of, open_client, serving

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.line import Line, LineFullError
+from app.search.line import Line, LineFullError
 
 
 def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:

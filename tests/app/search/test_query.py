@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.finder import Answer, Finder
-from app.library import Library
-from app.query import ask, tabulate
-from app.query_sheets import MOST_PIXELS, MOST_ROWS, MOST_WIDTH, Asked, draw_sheets, fit_tile
+from app.search.finder import Answer, Finder
+from app.search.library import Library
+from app.search.query import ask, tabulate
+from app.search.query_sheets import MOST_PIXELS, MOST_ROWS, MOST_WIDTH, Asked, draw_sheets, fit_tile
 from pipeline.errors import UserError
 from pipeline.plots.palette import INK, OTHER
 from pipeline.plots.tiles import FRAME, MARGIN, PAPER
@@ -116,7 +116,7 @@ def test_an_earlier_query_is_replaced_and_other_files_are_left(
     searchable: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr("app.query_sheets.MOST_PIXELS", 1)  # one photo a sheet
+    monkeypatch.setattr("app.search.query_sheets.MOST_PIXELS", 1)  # one photo a sheet
     assert query(searchable, photos / "0.jpg", photos / "1.jpg", out=out)
     assert files(out) == ["answers.parquet", "sheet_001.png", "sheet_002.png"]
     (out / "notes.txt").write_text("mine")
@@ -164,7 +164,7 @@ def test_a_query_that_breaks_off_leaves_what_was_there(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.query_folder.write_table", interrupt)
+    monkeypatch.setattr("app.search.query_folder.write_table", interrupt)
     with pytest.raises(KeyboardInterrupt):
         query(searchable, photos / "1.jpg", out=out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -219,11 +219,11 @@ def test_small_pictures_are_enlarged_to_160_pixels_and_large_ones_fill_their_til
 
 def test_sheets_are_never_absurdly_large(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Library, "size", lambda *_: (4000, 3000))
-    monkeypatch.setattr("app.query_sheets.MOST_PIXELS", MOST_PIXELS // 4)
+    monkeypatch.setattr("app.search.query_sheets.MOST_PIXELS", MOST_PIXELS // 4)
     sheets = list(draw_sheets(asked(library, 3, answers=10), library, first=1, model="m"))
     assert len(sheets) == 3  # 512 pixels a picture
     assert {sheet.width // 11 // 512 for sheet in sheets} == {1}
-    monkeypatch.setattr("app.query_sheets.MOST_WIDTH", MOST_WIDTH // 8)
+    monkeypatch.setattr("app.search.query_sheets.MOST_WIDTH", MOST_WIDTH // 8)
     narrow = list(draw_sheets(asked(library, 1, answers=40), library, first=1, model="m"))
     assert len(narrow) == 1
     assert narrow[0].width <= MOST_WIDTH // 8

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.library import Mask, require
+from app.search.library import Mask, require
 from pipeline.embeddings import read_embeddings, read_provenance
 from pipeline.errors import UserError, name_choices
 from pipeline.models import devices, embedder

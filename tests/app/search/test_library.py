@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.library import Library
+from app.search.library import Library
 from pipeline.errors import UserError
 from pipeline.schemas import CATALOG, CLASSES, LABELS, SPLITS, read_table, write_table
 from tests.searchable import COLOURS, PICTURES, SHAPES

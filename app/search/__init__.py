@@ -1,0 +1,1 @@
+"""Searching for people: photos from the world, the search page and its server."""
