@@ -26,6 +26,7 @@ PARAMS: dict[str, Any] = {
     "train.workers": 0,
     "evaluate.bootstrap": 100,
     "evaluate.neighbors": 8,
+    "plot": {"points": 100, "rows": 3, "columns": 4},
 }
 
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here")

@@ -19,10 +19,10 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
 ) -> None:
     skip_drawing(clone)
     (clone / "recipes/tuned.yaml").write_text(
-        "# Tuned\ntune:\n  trials: 7\n  space:\n    train.epochs: [1, 300]\n"
+        "# Tuned\ntune:\n  trials: 7\n  space:\n    train.epochs: [1, 1000]\n"
         "    optimizer.adamw.lr: {low: 0.001, high: 0.01}\n"
     )
-    study = begin_study(clone, monkeypatch, recipe="tuned", epochs=(300, 1, 1))
+    study = begin_study(clone, monkeypatch, recipe="tuned", epochs=(1000, 1, 1))
     said = run_and_kill(clone, "tune", "tuned")
     assert said.count(": queued\n") == 1, said
     before = tree(clone)
@@ -32,7 +32,7 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
 
     pruned, *complete = study.trials[4:]
     assert pruned.state == TrialState.PRUNED
-    assert 2 <= len(pruned.intermediate_values) < 300
+    assert 2 <= len(pruned.intermediate_values) < 1000
     assert [trial.state for trial in complete] == [TrialState.COMPLETE] * 2
     best = max(complete, key=lambda trial: trial.value)
     assert f"dvc exp apply {best.user_attrs['experiment']}" in ran.stdout
@@ -65,9 +65,9 @@ def begin_study(
     ) as tuning:
         study = tuning.study
         space = dict(tuning.space.dimensions)
-    perfect = dict.fromkeys(range(1, 301), 1.0)
+    perfect = dict.fromkeys(range(1, 1001), 1.0)
     for rate in (0.002, 0.003, 0.004, 0.005):
-        values = {"train.epochs": 300, "optimizer.adamw.lr": rate}
+        values = {"train.epochs": 1000, "optimizer.adamw.lr": rate}
         study.add_trial(create_trial(
             value=1.0, params=values, distributions=space, intermediate_values=perfect
         ))  # fmt: skip

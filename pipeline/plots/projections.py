@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.plots.umap_import import imported_umap
 
 Vectors = NDArray[np.float32]  # [N, D]
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
@@ -83,14 +83,13 @@ def umap_in_background(
 
 def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) -> dict[str, Points]:
     """Return UMAP's coordinates of each model's vectors, [N, axes]: {model: points}."""
-    umap = _import_umap()
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     points = {}
     for model, rows in vectors.items():
         near = min(NEIGHBOURS, len(rows) - 1)
-        with threadpool_limits(1), warnings.catch_warnings():
+        with imported_umap() as umap, threadpool_limits(1), warnings.catch_warnings():
             # It says that `transform` of new points is off; none come.
             warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
             reduced = _reduce(rows, least=axes)
@@ -105,26 +104,6 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) ->
             )
             points[model] = np.asarray(layout.fit_transform(reduced), dtype=np.float32)
     return points
-
-
-def _import_umap() -> ModuleType:
-    """Return the module `umap`, without the 15 seconds that compiling pynndescent takes.
-
-    umap imports pynndescent, which compiles itself at import. Exact neighbours are handed to
-    UMAP here, so nothing of pynndescent is ever called and it may stay plain Python.
-    """
-    import numba
-
-    numba.config.DISABLE_JIT = True
-    try:
-        import pynndescent  # type: ignore[import-untyped]  # noqa: F401
-    finally:
-        numba.config.DISABLE_JIT = False
-    import umap
-
-    module: ModuleType = umap
-
-    return module
 
 
 def _reduce(vectors: Vectors, *, least: int = 2) -> Vectors:
