@@ -11,9 +11,10 @@ from PIL import Image
 
 from pipeline import schemas
 from pipeline.params import check_params
+from pipeline.plots.sample import Sample
 from pipeline.plots.scatters import choose_colouring
 from pipeline.report.assemble import Contents, Sources, assemble
-from pipeline.report.layouts import Sample, describe_points
+from pipeline.report.layouts import describe_points
 from pipeline.report.thumbnails import encode_atlas
 from tests.overlay import overlaid
 

@@ -14,6 +14,10 @@ from pipeline.plots.umap_import import imported_umap
 
 Vectors = NDArray[np.float32]  # [N, D]
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
+# {method: {axes: {model: points}}}
+Layouts = dict[str, dict[int, dict[str, Points]]]
+# {model: {axes: text}}: what a layout says of itself.
+Notes = dict[str, dict[int, str]]
 
 # Fewer points have no neighbourhoods to show, and UMAP no graph to lay out.
 FEWEST = 8

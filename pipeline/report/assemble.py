@@ -10,12 +10,12 @@ import pandas as pd
 from pipeline import schemas
 from pipeline.params import Params
 from pipeline.plots.palette import MODELS
+from pipeline.plots.sample import Sample
 from pipeline.report.dataset import Dataset, describe_dataset, read_rejected
 from pipeline.report.embedded_sheets import Sheet, read_sheets
 from pipeline.report.figures import TRAINING, Figures, Row, estimate_rows, plain_rows, read_figures
 from pipeline.report.graphs import Graph, class_graph, read_graphs
 from pipeline.report.hardest import HardClass, hardest_classes
-from pipeline.report.layouts import Sample
 from pipeline.report.shown_settings import chosen_settings
 from pipeline.report.thumbnails import Atlas
 

@@ -1,39 +1,22 @@
 """The projections for the page: what each point is, and where it lies in every layout."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.plots.palette import CATEGORIES, OTHER
-from pipeline.plots.projections import Points
+from pipeline.plots.projections import Layouts, Notes, Points
+from pipeline.plots.sample import Sample
 from pipeline.plots.scatters import Colouring
 
 DECIMALS = 4  # of coordinates from -1 to 1: a tenth of a pixel on a large screen
-# {method: {axes: {model: points [N, axes]}}}
-Layouts = Mapping[str, Mapping[int, Mapping[str, Points]]]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The N test pictures of the projections, in the order of their points.
-
-    classes: the names that stand at each. groups: None where a picture has none. total: how many
-    test pictures there are, of which these were drawn.
-    """
-
-    image_ids: Sequence[str]
-    classes: Sequence[Sequence[str]]
-    groups: Sequence[str | None]
-    total: int
 
 
 def describe_points(
     sample: Sample,
     layouts: Layouts,
     colouring: Colouring,
-    notes: Mapping[str, Mapping[int, str]],
+    notes: Notes,
 ) -> dict[str, Any]:
     """Return what the page's script draws, as plain values.
 

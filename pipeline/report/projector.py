@@ -9,7 +9,7 @@ import pyarrow.csv as csv
 from PIL import Image
 
 from pipeline.plots.projections import Vectors
-from pipeline.report.layouts import Sample
+from pipeline.plots.sample import Sample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
 SPRITE_SIDE = 48  # pixels of each picture, unless there are too many

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import schemas
 from pipeline.embeddings import write_embeddings
 from pipeline.pictures import ShardWriter
+from pipeline.plots import projection_files
 from pipeline.plots.scatters import draw_projection
 from stages import plot as stage
 from tests.processes import ROOT, run_module
@@ -106,7 +107,7 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         return draw_projection(title, points, colouring, *rest)
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(stage, "draw_projection", look)
+    monkeypatch.setattr(projection_files, "draw_projection", look)
     for labels in (LABELS, LABELS[::-1]):
         _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
         stage.main(

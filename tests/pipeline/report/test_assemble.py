@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
+from pipeline.plots.sample import Sample
 from pipeline.report.assemble import spread
-from pipeline.report.layouts import Sample
 
 
 def sample(classes: list[str]) -> Sample:

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.plots.sample import Sample
 from pipeline.plots.scatters import Colouring
-from pipeline.report.layouts import DECIMALS, Sample, describe_points
+from pipeline.report.layouts import DECIMALS, describe_points
 
 SAMPLE = Sample(["a", "b", "c"], [["cup"], ["jug", "pot"], ["pot"]], ["x", None, "y"], total=9)
 COLOURING = Colouring(["jug", None, "cup"], ["cup", "jug"], "what the colours mean")
