@@ -56,7 +56,7 @@ def choose_pairs(
     distinct: dict[frozenset[str], tuple[Tile, Tile]] = {}
     for row in order.itertuples():
         distinct.setdefault(frozenset((str(row.image_id), str(row.top_hit))), _pair(row, names))
-    limits = f"cosine at least {cosine:g}, hashes at most {bits} of 64 bits apart"
+    limits = f"cosine at least {cosine:g}, hashes at most {bits} of 64 bits apart, like colours"
     title = _tell_recall(near, queries, model=model, limits=limits)
     if len(distinct) > most:
         title += f" Of {len(distinct)} pairs, the {most} most alike are shown."

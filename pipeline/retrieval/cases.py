@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.labels import LabelSets
-from pipeline.perceptual_hashes import HashPictures, count_differing_bits
+from pipeline.perceptual_hashes import HashPictures, agree_in_colour, count_differing_bits
 from pipeline.retrieval.alignment import Aligned
 from pipeline.retrieval.confusions import confusions_table
 from pipeline.retrieval.distances import Scores, pair_scores, prepare
@@ -62,8 +62,8 @@ def find_cases(
 
     A failure has no relevant picture in the top `failure_k`; a success has one at rank 1. Label
     noise is a query whose top hit is wrong and yet a near-duplicate of it: their cosine is at least
-    `cosine` and their perceptual hashes differ in at most `bits` bits. Queries without a relevant
-    picture are none of these.
+    `cosine`, their perceptual hashes differ in at most `bits` bits, and their colours agree (see
+    `pipeline.perceptual_hashes`). Queries without a relevant picture are none of these.
 
     labels: of all `pictures`. hash_pictures: asked only for those whose cosine is high enough.
     """
@@ -71,8 +71,8 @@ def find_cases(
     ids = pictures.ids[pictures.is_query]
     hit_ids = pictures.ids[pictures.is_gallery][hits.rows]
     similar = hits.wrong & (hits.cosines + ROUNDING >= cosine)
-    differing = _compare(similar, ids, hit_ids, hash_pictures)
-    near = similar & (differing <= bits)
+    differing, same_colours = _compare(similar, ids, hit_ids, hash_pictures)
+    near = similar & (differing <= bits) & same_colours
     failed = measured.first_hit_rank > failure_k
     columns = {
         "image_id": pa.array(ids, pa.string()),
@@ -123,15 +123,21 @@ def _compare(
     ids: NDArray[np.object_],
     hit_ids: NDArray[np.object_],
     hash_pictures: HashPictures,
-) -> Ints:
-    """Return int64 [Q]: in how many bits query and hit differ, NOT_COMPARED unless `compared`."""
+) -> tuple[Ints, Mask]:
+    """Return in how many bits query and hit differ, int64 [Q], and whether their colours agree.
+
+    NOT_COMPARED and False unless `compared`, bool [Q].
+    """
     differing = np.full(len(ids), NOT_COMPARED, dtype=np.int64)
+    same_colours = np.zeros(len(ids), dtype=np.bool_)
     # One picture may be asked with, and be found by many: each is decoded once.
     pairs = np.stack([ids[compared], hit_ids[compared]]).astype(str)
     distinct, places = np.unique(pairs, return_inverse=True)
     hashes = hash_pictures(distinct.tolist())
-    differing[compared] = count_differing_bits(*hashes[places.reshape(pairs.shape)])
-    return differing
+    rows = places.reshape(pairs.shape)
+    differing[compared] = count_differing_bits(*hashes.bits[rows])
+    same_colours[compared] = agree_in_colour(*hashes.colours[rows])
+    return differing, same_colours
 
 
 def _select(columns: dict[str, pa.Array], chosen: Mask, kind: Table) -> pa.Table:

@@ -34,8 +34,8 @@ def test_the_title_says_how_many_and_what_recall_would_be() -> None:
     chosen = choose(near([("a", "b", 0.95, 2), ("b", "a", 0.95, 2)]), ASKED)
     assert chosen.title == (
         "Label noise of m: 2 of 5 queries have a near-duplicate under another label (cosine at "
-        "least 0.9, hashes at most 10 of 64 bits apart) at rank 1. Recall@1 is 0.400, and would be "
-        "0.667 without them."
+        "least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1. Recall@1 is "
+        "0.400, and would be 0.667 without them."
     )
 
 
@@ -49,7 +49,8 @@ def test_none_is_said() -> None:
     assert choose(near([]), ASKED) == Pairs(
         [],
         "No label noise of m: none of 5 queries has a near-duplicate under another label (cosine "
-        "at least 0.9, hashes at most 10 of 64 bits apart) at rank 1; recall@1 stays 0.400.",
+        "at least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1; recall@1 stays "
+        "0.400.",
     )
 
 

@@ -1,7 +1,7 @@
 """Failures, successes and label noise, by hand and against a plain loop over every query."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.labels import from_lists
+from pipeline.perceptual_hashes import COLOUR_TOLERANCE, PARTS, Hashes
 from pipeline.retrieval.alignment import Aligned
 from pipeline.retrieval.cases import CaseTables, find_cases
 from pipeline.retrieval.evaluation import measure
@@ -29,6 +30,7 @@ class World:
     hashes: list[int]
     is_query: list[bool] | None = None
     is_gallery: list[bool] | None = None
+    greys: list[int] | None = None
 
     def cases(self, **options: Any) -> CaseTables:
         count = len(self.labels)
@@ -53,9 +55,14 @@ class World:
         self.hashed: list[str] = []
         return find_cases(measured, pictures, labels, self.hash_pictures, **choices)
 
-    def hash_pictures(self, image_ids: Sequence[str]) -> NDArray[np.uint64]:
+    def hash_pictures(self, image_ids: Sequence[str]) -> Hashes:
         self.hashed += image_ids
-        return np.array([self.hashes[int(each[1:])] for each in image_ids], np.uint64)
+        rows = [int(each[1:]) for each in image_ids]
+        greys = np.array(self.greys or [0] * len(self.labels), np.uint8)[rows]
+        return Hashes(
+            bits=np.array([self.hashes[row] for row in rows], np.uint64),
+            colours=np.broadcast_to(greys[:, None, None, None], (len(rows), PARTS, PARTS, 3)),
+        )
 
 
 def at(*degrees: float) -> NDArray[np.float32]:
@@ -137,6 +144,15 @@ def test_so_many_bits_are_still_a_near_duplicate(world: World, bits: int, found:
     assert world.cases(bits=bits).figures["label_noise"] == found
 
 
+@pytest.mark.parametrize(("apart", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)])
+def test_what_differs_in_colour_is_no_near_duplicate(world: World, apart: int, found: int) -> None:
+    cases = replace(world, greys=[100, 100 + apart, 0, 0, 0, 0]).cases()
+    assert cases.figures["label_noise"] == found
+    failures = cases.failures.to_pandas()
+    assert failures["bits"].tolist() == [3, 64]
+    assert failures["near_duplicate"].tolist() == [found > 0, False]
+
+
 @pytest.mark.parametrize(("cosine", "found"), [(0.9999, 0), (0.9998, 2)])
 def test_so_low_a_cosine_is_still_a_near_duplicate(world: World, cosine: float, found: int) -> None:
     assert np.cos(np.radians(1)) == pytest.approx(0.99985, abs=1e-5)
@@ -195,6 +211,7 @@ def worlds(draw: st.DrawFn) -> World:
         draw(st.lists(labels, min_size=count, max_size=count)),
         draw(st.lists(st.sampled_from([0, 1, 3, FAR]), min_size=count, max_size=count)),
         draw(st.lists(st.booleans(), min_size=count, max_size=count)),
+        greys=draw(st.lists(st.sampled_from([0, 40, 80]), min_size=count, max_size=count)),
     )
 
 
@@ -209,7 +226,10 @@ def test_cases_are_those_of_a_plain_loop(
     noisy = [
         case
         for case in expected
-        if case["first"] > 1 and case["cosine"] >= cosine and case["bits"] <= bits
+        if case["first"] > 1
+        and case["cosine"] >= cosine
+        and case["bits"] <= bits
+        and case["colour"] <= COLOUR_TOLERANCE
     ]
     right = [case["query"] for case in expected if case["first"] == 1]
     for table, wanted in ((cases.failures, failed), (cases.near_duplicates, noisy)):
@@ -252,4 +272,5 @@ def loop(world: World, query: int) -> dict[str, Any] | None:
         "distance": distances[hit],
         "cosine": vectors[query] @ vectors[hit] / lengths if lengths else 0.0,
         "bits": (world.hashes[query] ^ world.hashes[hit]).bit_count(),
+        "colour": abs(world.greys[query] - world.greys[hit]) if world.greys else 0,
     }
