@@ -6,9 +6,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline.dotted_settings import flatten
 from pipeline.errors import UserError
 from pipeline.params import NOT_YAML
-from pipeline.tracking import flatten
 
 RESULTS = "results/"
 

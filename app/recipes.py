@@ -16,9 +16,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from pipeline.dotted_settings import flatten
 from pipeline.errors import UserError, name_choices
 from pipeline.params import NOT_YAML, Params, check_params, check_values, read_yaml
-from pipeline.tracking import flatten
 
 SWEEP, TUNE = "sweep", "tune"
 

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.dotted_settings import flatten
+
 T = TypeVar("T")
 
 # Set before mlflow is imported; a person's own values win. MLflow would else try for minutes.
@@ -199,17 +201,6 @@ class TrackedEpochs(_Cautious):
         # The latest first, as MLflow sorts them.
         query = f"tags.dvc_exp_name = '{name}'"
         return list(self._client.search_runs([experiment.experiment_id], query))
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, keys joined by dots: {"a": {"b": 1}} is {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _connect(root: Path) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.dotted_settings import flatten
 from pipeline.params import check_params, read_yaml
-from pipeline.tracking import flatten
 from tests.overlay import overlaid
 
 ROOT = Path(__file__).parent.parent

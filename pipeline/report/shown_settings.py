@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.choices import Choice
+from pipeline.dotted_settings import flatten
 from pipeline.params import Params
-from pipeline.tracking import flatten
 
 # `launch` changes how a run is started and `track` where it is written down, never its figures.
 HIDDEN = ("launch", "track")

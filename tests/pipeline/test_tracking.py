@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tracking import Execution, TrackedEpochs, Tracker, flatten
+from pipeline.tracking import Execution, TrackedEpochs, Tracker
 from tests.clone import free_port, running, wait_until
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
@@ -180,16 +180,6 @@ def test_a_server_named_by_the_environment_gets_the_run(
     (run,) = runs(server)
     assert history(server, run, "loss") == [(1, 2.0), (2, 1.0)]
     assert not (tmp_path / "mlflow.db").exists()
-
-
-def test_params_are_flattened_with_dots() -> None:
-    nested = {"seed": 7, "miner": {"name": "none", "none": {}}, "evaluate": {"k": [1, 5]}}
-    assert flatten(nested) == {
-        "seed": 7,
-        "miner.name": "none",
-        "miner.none": {},
-        "evaluate.k": [1, 5],
-    }
 
 
 def _answers(url: str) -> bool:
