@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from pipeline.dotted_settings import flatten
+from pipeline.dotted_settings import flatten, show_value
 from pipeline.errors import UserError, name_choices
 from pipeline.params import NOT_YAML, Params, check_params, check_values, read_yaml
 
@@ -236,10 +236,3 @@ def changes(before: str, after: str) -> list[str]:
         for key in old
         if old[key] != new[key]
     ]
-
-
-def show_value(value: Any) -> str:
-    """Return a value as params.yaml has it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)

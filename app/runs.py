@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from app import experiments
-from app.recipes import Recipe, applied, show_value
+from app.recipes import Recipe, applied
 from pipeline.datasets import DATASETS
+from pipeline.dotted_settings import show_value
 from pipeline.errors import UserError
 from pipeline.params import Data, Params
 

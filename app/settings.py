@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.locks import Made
-from app.recipes import show_value
+from pipeline.dotted_settings import show_value
 
 SEEDS = ("seed", "train.seed")
 # Neither the number of processes nor how a model is measured makes it another one.

@@ -7,8 +7,8 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from app.recipes import show_value
 from app.runs import align, show_figure, show_short
+from pipeline.dotted_settings import show_value
 
 STORAGE = Path("tune.db")
 COMPLETE_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 4, 2

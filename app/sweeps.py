@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import experiments
-from app.recipes import SWEEP, Recipe, show_value
+from app.recipes import SWEEP, Recipe
 from app.runs import Origin, QueueWatch, Run, Tell, align, enqueue, make_run, shorten, show_figure
+from pipeline.dotted_settings import show_value
 from pipeline.errors import UserError
 
 TRAIN, TEST = "metrics/train.json", "metrics/finetuned.json"

@@ -1,4 +1,4 @@
-"""Nested settings by dotted key, as "loss.triplet.margin"."""
+"""Settings as people read them: by dotted key, as loss.triplet.margin, and as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,3 +13,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def show_value(value: Any) -> str:
+    """Return a value as params.yaml spells it, and an empty block as none.
+
+    >>> show_value(None), show_value(True), show_value([1, 5]), show_value({})
+    ('null', 'true', '[1, 5]', 'none')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict) and not value:
+        return "none"
+    if isinstance(value, list):
+        return f"[{', '.join(show_value(item) for item in value)}]"
+    return str(value)

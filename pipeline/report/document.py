@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.dotted_settings import show_value
 from pipeline.report.assemble import Contents
 from pipeline.report.figures import show, show_difference
 from pipeline.report.meanings import meanings_of
-from pipeline.report.shown_settings import main_settings, show_setting
+from pipeline.report.shown_settings import main_settings
 
 TEMPLATE = Path(__file__).parent / "template"
 # What stands at the head of the page, of those that were measured.
@@ -36,7 +37,7 @@ def render(contents: Contents) -> str:
     environment.filters |= {
         "show": show,
         "difference": show_difference,
-        "setting": show_setting,
+        "setting": show_value,
         "data_uri": data_uri,
     }
     rows = {row.name: row for row in contents.estimates}

@@ -1,4 +1,4 @@
-from pipeline.dotted_settings import flatten
+from pipeline.dotted_settings import flatten, show_value
 
 
 def test_params_are_flattened_with_dots() -> None:
@@ -9,3 +9,10 @@ def test_params_are_flattened_with_dots() -> None:
         "miner.none": {},
         "evaluate.k": [1, 5],
     }
+
+
+def test_values_are_spelt_as_in_params_yaml() -> None:
+    values = [None, True, 0.1, [0.6, 1.0], "pk", {}]
+    assert [show_value(value) for value in values] == [
+        *("null", "true", "0.1", "[0.6, 1.0]", "pk", "none")
+    ]
