@@ -14,10 +14,9 @@ from pipeline.retrieval.confusions import confusions_table
 from pipeline.retrieval.distances import Scores, pair_scores, prepare
 from pipeline.retrieval.evaluation import Measured
 from pipeline.retrieval.relevance import Ints, Mask
+from pipeline.retrieval.search import ROUNDING
 from pipeline.schemas import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
 
-# Two sums of one cosine differ by so much at most; so identical pictures reach a cosine of 1.
-ROUNDING = 1e-6
 NOT_COMPARED = -1
 DECIMALS = 6
 
@@ -70,6 +69,7 @@ def find_cases(
     hits = find_top_hits(measured, pictures, distance=distance)
     ids = pictures.ids[pictures.is_query]
     hit_ids = pictures.ids[pictures.is_gallery][hits.rows]
+    # Two sums of one cosine may differ: so identical pictures reach a cosine of 1.
     similar = hits.wrong & (hits.cosines + ROUNDING >= cosine)
     differing, same_colours = _compare(similar, ids, hit_ids, hash_pictures)
     near = similar & (differing <= bits) & same_colours
