@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import schemas
+from pipeline.class_names import display_names
 from pipeline.errors import UserError
-from pipeline.plots.curves import display_names
 
 
 @dataclass(frozen=True)

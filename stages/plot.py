@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from pipeline import schemas
+from pipeline.class_names import display_names
 from pipeline.pictures import PackedPictures
-from pipeline.plots import curves, palette
+from pipeline.plots import palette
 from pipeline.plots.case_pictures import write_case_pictures
 from pipeline.plots.centroids import choose_names
 from pipeline.plots.curve_files import write_curves
@@ -43,7 +44,7 @@ def main(
     distance, seed = params.index.distance, params.seed
     known = schemas.read_table(catalog, schemas.CATALOG).to_pandas()
     named = schemas.read_table(classes, schemas.CLASSES).to_pandas()
-    names = curves.display_names(dict(zip(named["label"], named["name"], strict=True)))
+    names = display_names(dict(zip(named["label"], named["name"], strict=True)))
     class_of = {
         image_id: ", ".join(names[label] for label in labels)
         for image_id, labels in zip(known["image_id"], known["labels"], strict=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.class_names import display_names
 from pipeline.errors import UserError, name_choices
 from pipeline.labels import label_sets
 from pipeline.pictures import PackedPictures
-from pipeline.plots.curves import display_names
 from pipeline.retrieval.alignment import find_rows
 from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
 

@@ -1,11 +1,11 @@
 """Curves of several models -> one wide table a kind of curve: what `dvc plots` can compare."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from pipeline.class_names import display_names
 from pipeline.errors import UserError
 
 # Twelve decimals join the same x of two models even where it was computed in another order.
@@ -45,15 +45,6 @@ def knn_curves(tables: Mapping[str, pd.DataFrame], *, distance: str) -> pd.DataF
             chosen = rows[rows["distance"] == distance]
             columns[f"{model}{ending}"] = chosen.set_index("k")[column]
     return _join(columns, ["k"])
-
-
-def display_names(class_names: Mapping[int, str]) -> dict[int, str]:
-    """Return label -> name, with the label added where two classes share a name."""
-    count = Counter(class_names.values())
-    return {
-        label: name if count[name] == 1 else f"{name} ({label})"
-        for label, name in class_names.items()
-    }
 
 
 def read_history(path: Path) -> pd.DataFrame:

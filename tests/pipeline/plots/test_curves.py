@@ -4,7 +4,6 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.plots.charts import draw_charts
 from pipeline.plots.curves import (
-    display_names,
     knn_curves,
     read_history,
     wide_curves,
@@ -118,10 +117,6 @@ def test_the_distance_of_the_index_comes_first_and_the_choice_is_ringed(ks: list
 def test_an_unnamed_class_is_told() -> None:
     with pytest.raises(UserError, match=r"^curves: class 1 has no name in the classes; run: "):
         wide_curves(both(), {0: "cup"})
-
-
-def test_classes_that_share_a_name_are_told_apart() -> None:
-    assert display_names({3: "cup", 4: "jug", 9: "cup"}) == {3: "cup (3)", 4: "jug", 9: "cup (9)"}
 
 
 def test_a_history_that_is_none_is_one_line(tmp_path) -> None:
