@@ -7,13 +7,12 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.plots.palette import MODELS
+from pipeline.retrieval.say import has_say
 
 Figures = Mapping[str, float]
 
 TRAINING = "train"
 ENDINGS = ("_low", "_high")
-# How alike pictures are is neither good nor bad by itself.
-NEUTRAL = ("cosine_positive", "cosine_negative")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Row:
         one, other = self.baseline, self.finetuned
         if one is None or other is None or (one.low <= other.high and other.low <= one.high):
             return "overlap"
-        if self.name in NEUTRAL:
+        if not has_say(self.name):
             return "apart"
         return "better" if other.value > one.value else "worse"
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.retrieval.evaluation import MEANS
 from pipeline.retrieval.paired import Floats, Ints, paired_intervals
+from pipeline.retrieval.say import has_say
 from pipeline.schemas import Table
 
 RESAMPLES = 9999
@@ -17,8 +18,6 @@ SEED = 7
 MAIN = "map"  # what the verdict is about
 # Fewer classes than this say too little about classes that were not seen; their queries do.
 FEWEST_CLASSES = 20
-# Told, but without a say in the verdict: more of these is not better retrieval.
-WITHOUT_SAY = ("cosine_positive", "cosine_negative", "index_recall_at_")
 
 # Not among the tables of pipeline/schemas.py: no stage reads it, and each depends on that file.
 COMPARISON = Table(
@@ -136,11 +135,6 @@ def find_luck(a: Floats, b: Floats, *, trained: tuple[bool, bool]) -> tuple[Floa
         freedom += len(values) - 1
         share += 1 / len(values)
     return (squares / freedom * share if freedom else squares), freedom
-
-
-def has_say(metric: str) -> bool:
-    """Whether more of a metric is better retrieval, so that it counts for the verdict."""
-    return not metric.startswith(WITHOUT_SAY)
 
 
 def holm(p: Floats) -> Floats:

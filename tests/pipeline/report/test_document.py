@@ -78,6 +78,11 @@ def test_every_figure_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
     assert read["finetuned/recall_at_1"] == "0.547 (0.512–0.581)"
 
 
+def test_the_page_names_the_test_that_is_paired(tmp_path: Path) -> None:
+    page = render(small_contents(tmp_path))
+    assert "the paired test, over the same queries, is <code>lookalike compare baseline" in page
+
+
 def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:
     pages = []
     for name in ("one", "other"):

@@ -58,8 +58,9 @@ def test_only_intervals_that_are_apart_tell_models_apart(
     assert row(one, other).verdict == verdict
 
 
-def test_a_similarity_is_neither_better_nor_worse() -> None:
-    assert row((0.1, 0.2), (0.3, 0.4), "cosine_negative").verdict == "apart"
+@pytest.mark.parametrize("name", ["cosine_negative", "cosine_positive", "index_recall_at_10"])
+def test_what_has_no_say_is_neither_better_nor_worse(name: str) -> None:
+    assert row((0.1, 0.2), (0.3, 0.4), name).verdict == "apart"
 
 
 def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
