@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from pipeline.pictures import PackedPictures, decode
+from pipeline.pictures import PackedPictures, decode, to_rgb
 
 # Multiples of a JPEG's 16-pixel blocks, so that no picture bleeds into its neighbours.
 SIDES = (96, 80, 64, 48, 32, 16)
@@ -76,4 +76,4 @@ def _open(encoded: bytes, side: int) -> Image.Image:
     # A JPEG is decoded at an eighth of its size in a fraction of the time.
     with Image.open(io.BytesIO(encoded)) as opened:
         opened.draft("RGB", (2 * side, 2 * side))
-        return ImageOps.exif_transpose(opened).convert("RGB")
+        return to_rgb(opened)
