@@ -155,11 +155,6 @@ class Finder:
         return made
 
 
-def find_models(root: Path) -> list[str]:
-    """Return the names of the models that have an index, sorted; empty where none has."""
-    return sorted(path.parent.name for path in root.glob("index/*/index.faiss"))
-
-
 def _take_one_core() -> None:
     # Both count the cores of the calling thread, so each thread has to say it.
     torch.set_num_threads(1)

@@ -1,6 +1,5 @@
 """One query asked of an index of any kind, among all of its pictures or among some."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import faiss
@@ -99,8 +98,8 @@ def _fetch(
     own: int,
     fetch: int,
     distance: str,
-    options: Sequence[Any],
-) -> tuple[tuple[Ints, Scores], Sequence[Any]]:
+    options: list[Any],
+) -> tuple[tuple[Ints, Scores], list[Any]]:
     """Return what `fetch_nearest` does by the first options that are accepted, and those left.
 
     Not all kinds of index accept all, and only asking tells: one that does not says so before it
