@@ -360,7 +360,7 @@ def test_twenty_people_at_once_are_all_answered_rightly(address: str, client: ht
 
     def visit(number: int) -> tuple[dict[str, Any], list[int]]:
         with open_client(address) as person:
-            together.wait()
+            together.wait(PATIENCE)
             answer = person.post("/api/search?k=20", content=photos[number]).json()
             shown = [each["image_id"] for each in answer["models"][0]["results"][:6]]
             tiles = [person.get(path_of(each).replace("search", "pictures")) for each in shown]
