@@ -345,6 +345,21 @@ def test_another_sites_name_for_this_machine_is_refused(
         assert open_to_all.get("/api/random", headers={"host": "a.b"}).status_code == 200
 
 
+def test_the_page_of_another_site_takes_no_place_in_line(client: httpx.Client) -> None:
+    evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for headers in (evil, {"origin": evil["origin"]}):
+        answer = client.post("/api/search", content="text", headers=headers)
+        line = "origin: found 'https://evil.example'; allowed: this server's own page, or a program"
+        assert (answer.status_code, answer.json()) == (403, {"error": line})
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    answer = client.get("/api/random", headers={"sec-fetch-site": "cross-site"})
+    line = "origin: found 'another site'; allowed: this server's own page, or a program"
+    assert (answer.status_code, answer.json()) == (403, {"error": line})
+    own = {"origin": str(client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
+    photo = draw("red", "disc", 7)
+    assert client.post("/api/search", content=photo, headers=own).status_code == 200
+
+
 def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) -> None:
     for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "pictures")):
         headers = client.get(path).headers
