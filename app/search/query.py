@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from app.search.finder import CROPS, Answer, Finder
 from app.search.library import Library
-from app.search.photos import find_photos, read_photo
+from app.search.photos import expect_large_photos, find_photos, read_photo
 from app.search.query_folder import QueryFolder
 from app.search.query_sheets import MOST_ROWS, Asked, draw_sheets
 from pipeline.errors import UserError, name_choices
@@ -43,6 +43,7 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
     """
     if crop not in CROPS:
         raise UserError(f"--crop: {name_choices(crop, CROPS)}")
+    expect_large_photos()
     paths = find_photos(photos)
     folder = QueryFolder(out)
     library, finder = Library(root), Finder(root, model)

@@ -146,9 +146,11 @@ def _run(
     # torch takes seconds, which no other command needs
     import uvicorn
 
+    from app.search.photos import expect_large_photos
     from app.search.searcher import Searcher
     from app.search.server import build_app
 
+    expect_large_photos()
     searcher = Searcher(root, models)
     app = build_app(searcher, hosts=name_hosts(host, listening))
     found = f"{searcher.choices.pictures:,} pictures, {', '.join(models)}"

@@ -220,6 +220,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `serve` does
 @pytest.mark.parametrize(("options", "photo", "line"), REFUSED)
 def test_what_is_no_sound_picture_is_refused_in_one_line(
     client: httpx.Client, told: list[str], options: str, photo: bytes, line: str
