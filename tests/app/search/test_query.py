@@ -15,7 +15,7 @@ from app.search.query_sheets import (
     MOST_PIXELS,
     MOST_ROWS,
     MOST_WIDTH,
-    Asked,
+    AnsweredPhoto,
     draw_sheets,
     fit_tile,
 )
@@ -208,10 +208,10 @@ def test_lines_are_aligned_and_long_names_shortened(library: Library) -> None:
     assert tabulate([], library) == ""
 
 
-def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[Asked]:
+def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[AnsweredPhoto]:
     found = [Answer(image_id, 0.5) for image_id in library.pictures.ids[:answers]]
     photo = Image.new("RGB", (side, side // 2), "orange")
-    return [Asked(Path(f"{number}.jpg"), photo, found) for number in range(count)]
+    return [AnsweredPhoto(Path(f"{number}.jpg"), photo, found) for number in range(count)]
 
 
 def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(library: Library) -> None:
