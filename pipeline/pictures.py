@@ -31,6 +31,9 @@ def decode(encoded: bytes) -> Image.Image:
 def to_rgb(opened: Image.Image) -> Image.Image:
     """Return the RGB picture of what Pillow opened, as `decode` does."""
     picture = ImageOps.exif_transpose(opened)
+    if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
+        levels = np.asarray(picture).clip(0, 2**16 - 1) // 257
+        picture = Image.fromarray(levels.astype(np.uint8))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.new("RGB", rgba.size, "white")

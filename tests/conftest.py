@@ -1,6 +1,7 @@
 """What tests share: clones that whole DAGs run in, a project to ask, the order, patience."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = ready.with_name("done")
     with FileLock(shared / "first_run.lock"):
         if not done.exists():
+            shutil.rmtree(ready, ignore_errors=True)  # what another process failed amid
             run_clone(ready, SMALL)
             done.touch()
     return ready

@@ -20,6 +20,9 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
 ]
 
+# The columns of the README's tables.
+NAMES = ("recall_at_1", "precision_at_5", "map")
+
 
 def changes(text: str) -> dict[str, Any]:
     """Return the settings of `-S key=value`, as DVC reads them."""
@@ -48,5 +51,16 @@ def test_the_default_figures_in_the_readme_are_those_in_metrics(model: str) -> N
     assert row, "the table 'What was measured' has no such row"
     figures = json.loads((ROOT / f"metrics/{model}.json").read_text())
     shown = [cell.split()[0] for cell in row[1].split("|")]
-    names = ("recall_at_1", "precision_at_5", "map")
-    assert shown == [f"{figures[name]:.3f}" for name in names]
+    assert shown == [f"{figures[name]:.3f}" for name in NAMES]
+
+
+def test_the_default_row_of_the_sweep_is_the_default() -> None:
+    row = re.search(r"^\| `multi_similarity` \(the default\) \|(.*)\|$", README, flags=re.MULTILINE)
+    assert row, "the table of the sweep has no such row"
+    dim, *shown = [cell.strip() for cell in row[1].split("|")]
+    figures, trained = (
+        json.loads((ROOT / f"metrics/{name}.json").read_text()) for name in ("finetuned", "train")
+    )
+    values = [trained["val_map_at_r"], *(figures[name] for name in NAMES)]
+    assert int(dim) == read_yaml(ROOT / "params.yaml")["head"]["dim"]
+    assert shown == [f"{value:.3f}" for value in values]

@@ -1,6 +1,7 @@
 """Pictures from the world: uploads and files that nobody has checked."""
 
 import io
+import stat
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -56,12 +57,28 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
 
 def read_photo(path: Path) -> Image.Image:
     """Return the RGB picture in a file; raises as `decode_photo`, and where it cannot be read."""
+    name = show_name(str(path))
     try:
-        _check_bytes(path.stat().st_size, name=str(path))
+        about = path.stat()
+        # To open a pipe would wait for whoever writes to it.
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+            raise UserError(f"{name}: not a file; allowed: files of pictures, and folders of them")
+        _check_bytes(about.st_size, name=name)
         encoded = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return decode_photo(encoded, name=str(path))
+        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+    return decode_photo(encoded, name=name)
+
+
+def show_name(name: str) -> str:
+    """Return a file's name as one line of text: what is no character, or moves the line, escaped.
+
+    A name may be any bytes but a slash; Python keeps those that are no UTF-8 as half characters,
+    which can be neither printed nor kept in a table.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in name
+    )
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from app.search.finder import CROPS, Answer, Finder
 from app.search.library import Library
-from app.search.photos import expect_large_photos, find_photos, read_photo
+from app.search.photos import expect_large_photos, find_photos, read_photo, show_name
 from app.search.query_folder import QueryFolder
 from app.search.query_sheets import MOST_ROWS, AnsweredPhoto, draw_sheets
 from pipeline.errors import UserError, name_choices
@@ -83,7 +83,7 @@ def _ask_each(
         times.append(
             Times(1e3 * (read - before), 1e3 * (embedded - read), 1e3 * (ended - embedded))
         )
-        print(f"{path}\n{tabulate(answers, library)}\n", flush=True)
+        print(f"{show_name(str(path))}\n{tabulate(answers, library)}\n", flush=True)
         yield AnsweredPhoto(path, picture, answers)
 
 
@@ -105,7 +105,7 @@ def _shorten(text: str) -> str:
 def _rows(asked: AnsweredPhoto, library: Library) -> list[dict[str, object]]:
     return [
         {
-            "photo": str(asked.path),
+            "photo": show_name(str(asked.path)),
             "rank": rank,
             "image_id": answer.image_id,
             "names": library.names(answer.image_id),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from app.search.finder import Answer
 from app.search.library import Library
+from app.search.photos import show_name
 from pipeline.plots.palette import INK, OTHER
 from pipeline.plots.sheets import Row, answer_left, draw_sheet
 from pipeline.plots.tiles import CAPTION, GAP, PAPER, Tile, box
@@ -45,7 +46,7 @@ def draw_sheets(
         numbers = f"{first + start}–{first + start + len(some) - 1}"
         title = f"{model}: what photos {numbers} look like"
         if len(some) == 1:
-            title = f"{model}: what {some[0].path.name} looks like"
+            title = f"{model}: what {show_name(some[0].path.name)} looks like"
         if shown < columns:
             title += f", the first {shown} of {columns} answers"
         yield _draw(title, some, library, columns=shown, size=size)
@@ -98,7 +99,7 @@ def _draw(
 
 def _query_tile(key: str, asked: AnsweredPhoto) -> Tile:
     width, height = asked.picture.size
-    return Tile(key, asked.path.name, f"{width} × {height}", INK)
+    return Tile(key, show_name(asked.path.name), f"{width} × {height}", INK)
 
 
 def _answer_tile(answer: Answer, library: Library) -> Tile:

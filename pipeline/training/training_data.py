@@ -80,7 +80,8 @@ def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     if not ids:
         raise UserError(
             f"{where}: no picture is in split '{name}'; "
-            "change split.protocol, split.val_by or split.val_fraction"
+            "change split.protocol, split.val_by or split.val_fraction "
+            "(of few pictures: random, image and 0.5)"
         )
     return ids
 

@@ -1,6 +1,7 @@
 """Pictures that nobody has checked: read as they are meant, or refused in one line."""
 
 import io
+import os
 import warnings
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.search.photos import (
     expect_large_photos,
     find_photos,
     read_photo,
+    show_name,
 )
 from pipeline.errors import UserError
 
@@ -64,6 +66,13 @@ def test_a_picture_stands_upright_and_its_transparency_is_white() -> None:
     assert np.array_equal(turned, PICTURE.transpose(Image.Transpose.ROTATE_270))
     clear = Image.new("RGBA", (3, 2), (9, 9, 9, 0))
     assert decode_photo(encoded("PNG", clear), name="a").getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
+    deep = np.linspace(0, 2**16 - 1, 48).reshape(6, 8).astype(np.uint16)
+    picture = decode_photo(encoded(kind, Image.fromarray(deep)), name="a")
+    assert np.array_equal(np.asarray(picture)[:, :, 0], deep // 257)
 
 
 def test_what_is_no_picture_is_told_in_one_line() -> None:
@@ -142,6 +151,24 @@ def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
         with pytest.raises(UserError) as error:
             read_photo(path)
         assert str(error.value) == f"{path}: {reason}"
+
+
+def test_a_name_of_any_bytes_is_shown_as_one_line_of_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff a\nb.jpg")
+    path.write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        read_photo(path)
+    assert str(error.value).startswith(f"{tmp_path}/\\udcff a\\nb.jpg: the file is empty")
+    assert show_name("Größe 日本.jpg") == "Größe 日本.jpg"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UserError) as error:
+        read_photo(tmp_path / "a.jpg")
+    assert str(error.value) == (
+        f"{tmp_path}/a.jpg: not a file; allowed: files of pictures, and folders of them"
+    )
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`lookalike query` as a person runs it, and its parts: what is printed, drawn and written."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -47,6 +48,18 @@ def photos(library: Library, searchable: Path, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_names_of_any_bytes_are_kept_as_text(
+    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = photos / os.fsdecode(b"\xff a\nb.jpg")
+    shutil.copy(photos / "0.jpg", odd)
+    out = tmp_path / "out"
+    assert ask(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
+    shown = f"{photos}/\\udcff a\\nb.jpg"
+    assert read_table(out / "answers.parquet", ANSWERS)["photo"].to_pylist() == [shown]
+    assert shown in capsys.readouterr().out.splitlines()
 
 
 def test_the_command_answers_what_can_be_read_and_tells_what_cannot(

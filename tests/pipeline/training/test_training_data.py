@@ -106,7 +106,7 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
         (
             {"part": dict.fromkeys(IDS, "train")},
             "splits.parquet: no picture is in split 'val'; change split.protocol, split.val_by "
-            "or split.val_fraction",
+            "or split.val_fraction (of few pictures: random, image and 0.5)",
         ),
         (
             {"part": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
