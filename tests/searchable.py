@@ -110,3 +110,10 @@ def draw(colour: str, shape: str, number: int) -> bytes:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=92)
     return out.getvalue()
+
+
+def begin_large() -> bytes:
+    """Return the begin of a PNG of 96 million pixels: fewer than we refuse, and Pillow warns."""
+    whole = io.BytesIO()
+    Image.new("1", (9_800, 9_800)).save(whole, "PNG")
+    return whole.getvalue()[:200]

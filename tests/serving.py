@@ -18,7 +18,9 @@ PATIENCE = 300
 def serving(app: ASGIApp) -> Iterator[str]:
     """Yield the address at which `app` is served from a thread of this process."""
     with listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        # Without its own settings what it logs goes on to the root, where caplog sees it.
+        config = uvicorn.Config(app, log_level="error", log_config=None, access_log=False)
+        server = uvicorn.Server(config)
         thread = Thread(target=lambda: server.run(sockets=[listening]))
         thread.start()
         try:

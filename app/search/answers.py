@@ -16,7 +16,7 @@ Group = Annotated[
 ]
 
 
-class Asked(BaseModel):
+class SearchOptions(BaseModel):
     """How to search: the options of both searches."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -41,7 +41,7 @@ class Asked(BaseModel):
     )
 
 
-class AskedByPhoto(Asked):
+class PhotoOptions(SearchOptions):
     """How to search by an own photo."""
 
     name: str = Field(

@@ -18,7 +18,7 @@ from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed_pixels
 from pipeline.models.preprocessing import fit, fit_whole
 from pipeline.provenance import MODEL_FILES, Provenance, digest_model
-from pipeline.retrieval.answers import ask_index, distance_of
+from pipeline.retrieval.answers import NOBODY, ask_index, distance_of
 from pipeline.retrieval.distances import prepare
 from pipeline.retrieval.search import read_index, read_index_provenance
 
@@ -128,13 +128,10 @@ class Finder:
         found. leave_out: a picture that may not, the one that asks. There are fewer answers where
         fewer pictures may be found.
         """
-        own = None if leave_out is None else self._rows.get(leave_out)
-        if own is not None:
-            allowed = np.full(len(self.ids), True) if allowed is None else allowed.copy()
-            allowed[own] = False
+        own = NOBODY if leave_out is None else self._rows.get(leave_out, NOBODY)
         _take_one_core()
         query = prepare(vector[None], distance=self.distance)[0]
-        found = ask_index(self._index, query, k, distance=self.distance, allowed=allowed)
+        found = ask_index(self._index, query, k, distance=self.distance, allowed=allowed, own=own)
         return [
             Answer(self.ids[row], float(score))
             for row, score in zip(found.rows, found.scores, strict=True)
@@ -156,11 +153,6 @@ class Finder:
                 f"run: dvc repro {stage}, or bring both from one run: dvc checkout"
             )
         return made
-
-
-def find_models(root: Path) -> list[str]:
-    """Return the names of the models that have an index, sorted; empty where none has."""
-    return sorted(path.parent.name for path in root.glob("index/*/index.faiss"))
 
 
 def _take_one_core() -> None:

@@ -1,4 +1,4 @@
-"""What keeps other sites out of a page on this machine: the Host that is asked for, and headers."""
+"""What keeps other sites out of a page on this machine: who asks, for which Host, and headers."""
 
 from collections.abc import Collection
 
@@ -22,10 +22,12 @@ HEADERS = {
 
 
 class Guard:
-    """Answers only those who ask for an allowed host, and puts HEADERS on each answer.
+    """Answers only its own page and programs, for an allowed host; puts HEADERS on each answer.
 
     Another site can let its name point at 127.0.0.1 (DNS rebinding): to the browser it is then one
-    site with this page, and reads all pictures. The Host header gives it away.
+    site with this page, and reads all pictures. The Host header gives it away. Under its own name
+    it can read nothing, but have its visitors' browsers search here until no place is left. Their
+    Origin and Sec-Fetch-Site headers give it away; a program sends neither.
 
     hosts: names without port; None for any.
     """
@@ -46,15 +48,34 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        host = name_host(Headers(scope=scope).get("host", ""))
-        if self._hosts is None or host in self._hosts:
+        headers = Headers(scope=scope)
+        host = name_host(headers.get("host", ""))
+        if self._hosts is not None and host not in self._hosts:
+            line = (
+                f"host: found '{host}'; allowed: {', '.join(self._hosts)}; "
+                "to serve other machines: lookalike serve --host 0.0.0.0"
+            )
+            await JSONResponse({"error": line}, 421)(scope, receive, send_guarded)
+        elif is_foreign(scope["method"], scope["path"], headers):
+            site = headers.get("origin", "another site")
+            line = f"origin: found '{site}'; allowed: this server's own page, or a program"
+            await JSONResponse({"error": line}, 403)(scope, receive, send_guarded)
+        else:
             await self._app(scope, receive, send_guarded)
-            return
-        line = (
-            f"host: found '{host}'; allowed: {', '.join(self._hosts)}; "
-            "to serve other machines: lookalike serve --host 0.0.0.0"
-        )
-        await JSONResponse({"error": line}, 421)(scope, receive, send_guarded)
+
+
+def is_foreign(method: str, path: str, headers: Headers) -> bool:
+    """Whether a browser says that the page of another site asks for what costs time to answer.
+
+    A page at another port of this machine is of the same site, but of another origin.
+    """
+    if path.startswith("/api/") and headers.get("sec-fetch-site") == "cross-site":
+        return True
+    origin = headers.get("origin")
+    if method != "POST" or origin is None:
+        return False
+    # The scheme may differ from ours where a proxy encrypts.
+    return origin.rpartition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def name_host(header: str) -> str:

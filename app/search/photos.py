@@ -20,6 +20,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "TIFF")
 KINDS = "JPEG, PNG, WebP, HEIC"
 
 
+def expect_large_photos() -> None:
+    """Have Pillow keep quiet about photos with fewer pixels than `decode_photo` refuses.
+
+    For the whole process, so a program says it once as it starts: filters that each thread sets and
+    takes back would undo those of others.
+    """
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
 def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     """Return the RGB picture in `encoded`, EXIF rotation applied; of an animation the first frame.
 
@@ -32,12 +41,9 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     _check_bytes(len(encoded), name=name)
     _teach_heic()
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of fewer pixels than are refused here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
-                _check_pixels(*opened.size, name=name)
-                return to_rgb(opened)
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
+            _check_pixels(*opened.size, name=name)
+            return to_rgb(opened)
     except UnidentifiedImageError:
         raise UserError(f"{name}: not a picture; allowed: {KINDS}") from None
     except Image.DecompressionBombError:  # so many that Pillow does not even tell

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from app.search.finder import CROPS, Answer, Finder
 from app.search.library import Library
-from app.search.photos import find_photos, read_photo, show_name
+from app.search.photos import expect_large_photos, find_photos, read_photo, show_name
 from app.search.query_folder import QueryFolder
-from app.search.query_sheets import MOST_ROWS, Asked, draw_sheets
+from app.search.query_sheets import MOST_ROWS, AnsweredPhoto, draw_sheets
 from pipeline.errors import UserError, name_choices
 from pipeline.schemas import ANSWERS
 
@@ -43,6 +43,7 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
     """
     if crop not in CROPS:
         raise UserError(f"--crop: {name_choices(crop, CROPS)}")
+    expect_large_photos()
     paths = find_photos(photos)
     folder = QueryFolder(out)
     library, finder = Library(root), Finder(root, model)
@@ -65,7 +66,7 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
 
 def _ask_each(
     paths: Sequence[Path], finder: Finder, library: Library, k: int, crop: str, times: list[Times]
-) -> Iterator[Asked]:
+) -> Iterator[AnsweredPhoto]:
     """Print and yield the answers to each photo that can be read, and note how long it took."""
     for path in paths:
         before = time.perf_counter()
@@ -83,7 +84,7 @@ def _ask_each(
             Times(1e3 * (read - before), 1e3 * (embedded - read), 1e3 * (ended - embedded))
         )
         print(f"{show_name(str(path))}\n{tabulate(answers, library)}\n", flush=True)
-        yield Asked(path, picture, answers)
+        yield AnsweredPhoto(path, picture, answers)
 
 
 def tabulate(answers: Sequence[Answer], library: Library) -> str:
@@ -101,7 +102,7 @@ def _shorten(text: str) -> str:
     return text if len(text) <= WIDEST_NAMES else f"{text[: WIDEST_NAMES - 1]}…"
 
 
-def _rows(asked: Asked, library: Library) -> list[dict[str, object]]:
+def _rows(asked: AnsweredPhoto, library: Library) -> list[dict[str, object]]:
     return [
         {
             "photo": show_name(str(asked.path)),

@@ -22,7 +22,7 @@ MOST_PIXELS = 20_000_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredPhoto:
     """A photo, RGB, and its answers, best first."""
 
     path: Path
@@ -31,7 +31,7 @@ class Asked:
 
 
 def draw_sheets(
-    asked: Sequence[Asked], library: Library, *, first: int, model: str
+    asked: Sequence[AnsweredPhoto], library: Library, *, first: int, model: str
 ) -> Iterator[Image.Image]:
     """Yield the sheets of `asked`, each of so many photos as make no absurdly large picture.
 
@@ -52,7 +52,7 @@ def draw_sheets(
         yield _draw(title, some, library, columns=shown, size=size)
 
 
-def choose_size(asked: Sequence[Asked], library: Library, *, columns: int) -> int:
+def choose_size(asked: Sequence[AnsweredPhoto], library: Library, *, columns: int) -> int:
     """Return the pixels of a tile: the longest side of what was found, within what is sensible."""
     sides = [max(library.size(answer.image_id)) for each in asked for answer in each.answers]
     size = min(max([LEAST_TILE, *sides]), MOST_TILE)
@@ -80,7 +80,7 @@ def _columns_within(width: int, size: int) -> int:
 
 
 def _draw(
-    title: str, asked: Sequence[Asked], library: Library, *, columns: int, size: int
+    title: str, asked: Sequence[AnsweredPhoto], library: Library, *, columns: int, size: int
 ) -> Image.Image:
     # No image_id begins so: these stand for the photos, which have none.
     photos = {f"\0{number}": each for number, each in enumerate(asked)}
@@ -97,7 +97,7 @@ def _draw(
     return draw_sheet(title, rows, picture, size=size)
 
 
-def _query_tile(key: str, asked: Asked) -> Tile:
+def _query_tile(key: str, asked: AnsweredPhoto) -> Tile:
     width, height = asked.picture.size
     return Tile(key, show_name(asked.path.name), f"{width} × {height}", INK)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.search.answers import (
-    Asked,
-    AskedByPhoto,
     Choices,
     ModelResults,
+    PhotoOptions,
     Query,
     Result,
+    SearchOptions,
     SearchResults,
 )
 from app.search.finder import Answer, Finder
@@ -80,24 +80,24 @@ class Searcher:
             most_pixels=MOST_PIXELS,
         )
 
-    def search_photo(self, encoded: bytes, asked: AskedByPhoto) -> SearchResults:
+    def search_photo(self, encoded: bytes, options: PhotoOptions) -> SearchResults:
         """Return what each model finds for an own photo; nothing is known to be right.
 
         Raises:
             RefusedPhotoError: it is no picture, damaged or too large.
             UnknownChoiceError: no searched picture has the class or group asked for.
         """
-        self._check(asked)
+        self._check(options)
         began = perf_counter()
         try:
-            picture = decode_photo(encoded, name=asked.name)
+            picture = decode_photo(encoded, name=options.name)
         except UserError as error:
             raise RefusedPhotoError(str(error)) from None
-        preview = _preview(picture) if asked.preview else None
+        preview = _preview(picture) if options.preview else None
         query = Query(image_id=None, names=[], group=None, preview=preview)
-        return self._search(query, picture, asked, read_ms=_since(began))
+        return self._search(query, picture, options, read_ms=_since(began))
 
-    def search_picture(self, image_id: str, asked: Asked) -> SearchResults:
+    def search_picture(self, image_id: str, options: SearchOptions) -> SearchResults:
         """Return what each model finds for a picture of the dataset, which is never found itself.
 
         Raises:
@@ -105,13 +105,13 @@ class Searcher:
             UnknownChoiceError: no searched picture has the class or group asked for.
         """
         self._require(image_id)
-        self._check(asked)
+        self._check(options)
         began = perf_counter()
         # Cropped to the centre, it was embedded by the pipeline.
-        picture = None if asked.crop == "center" else self.library.pictures.decode(image_id)
+        picture = None if options.crop == "center" else self.library.pictures.decode(image_id)
         names, group = self.library.names(image_id), self.library.group(image_id)
         query = Query(image_id=image_id, names=names, group=group, preview=None)
-        return self._search(query, picture, asked, read_ms=_since(began))
+        return self._search(query, picture, options, read_ms=_since(began))
 
     def draw_query(self) -> str:
         """Return a random test picture's image_id."""
@@ -127,19 +127,19 @@ class Searcher:
         return self.library.pictures.read(image_id)
 
     def _search(
-        self, query: Query, picture: Image.Image | None, asked: Asked, *, read_ms: float
+        self, query: Query, picture: Image.Image | None, options: SearchOptions, *, read_ms: float
     ) -> SearchResults:
         found = []
         for model, finder in self.finders.items():
             began = perf_counter()
             if picture is not None:
-                vector = finder.embed(picture, crop=asked.crop)
+                vector = finder.embed(picture, crop=options.crop)
             else:
                 assert query.image_id is not None
                 vector = finder.vector(query.image_id)
             embed_ms, began = _since(began), perf_counter()
-            allowed = self._allowed(finder, asked)
-            answers = finder.find(vector, asked.k, allowed=allowed, leave_out=query.image_id)
+            allowed = self._allowed(finder, options)
+            answers = finder.find(vector, options.k, allowed=allowed, leave_out=query.image_id)
             search_ms = _since(began)
             results = self._describe(answers, query.image_id)
             right = None if query.image_id is None else sum(bool(each.right) for each in results)
@@ -169,19 +169,19 @@ class Searcher:
             for rank, answer in enumerate(answers, start=1)
         ]
 
-    def _allowed(self, finder: Finder, asked: Asked) -> Mask | None:
+    def _allowed(self, finder: Finder, options: SearchOptions) -> Mask | None:
         """Return bool [G]: which rows of an index the filters leave; None for all."""
         masks = []
-        if asked.class_ is not None:
-            masks.append(self._of_class(finder.model, asked.class_))
-        if asked.group is not None:
-            masks.append(self._of_group(finder.model, asked.group))
+        if options.class_ is not None:
+            masks.append(self._of_class(finder.model, options.class_))
+        if options.group is not None:
+            masks.append(self._of_group(finder.model, options.group))
         return np.logical_and.reduce(masks) if masks else None
 
-    def _check(self, asked: Asked) -> None:
+    def _check(self, options: SearchOptions) -> None:
         for kind, found, allowed in (
-            ("class", asked.class_, self.choices.classes),
-            ("group", asked.group, self.choices.groups),
+            ("class", options.class_, self.choices.classes),
+            ("group", options.group, self.choices.groups),
         ):
             if found is not None and found not in allowed:
                 # Not all of them are listed: there may be thousands.

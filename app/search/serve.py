@@ -28,7 +28,7 @@ def serve(root: Path, *, host: str, port: int, models: Sequence[str], open_page:
     try:
         # First, since it takes no time: what loads then takes seconds.
         with listen(host, port) as listening:
-            address = f"http://{_as_name(host)}:{listening.getsockname()[1]}"
+            address = f"http://{name_to_open(host, listening)}:{listening.getsockname()[1]}"
             _tell(f"{', '.join(models)}: loading …")
             _run(root, listening, host=host, address=address, models=models, open_page=open_page)
     except KeyboardInterrupt:
@@ -92,6 +92,47 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def name_hosts(host: str, listening: socket.socket) -> tuple[str, ...] | None:
+    """Return the names that a browser may ask for, each once; None for any.
+
+    A server at all addresses of this machine cannot know under which names others reach it.
+    """
+    from app.search.guard import LOOPBACK
+
+    bound = listening.getsockname()[0]
+    if ip_address(bound).is_unspecified:
+        return None
+    names = [*LOOPBACK, _as_name(host), _as_name(bound)]
+    if not is_loopback(bound):
+        own = socket.gethostname()
+        short = own.partition(".")[0]
+        names += [own, short, f"{short}.local"]
+    return tuple(dict.fromkeys(name.lower() for name in names))
+
+
+def name_to_open(host: str, listening: socket.socket) -> str:
+    """Return the name at which a browser of this machine finds the server."""
+    if not ip_address(listening.getsockname()[0]).is_unspecified:
+        return _as_name(host)
+    # Linux and macOS take 0.0.0.0 for this machine, Windows and some browsers do not.
+    return "127.0.0.1" if listening.family == socket.AF_INET else "[::1]"
+
+
+def name_for_others(listening: socket.socket) -> str:
+    """Return the address at which other machines find the server, or this machine's name."""
+    bound = listening.getsockname()[0]
+    if not ip_address(bound).is_unspecified:
+        return _as_name(bound)
+    # Names a way to the world, over which nothing is sent; both are kept for documents.
+    far = "192.0.2.1" if listening.family == socket.AF_INET else "2001:db8::1"
+    try:
+        with socket.socket(listening.family, socket.SOCK_DGRAM) as way:
+            way.connect((far, 9))
+            return _as_name(way.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
 def _run(
     root: Path,
     listening: socket.socket,
@@ -105,17 +146,18 @@ def _run(
     # torch takes seconds, which no other command needs
     import uvicorn
 
-    from app.search.guard import LOOPBACK
+    from app.search.photos import expect_large_photos
     from app.search.searcher import Searcher
     from app.search.server import build_app
 
+    expect_large_photos()
     searcher = Searcher(root, models)
-    hosts = (*LOOPBACK, _as_name(host)) if is_loopback(host) else None
-    app = build_app(searcher, hosts=tuple(dict.fromkeys(hosts)) if hosts else None)
+    app = build_app(searcher, hosts=name_hosts(host, listening))
     found = f"{searcher.choices.pictures:,} pictures, {', '.join(models)}"
     _tell(f"{address}  ({found}; start-up {perf_counter() - began:.1f} s; Ctrl-C ends it)")
     if not is_loopback(host):
-        _tell(f"--host {host}: whoever reaches this machine can search, and see all pictures")
+        place = f"{name_for_others(listening)}:{listening.getsockname()[1]}"
+        _tell(f"--host {host}: whoever reaches http://{place} can search, and see all pictures")
     if open_page:
         webbrowser.open(address)
     config = uvicorn.Config(

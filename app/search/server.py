@@ -14,7 +14,14 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.search.answers import Asked, AskedByPhoto, Choices, Failure, RandomPicture, SearchResults
+from app.search.answers import (
+    Choices,
+    Failure,
+    PhotoOptions,
+    RandomPicture,
+    SearchOptions,
+    SearchResults,
+)
 from app.search.guard import LOOPBACK, Guard
 from app.search.line import Line, LineFullError
 from app.search.searcher import RefusedPhotoError, Searcher, UnknownChoiceError, UnknownPictureError
@@ -93,7 +100,7 @@ def _serve_searches(app: FastAPI, searcher: Searcher, line: Line, *, upload_seco
 
     @app.post("/api/search", tags=["search"], openapi_extra=PHOTO_BODY)
     async def search_by_photo(
-        request: Request, asked: Annotated[AskedByPhoto, Query()]
+        request: Request, options: Annotated[PhotoOptions, Query()]
     ) -> SearchResults:
         """Search by an own photo, sent as the body."""
         with line.place():
@@ -101,15 +108,17 @@ def _serve_searches(app: FastAPI, searcher: Searcher, line: Line, *, upload_seco
                 request.stream(),
                 most_bytes=searcher.choices.most_bytes,
                 seconds=upload_seconds,
-                name=asked.name,
+                name=options.name,
             )
-            return await line.work(partial(searcher.search_photo, photo, asked))
+            return await line.work(partial(searcher.search_photo, photo, options))
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
-    async def search_by_picture(image_id: str, asked: Annotated[Asked, Query()]) -> SearchResults:
+    async def search_by_picture(
+        image_id: str, options: Annotated[SearchOptions, Query()]
+    ) -> SearchResults:
         """Search by a picture of the dataset; an image_id's `/` may be sent as %2F."""
         with line.place():
-            return await line.work(partial(searcher.search_picture, image_id, asked))
+            return await line.work(partial(searcher.search_picture, image_id, options))
 
 
 def _serve_pictures(app: FastAPI, searcher: Searcher) -> None:

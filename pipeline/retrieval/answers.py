@@ -6,10 +6,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.retrieval.distances import Vectors
+from pipeline.retrieval.distances import Scores, Vectors
+from pipeline.retrieval.relevance import Ints
 from pipeline.retrieval.search import MOST_FETCHED, ROUNDING, Found, ends_in_tie, fetch_nearest
 
-NOBODY = np.array([-1])
+NOBODY = -1
 # faiss adds the keyword arguments of its classes as it is imported, where no type checker sees it.
 kinds: Any = faiss
 
@@ -21,6 +22,7 @@ def ask_index(
     *,
     distance: str,
     allowed: NDArray[np.bool_] | None = None,
+    own: int = NOBODY,
 ) -> Found:
     """Return the k allowed pictures nearest to a query: rows int64 [n], scores float32 [n].
 
@@ -30,14 +32,17 @@ def ask_index(
 
     Safe to call from many threads at once: the index is only read.
 
-    query: float32 [D], prepared. allowed: bool [G], None for all.
+    query: float32 [D], prepared. allowed: bool [G], None for all. own: the row of the picture that
+    asks, which is left out; NOBODY for none.
     """
     count = index.ntotal if allowed is None else int(allowed.sum())
+    if own != NOBODY and (allowed is None or allowed[own]):
+        count -= 1
     wanted = min(k, count)
-    nothing = Found(np.empty(0, np.int64), np.empty(0, np.float32))
-    found = _ask(index, query, wanted, allowed, distance, thorough=False) if wanted else nothing
-    if len(found.rows) < wanted:
-        found = _ask(index, query, wanted, allowed, distance, thorough=True)
+    found = Found(np.empty(0, np.int64), np.empty(0, np.float32))
+    for thorough in (False, True):
+        if len(found.rows) < wanted:
+            found = _ask(index, query, wanted, allowed, own, distance, thorough=thorough)
     return found
 
 
@@ -51,6 +56,7 @@ def _ask(
     query: Vectors,
     wanted: int,
     allowed: NDArray[np.bool_] | None,
+    own: int,
     distance: str,
     *,
     thorough: bool,
@@ -58,16 +64,15 @@ def _ask(
     """Fetch more and more until enough of them are allowed, or the index finds no more."""
     known = _vectors(index) if isinstance(index, faiss.IndexFlat) else None
     slack = 0.0 if known is None else ROUNDING
-    options = _accepted(index, query, allowed, thorough=thorough)
-    fetch = min(wanted + 1, index.ntotal)
+    options = _options_to_try(index, allowed, thorough=thorough)
+    besides = 0 if own == NOBODY else 1
+    fetch = min(wanted + 1 + besides, index.ntotal)
     while True:
-        found = fetch_nearest(
-            index, known, query[None], NOBODY, fetch, distance=distance, options=options
-        )
+        found, options = _fetch(index, known, query, own, fetch, distance, options)
         rows, scores = (each[0, found[0][0] >= 0] for each in found)
         kept = np.full(len(rows), True) if allowed is None else allowed[rows]
         # Fewer than were asked for: this index, looking as it does, has no others.
-        ended = len(rows) < fetch or fetch == index.ntotal
+        ended = len(rows) < fetch - besides or fetch == index.ntotal
         enough = kept.sum() >= wanted and (
             fetch >= MOST_FETCHED or not _may_tie(scores[kept], scores, wanted, slack)
         )
@@ -86,26 +91,50 @@ def _vectors(index: faiss.IndexFlat) -> Vectors:
     return flat.reshape(index.ntotal, index.d)
 
 
-def _accepted(
-    index: faiss.Index, query: Vectors, allowed: NDArray[np.bool_] | None, *, thorough: bool
-) -> Any:
-    """Return the search options, with a selector where this index takes one, that it accepts.
+def _fetch(
+    index: faiss.Index,
+    known: Vectors | None,
+    query: Vectors,
+    own: int,
+    fetch: int,
+    distance: str,
+    options: list[Any],
+) -> tuple[tuple[Ints, Scores], list[Any]]:
+    """Return what `fetch_nearest` does by the first options that are accepted, and those left.
 
-    Not all kinds do, and only asking tells.
+    Not all kinds of index accept all, and only asking tells: one that does not says so before it
+    looks at any vector, so that nothing is searched twice.
     """
-    selector = None
+    while True:
+        try:
+            found = fetch_nearest(
+                index,
+                known,
+                query[None],
+                np.array([own]),
+                fetch,
+                distance=distance,
+                options=options[0],
+            )
+        except RuntimeError:
+            if len(options) == 1:
+                raise
+            options = options[1:]
+        else:
+            return found, options
+
+
+def _options_to_try(
+    index: faiss.Index, allowed: NDArray[np.bool_] | None, *, thorough: bool
+) -> list[Any]:
+    """Return search options, the most helpful first; the last, None, is accepted by all kinds."""
+    options = []
     if allowed is not None:
         selector = kinds.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-    for chosen in (selector, None):
-        if chosen is None and not thorough:
-            break
-        options = _options(index, chosen, thorough=thorough)
-        try:
-            index.search(query[None], 1, params=options)
-        except RuntimeError:
-            continue
-        return options
-    return None
+        options.append(_options(index, selector, thorough=thorough))
+    if thorough:
+        options.append(_options(index, None, thorough=thorough))
+    return [*options, None]
 
 
 def _options(index: faiss.Index, selector: Any, *, thorough: bool) -> Any:

@@ -9,18 +9,21 @@ const MOST_PHOTOS = 20;
 
 const byId = (id) => document.getElementById(id);
 const photos = new Map();
-let drawnPhotos = 0;
 let state = { ...DEFAULTS };
 let choices = null;
 let running = null;
 
-/** Search for what `wanted` says; a person's own step (`push`) becomes one of the history. */
-async function go(wanted, { push }) {
+/**
+ * Search for what `asked` says, or what it resolves to where it is a function; of two calls the
+ * later wins. A person's own step (`push`) becomes one of the history.
+ */
+async function go(asked, { push }) {
   running?.abort();
   const mine = running = new AbortController();
   setBusy(true);
   try {
     choices ??= await loadChoices();
+    const wanted = typeof asked === "function" ? await asked(mine.signal) : asked;
     const began = performance.now();
     const found = await search(wanted, mine.signal);
     if (mine !== running) return;
@@ -35,7 +38,7 @@ async function go(wanted, { push }) {
     if (mine !== running || error.name === "AbortError") return;
     fail(error.message);
     if (push) fillFilters();
-    else leave(wanted);
+    else leave(asked);
   } finally {
     if (mine === running) setBusy(false);
   }
@@ -91,19 +94,23 @@ function searchFile(files) {
     fail("that is no file; save the picture first, then drop the file");
     return;
   }
-  const key = String(++drawnPhotos);
+  const key = drawKey();
   photos.set(key, photo);
   if (photos.size > MOST_PHOTOS) photos.delete(photos.keys().next().value);
   go({ ...state, picture: "", photo: key }, { push: true });
 }
 
-async function searchRandom() {
-  try {
-    const drawn = await ask("/api/random");
-    await go({ ...state, picture: drawn.image_id, photo: "" }, { push: true });
-  } catch (error) {
-    fail(error.message);
-  }
+/** Return a key that no other visit gives, as its address may be reloaded or passed on. */
+function drawKey() {
+  return crypto.getRandomValues(new Uint32Array(2)).join("-");
+}
+
+function searchRandom() {
+  const drawPicture = async (signal) => {
+    const drawn = await ask("/api/random", { signal });
+    return { ...state, picture: drawn.image_id, photo: "" };
+  };
+  go(drawPicture, { push: true });
 }
 
 function readFilters() {

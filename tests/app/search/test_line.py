@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from app.search.line import Line, LineFullError
+from tests.serving import PATIENCE
 
 
 def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
@@ -17,7 +18,7 @@ def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
         with lock:
             now += 1
             most = max(most, now)
-        several.wait()  # two are really here at once, or this would never end
+        several.wait(PATIENCE)  # two are really here at once, or this fails
         with lock:
             now -= 1
         return number

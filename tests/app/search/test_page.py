@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app.search.searcher import Searcher
 from app.search.server import build_app
@@ -203,6 +203,47 @@ def test_an_own_photo_is_there_again_after_going_back(browser: Browser, address:
         expect(
             page.get_by_role("heading", name="Which pictures look like this one?")
         ).to_be_visible()
+
+
+def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
+    browser: Browser, address: str
+) -> None:
+    with opened_page(browser) as page:
+        page.goto(address)
+        give(page, "first.jpg", draw("blue", "disc", 5))
+        expect(page.locator("#query-caption strong")).to_have_text("first.jpg")
+        page.locator("a.tile").first.click()
+        expect(page).to_have_url(re.compile("picture="))
+        page.reload()
+        expect(page.locator("a.tile")).to_have_count(24)
+        give(page, "second.jpg", draw("red", "square", 6))
+        expect(page.locator("#query-caption strong")).to_have_text("second.jpg")
+        page.go_back()
+        expect(page).to_have_url(re.compile("picture="))
+        page.go_back()
+        expect(page.get_by_role("alert")).to_have_text(
+            "that photo is no longer in this page's memory; drop it again"
+        )
+
+
+def test_a_tile_that_is_clicked_wins_over_a_random_picture_that_has_not_come(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    waiting: list[Route] = []  # never answered, so that what comes after is sure to be later
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        page.route("**/api/random", lambda route: waiting.append(route))  # noqa: PLW0108
+        with page.expect_request("**/api/random"):
+            page.get_by_role("button", name="Random test picture").click()
+        tile = page.locator("a.tile").first
+        chosen = tile.get_attribute("data-picture") or ""
+        with page.expect_event("requestfailed", lambda request: "/api/random" in request.url):
+            tile.click()
+        expect(page.locator("#query-caption small")).to_have_text(chosen)
+        expect(page.locator("#progress")).to_be_hidden()
+        expect(page.get_by_role("alert")).to_be_hidden()
+    assert len(waiting) == 1
 
 
 def test_too_many_bytes_are_not_even_sent(browser: Browser, address: str, tmp_path: Path) -> None:

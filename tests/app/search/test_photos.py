@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from app.search.photos import (
     MOST_BYTES,
     MOST_PIXELS,
     decode_photo,
+    expect_large_photos,
     find_photos,
     read_photo,
     show_name,
@@ -108,9 +110,22 @@ def test_too_many_bytes_are_not_even_looked_at() -> None:
 )
 def test_too_many_pixels_are_told_by_the_header_alone(side: int, found: str) -> None:
     assert side**2 > MOST_PIXELS
+    expect_large_photos()
     assert refused(png_header(side)) == (
         f"a.jpg: found {found}; allowed: at most 100 million; shrink it"
     )
+
+
+def test_decoding_leaves_the_filters_of_warnings_alone_which_all_threads_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("catch_warnings", "simplefilter", "filterwarnings"):
+        monkeypatch.setattr(warnings, name, raise_touched)
+    assert decode_photo(encoded("PNG"), name="a").size == PICTURE.size
+
+
+def raise_touched(*_: object, **__: object) -> None:
+    raise AssertionError("the filters of warnings were touched")
 
 
 def png_header(side: int) -> bytes:

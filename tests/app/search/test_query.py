@@ -12,12 +12,20 @@ from PIL import Image
 from app.search.finder import Answer, Finder
 from app.search.library import Library
 from app.search.query import ask, tabulate
-from app.search.query_sheets import MOST_PIXELS, MOST_ROWS, MOST_WIDTH, Asked, draw_sheets, fit_tile
+from app.search.query_sheets import (
+    MOST_PIXELS,
+    MOST_ROWS,
+    MOST_WIDTH,
+    AnsweredPhoto,
+    draw_sheets,
+    fit_tile,
+)
 from pipeline.errors import UserError
 from pipeline.plots.palette import INK, OTHER
 from pipeline.plots.tiles import FRAME, MARGIN, PAPER
 from pipeline.schemas import ANSWERS, read_table
 from tests.processes import run_module
+from tests.searchable import begin_large
 
 RESULTS = ["answers.parquet", "sheet.png"]
 
@@ -101,6 +109,18 @@ def test_the_command_tells_in_one_line_what_cannot_be_asked(
 def query(searchable: Path, *photos: Path, out: Path, **options: object) -> bool:
     chosen = {"model": "finetuned", "k": 3, "crop": "center"} | options
     return ask(searchable, photos, out=out, **chosen)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_photo_that_is_large_but_not_too_large_is_no_reason_to_warn(
+    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = photos / "large.png"
+    large.write_bytes(begin_large())
+    assert not query(searchable, large, out=tmp_path / "out")
+    assert capsys.readouterr().err == (
+        f"lookalike: {large}: damaged (image file is truncated); give the whole picture\n"
+    )
 
 
 @pytest.mark.parametrize("model", ["baseline", "finetuned"])
@@ -201,10 +221,10 @@ def test_lines_are_aligned_and_long_names_shortened(library: Library) -> None:
     assert tabulate([], library) == ""
 
 
-def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[Asked]:
+def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[AnsweredPhoto]:
     found = [Answer(image_id, 0.5) for image_id in library.pictures.ids[:answers]]
     photo = Image.new("RGB", (side, side // 2), "orange")
-    return [Asked(Path(f"{number}.jpg"), photo, found) for number in range(count)]
+    return [AnsweredPhoto(Path(f"{number}.jpg"), photo, found) for number in range(count)]
 
 
 def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(library: Library) -> None:

@@ -14,7 +14,7 @@ from app.search.searcher import Searcher
 from app.search.serve import listen
 from pipeline.errors import UserError
 from tests.processes import ROOT, environment, run_module
-from tests.searchable import write_models
+from tests.searchable import begin_large, write_models
 from tests.serving import open_client
 
 
@@ -45,10 +45,16 @@ def test_it_serves_from_the_address_it_tells_until_ctrl_c(searchable: Path) -> N
             assert told, said
             with open_client(told[1]) as client:
                 assert client.get("/api/choices").json()["pictures"] == 20
+                refused = client.post("/api/search", content=begin_large())
+                assert refused.status_code == 400
         finally:
             process.send_signal(signal.SIGINT)
         last = process.stderr.read()
-    assert re.fullmatch(r"serve: stopped after \d+ s\n", last)
+    damaged = "photo: damaged (image file is truncated); give the whole picture"
+    # Nothing else: Pillow does not warn of a photo that is not too large for us.
+    assert re.fullmatch(
+        rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped after \d+ s\n", last
+    )
     assert process.returncode == 0
 
 

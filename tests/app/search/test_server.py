@@ -220,6 +220,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `serve` does
 @pytest.mark.parametrize(("options", "photo", "line"), REFUSED)
 def test_what_is_no_sound_picture_is_refused_in_one_line(
     client: httpx.Client, told: list[str], options: str, photo: bytes, line: str
@@ -345,6 +346,21 @@ def test_another_sites_name_for_this_machine_is_refused(
         assert open_to_all.get("/api/random", headers={"host": "a.b"}).status_code == 200
 
 
+def test_the_page_of_another_site_takes_no_place_in_line(client: httpx.Client) -> None:
+    evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for headers in (evil, {"origin": evil["origin"]}):
+        answer = client.post("/api/search", content="text", headers=headers)
+        line = "origin: found 'https://evil.example'; allowed: this server's own page, or a program"
+        assert (answer.status_code, answer.json()) == (403, {"error": line})
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    answer = client.get("/api/random", headers={"sec-fetch-site": "cross-site"})
+    line = "origin: found 'another site'; allowed: this server's own page, or a program"
+    assert (answer.status_code, answer.json()) == (403, {"error": line})
+    own = {"origin": str(client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
+    photo = draw("red", "disc", 7)
+    assert client.post("/api/search", content=photo, headers=own).status_code == 200
+
+
 def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) -> None:
     for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "pictures")):
         headers = client.get(path).headers
@@ -360,7 +376,7 @@ def test_twenty_people_at_once_are_all_answered_rightly(address: str, client: ht
 
     def visit(number: int) -> tuple[dict[str, Any], list[int]]:
         with open_client(address) as person:
-            together.wait()
+            together.wait(PATIENCE)
             answer = person.post("/api/search?k=20", content=photos[number]).json()
             shown = [each["image_id"] for each in answer["models"][0]["results"][:6]]
             tiles = [person.get(path_of(each).replace("search", "pictures")) for each in shown]

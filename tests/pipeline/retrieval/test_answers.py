@@ -98,6 +98,44 @@ def test_answers_are_those_of_a_plain_sort(
         assert found.scores == pytest.approx(own, abs=2e-5)
 
 
+@pytest.mark.parametrize("among", [None, SOME, FEW], ids=["all", "some", "few"])
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16", "PQ4x4", "SQ8"])
+def test_a_picture_that_asks_is_left_out_as_by_a_filter(
+    factory: str, distance: str, among: NDArray[np.bool_] | None
+) -> None:
+    index = faiss.clone_index(build(factory, distance))
+    look_everywhere(index)
+    everyone = np.full(N, True) if among is None else among
+    for own in (3, 4):
+        others = everyone.copy()
+        others[own] = False
+        query = prepare(VECTORS[own : own + 1], distance=distance)[0]
+        for k in (1, 10, N):
+            found = answers(index, query, k, allowed=among, own=own)
+            expected = answers(index, query, k, allowed=others)
+            assert found.rows.tolist() == expected.rows.tolist()
+            assert found.scores.tolist() == expected.scores.tolist()
+            assert own not in found.rows
+
+
+@pytest.mark.parametrize("among", [None, SOME], ids=["all", "some"])
+@pytest.mark.parametrize("own", [-1, 3])
+def test_an_index_is_searched_once_for_one_answer(
+    monkeypatch: pytest.MonkeyPatch, among: NDArray[np.bool_] | None, own: int
+) -> None:
+    index, searched = faiss.clone_index(build("Flat", "cosine")), []
+    search = index.search
+
+    def count(*asked: Any, **options: Any) -> Any:
+        searched.append(asked)
+        return search(*asked, **options)
+
+    monkeypatch.setattr(index, "search", count)
+    answers(index, queries("cosine")[0], 10, allowed=among, own=own)
+    assert len(searched) == 1
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("among", [None, SOME, FEW], ids=["all", "some", "few"])
