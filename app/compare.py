@@ -1,10 +1,12 @@
 """`lookalike compare`: two sides, how much they differ, and whether that is more than luck."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,9 +20,16 @@ from pipeline.errors import UserError
 from pipeline.pictures import PackedPictures
 from pipeline.plots.changes import change_rows, choose_changes, draw_changes
 from pipeline.retrieval.comparison import COMPARISON, MAIN, Comparison, Side, compare
+from pipeline.retrieval.paired import FEWEST_UNITS, MOST_SHARED
 from pipeline.retrieval.verdict import judge
 
 ROWS, COLUMNS = 8, 5  # of a sheet
+# In place of an interval that holds everything, of which `paired_intervals` tells the cases.
+NOT_TOLD = "not told"
+TOO_FEW = (
+    f"fewer than {FEWEST_UNITS} classes or queries, or one label on so many that over "
+    f"{MOST_SHARED:.0%} of their pairs share a label"
+)
 
 
 def run(a: str, b: str, *, out: Path) -> None:
@@ -123,10 +132,16 @@ def _tabulate(figures: pd.DataFrame) -> str:
     rows = [["metric", "A", "B", "difference", "95% interval", "p", "p (Holm)"]]
     for row in figures.to_dict("records"):
         corrected = "-" if pd.isna(row["p_holm"]) else _show_p(row["p_holm"])
-        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
+        interval = _show_interval(row)
         shown = [f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}", interval]
         rows.append([row["metric"], *shown, _show_p(row["p"]), corrected])
     return align(rows)
+
+
+def _show_interval(row: Mapping[Hashable, Any]) -> str:
+    if not np.isfinite(row["low"]):
+        return NOT_TOLD
+    return f"{row['low']:+.3f} to {row['high']:+.3f}"
 
 
 def _show_p(p: float) -> str:
@@ -208,6 +223,8 @@ def _tell_verdict(sides: Sequence[Sequence[Evaluated]], figures: pd.DataFrame) -
 def describe_verdict(figures: pd.DataFrame) -> str:
     """Return the verdict on a COMPARISON table, and the metrics that its word does not speak of."""
     verdict = judge(figures)
+    if verdict.word == "not told":
+        return f"not told: {TOO_FEW}; {_describe_main(figures)}"
     parts = {"better": ", ".join(verdict.up), "worse": ", ".join(verdict.down)}
     parts.pop(verdict.word, None)
     told = [f"{word} in {metrics}" for word, metrics in parts.items() if metrics]
@@ -216,7 +233,7 @@ def describe_verdict(figures: pd.DataFrame) -> str:
 
 def _describe_main(figures: pd.DataFrame) -> str:
     row = figures.set_index("metric").loc[MAIN]
-    return f"{MAIN} {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+    return f"{MAIN} {row['difference']:+.3f} ({_show_interval(row.to_dict())})"
 
 
 def _warn(line: str) -> None:

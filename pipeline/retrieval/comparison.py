@@ -8,8 +8,9 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.retrieval.clusters import Clusters, Floats, cluster_by_labels, cluster_by_unit
 from pipeline.retrieval.evaluation import MEANS
-from pipeline.retrieval.paired import Floats, Ints, paired_intervals
+from pipeline.retrieval.paired import paired_intervals
 from pipeline.retrieval.say import has_say
 from pipeline.schemas import Table
 
@@ -76,9 +77,9 @@ def compare(
 ) -> Comparison:
     """Return how B's metrics differ from A's, over the queries that all their trainings answered.
 
-    class_of: image_id -> what queries of one class share (any hashable value, such as their set of
-    labels). They have the same relevant pictures and so fare alike: where there are
-    FEWEST_CLASSES, whole classes are drawn, else single queries.
+    class_of: image_id -> the classes of a picture, a tuple of any hashable values. Queries of one
+    class have relevant pictures in common and so fare alike: where there are FEWEST_CLASSES, whole
+    classes are drawn, else single queries.
 
     Where a side has several trainings, each query's value is their mean, and the variance between
     trainings is part of the interval (`find_luck`). The same arguments give the same bits.
@@ -90,11 +91,11 @@ def compare(
     columns = _shared_columns(tables)
     values = np.stack([table.loc[shared, columns].to_numpy(np.float64) for table in tables])
     split = len(a.queries)
-    units, by_class = _units(class_of.loc[shared])
+    clusters, by_class = _cluster(class_of.loc[shared])
     means = [_mean(values[:split]), _mean(values[split:])]  # each (Q, M)
     luck, freedom = find_luck(values[:split], values[split:], trained=(a.trained, b.trained))
     found = paired_intervals(
-        means[1] - means[0], units, luck=luck, freedom=freedom, resamples=resamples, seed=seed
+        means[1] - means[0], clusters, luck=luck, freedom=freedom, resamples=resamples, seed=seed
     )
     there = ~np.isnan(means[1] - means[0])
     figures = pd.DataFrame(
@@ -109,7 +110,7 @@ def compare(
     figures["p_holm"] = _holm_of_those_with_a_say(figures)
     return Comparison(
         figures=_in_order(figures),
-        units=int(units.max()) + 1,
+        units=clusters.units,
         by_class=by_class,
         shared=len(shared),
         only_a=len(set(tables[0].index) - set(shared)),
@@ -159,11 +160,11 @@ def _shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
     ]
 
 
-def _units(classes: pd.Series) -> tuple[Ints, bool]:
-    codes, known = pd.factorize(classes)
-    if len(known) >= FEWEST_CLASSES:
-        return codes.astype(np.int64), True
-    return np.arange(len(classes)), False
+def _cluster(classes: pd.Series) -> tuple[Clusters, bool]:
+    by_class = cluster_by_labels(classes.tolist())
+    if by_class.units >= FEWEST_CLASSES:
+        return by_class, True
+    return cluster_by_unit(np.arange(len(classes))), False
 
 
 def _mean(values: Floats) -> Floats:

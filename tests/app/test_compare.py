@@ -120,6 +120,15 @@ def test_a_verdict_names_what_goes_the_other_way(
     assert describe_verdict(pd.DataFrame(rows, columns=columns)) == text
 
 
+def test_an_interval_that_holds_everything_has_no_verdict() -> None:
+    row = ("map", 1.0, -float("inf"), float("inf"), 1.0)
+    columns = ["metric", "difference", "low", "high", "p_holm"]
+    assert describe_verdict(pd.DataFrame([row], columns=columns)) == (
+        "not told: fewer than 6 classes or queries, or one label on so many that over 50% of "
+        "their pairs share a label; map +1.000 (not told)"
+    )
+
+
 @pytest.mark.usefixtures("project")
 def test_two_settings_are_not_one_side(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:

@@ -69,6 +69,15 @@ def test_whole_classes_are_drawn_unless_they_are_few() -> None:
         assert found.units == (known if drawn_by_class else len(IDS))
 
 
+def test_classes_are_labels_not_sets_of_labels() -> None:
+    """96 queries with 96 label sets are not 96 classes, where they have 24 labels in all."""
+    several = [(f"{n % 24:02}", f"{(n % 24 + 1 + n // 24) % 24:02}") for n in range(len(IDS))]
+    assert len({frozenset(known) for known in several}) == len(IDS)
+    a, b = Side([drawn(0.5, seed=1)], True), Side([drawn(0.6, seed=2)], True)
+    found = compare(a, b, pd.Series(several, index=IDS))
+    assert (found.by_class, found.units) == (True, 24)
+
+
 def test_a_metric_that_one_side_lacks_is_left_out() -> None:
     a, b = drawn(0.5, seed=1), drawn(0.6, seed=2)
     b["recall_at_7"] = 1.0

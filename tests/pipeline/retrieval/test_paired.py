@@ -5,16 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.retrieval.paired import Floats, Ints, paired_intervals
+from pipeline.retrieval.clusters import Clusters, Floats, Ints, cluster_by_labels, cluster_by_unit
+from pipeline.retrieval.paired import paired_intervals
 
 NONE = {"freedom": 0, "resamples": 999, "seed": 3}
 
 
 def intervals(
-    differences: Floats, units: Ints, luck: float = 0, **options: int
+    differences: Floats, units: Ints | Clusters, luck: float = 0, **options: int
 ) -> dict[str, Floats]:
     variances = np.full(differences.shape[1], float(luck))
-    return paired_intervals(differences, units, luck=variances, **(NONE | options))
+    clusters = units if isinstance(units, Clusters) else cluster_by_unit(units)
+    return paired_intervals(differences, clusters, luck=variances, **(NONE | options))
 
 
 def by_loops(values: list[float], units: list[int], resamples: int, seed: int) -> dict[str, float]:
@@ -71,6 +73,72 @@ def test_single_queries_instead_of_classes_would_claim_too_much() -> None:
     differences, units = draw_worlds(25, worlds=500)
     single = intervals(differences, np.arange(len(units)))
     assert ((single["low"] <= 0) & (single["high"] >= 0)).mean() < 0.88
+
+
+def draw_label_sets(each: int, labels: int, queries: int) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(7)
+    return [tuple(rng.choice(labels, each, replace=False).tolist()) for _ in range(queries)]
+
+
+@pytest.mark.parametrize("labels", [25, 80])
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_95_percent_hold_the_truth_where_queries_have_several_labels(
+    each: int, labels: int
+) -> None:
+    """A query fares as the mean of its labels, and by itself."""
+    rng, label_sets = np.random.default_rng(5), draw_label_sets(each, labels, 600)
+    of_label = rng.exponential(size=(labels, 1000)) - 1
+    noise = 0.5 * rng.normal(size=(600, 1000))
+    differences = np.stack([of_label[list(known)].mean(axis=0) for known in label_sets]) + noise
+    found = intervals(differences, cluster_by_labels(label_sets))
+    holds = (found["low"] <= 0) & (found["high"] >= 0)
+    assert 0.90 <= holds.mean() <= 0.98
+    assert np.array_equal(found["p"] <= 0.05, ~holds)
+    if each > 1:  # what taking different label sets for independent would claim
+        sets = np.unique([sorted(known) for known in label_sets], axis=0, return_inverse=True)[1]
+        narrow = intervals(differences, sets.ravel())
+        assert ((narrow["low"] <= 0) & (narrow["high"] >= 0)).mean() < 0.85
+
+
+def test_one_label_each_is_as_one_unit_each() -> None:
+    differences, units = draw_worlds(25, worlds=3)
+    differences[::7, 1] = np.nan
+    one = intervals(differences, cluster_by_labels([(int(unit),) for unit in units]))
+    other = intervals(differences, units)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_where_one_label_is_on_most_queries_nothing_is_told() -> None:
+    rng = np.random.default_rng(2)
+    label_sets = [("person", f"{n % 30}") if n % 4 else (f"{n % 30}",) for n in range(300)]
+    found = intervals(1 + rng.normal(0, 0.1, (300, 1)), cluster_by_labels(label_sets))
+    assert (found["low"][0], found["high"][0], found["p"][0]) == (-np.inf, np.inf, 1)
+
+
+@pytest.mark.parametrize(("units", "least"), [(6, 1 / 32), (9, 1 / 256)])
+def test_p_is_no_less_than_so_many_signs_can_show(units: int, least: float) -> None:
+    found = intervals(np.ones((units, 1)), np.arange(units), resamples=9999)
+    assert (found["low"][0], found["high"][0]) == (1, 1)
+    assert found["p"][0] == pytest.approx(least)
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_fewer_than_six_units_tell_nothing(units: int) -> None:
+    found = intervals(np.ones((units, 1)), np.arange(units), resamples=9999)
+    assert (found["low"][0], found["high"][0], found["p"][0]) == (-np.inf, np.inf, 1)
+
+
+def test_five_of_many_that_differ_prove_nothing() -> None:
+    values = np.zeros((30, 1))
+    values[:5] = 1
+    found = intervals(values, np.arange(30), resamples=9999)
+    assert found["p"][0] >= 1 / 16
+    assert found["low"][0] <= 0 < found["high"][0] < 1
+
+
+def test_one_query_with_many_labels_is_not_many() -> None:
+    found = intervals(np.ones((1, 1)), cluster_by_labels([range(30)]))
+    assert (found["low"][0], found["high"][0], found["p"][0]) == (-np.inf, np.inf, 1)
 
 
 def test_equal_seeds_give_equal_bits_and_others_do_not() -> None:

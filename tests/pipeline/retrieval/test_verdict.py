@@ -10,8 +10,8 @@ SURE, UNSURE = 0.01, 0.06
 
 def figures(**rows: tuple[float, float | None]) -> pd.DataFrame:
     return pd.DataFrame(
-        [(metric, *row) for metric, row in rows.items()],
-        columns=["metric", "difference", "p_holm"],
+        [(metric, -1.0, *row) for metric, row in rows.items()],
+        columns=["metric", "low", "difference", "p_holm"],
     )
 
 
@@ -30,3 +30,8 @@ def test_the_main_metric_decides_and_others_alone_are_mixed(
     rows: dict[str, tuple[float, float | None]], verdict: Verdict
 ) -> None:
     assert judge(figures(**rows)) == verdict
+
+
+def test_an_interval_that_holds_everything_tells_nothing() -> None:
+    told = figures(map=(0.1, 1), mrr=(0.1, SURE)).assign(low=[-float("inf"), 0.05])
+    assert judge(told) == Verdict("not told", [], [])
