@@ -75,9 +75,8 @@ def _check_side(side: Sequence[Evaluated], *, letter: str) -> None:
     first, *others = side
     for other in others:
         lines = ["another model"] if other.model != first.model else []
-        if first.made and other.made and not settings.are_one_setting([first.made, other.made]):
-            lines += settings.list_differences(first.made, other.made, one_model=True)
-        lines = [line for line in lines if not line.startswith(settings.SEEDS)]
+        if first.made and other.made:
+            lines += settings.list_what_divides(first.made, other.made)
         if lines:
             raise UserError(
                 f"{letter}: found two settings, '{first.name}' and '{other.name}' ({lines[0]}); "

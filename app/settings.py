@@ -1,6 +1,7 @@
 """What two trainings were made of: whether they are of one setting, and else what differs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.locks import Made
@@ -47,6 +48,12 @@ def list_differences(a: Made, b: Made, *, one_model: bool) -> list[str]:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             lines.append(f"{kind}: {paths[0]}{more}")
     return lines
+
+
+def list_what_divides(a: Made, b: Made) -> list[str]:
+    """Return the differences, as `list_differences`, for which two are not `are_one_setting`."""
+    a, b = (replace(made, settings=_essence(made)) for made in (a, b))
+    return list_differences(a, b, one_model=True)
 
 
 def _essence(made: Made) -> dict[str, Any]:

@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 
 from app.locks import Made, read_lock
-from app.settings import are_one_setting, list_differences, training_seed
+from app.settings import (
+    are_one_setting,
+    list_differences,
+    list_what_divides,
+    training_seed,
+)
 from pipeline.errors import UserError
 
 CODE = {"pipeline/loss.py": "1", "pipeline/loop.py": "2", "pictures": "3"}
@@ -59,6 +64,15 @@ def test_differences_are_told_with_code_and_data() -> None:
         "loss.name: triplet -> supcon",
         "code: pipeline/loss.py and 1 more",
         "data: pictures",
+    ]
+
+
+def test_what_divides_two_settings_is_told_without_what_has_no_effect() -> None:
+    a = made(train__workers=2, train__seed=7, evaluate__k=[1])
+    other = {"train__workers": 4, "train__seed": 8, "seed": 9, "evaluate__k": [2]}
+    assert list_what_divides(a, made(**other)) == []
+    assert list_what_divides(a, made({"pipeline/loss.py": "9"}, **other)) == [
+        "code: pipeline/loss.py"
     ]
 
 
