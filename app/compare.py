@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from app import settings
 from app.locks import Made
+from app.result_folder import ResultFolder
 from app.runs import align
 from app.sides import PICTURES, TRAINED, Evaluated, differs_from_lock, open_side
 from pipeline import schemas
@@ -23,6 +24,7 @@ from pipeline.retrieval.comparison import COMPARISON, MAIN, Comparison, Side, co
 from pipeline.retrieval.paired import FEWEST_UNITS, MOST_SHARED
 from pipeline.retrieval.verdict import judge
 
+SHEETS = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
 # In place of an interval that holds everything, of which `paired_intervals` tells the cases.
 NOT_TOLD = "not told"
@@ -38,8 +40,10 @@ def run(a: str, b: str, *, out: Path) -> None:
     a, b: as `app.sides.open_side` takes them.
 
     Raises:
-        UserError: a side is not found, is several settings, or was asked something else.
+        UserError: a side is not found, is several settings, or was asked something else; `out`
+            holds a file that would be overwritten and that no earlier comparison wrote.
     """
+    folder = ResultFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS)
     with TemporaryDirectory() as scratch:
         sides = [
             open_side(text, letter=letter, scratch=Path(scratch))
@@ -53,11 +57,10 @@ def run(a: str, b: str, *, out: Path) -> None:
         print(_tell_counts(found))
         print(_tabulate(found.figures))
         table = pa.Table.from_pandas(found.figures, preserve_index=False)
-        schemas.write_table(
-            table.cast(pa.schema(COMPARISON.columns)), out / "comparison.parquet", COMPARISON
-        )
-        written = _write_sheets(sides, asked, out)
-    print(f"written: {', '.join(str(out / name) for name in ('comparison.parquet', *written))}")
+        with folder.writing() as results:
+            results.add_table(table.cast(pa.schema(COMPARISON.columns)))
+            _draw_sheets(sides, asked, results)
+    print(f"written: {', '.join(str(path) for path in folder.written)}")
     for line in _tell_luck(sides, found):
         print(line)
     print(f"verdict: {_tell_verdict(sides, found.figures)}")
@@ -147,8 +150,8 @@ def _show_p(p: float) -> str:
     return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
 
 
-def _write_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, out: Path) -> list[str]:
-    """Write the sheets of the first training of each side, and return their names."""
+def _draw_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, results: ResultFolder) -> None:
+    """Draw the sheets of the first training of each side, where there are pictures."""
     pair = [side[0] for side in sides]
     root = next((each.root for each in pair if (each.root / PICTURES).is_dir()), None)
     try:
@@ -158,7 +161,7 @@ def _write_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, out: Path)
         packed.require(sorted(asked.gallery)[:1])
     except UserError as error:
         _warn(f"no sheets: {error}")
-        return []
+        return
     queries = (_read_queries(pair[0]), _read_queries(pair[1]))
     neighbors = tuple(
         schemas.read_table(each.results / "neighbors.parquet", schemas.NEIGHBORS).to_pandas()
@@ -166,13 +169,10 @@ def _write_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, out: Path)
     )
     names = {str(image_id): ", ".join(known) for image_id, known in asked.classes.items()}
     headings = (f"A: {pair[0].name}", f"B: {pair[1].name}")
-    written = []
-    for stem, gained in (("better", True), ("worse", False)):
+    for sheet, gained in zip(SHEETS, (True, False), strict=True):
         cases = choose_changes(*queries, gained=gained, rows=ROWS)
         rows = change_rows(cases, queries, (neighbors[0], neighbors[1]), names, columns=COLUMNS)
-        draw_changes(cases.title, rows, headings, packed.decode).save(out / f"{stem}.png")
-        written.append(f"{stem}.png")
-    return written
+        results.add_sheet(draw_changes(cases.title, rows, headings, packed.decode), sheet)
 
 
 def _tell_luck(sides: Sequence[Sequence[Evaluated]], found: Comparison) -> list[str]:

@@ -11,10 +11,10 @@ from statistics import median
 import psutil
 import pyarrow as pa
 
+from app.result_folder import ResultFolder
 from app.search.finder import CROPS, Answer, Finder
 from app.search.library import Library
 from app.search.photos import expect_large_photos, find_photos, read_photo, show_name
-from app.search.query_folder import QueryFolder
 from app.search.query_sheets import MOST_ROWS, AnsweredPhoto, draw_sheets
 from pipeline.errors import UserError, name_choices
 from pipeline.schemas import ANSWERS
@@ -45,7 +45,7 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
         raise UserError(f"--crop: {name_choices(crop, CROPS)}")
     expect_large_photos()
     paths = find_photos(photos)
-    folder = QueryFolder(out)
+    folder = ResultFolder(out, kind=ANSWERS, what="query", sheets=["sheet*.png"])
     library, finder = Library(root), Finder(root, model)
     started = time.time() - psutil.Process().create_time()
     times: list[Times] = []

@@ -155,6 +155,8 @@ def test_without_pictures_there_are_figures_but_no_sheets(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, away = project / "data/images", project / "away"
+    run("finetuned", "good", out=tmp_path / "out")  # its sheets are not of the next figures
+    capsys.readouterr()
     images.rename(away)
     images.mkdir()
     try:
@@ -168,3 +170,16 @@ def test_without_pictures_there_are_figures_but_no_sheets(
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.parquet"]
     assert shown.out.splitlines()[-1].startswith("verdict: better")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("name", ["better.png", "worse.png", "comparison.parquet"])
+def test_a_file_that_no_comparison_wrote_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError) as error:
+        run("baseline", "finetuned", out=tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / name}: no comparison wrote it, and it would be overwritten; move it, or "
+        "choose another folder: --out"
+    )
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -197,7 +197,7 @@ def test_a_query_that_breaks_off_leaves_what_was_there(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.search.query_folder.write_table", interrupt)
+    monkeypatch.setattr("app.result_folder.write_table", interrupt)
     with pytest.raises(KeyboardInterrupt):
         query(searchable, photos / "1.jpg", out=out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
