@@ -12,6 +12,7 @@ that of a multiway cluster (Cameron, Gelbach and Miller 2011): all pairs of quer
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.progress import show_progress
 from pipeline.retrieval.clusters import Clusters, Floats
 
 LEVEL = 0.95
@@ -115,7 +116,8 @@ def _resample(
     rng = np.random.default_rng(seed)
     draw_luck = np.random.default_rng([seed, 1])
     moved, t = [], []
-    for start in range(0, resamples, BLOCK):
+    starts = range(0, resamples, BLOCK)
+    for start in show_progress(starts, total=len(starts), what="resampling"):
         size = min(BLOCK, resamples - start)
         weights = _draw_weights(rng, size, len(errors))
         count = np.maximum(weights @ counts, 1e-300)

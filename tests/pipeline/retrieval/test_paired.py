@@ -190,3 +190,15 @@ def test_luck_widens_the_interval_and_more_so_the_less_it_is_known() -> None:
 
     none, known, guessed = width(), width(luck=0.05, freedom=50), width(luck=0.05, freedom=1)
     assert none < known < guessed
+
+
+def test_resampling_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    def show(items: range, *, total: int, what: str) -> range:
+        shown.append((total, what))
+        return items
+
+    monkeypatch.setattr("pipeline.retrieval.paired.show_progress", show)
+    intervals(np.ones((8, 1)), np.arange(8), resamples=200)
+    assert shown == [(4, "resampling")]
