@@ -2,8 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from pipeline.report.document import render, write_report
 from pipeline.report.embedded_sheets import SHEETS, read_sheets
@@ -173,6 +176,21 @@ def visited(browser: Browser, path: Path, *, width: int) -> Iterator[Page]:
     assert told == []
 
 
+def until_shown(page: Page, point_at: Callable[[], None], *, row: str | None = None) -> None:
+    """Point at a picture, as often as a person would: a page that still settles hides its card."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    wanted = "#hover:visible" if row is None else f"#hover[data-row='{row}']:visible"
+    while time.monotonic() < deadline:
+        page.mouse.move(1, 1)
+        point_at()
+        try:
+            page.wait_for_selector(wanted, timeout=3_000)
+        except PlaywrightTimeoutError:
+            continue
+        return
+    raise AssertionError(f"no card was shown for {row or 'a picture'}")
+
+
 def is_foreign(url: str) -> bool:
     return not url.startswith(("file:", "data:", "blob:"))
 
@@ -202,9 +220,8 @@ def test_pointer_and_arrow_keys_show_a_picture_and_what_it_is(page: Page) -> Non
             }""",
             row,
         )
-        point.hover(force=True)
         card = page.locator("#hover")
-        expect(card).to_have_attribute("data-row", str(place))
+        until_shown(page, partial(point.hover, force=True), row=str(place))
         expect(card).to_be_visible()
         expect(card.locator("b")).to_have_text(name)
         expect(card.locator("code")).to_have_text(f"p{DRAWN[place]:02d} <i>")
@@ -259,10 +276,10 @@ def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page:
     button = page.locator("#legend button", has_text="jug")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
-    traces = page.evaluate(
-        "document.getElementById('projection').data.slice(0, 3).map((it) => [it.name, it.opacity])"
+    page.wait_for_function(
+        """() => document.getElementById("projection").data.slice(0, 3)
+            .filter((trace) => trace.opacity > 0.5).map((trace) => trace.name).join() === "jug" """
     )
-    assert {name for name, opacity in traces if opacity > 0.5} == {"jug"}
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
 
@@ -273,8 +290,7 @@ def test_a_phone_never_scrolls_sideways_and_a_tap_shows_the_picture(phone: Page)
     assert width <= 390
     point = phone.locator("#projection .scatterlayer .point").nth(3)
     point.scroll_into_view_if_needed()
-    point.tap(force=True)
-    expect(phone.locator("#hover")).to_be_visible()
+    until_shown(phone, partial(point.tap, force=True))
     box = phone.locator("#hover").bounding_box()
     assert box
     assert box["x"] >= 0
