@@ -54,6 +54,9 @@ def test_other_training_pictures_and_other_numbers_of_classes_do_not_matter(tmp_
     more = PICTURES | {"t": ["jar"]}
     b = read_asked(write(tmp_path / "b", more, ["bowl", "jar", "cup"], "bc"))
     check_comparable(a, b)
+    check_comparable(b, a)
+    assert a.gallery == b.gallery
+    assert a.classes.to_dict() == b.classes.to_dict()
 
 
 def test_two_galleries_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from pipeline.perceptual_hashes import COLOUR_TOLERANCE, PARTS, Hashes
 from pipeline.retrieval.alignment import Aligned
 from pipeline.retrieval.cases import CaseTables, find_cases
 from pipeline.retrieval.evaluation import measure
-from pipeline.schemas import CONFUSIONS, FAILURES, NEAR_DUPLICATES, SUCCESSES, write_table
+from pipeline.schemas import (
+    CONFUSIONS,
+    FAILURES,
+    NEAR_DUPLICATES,
+    SUCCESSES,
+    read_table,
+    write_table,
+)
 
 FAR = 2**64 - 1
 
@@ -122,6 +129,7 @@ def test_the_tables_are_those_of_the_schemas(world: World, tmp_path: Any) -> Non
             (cases.confusions, CONFUSIONS),
         ):
             write_table(table, tmp_path / "table.parquet", kind)
+            assert read_table(tmp_path / "table.parquet", kind).to_pylist() == table.to_pylist()
 
 
 def test_without_label_noise_recall_stays(world: World) -> None:
