@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app import recipe_commands
+from app.commands import recipe
 from pipeline.errors import UserError
 
 app = typer.Typer(
@@ -15,9 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="What a person does beside dvc and make.",
 )
-app.add_typer(recipe_commands.recipe_app, name="recipe")
-app.command()(recipe_commands.sweep)
-app.command()(recipe_commands.tune)
+app.add_typer(recipe.recipe_app, name="recipe")
+app.command()(recipe.sweep)
+app.command()(recipe.tune)
 
 
 @app.command()
@@ -29,7 +29,7 @@ def compare(
     ),
 ) -> None:
     """Tell by how much B's retrieval is better than A's, and whether that is more than luck."""
-    from app import compare as comparing  # pandas and the drawing take a second
+    from app.commands import compare as comparing  # pandas and the drawing take a second
 
     comparing.run(a, b, out=out)
 
@@ -48,7 +48,7 @@ def query(
 ) -> None:
     """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
     # torch takes seconds, which no other command needs
-    from app.search.query import ask
+    from app.commands.query import ask
 
     if not ask(Path(), photos, model=model, k=k, crop=crop, out=out):
         raise typer.Exit(1)
@@ -64,7 +64,7 @@ def serve(
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
-    from app.search import serve as command  # "serve" is this command itself
+    from app.commands import serve as command  # "serve" is this command itself
 
     command.serve(
         Path(),

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.datasets import coco
-from pipeline.packing.pack import Outputs, pack
+from pipeline.packing.packing import Outputs, pack
 
 BYTES = 448 * 2**20
 POINTS = 24  # of a polygon on average, so that there are about as many objects as COCO has

@@ -15,8 +15,8 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from pipeline.labels import LabelSets
-from pipeline.retrieval.evaluation import measure
+from pipeline.data.label_sets import LabelSets
+from pipeline.evaluation.measure import measure
 
 SIZES = (2000, 5000, 10_000, 20_000)
 DIMENSION = 128

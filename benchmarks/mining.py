@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from pipeline.embeddings import write_embeddings
-from pipeline.labels import from_lists
-from pipeline.retrieval.label_mining import mine_labels
-from pipeline.retrieval.overlap import find_distinct
-from pipeline.schemas import CATALOG, LABELS, SPLITS, write_table
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.label_sets import from_lists
+from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
+from pipeline.mining.by_labels import mine_labels
+from pipeline.mining.label_overlap import find_distinct
 
 ROOT = Path(__file__).parent.parent
 COCO = ROOT.parent / "shared/datasets/coco2014_labels.parquet"

@@ -21,12 +21,12 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from pipeline.embeddings import write_embeddings
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.lineage import Provenance, digest_model
+from pipeline.data.shards import ShardWriter
+from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, write_table
+from pipeline.index.search import build_index, write_index
 from pipeline.models import embedder
-from pipeline.pictures import ShardWriter
-from pipeline.provenance import Provenance, digest_model
-from pipeline.retrieval.search import build_index, write_index
-from pipeline.schemas import CATALOG, CLASSES, LABELS, SPLITS, write_table
 
 PICTURES = 122_000
 DIMENSION = 128
@@ -102,9 +102,9 @@ def write_tables(data: Path, ids: list[str]) -> None:
 
 def ask(project: Path, archive: Path) -> None:
     """Print how long it takes to start, and then to answer each of ASKED photos."""
-    from app.search.finder import Finder
-    from app.search.library import Library
-    from app.search.photos import decode_photo
+    from app.searching.catalog import Library
+    from app.searching.model_index import Finder
+    from app.searching.untrusted_images import decode_photo
 
     library, finder = Library(project), Finder(project, "finetuned")
     print(f"start-up: {time.time() - psutil.Process().create_time():.1f} s")

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 class UserError(Exception):
     """A mistake that its reader can mend, told in one line.
 
-    The text says where, what was found, what is allowed and what to do. `stages.entry` prints it
+    The text says where, what was found, what is allowed and what to do. `stages.runner` prints it
     without a traceback and exits with 1.
     """
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.dotted_settings import flatten
+from pipeline.config.dotted_keys import flatten
 
 T = TypeVar("T")
 

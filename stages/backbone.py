@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from pipeline.models import embedder
-from stages import entry
-from stages.execution import project_root
+from stages import runner
+from stages.mlflow_run import project_root
 
 
 def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> None:
     """Build the backbone that params.yaml names and write it to OUT."""
-    params = entry.load()
+    params = runner.load()
     chosen = params.backbone
     model = embedder.build_baseline(
         chosen.name,
@@ -37,4 +37,4 @@ def find_weights(weights: str | None) -> str | None:
 
 
 if __name__ == "__main__":
-    entry.run(main, "backbone")
+    runner.run(main, "backbone")

@@ -11,12 +11,12 @@ from typer import Option
 from pipeline.datasets import DATASETS
 from pipeline.datasets.class_folders import SUFFIXES
 from pipeline.datasets.counts import check_counts
-from pipeline.datasets.picture import NoPicturesError
+from pipeline.datasets.source_image import NoPicturesError
 from pipeline.datasets.subset import draw_subset
-from pipeline.packing.pack import Outputs, pack
+from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
-from stages.entry import load, run
-from stages.execution import project_root
+from stages.mlflow_run import project_root
+from stages.runner import load, run
 
 
 def main(

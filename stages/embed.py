@@ -7,13 +7,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from pipeline import schemas
-from pipeline.embeddings import write_embeddings
+from pipeline.data import tables
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.lineage import Provenance, digest_model
+from pipeline.data.shards import PackedPictures
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
-from pipeline.pictures import PackedPictures
-from pipeline.provenance import Provenance, digest_model
-from stages import entry
+from stages import runner
 
 
 def main(
@@ -27,7 +27,7 @@ def main(
 
     None where only labels were packed, so that what needs no vectors can follow.
     """
-    params = entry.load()
+    params = runner.load()
     devices.make_deterministic()
     device = devices.find_device()
     loaded, pictures = embedder.load(model_dir), PackedPictures(images)
@@ -35,7 +35,7 @@ def main(
         print(f"embed: no pictures were packed, only their labels: {out} is empty", file=sys.stderr)
         write_embeddings(out, [], np.empty((0, loaded.dim), dtype=np.float32))
         return model
-    image_ids = schemas.read_table(catalog, schemas.CATALOG)["image_id"].to_pylist()
+    image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()
     vectors = embed(
         loaded,
         pictures,
@@ -53,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    entry.run(main, "embed")
+    runner.run(main, "embed")

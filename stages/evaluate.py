@@ -6,13 +6,13 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.perceptual_hashes import hash_pictures
-from pipeline.pictures import PackedPictures
-from pipeline.retrieval.alignment import read_aligned, read_labels
-from pipeline.retrieval.model_results import evaluate_model
-from pipeline.retrieval.results import write_report
-from pipeline.schemas import write_table
-from stages.entry import load, run
+from pipeline.data.joins import read_aligned, read_labels
+from pipeline.data.shards import PackedPictures
+from pipeline.data.tables import write_table
+from pipeline.evaluation.evaluate_model import evaluate_model
+from pipeline.evaluation.perceptual_hashes import hash_pictures
+from pipeline.evaluation.result_tables import write_report
+from stages.runner import load, run
 
 
 def main(

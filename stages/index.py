@@ -5,10 +5,10 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.embeddings import read_provenance
-from pipeline.retrieval.alignment import read_aligned
-from pipeline.retrieval.search import build_index, write_index
-from stages.entry import load, run
+from pipeline.data.embeddings import read_provenance
+from pipeline.data.joins import read_aligned
+from pipeline.index.search import build_index, write_index
+from stages.runner import load, run
 
 
 def main(

@@ -10,12 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typer import Option
 
-from pipeline.labels import LabelSets
-from pipeline.params import Params
-from pipeline.retrieval.alignment import read_aligned, read_labels
-from pipeline.retrieval.mined import Mined
-from pipeline.schemas import SPLITS, TRIPLETS, read_table, write_table
-from stages.entry import load, run
+from pipeline.config.load import Params
+from pipeline.data.joins import read_aligned, read_labels
+from pipeline.data.label_sets import LabelSets
+from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
+from pipeline.mining.triplets import Mined
+from stages.runner import load, run
 
 Vectors = NDArray[np.float32]
 
@@ -57,10 +57,10 @@ def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
     }
     # Only what is asked for is imported: faiss alone takes longer than mining COCO by labels.
     if chosen.method == "labels":
-        from pipeline.retrieval.label_mining import mine_labels
+        from pipeline.mining.by_labels import mine_labels
 
         return mine_labels(labels, vectors, pool=chosen.pool, **common)
-    from pipeline.retrieval.mining import mine_embeddings
+    from pipeline.mining.by_embeddings import mine_embeddings
 
     assert vectors is not None
     how: dict[str, Any] = {"positives": chosen.positives, "negatives": chosen.negatives}

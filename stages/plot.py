@@ -5,23 +5,23 @@ from typing import Annotated
 
 import typer
 
-from pipeline import schemas
-from pipeline.class_names import display_names
-from pipeline.pictures import PackedPictures
-from pipeline.plots import palette
-from pipeline.plots.case_pictures import write_case_pictures
-from pipeline.plots.centroids import choose_names
-from pipeline.plots.curve_files import write_curves
-from pipeline.plots.projection_files import project, write_projections
-from pipeline.plots.projections import umap_in_background
-from pipeline.plots.sample import read_sample, read_vectors
-from pipeline.plots.scatters import choose_colouring
-from pipeline.report.assemble import Sources, assemble
+from pipeline.data import tables
+from pipeline.data.class_names import display_names
+from pipeline.data.shards import PackedPictures
+from pipeline.figures import palette
+from pipeline.figures.centroids import choose_names
+from pipeline.figures.curve_files import write_curves
+from pipeline.figures.projection_files import project, write_projections
+from pipeline.figures.projections import umap_in_background
+from pipeline.figures.query_sheets import write_case_pictures
+from pipeline.figures.sample import read_sample, read_vectors
+from pipeline.figures.scatters import choose_colouring
+from pipeline.report.contents import Sources, assemble
 from pipeline.report.document import write_report
-from pipeline.report.layouts import describe_points
+from pipeline.report.points import describe_points
 from pipeline.report.projector import write_projector
 from pipeline.report.thumbnails import encode_atlas, shrink_pictures, thumbnail_side
-from stages import entry
+from stages import runner
 
 
 def main(
@@ -40,10 +40,10 @@ def main(
     projector: Annotated[Path, typer.Option(help="Directory for TensorBoard to write.")],
 ) -> None:
     """Write the curves as CSV, figures and sheets as PNG, the report and TensorBoard's files."""
-    params = entry.load()
+    params = runner.load()
     distance, seed = params.index.distance, params.seed
-    known = schemas.read_table(catalog, schemas.CATALOG).to_pandas()
-    named = schemas.read_table(classes, schemas.CLASSES).to_pandas()
+    known = tables.read_table(catalog, tables.CATALOG).to_pandas()
+    named = tables.read_table(classes, tables.CLASSES).to_pandas()
     names = display_names(dict(zip(named["label"], named["name"], strict=True)))
     class_of = {
         image_id: ", ".join(names[label] for label in labels)
@@ -76,4 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    entry.run(main, "plot")
+    runner.run(main, "plot")

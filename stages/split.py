@@ -7,12 +7,12 @@ from typing import Annotated
 import pyarrow.compute as pc
 from typer import Option
 
-from pipeline.combinations import find_label_set_contradictions
-from pipeline.labels import label_sets
-from pipeline.schemas import CATALOG, SPLITS, read_table, write_table
-from pipeline.split_report import report_split
-from pipeline.splits import make_splits
-from stages.entry import load, run
+from pipeline.config.contradictions import find_label_set_contradictions
+from pipeline.data.label_sets import label_sets
+from pipeline.data.tables import CATALOG, SPLITS, read_table, write_table
+from pipeline.splitting.left_out import report_split
+from pipeline.splitting.protocols import make_splits
+from stages.runner import load, run
 
 
 def main(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pipeline.tracking import Tracker
-from stages import entry
-from stages.execution import describe_execution
+from stages import runner
+from stages.mlflow_run import describe_execution
 
 
 def main(
@@ -21,7 +21,7 @@ def main(
     report: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
 ) -> None:
-    execution = describe_execution(entry.load(), [catalog, images])
+    execution = describe_execution(runner.load(), [catalog, images])
     tracker = Tracker(execution)
     tracker.open()
     with history.open() as opened:
@@ -30,7 +30,7 @@ def main(
     for path in sorted(metrics.glob("*.json")):
         figures = json.loads(path.read_text())
         tracker.log_figures({f"{path.stem}/{name}": value for name, value in figures.items()})
-    tracker.log_figures({f"last_seconds/{stage}": value for stage, value in entry.times().items()})
+    tracker.log_figures({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     tracker.log_pictures([*sorted(pictures.glob("*.png")), report])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -38,4 +38,4 @@ def main(
 
 
 if __name__ == "__main__":
-    entry.run(main, "track")
+    runner.run(main, "track")

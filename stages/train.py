@@ -8,18 +8,18 @@ from typing import Annotated
 import pyarrow.csv
 import typer
 
+from pipeline.config.load import Params
+from pipeline.data.fingerprint import fingerprint
 from pipeline.errors import UserError
-from pipeline.fingerprint import fingerprint
+from pipeline.evaluation.result_tables import write_report
 from pipeline.models.embedder import attach_head, load, save
-from pipeline.params import Params
-from pipeline.retrieval.results import write_report
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import Trained, train
 from pipeline.training.trainer import Row
 from pipeline.training.training_data import read_training_data
-from stages import entry
-from stages.execution import describe_execution
+from stages import runner
+from stages.mlflow_run import describe_execution
 
 
 def main(
@@ -33,7 +33,7 @@ def main(
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
 ) -> None:
-    params = entry.load()
+    params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
     model = attach_head(load(baseline), **params.head.model_dump(), seed=params.training_seed)
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
@@ -46,7 +46,7 @@ def main(
     except UserError:
         tracker.fail()
         raise
-    if entry.is_first_process():
+    if runner.is_first_process():
         save(trained.model, out)
         _write_figures(trained, metrics=metrics, history=history)
         checkpoint.discard()
@@ -54,7 +54,7 @@ def main(
 
 def _reporter(params: Params, tracker: Tracker) -> Callable[[Row], None]:
     """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
-    if not entry.is_first_process():
+    if not runner.is_first_process():
         return lambda _: None
     tracker.open()
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
@@ -82,4 +82,4 @@ def _write_figures(trained: Trained, *, metrics: Path, history: Path) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, "train")
+    runner.run(main, "train")

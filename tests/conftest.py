@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from tests.clone import SMALL, copy_clone, run_clone
+from tests.helpers.clone import SMALL, copy_clone, run_clone
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project of drawn pictures with two models and their indexes; not to be changed."""
-    from tests.searchable import build  # torch, which most tests do without
+    from tests.helpers.searchable import build  # torch, which most tests do without
 
     return build(tmp_path_factory.mktemp("searchable") / "project")
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.schemas import CATALOG, CLASSES, TRIPLETS, read_table
-from tests.clone import change_params, dvc, stages_run
+from pipeline.data.tables import CATALOG, CLASSES, TRIPLETS, read_table
+from tests.helpers.clone import change_params, dvc, stages_run
+from tests.helpers.paths import SHARED
 
-ARCHIVE = Path(__file__).parents[2] / "shared/datasets/tiny_coco.tar"
+ARCHIVE = SHARED / "datasets/tiny_coco.tar"
 PARAMS: dict[str, Any] = {
     "data.name": "coco",
     "data.source": str(ARCHIVE),

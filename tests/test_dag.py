@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import read_yaml
+from pipeline.config.load import read_yaml
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
 # Files that cannot change what a stage writes: checks, messages, progress, tracking. Values of
 # params.yaml are dependencies by themselves. To list these would re-run all for a better message.
 WITHOUT_EFFECT = {
     "choices",
-    "combinations",
+    "contradictions",
     "errors",
-    "params",
+    "load",
     "progress",
     "tracking",
 }

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.clone import (
+from tests.helpers.clone import (
     change_params,
     dvc,
     outputs,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import read_yaml
-from tests.clone import (
+from pipeline.config.load import read_yaml
+from tests.helpers.clone import (
     change_params,
     dvc,
     free_port,
@@ -22,7 +22,7 @@ from tests.clone import (
     stages_run,
     wait_until,
 )
-from tests.processes import ROOT
+from tests.helpers.paths import ROOT
 
 
 def figures(place: Path, model: str) -> dict[str, float]:

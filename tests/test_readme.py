@@ -2,17 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.dotted_settings import flatten
-from pipeline.params import check_params, read_yaml
-from tests.overlay import overlaid
+from pipeline.config.dotted_keys import flatten
+from pipeline.config.load import check_params, read_yaml
+from tests.helpers.overlay import overlaid
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.clone import dvc, skip_drawing, stages_run
-from tests.queue_runs import run
+from tests.helpers.clone import dvc, skip_drawing, stages_run
+from tests.helpers.queue_runs import run
 
 
 def test_two_seeds_of_one_setting_are_no_difference(clone: Path) -> None:

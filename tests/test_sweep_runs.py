@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.clone import dvc, skip_drawing
-from tests.queue_runs import run, run_and_kill, tracked, tree
+from tests.helpers.clone import dvc, skip_drawing
+from tests.helpers.queue_runs import run, run_and_kill, tracked, tree
 
 
 def test_a_sweep_that_was_killed_goes_on_and_names_what_failed(clone: Path) -> None:

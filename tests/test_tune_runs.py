@@ -7,11 +7,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from app.recipes import read_recipe
-from app.runs import read_origin
-from app.tunes import open_tuning
-from tests.clone import dvc, git, skip_drawing
-from tests.queue_runs import run, run_and_kill, tracked, tree
+from app.experiments.queued_runs import read_origin
+from app.experiments.recipes import read_recipe
+from app.experiments.tuner import open_tuning
+from tests.helpers.clone import dvc, git, skip_drawing
+from tests.helpers.queue_runs import run, run_and_kill, tracked, tree
 
 
 def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(

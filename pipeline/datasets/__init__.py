@@ -22,9 +22,9 @@ from pipeline.datasets import (
     huggingface,
     inshop,
     mit_split,
-    products,
     sop,
 )
+from pipeline.datasets.products import dataset as products
 
 DATASETS: dict[str, ModuleType] = {
     "cars196": cars196,

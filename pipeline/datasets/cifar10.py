@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
 from pipeline.datasets.counts import Part
-from pipeline.datasets.picture import Picture
 from pipeline.datasets.published import encode_png, find, if_official
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import subfolders
-from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoPicturesError, Picture
 from pipeline.errors import UserError
 
 OPTIONS: Options = {

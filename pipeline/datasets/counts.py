@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
 
 

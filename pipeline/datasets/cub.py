@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
 from pipeline.datasets.counts import Part
-from pipeline.datasets.picture import Picture
 from pipeline.datasets.published import find, if_official, listed_file, read_rows, whole
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import (
     class_pictures,
     count_passed_over,
     subfolders,
     walk_pictures,
 )
-from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoPicturesError, Picture
 from pipeline.datasets.table import table_pictures
 from pipeline.errors import UserError
 

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.choices import Count, Options
-from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.config.choices import Count, Options
+from pipeline.datasets.source_image import NoPicturesError, Picture
 from pipeline.errors import UserError, name_choices
 
 OPTIONS: Options = {

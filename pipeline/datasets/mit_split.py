@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import class_pictures, count_passed_over
-from pipeline.datasets.picture import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoPicturesError, Picture
 
 OPTIONS: Options = {"url": str | None, "sha256": str | None, "max_images": Count | None}
 

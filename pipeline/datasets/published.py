@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.class_folders import subfolders
-from pipeline.datasets.picture import NoPicturesError
+from pipeline.datasets.source_image import NoPicturesError
 from pipeline.errors import UserError
 
 # Archives, and what people unpack them into, add a folder or two around the dataset, and some

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 
 # A class of no more pictures than this stays whole, or goes whole: a query is to have something
 # to find, and a batch several pictures of a class.

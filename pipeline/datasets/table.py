@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.class_folders import relative_name
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError, name_choices
 
 REQUIRED = ("label", "path", "split", "is_query", "is_gallery")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.models.families import PyramidLevel
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.torchvision_families import PyramidLevel
 from pipeline.models.weights import State, put_weights, read_weights
 
 TIMM = "timm:"

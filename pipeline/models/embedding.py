@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.data.shards import PackedPictures
 from pipeline.models.devices import autocast
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import fit, normalize
-from pipeline.pictures import PackedPictures
 from pipeline.progress import show_progress
 
 

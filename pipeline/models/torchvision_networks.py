@@ -10,8 +10,8 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from pipeline.errors import UserError, name_choices
-from pipeline.models.families import PyramidLevel, cut, family_of, level_names
 from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.torchvision_families import PyramidLevel, cut, family_of, level_names
 from pipeline.models.weights import State
 
 # The one detector here whose published weights the library runs with frozen batch norm of eps 0.

@@ -60,7 +60,7 @@ def open_source(
 
 def _fetch_all(urls: Iterable[tuple[str, str | None]], downloads: Path) -> list[Path]:
     # requests and pooch cost a quarter of a second, which only a fetch is to pay.
-    from pipeline.packing.fetch import fetch
+    from pipeline.packing.fetching import fetch
 
     return [fetch(url, downloads, checksum=checksum) for url, checksum in urls]
 

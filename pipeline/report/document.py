@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.dotted_settings import show_value
-from pipeline.report.assemble import Contents
-from pipeline.report.figures import show, show_difference
-from pipeline.report.meanings import meanings_of
-from pipeline.report.shown_settings import main_settings
+from pipeline.config.dotted_keys import show_value
+from pipeline.report.contents import Contents
+from pipeline.report.metric_meanings import meanings_of
+from pipeline.report.metric_rows import show, show_difference
+from pipeline.report.shown_params import main_settings
 
 TEMPLATE = Path(__file__).parent / "template"
 # What stands at the head of the page, of those that were measured.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.plots.charts import WATCHED
-from pipeline.plots.curves import read_history
-from pipeline.plots.palette import FAINT, MODEL_COLOURS, MODELS, OTHER
-from pipeline.report.dataset import MOST_BARS, SPLITS, Dataset
+from pipeline.figures.curve_figures import WATCHED
+from pipeline.figures.curve_tables import read_history
+from pipeline.figures.palette import FAINT, MODEL_COLOURS, MODELS, OTHER
+from pipeline.report.dataset_summary import MOST_BARS, SPLITS, Dataset
 
 Trace = dict[str, Any]
 

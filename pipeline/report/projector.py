@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from PIL import Image
 
-from pipeline.plots.projections import Vectors
-from pipeline.plots.sample import Sample
+from pipeline.figures.projections import Vectors
+from pipeline.figures.sample import Sample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
 SPRITE_SIDE = 48  # pixels of each picture, unless there are too many

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from pipeline.pictures import PackedPictures, decode, to_rgb
+from pipeline.data.shards import PackedPictures, decode, to_rgb
 
 # Multiples of a JPEG's 16-pixel blocks, so that no picture bleeds into its neighbours.
 SIDES = (96, 80, 64, 48, 32, 16)

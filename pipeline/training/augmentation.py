@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
-from pipeline.pictures import PackedPictures
+from pipeline.data.shards import PackedPictures
 
 if TYPE_CHECKING:
-    from pipeline.params import Augment
+    from pipeline.config.load import Augment
 
 
 def build_augmentation(augment: "Augment", *, image_size: int, interpolation: str) -> v2.Transform:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Count, Options
+from pipeline.config.choices import Count, Options
+from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
-from pipeline.labels import LabelSets
 
 BATCHES: dict[str, Options] = {
     "pk": {"classes": Count, "pictures": Count},

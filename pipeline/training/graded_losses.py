@@ -12,7 +12,7 @@ import torch
 from pytorch_metric_learning import distances
 from torch import Tensor, nn
 
-from pipeline.labels import LabelSets
+from pipeline.data.label_sets import LabelSets
 
 
 def membership(labels: LabelSets) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 from accelerate.utils import set_seed
 from torch import Tensor
 
+from pipeline.config.load import Params
 from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
-from pipeline.params import Params
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.trainer import Row, Trainer
 from pipeline.training.training_data import TrainingData

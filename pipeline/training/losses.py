@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.choices import Count, NonNegative, Options, Positive, Share
+from pipeline.config.choices import Count, NonNegative, Options, Positive, Share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

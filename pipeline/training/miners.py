@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.choices import NonNegative, Options, Positive
+from pipeline.config.choices import NonNegative, Options, Positive
 
 if TYPE_CHECKING:
     from torch import nn

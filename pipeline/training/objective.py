@@ -6,13 +6,13 @@ import torch
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
-from pipeline.combinations import anchors_of
+from pipeline.config.contradictions import anchors_of
 from pipeline.training.graded_losses import build_graded_loss, find_relevance
 from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 
 if TYPE_CHECKING:
-    from pipeline.params import Params
+    from pipeline.config.load import Params
 
 Indices = tuple[Tensor, ...]
 

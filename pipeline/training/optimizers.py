@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.choices import NonNegative, Options, Positive, Share
+from pipeline.config.choices import NonNegative, Options, Positive, Share
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,18 +12,18 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pipeline.combinations import find_label_set_contradictions
+from pipeline.config.contradictions import find_label_set_contradictions
+from pipeline.config.load import Params
 from pipeline.errors import UserError
+from pipeline.evaluation.measure import measure
 from pipeline.models.devices import find_device, resolve_precision
 from pipeline.models.embedder import Embedder
 from pipeline.models.embedding import embed
 from pipeline.models.preprocessing import normalize
-from pipeline.params import Params
-from pipeline.retrieval.evaluation import measure
 from pipeline.training.augmentation import TrainingPictures, build_augmentation
 from pipeline.training.batches import Rows, draw_batches
-from pipeline.training.chunks import Chunks
 from pipeline.training.graded_losses import membership
+from pipeline.training.gradient_cache import Chunks
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import build_optimizer, rate_at
 from pipeline.training.training_data import VALIDATION_K, TrainingData

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.data.label_sets import LabelSets, label_sets
+from pipeline.data.shards import PackedPictures
+from pipeline.data.tables import CATALOG, SPLITS, TRIPLETS, read_table
 from pipeline.errors import UserError
-from pipeline.labels import LabelSets, label_sets
-from pipeline.pictures import PackedPictures
-from pipeline.retrieval.relevance import find_relevance
-from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, read_table
-from pipeline.validation import validation_roles
+from pipeline.index.relevance import find_relevance
+from pipeline.splitting.validation_roles import validation_roles
 
 # The k of the validation metrics: fixed, so that `evaluate.k`, which is for reports, never
 # changes what is trained.

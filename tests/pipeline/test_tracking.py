@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.tracking import Execution, TrackedEpochs, Tracker
-from tests.clone import free_port, running, wait_until
+from tests.helpers.clone import free_port, running, wait_until
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
 

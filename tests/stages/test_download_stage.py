@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline.pictures import PackedPictures
-from pipeline.schemas import CATALOG, CLASSES, SPLITS, read_table
+from pipeline.data.shards import PackedPictures
+from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
-from tests.processes import ROOT, run_module
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
 
 TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}

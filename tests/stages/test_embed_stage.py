@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.picture import Picture
-from pipeline.embeddings import read_embeddings
+from pipeline.data.embeddings import read_embeddings
+from pipeline.datasets.source_image import Picture
 from pipeline.models import embedder
-from pipeline.packing.pack import Outputs, pack
+from pipeline.packing.packing import Outputs, pack
 from stages.embed import main
-from tests.processes import ROOT
+from tests.helpers.paths import ROOT
 
 
 def test_labels_alone_give_an_empty_table_and_one_line(

@@ -20,15 +20,15 @@ import stages.download
 import stages.evaluate
 import stages.index
 import stages.split
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.shards import PackedPictures
+from pipeline.data.tables import CATALOG, read_table
 from pipeline.datasets import DATASETS
 from pipeline.datasets.counts import Part
 from pipeline.datasets.published import if_official
-from pipeline.embeddings import write_embeddings
 from pipeline.errors import UserError
-from pipeline.pictures import PackedPictures
-from pipeline.schemas import CATALOG, read_table
-from tests.overlay import overlaid
-from tests.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
+from tests.helpers.overlay import overlaid
+from tests.helpers.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
 # There are fewer pictures than the default looks at, and some of them are to validate.

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.embeddings import write_embeddings
-from pipeline.pictures import ShardWriter
-from pipeline.schemas import (
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.shards import ShardWriter
+from pipeline.data.tables import (
     CATALOG,
     CLASS_RESULTS,
     CONFUSIONS,
@@ -32,7 +32,8 @@ from pipeline.schemas import (
     read_table,
     write_table,
 )
-from tests.processes import ROOT, run_module
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
 
 N = 60
 IDS = [f"p{i:02d}" for i in range(N)]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.schemas import CATALOG, LABELS, write_table
-from tests.processes import ROOT, run_module
+from pipeline.data.tables import CATALOG, LABELS, write_table
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
 
 
 @pytest.mark.parametrize("several", ["everywhere", "in test", "nowhere"])

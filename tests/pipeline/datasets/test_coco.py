@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.data.shards import PackedPictures
+from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.datasets.coco import archives, pictures
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
-from pipeline.packing.pack import Outputs, pack
+from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
-from pipeline.pictures import PackedPictures
-from pipeline.schemas import CATALOG, CLASSES, read_table
+from tests.helpers.paths import SHARED
 
-TINY = Path(__file__).parents[3].parent / "shared/datasets/tiny_coco.tar"
+TINY = SHARED / "datasets/tiny_coco.tar"
 OPTIONS: dict[str, Any] = {"year": 2017, "pictures": True, "official": False}
 LABELS_ALONE = OPTIONS | {"pictures": False}
 CATEGORIES = [

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets.folder import passed_over, pictures
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
 
 NO_TABLE = {"table": None}

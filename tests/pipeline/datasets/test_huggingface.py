@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets.huggingface import choose_files, files, pictures
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
-from tests.published import encoded, make_huggingface
+from tests.helpers.published import encoded, make_huggingface
 
 OPTIONS: dict[str, Any] = {
     "path": None,

@@ -13,9 +13,9 @@ from scipy.io import savemat
 
 from pipeline.datasets import DATASETS
 from pipeline.datasets.counts import count_parts
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.errors import UserError
-from tests.published import COUNTS, MAKE, idx, pixels
+from tests.helpers.published import COUNTS, MAKE, idx, pixels
 
 OPTIONS: dict[str, Any] = {"official": False, "boxes": True, "max_images": None}
 

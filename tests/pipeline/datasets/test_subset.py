@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets.counts import Part, check_counts
-from pipeline.datasets.picture import Picture
+from pipeline.datasets.source_image import Picture
 from pipeline.datasets.subset import WHOLE, draw_subset
 from pipeline.errors import UserError
 

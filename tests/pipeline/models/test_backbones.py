@@ -11,7 +11,7 @@ from torchvision.models.regnet import BlockParams
 from pipeline.errors import UserError
 from pipeline.models import embedder, torchvision_networks
 from pipeline.models.backbones import Backbone, build_backbone, preprocessing_of
-from pipeline.models.families import cut, family_of
+from pipeline.models.torchvision_families import cut, family_of
 
 WIDTHS = BlockParams.from_init_params
 NAMES = torchvision.models.list_models(module=torchvision.models)

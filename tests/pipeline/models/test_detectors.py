@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.models import embedder, torchvision_networks
 from pipeline.models.backbones import build_backbone, preprocessing_of
-from pipeline.models.families import PyramidLevel
+from pipeline.models.torchvision_families import PyramidLevel
 
 NAME = "fasterrcnn_resnet50_fpn"
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"

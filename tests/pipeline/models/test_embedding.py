@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.data.shards import PackedPictures, ShardWriter
 from pipeline.errors import UserError
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
 from pipeline.models.preprocessing import Preprocessing, fit, normalize
-from pipeline.pictures import PackedPictures, ShardWriter
 
 
 @pytest.fixture(scope="module")

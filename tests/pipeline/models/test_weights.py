@@ -12,8 +12,8 @@ from torch import nn
 from pipeline.errors import UserError
 from pipeline.models.backbones import build_backbone
 from pipeline.models.weights import put_weights, read_weights
+from tests.helpers.paths import SHARED
 
-SHARED = Path(__file__).parents[4] / "shared"
 SQUEEZENET = SHARED / "weights/squeezenet1_0-imagenet.safetensors"
 
 

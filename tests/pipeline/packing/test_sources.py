@@ -47,7 +47,7 @@ def test_fetched_files_lie_beside_what_archives_hold_by_their_names(
 ) -> None:
     (tmp_path / "labels.gz").write_bytes(b"y")
     fetched = {"http://x.org/p.tar": archive, "http://x.org/y": tmp_path / "labels.gz"}
-    monkeypatch.setattr("pipeline.packing.fetch.fetch", lambda url, *_, **__: fetched[url])
+    monkeypatch.setattr("pipeline.packing.fetching.fetch", lambda url, *_, **__: fetched[url])
     archives = {"http://x.org/p.tar": None}
     files = {"b/labels.gz": ("http://x.org/y", None)}
     with open_source(Path("unused"), archives, files=files, downloads=tmp_path / "d") as folder:

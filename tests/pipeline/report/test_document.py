@@ -19,8 +19,16 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from pipeline.report.document import render, write_report
 from pipeline.report.embedded_sheets import SHEETS, read_sheets
 from pipeline.report.thumbnails import encode_atlas, thumbnail_side
-from tests.browser import opened_browser
-from tests.reports import BASELINE, COLOURS, FIGURES, NAMES, PICTURES, TRAINING, small_contents
+from tests.helpers.browser import opened_browser
+from tests.helpers.reports import (
+    BASELINE,
+    COLOURS,
+    FIGURES,
+    NAMES,
+    PICTURES,
+    TRAINING,
+    small_contents,
+)
 
 PATIENCE = 300_000  # milliseconds
 HOSTILE = ("<script>broken()</script>", "\"'><img src=x onerror=broken()> & é", "</script>日本")

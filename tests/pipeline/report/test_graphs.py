@@ -4,9 +4,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.report.dataset import MOST_BARS, Dataset, Rejected
+from pipeline.report.dataset_summary import MOST_BARS, Dataset, Rejected
 from pipeline.report.graphs import MOST_BINS, class_graph, read_graphs, training_graphs
-from tests.reports import write_sources
+from tests.helpers.reports import write_sources
 
 
 def dataset(**sizes: dict[str, int]) -> Dataset:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.plots.sample import Sample
+from pipeline.figures.sample import Sample
 from pipeline.report.projector import MOST_PIXELS, sprite_side, write_projector
 from pipeline.report.thumbnails import columns_of
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.pictures import PackedPictures, ShardWriter
+from pipeline.data.shards import PackedPictures, ShardWriter
 from pipeline.report.thumbnails import (
     MOST_BYTES,
     MOST_PIXELS,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.config.load import Augment
+from pipeline.data.shards import PackedPictures, ShardWriter
 from pipeline.errors import UserError
-from pipeline.params import Augment
-from pipeline.pictures import PackedPictures, ShardWriter
 from pipeline.training.augmentation import TrainingPictures, build_augmentation
 
 AUGMENT = Augment(crop=[0.3, 1.0], flip=0.5, jitter=[0.4, 0.4, 0.4, 0.1])

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError
-from pipeline.labels import LabelSets, from_lists
 from pipeline.training.batches import Rows, draw_batches
 
 SEED = [7, 0]

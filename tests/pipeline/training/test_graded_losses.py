@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.labels import from_lists
+from pipeline.data.label_sets import from_lists
 from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
 from pipeline.training.losses import TAKES_LABEL_SETS, build_loss
-from tests.overlay import overlaid
+from tests.helpers.overlay import overlaid
 
 DIM = 5
 Sets = list[list[int]]

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.config.load import Params, check_params
+from pipeline.data.label_sets import from_lists
+from pipeline.data.shards import PackedPictures, ShardWriter
 from pipeline.errors import UserError
-from pipeline.labels import from_lists
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
-from pipeline.params import Params, check_params
-from pipeline.pictures import PackedPictures, ShardWriter
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import Trained, train
 from pipeline.training.trainer import Row, Trainer
 from pipeline.training.training_data import TrainingData, Validation
-from tests.overlay import overlaid
+from tests.helpers.overlay import overlaid
 
 CLASSES, PICTURES, VAL = 6, 6, 3
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.params import read_yaml
+from pipeline.config.load import read_yaml
 from pipeline.training.losses import LOSSES, build_loss
+from tests.helpers.paths import ROOT
 
 Vector = list[float]
 Vectors = list[Vector]
 
-PARAMS = Path(__file__).parents[3] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 DIM = 5
 EUCLIDEAN = {"triplet", "contrastive", "margin"}
 

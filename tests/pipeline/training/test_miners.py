@@ -2,7 +2,6 @@
 
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.params import read_yaml
+from pipeline.config.load import read_yaml
 from pipeline.training.miners import MINERS, build_miner
+from tests.helpers.paths import ROOT
 
-PARAMS = Path(__file__).parents[3] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 KINDS = ["all", "hard", "semihard", "easy"]
 cases = given(classes=st.integers(2, 5), pictures=st.integers(2, 4), seed=st.integers(0, 999))
 few = settings(max_examples=15, deadline=None)

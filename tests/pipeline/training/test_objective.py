@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.combinations import CLASSIFYING
-from pipeline.labels import from_lists
-from pipeline.params import Params, check_params
+from pipeline.config.contradictions import CLASSIFYING
+from pipeline.config.load import Params, check_params
+from pipeline.data.label_sets import from_lists
 from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
 from pipeline.training.losses import LOSSES, TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
-from tests.overlay import overlaid
+from tests.helpers.overlay import overlaid
 
 DIM, CLASSES, PICTURES = 4, 4, 3
 SIZE = CLASSES * PICTURES

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pipeline.data.shards import ShardWriter
+from pipeline.data.tables import CATALOG, SPLITS, TRIPLETS, write_table
 from pipeline.errors import UserError
-from pipeline.pictures import ShardWriter
-from pipeline.schemas import CATALOG, SPLITS, TRIPLETS, write_table
 from pipeline.training.training_data import TrainingData, read_training_data
 
 IDS = [f"{kind}{n}" for kind in "ab" for n in range(6)]  # a0 … a5, b0 … b5

@@ -1,0 +1,1 @@
+"""Experiments in DVC: recipes, sweeps, tuning, and the one adapter to DVC."""

@@ -1,0 +1,239 @@
+"""Recipes: published experiments, each an overlay of params.yaml in recipes/<name>.yaml.
+
+A recipe begins with a comment: what the experiment is, its source, the figures that were reported,
+the command and the time to expect. Then come the values that it sets, nested as in params.yaml, and
+perhaps `sweep`: dotted keys with the values that were tried of each, in all combinations; or a list
+of such grids, where not all were combined. `tune` is a space to search: see
+search_spaces.py.
+"""
+
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from pipeline.config.dotted_keys import flatten, show_value
+from pipeline.config.load import NOT_YAML, Params, check_params, check_values, read_yaml
+from pipeline.errors import UserError, name_choices
+
+SWEEP, TUNE = "sweep", "tune"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What recipes/<name>.yaml says.
+
+    header: its comment, without the marks. settings: dotted key -> value. sweep: grids, each of
+    dotted key -> the values to try; empty for an experiment of one run. tune: its search space, as
+    it is in the file; None without one. own: the keys of `settings` that are a person's own.
+    """
+
+    path: Path
+    header: str
+    settings: dict[str, Any]
+    sweep: Sequence[Mapping[str, list[Any]]] = ()
+    tune: Any = None
+    own: Collection[str] = ()
+
+    @property
+    def title(self) -> str:
+        """The first line of the header."""
+        return self.header.partition("\n")[0]
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return each combination of `sweep`, dotted key -> value; a single {} without one."""
+        return [
+            dict(zip(grid, values, strict=True))
+            for grid in self.sweep or [{}]
+            for values in product(*grid.values())
+        ]
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the recipes of `folder`, sorted.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(path.stem for path in folder.glob("*.yaml") if path.is_file())
+    if not found:
+        raise UserError(f"{folder}: found no recipes; run from the root of the project")
+    return found
+
+
+def read_recipe(folder: Path, name: str) -> Recipe:
+    """Return the recipe `name` of `folder`.
+
+    Raises:
+        UserError: there is none, or it does not read as a recipe.
+    """
+    if name not in (known := names(folder)):
+        raise UserError(f"{folder}: no such recipe; {name_choices(name, known)}")
+    path = folder / f"{name}.yaml"
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: found no settings; allowed: sections of params.yaml")
+    sweep, tune = values.pop(SWEEP, []), values.pop(TUNE, None)
+    grids = [sweep] if isinstance(sweep, dict) else sweep
+    if not _are_grids(grids):
+        raise UserError(
+            f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values, "
+            "or a list of such, as in loss.name: [triplet, supcon]"
+        )
+    return Recipe(path, _header(path), flatten(values), grids, tune)
+
+
+def _are_grids(grids: Any) -> bool:
+    return isinstance(grids, list) and all(
+        isinstance(grid, dict) and grid and all(_is_swept(*item) for item in grid.items())
+        for grid in grids
+    )
+
+
+def _is_swept(key: Any, values: Any) -> bool:
+    listed = isinstance(values, list) and values
+    return bool(isinstance(key, str) and listed and not any(isinstance(v, dict) for v in values))
+
+
+def _header(path: Path) -> str:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    return "\n".join(lines)
+
+
+def override(recipe: Recipe, assignments: Sequence[str], text: str) -> Recipe:
+    """Return `recipe` with values of a person's own, each "dotted.key=value" with a YAML value.
+
+    They win over the recipe's: a key of its `sweep` or `tune` is then no longer swept or searched.
+    text: a params.yaml, which has all keys that there are.
+
+    Raises:
+        UserError: one of them is not of that form; or a key or a value of these, or of the
+            recipe's own, is not allowed by itself.
+    """
+    own: dict[str, Any] = {}
+    params = YAML(typ="safe").load(text)
+    # First a person's own, so that no mistake of theirs is taken for the recipe's.
+    for assignment in assignments:
+        read = _read_assignment(assignment)
+        _check_alone(params, read, where=f"-S {assignment}")
+        own |= read
+    _check_alone(params, recipe.settings, where=str(recipe.path))
+    grids = [
+        {key: [own.get(key, each) for each in grid[key]] for key in grid} for grid in recipe.sweep
+    ]
+    tune = recipe.tune
+    if isinstance(tune, dict) and isinstance(tune.get("space"), dict):
+        tune = tune | {"space": {k: drawn for k, drawn in tune["space"].items() if k not in own}}
+    return replace(recipe, settings=recipe.settings | own, sweep=grids, tune=tune, own=own.keys())
+
+
+def _read_assignment(assignment: str) -> dict[str, Any]:
+    key, equals, value = assignment.partition("=")
+    if not key or not equals:
+        raise UserError(
+            f"-S {assignment}: found no key and value; allowed: a dotted key of params.yaml, "
+            "an equals sign and a value, as in -S loss.triplet.margin=0.2"
+        )
+    try:
+        return flatten({key: YAML(typ="safe").load(value)})
+    except NOT_YAML:
+        raise UserError(
+            f"-S {assignment}: found a value that is not YAML; if it is text, quote it for YAML "
+            f"and for the shell: -S '{key}=\"…\"'"
+        ) from None
+
+
+def _check_alone(params: dict[str, Any], settings: Mapping[str, Any], *, where: str) -> None:
+    for key, value in settings.items():
+        _set(params, key.split("."), value, where=where)
+    check_values(params, where=where)
+
+
+def find_unused(
+    key: str, points: Iterable[Mapping[str, Any]], params: Mapping[str, Any]
+) -> str | None:
+    """Return why a key changes nothing, as "loss.name is supcon"; None where it does.
+
+    It does not if it is of a block that is chosen at none of `points`, each dotted key -> value
+    upon `params`, plain values.
+    """
+    section, _, rest = key.partition(".")
+    block, _, option = rest.partition(".")
+    if not option or "name" not in params[section]:
+        return None
+    name = f"{section}.name"
+    chosen = dict.fromkeys(point.get(name, params[section]["name"]) for point in points)
+    return None if block in chosen else f"{name} is {', '.join(chosen)}"
+
+
+def applied(text: str, settings: Mapping[str, Any], *, where: str) -> tuple[dict[str, Any], Params]:
+    """Return `text` with `settings` as plain values, and checked; raises as `apply` does."""
+    values: dict[str, Any] = YAML(typ="safe").load(text)
+    for key, value in settings.items():
+        _set(values, key.split("."), value, where=where)
+    return values, check_params(values, where=where)
+
+
+def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
+    """Return `text`, a params.yaml, with `settings` (dotted key -> value) and its comments.
+
+    It is written in the form that params.yaml has in git: indented by two, null for nothing.
+
+    Raises:
+        UserError: a key is not one of params.yaml's, or the values are not allowed, alone or
+            together. The text begins with `where`.
+    """
+    yaml = _round_trip()
+    params = yaml.load(text)
+    for key, value in settings.items():
+        _set(params, key.split("."), value, where=where)
+    out = io.StringIO()
+    yaml.dump(params, out)
+    check_params(YAML(typ="safe").load(out.getvalue()), where=where)
+    return out.getvalue()
+
+
+def _set(params: dict[str, Any], keys: list[str], value: Any, *, where: str) -> None:
+    section: Any = params
+    for depth, key in enumerate(keys):
+        if not isinstance(section, dict) or key not in section:
+            known = section if isinstance(section, dict) else ()
+            place = ".".join(keys[: depth + 1])
+            raise UserError(f"{where}: {place}: unknown key; {name_choices(key, known)}")
+        if depth < len(keys) - 1:
+            section = section[key]
+    if isinstance(section[keys[-1]], dict):
+        raise UserError(f"{where}: {'.'.join(keys)}: found {value!r}; allowed: a mapping of keys")
+    if isinstance(value, list) and isinstance(section, CommentedMap):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+    section[keys[-1]] = value
+
+
+def _round_trip() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # as the lines are, not as the writer would break them
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Return "key: old -> new" for each value that differs between two params.yaml."""
+    old, new = (flatten(YAML(typ="safe").load(text)) for text in (before, after))
+    return [
+        f"{key}: {show_value(old[key])} -> {show_value(new[key])}"
+        for key in old
+        if old[key] != new[key]
+    ]

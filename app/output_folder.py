@@ -1,0 +1,112 @@
+"""The folder that a command writes results to: all of its files or none, and nobody else's."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.data.tables import Table, write_table
+from pipeline.errors import UserError
+
+# In the table's metadata: the names of the sheets that were written with it.
+KEY = "lookalike.sheets"
+
+
+class ResultFolder:
+    """Where sheets and their table go. What an earlier run of the command wrote there is replaced.
+
+    kind: of the table, whose file has its name. what: what writes here, such as "query". sheets:
+    the pattern of the names of its sheets.
+
+    Raises:
+        UserError: the folder cannot be one, or holds a file that would be overwritten and that no
+            earlier run wrote.
+    """
+
+    def __init__(self, folder: Path, *, kind: Table, what: str, sheets: Sequence[str]) -> None:
+        self.folder = folder
+        self._kind = kind
+        self.written: list[Path] = []
+        self._sheets: list[Path] = []
+        self._names: list[str] = []
+        self._table: pa.Table | None = None
+        self._unfinished = folder
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: found a file; allowed: a folder, or nothing; choose --out")
+        self._earlier = self._find_earlier()
+        found = [path for pattern in sheets for path in sorted(folder.glob(pattern))]
+        for path in [self._table_path, *found]:
+            if path.exists() and path not in self._earlier:
+                raise UserError(
+                    f"{path}: no {what} wrote it, and it would be overwritten; move it, or choose "
+                    "another folder: --out"
+                )
+
+    @property
+    def _table_path(self) -> Path:
+        return self.folder / f"{self._kind.name}.parquet"
+
+    @contextmanager
+    def writing(self) -> Iterator["ResultFolder"]:
+        """Take sheets and a table; where all goes well, they are there afterwards."""
+        existed = self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # A name of its own: others may be writing here at the same time.
+            self._unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another folder: --out"
+            ) from None
+        try:
+            yield self
+            if self._table is not None:
+                self._publish()
+        finally:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):  # it is not empty
+                    self.folder.rmdir()
+
+    def add_sheet(self, sheet: Image.Image, name: str | None = None) -> None:
+        """Keep a sheet until the folder is written; without names, they are numbered."""
+        path = self._unfinished / f"{len(self._sheets) + 1}.png"
+        sheet.save(path)
+        self._sheets.append(path)
+        if name is not None:
+            self._names.append(name)
+
+    def add_table(self, table: pa.Table) -> None:
+        """Keep the table, without which nothing is written."""
+        self._table = table
+
+    def _publish(self) -> None:
+        count = len(self._sheets)
+        numbered = [f"sheet_{n:03d}.png" for n in range(1, count + 1)]
+        names = self._names or (["sheet.png"] if count == 1 else numbered)
+        table = self._unfinished / self._table_path.name
+        write_table(self._table, table, self._kind, metadata={KEY: json.dumps(names)})
+        self.written = [*(self.folder / name for name in names), self._table_path]
+        earlier = self._find_earlier()  # another may have written since
+        for unfinished, path in zip([*self._sheets, table], self.written, strict=True):
+            os.replace(unfinished, path)
+        for path in earlier:
+            if path not in self.written:
+                path.unlink(missing_ok=True)
+
+    def _find_earlier(self) -> list[Path]:
+        """Return what the last run wrote here; its table tells."""
+        table = self._table_path
+        try:
+            metadata = pq.read_schema(table).metadata or {}
+            names = json.loads(metadata[KEY.encode()])
+        except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+            return []
+        return [table, *(self.folder / Path(name).name for name in names)]

@@ -1,1 +1,0 @@
-"""Searching for people: photos from the world, the search page and its server."""

@@ -1,0 +1,1 @@
+"""Whether the difference between two models is more than chance."""

@@ -1,0 +1,1 @@
+"""params.yaml as typed values: its sections, its choices, and what cannot go together."""

@@ -1,0 +1,1 @@
+"""The default dataset: products to buy, rendered from a seed by a small ray caster."""

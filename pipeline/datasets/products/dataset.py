@@ -1,0 +1,127 @@
+"""`products`: pictures of things to buy, rendered from a seed, so that all runs without a download.
+
+A class is one instance of a super-class, as `mug 03` of `mug`. Its pictures differ in viewpoint,
+light, colour balance, ground and clutter. The instances of a super-class share its palette and
+its form, so neither colour nor outline alone tells them apart. One half of the classes is for
+training; the other, unseen in training, is searched.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.config.choices import Count, Options
+from pipeline.datasets.products.bodies import (
+    make_car,
+    make_carton,
+    make_chair,
+    make_shoe,
+    make_table,
+)
+from pipeline.datasets.products.photograph import make_colour, photograph
+from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.scene import Part
+from pipeline.datasets.products.vessels import (
+    make_ball,
+    make_bottle,
+    make_bowl,
+    make_kettle,
+    make_lamp,
+    make_mug,
+    make_vase,
+)
+from pipeline.datasets.source_image import Picture
+from pipeline.errors import UserError
+
+OPTIONS: Options = {"classes": Count, "pictures": Count, "size": Count}
+LEAST = {"classes": 2, "pictures": 2, "size": 16}
+WHY = {
+    "classes": "one to train on and one to search",
+    "pictures": "a query and what it should find",
+    "size": "pixels, to show anything",
+}
+QUALITY = 90  # of the JPEG
+
+GROUPS: dict[str, Callable[[np.random.Generator, Floats], list[Part]]] = {
+    "mug": make_mug,
+    "bottle": make_bottle,
+    "chair": make_chair,
+    "car": make_car,
+    "vase": make_vase,
+    "carton": make_carton,
+    "lamp": make_lamp,
+    "shoe": make_shoe,
+    "bowl": make_bowl,
+    "table": make_table,
+    "kettle": make_kettle,
+    "ball": make_ball,
+}
+
+
+def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:
+    """Yield the pictures, class by class. `source` is not used: there is nothing to read.
+
+    Raises UserError where there is too little to train on and to search.
+    """
+    del source
+    for name, least in LEAST.items():
+        if options[name] < least:
+            raise UserError(
+                f"data.products.{name}: found {options[name]}; "
+                f"allowed: {least} or more ({WHY[name]})"
+            )
+    # Two instances of a group at least, so that each group is in both halves.
+    groups = list(GROUPS)[: options["classes"] // 2]
+    for number in range(options["classes"]):
+        yield from _class_pictures(number, groups, options, seed)
+
+
+def _class_pictures(
+    number: int, groups: list[str], options: Mapping[str, Any], seed: int
+) -> Iterator[Picture]:
+    instance, place = divmod(number, len(groups))
+    group = groups[place]
+    label = f"{group} {instance + 1:02d}"
+    # Alternating by group too keeps the halves equal where a group has an odd number.
+    split = "train" if (instance + place) % 2 == 0 else "query+gallery"
+    for shot in range(1, options["pictures"] + 1):
+        yield Picture(
+            path=f"{group}/{label}/{shot:02d}.jpg",
+            labels=(label,),
+            read=partial(render_jpeg, group, number, shot, size=options["size"], seed=seed),
+            group=group,
+            source_split=split,
+        )
+
+
+def render_jpeg(group: str, number: int, shot: int, *, size: int, seed: int) -> bytes:
+    """Return picture `shot` (from 1) of class `number`, (size, size, 3), as JPEG."""
+    rng = np.random.default_rng([seed, number, shot])
+    pixels = photograph(make_product(group, number, seed), rng, size)
+    image = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=8)  # a class's pictures are mostly asked for one after the other
+def make_product(group: str, number: int, seed: int) -> list[Part]:
+    """Return the product that class `number` is; shot 0 of the class is what draws it."""
+    rng = np.random.default_rng([seed, number, 0])
+    return GROUPS[group](rng, _draw_palette(group, rng))
+
+
+def _draw_palette(group: str, rng: np.random.Generator) -> Floats:
+    """Return four colours, (4, 3), from the few hues that a group comes in."""
+    hues = (list(GROUPS).index(group) * 0.37 + np.array([0.0, 0.1, 0.33, 0.5, 0.7])) % 1
+    colours = []
+    for _ in range(4):
+        hue = rng.choice(hues) + rng.normal(0, 0.02)
+        saturation = rng.choice([0.1, 0.6, 0.85])
+        colours.append(make_colour(hue % 1, saturation, rng.choice([0.35, 0.6, 0.9])))
+    return np.stack(colours)

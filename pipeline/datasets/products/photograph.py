@@ -1,0 +1,143 @@
+"""How a product is photographed: viewpoint, light, ground, clutter and the camera's colours."""
+
+import numpy as np
+
+from pipeline.datasets.products.prints import draw_ground, draw_noise
+from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.render import Backdrop, Light, render
+from pipeline.datasets.products.scene import Camera, Material, Part
+from pipeline.datasets.products.solids import Lathe, Sphere, box
+from pipeline.datasets.products.vessels import make_ball, make_bottle, make_bowl
+
+TURN = np.deg2rad(80)  # a product is seen from its front, this far to either side
+
+
+def photograph(product: list[Part], rng: np.random.Generator, side: int) -> Floats:
+    """Return a picture of a product at a viewpoint and in surroundings drawn from `rng`.
+
+    sRGB values in [0, 1], (side, side, 3).
+    """
+    height, radius = _measure(product)
+    azimuth = rng.uniform(-TURN, TURN)
+    camera = draw_camera(rng, azimuth, height, radius)
+    parts = [*product, *_draw_clutter(rng, azimuth, radius)]
+    light = _draw_light(rng, azimuth)
+    picture = render(parts, camera, light, _draw_backdrop(rng, side, radius), side)
+    return _develop(picture, rng)
+
+
+def draw_camera(rng: np.random.Generator, azimuth: float, height: float, radius: float) -> Camera:
+    """Return a camera that sees all of a product, from 8 to 45 degrees above it."""
+    elevation = np.deg2rad(rng.uniform(8, 45))
+    focal = rng.uniform(1.1, 2.6)
+    extent = max(np.hypot(radius, height / 2), 0.6)
+    distance = extent * 2 * focal * rng.uniform(0.9, 1.2) + radius * 0.4
+    shift = rng.uniform(-0.1, 0.1, 3) * extent
+    target = (float(shift[0]), float(max(height / 2 + shift[1], 0.05)), float(shift[2]))
+    eye = (
+        float(distance * np.cos(elevation) * np.cos(azimuth)),
+        float(distance * np.sin(elevation) + height / 2),
+        float(distance * np.cos(elevation) * np.sin(azimuth)),
+    )
+    return Camera(eye, target, float(focal))
+
+
+def draw_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Floats:
+    """Return a colour of any hue, linear, (3,)."""
+    hue, strength, value = rng.random(), rng.uniform(*saturation), rng.uniform(0.12, 0.95)
+    return make_colour(hue, strength, value)
+
+
+def make_colour(hue: float, saturation: float, value: float) -> Floats:
+    """Return HSV, each in [0, 1], as linear light, (3,)."""
+    wheel = np.clip(np.abs(np.mod(hue * 6 + np.array([0, 4, 2]), 6) - 3) - 1, 0, 1)
+    linear: Floats = ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
+    return linear
+
+
+def _measure(product: list[Part]) -> tuple[float, float]:
+    """Return height and radius of a product."""
+    corners = np.concatenate([part.corners() for part in product], axis=1)
+    wide = float(np.abs(corners[[0, 2]]).max())
+    return float(corners[1].max()), wide
+
+
+def _draw_light(rng: np.random.Generator, towards: float) -> Light:
+    # From the camera's side, so that the side in view is never all in shadow.
+    azimuth = towards + rng.uniform(-1.7, 1.7)
+    elevation = np.deg2rad(rng.uniform(25, 75))
+    direction = np.array([
+        np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth),
+    ], np.float32)  # fmt: skip
+    key = rng.uniform(0.5, 1.2)
+    warm = np.array([1, 0.92, 0.8], np.float32) ** np.float32(rng.uniform(-0.7, 1.3))
+    cool = np.array([0.85, 0.95, 1], np.float32) ** np.float32(rng.uniform(-0.7, 1.3))
+    sky = rng.uniform(0.35, 0.7)
+    return Light(
+        direction, (warm * key).astype(np.float32), (cool * sky).astype(np.float32),
+        float(rng.uniform(0.01, 0.05)),
+    )  # fmt: skip
+
+
+def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdrop:
+    base = draw_colour(rng, (0.0, 0.4))
+    near = rng.random() < 0.75
+    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else draw_colour(rng, (0.0, 0.4))
+    ground = draw_ground(rng, base, second)
+    paint = base if rng.random() < 0.4 else draw_colour(rng, (0.0, 0.35))
+    fall = np.linspace(1, rng.uniform(0.4, 1), side, dtype=np.float32)[:, None]
+    mottle = 1 + rng.uniform(0, 0.8) * (draw_noise(rng, 4, 4, side) - 0.5)
+    wall = (paint * (fall * mottle)[..., None]).astype(np.float32)
+    far = rng.uniform(1.1, 4.0)
+    return Backdrop(ground, wall, rng.uniform(2, 6), rng.uniform(0, np.pi), radius + far)
+
+
+def _draw_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> list[Part]:
+    """Return up to two other things, beside and behind the product as the camera sees it."""
+    parts: list[Part] = []
+    for _ in range(rng.choice([0, 0, 1, 1, 2])):
+        angle = azimuth + rng.uniform(0.25, 0.75) * 2 * np.pi  # away from the camera
+        away = radius + rng.uniform(0.35, 1.4)
+        place = np.array([away * np.cos(angle), 0, away * np.sin(angle)], np.float32)
+        size = np.float32(rng.uniform(0.4, 1.0))
+        spin = rng.uniform(0, 2 * np.pi)
+        cos, sin = np.cos(spin), np.sin(spin)
+        turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32) * size
+        parts += [part.moved(turn, place) for part in _draw_thing(rng)]
+    return parts
+
+
+def _draw_thing(rng: np.random.Generator) -> list[Part]:
+    colours = np.stack([draw_colour(rng) for _ in range(4)])
+    kind = rng.integers(6)
+    if kind < 3:
+        return (make_ball, make_bottle, make_bowl)[kind](rng, colours)
+    plain = Material(colours[0], gloss=float(rng.uniform(0, 0.8)))
+    wide, high = rng.uniform(0.2, 0.6), rng.uniform(0.2, 1.2)
+    if kind == 3:
+        return [
+            Part(Lathe(((0, 0), (wide, 0), (wide * rng.uniform(0.3, 1.2), high), (0, high))), plain)
+        ]
+    if kind == 4:
+        return [
+            Part(
+                Sphere(), plain, (0, float(wide), 0), np.eye(3, dtype=np.float32) * np.float32(wide)
+            )
+        ]
+    return [Part(box((-wide, 0, -0.3), (wide, high, 0.3)), plain)]
+
+
+def _develop(picture: Floats, rng: np.random.Generator) -> Floats:
+    """Return linear light as a camera would store it: balance, exposure, contrast, noise."""
+    balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
+    exposure = np.float32(np.exp(rng.normal(0.15, 0.22)))
+    seen = 1 - np.exp(
+        -1.35 * np.clip(picture, 0, None) * balance * exposure
+    )  # film: soft in the light
+    seen = seen ** np.float32(1 / 2.2)
+    contrast = np.float32(rng.uniform(0.85, 1.15))
+    seen = (seen - 0.5) * contrast + 0.5 + np.float32(rng.normal(0, 0.03))
+    grain = rng.standard_normal(seen.shape[:2], dtype=np.float32) * np.float32(
+        rng.uniform(0, 0.012)
+    )
+    return np.clip(seen + grain[..., None], 0, 1)

@@ -1,0 +1,1 @@
+"""How good retrieval is: ranking, metrics, intervals, classes, curves, failures, confusions."""

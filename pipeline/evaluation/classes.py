@@ -1,0 +1,136 @@
+"""What retrieval is worth class by class: relevant to a class is what has that class.
+
+On pictures of many labels, "shares a label" is soon satisfied: where half of them show a person,
+any one of those answers half of all queries. Here each class of a query asks by itself, so that a
+rare class is judged by its own pictures, and the macro mean counts it as much as a frequent one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from pipeline.data.label_sets import LabelSets
+from pipeline.data.tables import CLASS_RESULTS
+from pipeline.evaluation.ranking import Ranks
+from pipeline.index.relevance import Ints
+
+Floats = NDArray[np.float64]
+# The columns of CLASS_RESULTS whose mean over classes is reported too.
+MACRO = ("map", "knn_accuracy")
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ClassQueries:
+    """P pairs of a query and a class that both it and another gallery picture have.
+
+    queries: int64 [P], ascending, positions among all queries. labels: int32 [P]. columns: name ->
+    float64 [P], the metric of that query for that class: `map` its average precision and
+    `recall_at_<k>` with "has this class" as relevance; `knn_accuracy` is 1 where the neighbours
+    vote for any label of the query, since one vote cannot name them all.
+    """
+
+    queries: Ints
+    labels: Labels
+    columns: dict[str, Floats]
+
+    @property
+    def names(self) -> Labels:
+        """The C classes that are asked for, int32 [C], ascending."""
+        return np.unique(self.labels)
+
+    @property
+    def class_of(self) -> Ints:
+        """The position of each pair's class in `names`, int64 [P]."""
+        return np.searchsorted(self.names, self.labels)
+
+    @property
+    def counts(self) -> Ints:
+        """The queries of each class, int64 [C]."""
+        return np.bincount(self.class_of, minlength=len(self.names))
+
+    def class_means(self) -> dict[str, Floats]:
+        """Return column -> float64 [C], its mean over the queries of each class."""
+        class_of, counts = self.class_of, self.counts
+        return {
+            name: np.bincount(class_of, weights=values, minlength=len(counts)) / counts
+            for name, values in self.columns.items()
+        }
+
+    @property
+    def macro(self) -> list[str]:
+        """The columns whose mean over classes is reported."""
+        return [name for name in MACRO if name in self.columns]
+
+    def macro_means(self) -> dict[str, float]:
+        """Return macro_<name> -> the mean over classes of the class means of `macro`.
+
+        So a class of ten queries counts as much as one of a thousand.
+        """
+        means = self.class_means()
+        return {f"macro_{name}": float(means[name].mean()) for name in self.macro}
+
+    def table(self) -> pa.Table:
+        """Return the CLASS_RESULTS table: a row a class, the columns of `class_means`."""
+        columns = {"label": self.names, "queries": self.counts} | self.class_means()
+        fields = [*CLASS_RESULTS.columns, *(pa.field(name, pa.float64()) for name in self.columns)]
+        return pa.table(columns, schema=pa.schema(fields))
+
+
+def ranks_by_class(ranks: Ranks, gallery: LabelSets, queries: LabelSets) -> Ranks:
+    """Return the ranks of each class of each query: one of the P label values of `queries`.
+
+    Relevant to it are the pictures that have that class, so each gain is 1, and the metrics of
+    `pipeline.evaluation.metrics` are those of the class. Their ranks are the ones in the whole
+    gallery, since the query is asked once.
+
+    ranks: of Q queries. gallery, queries: the label sets of G gallery pictures and Q queries.
+    """
+    if queries.single:
+        return ranks
+    asked = (ranks.starts, ranks.ranks, ranks.rows)
+    known = (gallery.starts, gallery.values, queries.starts, queries.values)
+    starts = np.zeros(len(queries.values) + 1, dtype=np.int64)
+    none = np.empty(0, dtype=np.int64)
+    _walk_classes(*asked, *known, starts[1:], none, none, False)
+    starts = np.cumsum(starts)
+    of_class, rows = np.empty((2, starts[-1]), dtype=np.int64)
+    _walk_classes(*asked, *known, starts[:-1].copy(), of_class, rows, True)
+    return Ranks(starts, of_class, rows, np.ones_like(rows))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _walk_classes(
+    starts: Ints,
+    ranks: Ints,
+    rows: Ints,
+    gallery_starts: Ints,
+    gallery_values: Labels,
+    query_starts: Ints,
+    query_values: Labels,
+    places: Ints,
+    class_ranks: Ints,
+    class_rows: Ints,
+    write: bool,
+) -> None:
+    """Count each class's relevant pictures into `places`, or `write` them from there on."""
+    for q in range(len(query_starts) - 1):
+        for p in range(starts[q], starts[q + 1]):
+            i, last = query_starts[q], query_starts[q + 1]
+            j, end = gallery_starts[rows[p]], gallery_starts[rows[p] + 1]
+            # Both sets ascend, so one walk along them meets every shared label.
+            while i < last and j < end:
+                if query_values[i] == gallery_values[j]:
+                    if write:
+                        class_ranks[places[i]] = ranks[p]
+                        class_rows[places[i]] = rows[p]
+                    places[i] += 1
+                    i += 1
+                    j += 1
+                elif query_values[i] < gallery_values[j]:
+                    i += 1
+                else:
+                    j += 1

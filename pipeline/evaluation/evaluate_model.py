@@ -1,0 +1,118 @@
+"""All that `evaluate` finds out about one model: its metrics, and the tables behind them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.config.load import Params
+from pipeline.data import tables
+from pipeline.data.joins import Aligned
+from pipeline.data.label_sets import LabelSets
+from pipeline.evaluation.failures import CaseTables, find_cases
+from pipeline.evaluation.knn import choose_k, knn_accuracies, knn_on_validation, knn_table
+from pipeline.evaluation.measure import Measured, check_sizes, measure
+from pipeline.evaluation.perceptual_hashes import HashPictures
+from pipeline.evaluation.result_tables import metrics_report, neighbors_table, queries_table
+from pipeline.index.distances import prepare
+from pipeline.index.relevance import Relevance, find_relevance
+from pipeline.index.search import Found, check_gallery, index_recall, read_index, search_index
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """report: metrics/<model>.json. tables: by file stem, with what each must look like."""
+
+    report: dict[str, float | int]
+    tables: dict[str, tuple[pa.Table, tables.Table]]
+
+
+def evaluate_model(
+    pictures: Aligned, labels: LabelSets, index: Path, hash_pictures: HashPictures, params: Params
+) -> ModelResults:
+    """Return the results of a model by its embeddings and its index.
+
+    labels: of all `pictures`. index: its directory. hash_pictures: asked for few pictures.
+
+    Raises:
+        UserError: as `check_sizes`, `measure`, `read_index` and `check_gallery`.
+    """
+    relevance = find_relevance(labels, pictures.is_query, pictures.is_gallery)
+    # The default list is to do for a small gallery too.
+    fitting = [k for k in params.evaluate.knn if k <= relevance.most_found]
+    check_sizes(relevance, k=params.evaluate.k, knn=fitting or params.evaluate.knn)
+    test = (pictures.vectors, labels, pictures.is_query, pictures.is_gallery)
+    val = (pictures.vectors, labels, pictures.split, pictures.is_gallery)
+    knn_on_val = knn_on_validation(*val, k=fitting)
+    knn_k = choose_k(knn_on_val[params.index.distance])
+    measured = measure(
+        *test,
+        k=params.evaluate.k,
+        distance=params.index.distance,
+        knn=knn_k,
+        triplets=params.evaluate.triplets,
+        seed=params.seed,
+        nearest=max(params.evaluate.k),
+        curves=True,
+    )
+    measured, found = _ask_index(index, pictures, relevance, measured, params)
+    report = metrics_report(
+        measured,
+        gallery=relevance.gallery,
+        resamples=params.evaluate.bootstrap,
+        seed=params.seed,
+    )
+    cases = find_cases(
+        measured,
+        pictures,
+        labels,
+        hash_pictures,
+        distance=params.index.distance,
+        failure_k=params.evaluate.failure_k,
+        cosine=params.evaluate.near_duplicate.cosine,
+        bits=params.evaluate.near_duplicate.bits,
+    )
+    knn = knn_table(knn_on_val, knn_accuracies(*test, k=fitting))
+    return ModelResults(
+        report=report | cases.figures | {"knn_k": knn_k},
+        tables=_tables(pictures, relevance, measured, found, cases) | {"knn": (knn, tables.KNN)},
+    )
+
+
+def _ask_index(
+    directory: Path, pictures: Aligned, relevance: Relevance, measured: Measured, params: Params
+) -> tuple[Measured, Found]:
+    """Return `measured` with the index's recall, and the neighbours that the index finds."""
+    index, ids = read_index(directory)
+    vectors = prepare(pictures.vectors, distance=params.index.distance)
+    queries, gallery = vectors[pictures.is_query], vectors[pictures.is_gallery]
+    check_gallery(index, ids, gallery, pictures.ids[pictures.is_gallery], where=directory)
+    kept = min(params.evaluate.neighbors, measured.most_found)
+    most = max(kept, *params.evaluate.k)
+    options = {"distance": params.index.distance}
+    found = search_index(index, gallery, queries, relevance.own, most, **options)
+    # Of a flat index too, where it is 1 and says so: a column that some experiments lack cannot
+    # be compared, and it would show an index that does not belong to these embeddings.
+    recalls = {
+        f"index_recall_at_{k}": index_recall(
+            found.rows, measured.nearest, k, gallery=gallery, queries=queries, **options
+        )
+        for k in sorted(set(params.evaluate.k))
+    }
+    return measured.with_columns(recalls), Found(found.rows[:, :kept], found.scores[:, :kept])
+
+
+def _tables(
+    pictures: Aligned, relevance: Relevance, measured: Measured, found: Found, cases: CaseTables
+) -> dict[str, tuple[pa.Table, tables.Table]]:
+    query_ids, gallery_ids = pictures.ids[pictures.is_query], pictures.ids[pictures.is_gallery]
+    return {
+        "neighbors": (neighbors_table(found, relevance, query_ids, gallery_ids), tables.NEIGHBORS),
+        "queries": (queries_table(measured, query_ids), tables.QUERIES),
+        "classes": (measured.classes.table(), tables.CLASS_RESULTS),
+        "curves": (measured.curves, tables.CURVES),
+        "failures": (cases.failures, tables.FAILURES),
+        "successes": (cases.successes, tables.SUCCESSES),
+        "near_duplicates": (cases.near_duplicates, tables.NEAR_DUPLICATES),
+        "confusions": (cases.confusions, tables.CONFUSIONS),
+    }

@@ -1,0 +1,123 @@
+"""Embeddings as points of two or three axes: PCA, t-SNE, UMAP. None is ever given a label."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.figures.umap_import import imported_umap
+
+Vectors = NDArray[np.float32]  # [N, D]
+Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
+# {method: {axes: {model: points}}}
+Layouts = dict[str, dict[int, dict[str, Points]]]
+# {model: {axes: text}}: what a layout says of itself.
+Notes = dict[str, dict[int, str]]
+
+# Fewer points have no neighbourhoods to show, and UMAP no graph to lay out.
+FEWEST = 8
+# What t-SNE and UMAP see: past 50 dimensions, distances hardly change and the time does.
+REDUCED = 50
+PERPLEXITY = 30.0
+NEIGHBOURS = 15
+
+
+def draw_sample(image_ids: list[str], *, most: int, seed: int) -> list[str]:
+    """Return at most `most` of `image_ids`, drawn from `seed`, in their order.
+
+    Raises:
+        UserError: there are too few for a projection.
+    """
+    if len(image_ids) < FEWEST or most < FEWEST:
+        raise UserError(
+            f"plot: {len(image_ids)} test pictures, plot.points {most}; a projection needs "
+            f"at least {FEWEST} of each; raise plot.points or split.test_fraction"
+        )
+    if len(image_ids) <= most:
+        return list(image_ids)
+    rows = np.random.default_rng(seed).choice(len(image_ids), size=most, replace=False)
+    return [image_ids[row] for row in sorted(rows)]
+
+
+def normalized(vectors: Vectors) -> Vectors:
+    """Return rows of length 1, as a search by cosine sees them; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit
+
+
+def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
+    """Return the main axes' coordinates, [N, axes], and the share of the variance in them."""
+    reduced = _reduce(vectors, least=axes)
+    points = reduced[:, :axes]
+    total = float(vectors.var(axis=0).sum())
+    return points, float(points.var(axis=0).sum()) / total if total else 0.0
+
+
+def project_tsne(vectors: Vectors, *, seed: int) -> Points:
+    """Return t-SNE's coordinates, [N, 2]: neighbours stay, distances between clusters do not."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    # One thread: sums of many threads end in another last bit, and t-SNE makes it a new picture.
+    with threadpool_limits(1):
+        model = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
+        return np.asarray(model.fit_transform(_reduce(vectors)), dtype=np.float32)
+
+
+@contextmanager
+def umap_in_background(
+    vectors: Mapping[str, Vectors], *, seed: int, axes: Sequence[int] = (2,)
+) -> Iterator[dict[int, "Future[dict[str, Points]]"]]:
+    """Project each model's vectors by UMAP in a second process, while the caller goes on.
+
+    Yields, for each number of axes, a future of {model: points [N, axes]}; they are computed in
+    the order of `axes`. The caller's main module must be importable (the process is spawned:
+    forking after torch, numba or OpenMP started threads can hang).
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield {n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes}
+
+
+def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) -> dict[str, Points]:
+    """Return UMAP's coordinates of each model's vectors, [N, axes]: {model: points}."""
+    from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    points = {}
+    for model, rows in vectors.items():
+        near = min(NEIGHBOURS, len(rows) - 1)
+        with imported_umap() as umap, threadpool_limits(1), warnings.catch_warnings():
+            # It says that `transform` of new points is off; none come.
+            warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
+            reduced = _reduce(rows, least=axes)
+            distances, ids = NearestNeighbors(n_neighbors=near).fit(reduced).kneighbors(reduced)
+            layout = umap.UMAP(
+                n_components=axes,
+                n_neighbors=near,
+                init="pca",
+                random_state=seed,
+                n_jobs=1,
+                precomputed_knn=(ids.astype(np.int32), distances.astype(np.float32)),
+            )
+            points[model] = np.asarray(layout.fit_transform(reduced), dtype=np.float32)
+    return points
+
+
+def _reduce(vectors: Vectors, *, least: int = 2) -> Vectors:
+    """Return centred coordinates on the main axes, [N, min(N, D, 50)], at least `least` columns."""
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    if not np.isfinite(vectors).all():
+        raise UserError("plot: an embedding holds NaN or infinity; train again with a lower lr")
+    kept = min(REDUCED, *vectors.shape)
+    with threadpool_limits(1):
+        reduced = PCA(kept, svd_solver="full").fit_transform(vectors)
+    return np.pad(reduced, ((0, 0), (0, max(0, least - kept)))).astype(np.float32)

@@ -1,0 +1,73 @@
+"""What `plot` draws of single queries: failures, successes, label noise, confused classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.config.load import Params
+from pipeline.data import tables
+from pipeline.figures import palette
+from pipeline.figures.chosen_queries import Cases, choose_failures, choose_successes
+from pipeline.figures.confusion_bars import draw_confusions
+from pipeline.figures.near_duplicate_sheets import choose_pairs, draw_pairs
+from pipeline.figures.sheets import draw_sheet, sheet_rows
+from pipeline.figures.tiles import Pictures
+
+
+def write_case_pictures(
+    results: Path,
+    picture: Pictures,
+    class_of: Mapping[str, str],
+    names: Mapping[int, str],
+    params: Params,
+    out: Path,
+) -> None:
+    """Write failures, successes, near_duplicates and confusions, as PNG, into `out`.
+
+    The sheets are the trained model's.
+
+    results: directory of <model>/queries.parquet and the others. class_of: image_id -> the name of
+    its classes. names: label -> class name.
+    """
+    model = palette.MODELS[-1]
+    queries = _read(results / model, "queries", tables.QUERIES)
+    neighbors = _read(results / model, "neighbors", tables.NEIGHBORS)
+    failures = _read(results / model, "failures", tables.FAILURES)
+    successes = _read(results / model, "successes", tables.SUCCESSES)
+    near = _read(results / model, "near_duplicates", tables.NEAR_DUPLICATES)
+    rows, columns = params.plot.rows, params.plot.columns
+    chosen: dict[str, Cases] = {
+        "failures": choose_failures(
+            failures, queries, model=model, k=params.evaluate.failure_k, rows=rows
+        ),
+        "successes": choose_successes(
+            successes, queries, class_of, model=model, rows=rows, seed=params.seed
+        ),
+    }
+    same = frozenset(zip(near["image_id"], near["top_hit"], strict=True))
+    # No more can be shown than `evaluate.neighbors` kept.
+    kept = int(neighbors["rank"].max()) if len(neighbors) else columns
+    for stem, cases in chosen.items():
+        shown = sheet_rows(
+            cases,
+            queries,
+            neighbors,
+            class_of,
+            columns=min(columns, kept),
+            near_duplicates=same,
+        )
+        draw_sheet(cases.title, shown, picture).save(out / f"{stem}.png")
+    across = max(1, columns // 2)
+    limits = params.evaluate.near_duplicate.model_dump()
+    pairs = choose_pairs(near, queries, class_of, model=model, most=rows * across, **limits)
+    draw_pairs(pairs, picture, columns=across).save(out / "near_duplicates.png")
+    confusions = {
+        each: _read(results / each, "confusions", tables.CONFUSIONS) for each in palette.MODELS
+    }
+    palette.save_figure(draw_confusions(confusions, names, picture), out / "confusions.png")
+
+
+def _read(directory: Path, name: str, kind: tables.Table) -> pd.DataFrame:
+    table: pd.DataFrame = tables.read_table(directory / f"{name}.parquet", kind).to_pandas()
+    return table

@@ -1,0 +1,1 @@
+"""The index of the gallery: distances, relevance, building, search and filtered search."""

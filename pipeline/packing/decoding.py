@@ -1,0 +1,95 @@
+"""One picture of a dataset made ready to be stored: read, decoded, cropped to its box, shrunk."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.data.shards import decode
+from pipeline.datasets.source_image import Picture
+
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready to be stored; or, where `reason` is set, why it cannot be."""
+
+    encoded: bytes = b""
+    width: int = 0
+    height: int = 0
+    reason: str | None = None
+
+
+def prepare(picture: Picture, *, max_side: int | None) -> Prepared:
+    """Read, decode, crop and shrink one picture.
+
+    The bytes stay as they came unless a box or `max_side` changes the picture; then they are PNG
+    where they were PNG, else JPEG. Width and height are those of the upright picture that `decode`
+    gives of the bytes stored.
+    """
+    if picture.read is None:
+        raise ValueError(f"{picture.path}: has nothing to prepare")
+    try:
+        encoded = picture.read()
+        upright = _decode_with_care(encoded)
+        changed = _shrink(_crop(upright, picture.box), max_side)
+        if changed is not upright:
+            encoded = _encode(changed, like=encoded)
+    except OSError as error:
+        return Prepared(reason=_one_line(error.strerror or error))
+    except _UndecodableError as error:
+        return Prepared(reason=_one_line(error))
+    return Prepared(encoded, changed.width, changed.height)
+
+
+class _UndecodableError(Exception):
+    pass
+
+
+def _decode_with_care(encoded: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        # A few kilobytes may claim gigapixels; Pillow only warns of the first 89 megapixels.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return decode(encoded)
+        except UnidentifiedImageError:
+            raise _UndecodableError("not a picture that Pillow can identify") from None
+        except Exception as error:  # Pillow's decoders raise what they like on damaged bytes
+            raise _UndecodableError(str(error) or type(error).__name__) from None
+
+
+def _crop(picture: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+    if box is None:
+        return picture
+    left, top, right, bottom = box
+    inside = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise _UndecodableError(
+            f"box {box} lies outside its {picture.width} x {picture.height} pixels"
+        )
+    return picture if inside == (0, 0, *picture.size) else picture.crop(inside)
+
+
+def _shrink(picture: Image.Image, max_side: int | None) -> Image.Image:
+    longer = max(picture.size)
+    if max_side is None or longer <= max_side:
+        return picture
+    width, height = (max(1, round(side * max_side / longer)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _encode(picture: Image.Image, *, like: bytes) -> bytes:
+    with Image.open(io.BytesIO(like)) as original:
+        lossless = original.format == "PNG"
+    out = io.BytesIO()
+    if lossless:
+        picture.save(out, "PNG")
+    else:
+        picture.save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split())

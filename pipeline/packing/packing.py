@@ -1,0 +1,220 @@
+"""Pack a dataset: each picture is read and decoded once, then stored by image_id in shards."""
+
+import csv
+import multiprocessing
+import os
+import shutil
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.data.shards import ShardWriter
+from pipeline.data.tables import CATALOG, CLASSES, Table, write_table
+from pipeline.datasets.source_image import NoPicturesError, Picture
+from pipeline.errors import UserError
+from pipeline.packing.decoding import Prepared, prepare
+from pipeline.progress import show_progress
+
+# Pictures travel between processes in chunks; what is under way bounds the memory, at about
+# processes * UNDER_WAY * CHUNK encoded pictures.
+CHUNK = 8
+UNDER_WAY = 3
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where `pack` writes: a directory of shards, two tables, and the list of what was left out."""
+
+    images: Path
+    catalog: Path
+    classes: Path
+    rejected: Path
+
+
+@dataclass(frozen=True)
+class _Kept:
+    picture: Picture
+    width: int
+    height: int
+
+
+def pack(
+    pictures: Iterable[Picture],
+    to: Outputs,
+    *,
+    max_side: int | None,
+    max_rejected: float,
+    processes: int = 2,
+) -> int:
+    """Write `pictures` to the files of `to`, ordered by image_id: all of them or none.
+
+    A picture that does not decode is left out and listed in `to.rejected` (path, reason). Of one
+    that has no `read` only the row of the catalog is written. Return how many have no label and
+    were left out.
+
+    Raises:
+        UserError: there are no pictures, none has a label, two have one image_id, or more than
+            the share `max_rejected` of those with labels does not decode.
+    """
+    everything = sorted(pictures, key=image_id_of)
+    ordered = [picture for picture in everything if picture.labels]
+    _check(everything, labelled=len(ordered))
+    unfinished = to.images.with_name(to.images.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        kept, rejected = _store(ordered, unfinished, max_side=max_side, processes=processes)
+        _check_rejected(rejected, total=len(ordered), max_rejected=max_rejected)
+        _publish(kept, rejected, unfinished, to)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return len(everything) - len(ordered)
+
+
+def image_id_of(picture: Picture) -> str:
+    """Return the id of `picture`: its path unless one is given."""
+    return picture.path if picture.image_id is None else picture.image_id
+
+
+def _check(pictures: Sequence[Picture], *, labelled: int) -> None:
+    if not pictures:
+        raise NoPicturesError(
+            "data.source: found no pictures; allowed: the layouts in pictures/README.md; "
+            "set data.source and data.name"
+        )
+    for before, after in pairwise(pictures):
+        if image_id_of(before) == image_id_of(after):
+            raise UserError(
+                f"data.source: two pictures have the image_id '{image_id_of(after)}'; each may "
+                "stand once; take one away"
+            )
+    if not labelled:
+        raise UserError(
+            f"data.source: none of {len(pictures)} pictures has a label, the first is "
+            f"'{pictures[0].path}'; allowed: one label or more for each that counts; label them"
+        )
+
+
+def _store(
+    pictures: Sequence[Picture], directory: Path, *, max_side: int | None, processes: int
+) -> tuple[list[_Kept], list[tuple[str, str]]]:
+    kept: list[_Kept] = []
+    rejected: list[tuple[str, str]] = []
+    writer = ShardWriter(directory)
+    to_read = [picture for picture in pictures if picture.read is not None]
+    shown = show_progress(pictures, total=len(pictures), what="pictures")
+    with closing(_prepare_all(to_read, max_side=max_side, processes=processes)) as ready:
+        for picture in shown:
+            prepared = _unread(picture) if picture.read is None else next(ready)
+            if prepared.reason is not None:
+                rejected.append((picture.path, prepared.reason))
+                continue
+            if picture.read is not None:
+                writer.add(image_id_of(picture), prepared.encoded)
+            kept.append(_Kept(picture, prepared.width, prepared.height))
+    writer.close()
+    return kept, rejected
+
+
+def _unread(picture: Picture) -> Prepared:
+    if picture.size is None:
+        raise ValueError(f"{picture.path}: has neither a size nor anything to read")
+    return Prepared(width=picture.size[0], height=picture.size[1])
+
+
+def _prepare_all(
+    pictures: Iterable[Picture], *, max_side: int | None, processes: int
+) -> Generator[Prepared, None, None]:
+    """Yield each picture prepared, in order, with a bounded number of them under way."""
+    under_way: deque[Future[list[Prepared]]] = deque()
+    # spawn: the parent holds Arrow's threads, which a fork would copy in an unknown state.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for chunk in _chunks(pictures, CHUNK):
+            under_way.append(pool.submit(_prepare_chunk, chunk, max_side))
+            if len(under_way) >= processes * UNDER_WAY:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+
+
+def _prepare_chunk(pictures: list[Picture], max_side: int | None) -> list[Prepared]:
+    return [prepare(picture, max_side=max_side) for picture in pictures]
+
+
+def _chunks(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    remaining = iter(pictures)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def _check_rejected(
+    rejected: Sequence[tuple[str, str]], *, total: int, max_rejected: float
+) -> None:
+    share = len(rejected) / total
+    if share <= max_rejected and len(rejected) < total:
+        return
+    first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
+    raise UserError(
+        f"{len(rejected)} of {total} pictures ({share:.1%}) do not decode; allowed: "
+        f"{max_rejected:.1%} (download.max_rejected), never all; mend them or take them away: "
+        f"{first}"
+    )
+
+
+def _publish(
+    kept: Sequence[_Kept], rejected: Sequence[tuple[str, str]], unfinished: Path, to: Outputs
+) -> None:
+    names = sorted({name for item in kept for name in item.picture.labels})
+    label_of = {name: label for label, name in enumerate(names)}
+    write_table(_catalog(kept, label_of), to.catalog, CATALOG)
+    write_table(_classes(kept, names), to.classes, CLASSES)
+    _write_rejected(rejected, to.rejected)
+    shutil.rmtree(to.images, ignore_errors=True)
+    os.replace(unfinished, to.images)
+
+
+def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
+    rows = {
+        "image_id": [image_id_of(item.picture) for item in kept],
+        "labels": [sorted({label_of[name] for name in item.picture.labels}) for item in kept],
+        "group": [item.picture.group for item in kept],
+        "source_split": [item.picture.source_split for item in kept],
+        "path": [item.picture.path for item in kept],
+        "width": [item.width for item in kept],
+        "height": [item.height for item in kept],
+    }
+    return _table(rows, CATALOG)
+
+
+def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
+    groups: dict[str, set[str | None]] = {name: set() for name in names}
+    for item in kept:
+        # Where a picture has several classes, its group is that of one of them, no telling which.
+        if len(set(item.picture.labels)) == 1:
+            groups[item.picture.labels[0]].add(item.picture.group)
+    # A class whose pictures are of several groups has none of its own.
+    only = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
+    rows = {"label": list(range(len(names))), "name": list(names), "group": only}
+    return _table(rows, CLASSES)
+
+
+def _table(rows: Mapping[str, Any], kind: Table) -> pa.Table:
+    columns = {field.name: pa.array(rows[field.name], field.type) for field in kind.columns}
+    return pa.table(columns, schema=pa.schema(kind.columns))
+
+
+def _write_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(unfinished, "w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("path", "reason"))
+        writer.writerows(rejected)
+    os.replace(unfinished, path)

@@ -1,1 +1,0 @@
-"""Curves, projections and sheets, for people."""

@@ -1,1 +1,0 @@
-"""Searching and mining embeddings, and measuring how good they are."""

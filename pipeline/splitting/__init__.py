@@ -1,0 +1,1 @@
+"""Train, validation and test; query and gallery; and what a split leaves out."""

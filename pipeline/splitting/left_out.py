@@ -1,0 +1,65 @@
+"""What a split leaves without use: classes and queries that nothing can be learnt or told of."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.data.label_sets import LabelSets, label_sets
+from pipeline.errors import UserError
+from pipeline.splitting.validation_roles import validation_roles
+
+NAMED = 3
+REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
+
+Mask = NDArray[np.bool_]
+
+
+def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
+    """Return one line for each kind of picture that `splits` leaves without use, counted and named.
+
+    `catalog` and `splits` have the same image_ids, in any order.
+
+    Raises:
+        UserError: nothing is left to train on, to ask with or to search, or no query has a
+            relevant picture in the gallery: then there is nothing to measure.
+    """
+    catalog, splits = catalog.sort_by("image_id"), splits.sort_by("image_id")
+    sets = label_sets(catalog["labels"])
+    ids = np.array(splits["image_id"].to_pylist(), dtype=object)
+    part = np.array(splits["split"].to_pylist(), dtype=object)
+    query = splits["is_query"].to_numpy(zero_copy_only=False)
+    gallery = splits["is_gallery"].to_numpy(zero_copy_only=False)
+    for name, mask in (("train", part == "train"), ("query", query), ("gallery", gallery)):
+        if not mask.any():
+            raise UserError(f"split: no picture is for {name}; allowed: one or more; {REMEDY}")
+    unanswered = query & ~sets.have_relevant(gallery)
+    if unanswered.sum() == query.sum():
+        raise UserError(
+            f"split: none of the {query.sum()} queries has another picture of its class in the "
+            f"gallery ({_named(ids[query])}), so nothing can be measured; allowed: one or more "
+            f"that does; add pictures, or {REMEDY}"
+        )
+    val, searched = validation_roles(part, gallery)
+    counted = (
+        (_is_alone(sets), "classes of one picture, which has nothing to match: {} ({})"),
+        (unanswered, "queries without another picture of their class in the gallery: {} ({})"),
+        (
+            val & ~sets.have_relevant(searched),
+            "validation pictures without another of their class to find: {} ({})",
+        ),
+    )
+    lines = [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
+    if not val.any():
+        lines.append(f"no picture is for validation, so the best epoch cannot be told; {REMEDY}")
+    return lines
+
+
+def _is_alone(sets: LabelSets) -> Mask:
+    """Return bool [N]: whether a picture is the only one of one of its labels."""
+    counts = sets.count(np.ones(len(sets), dtype=bool))
+    return np.logical_or.reduceat(counts[sets.values] == 1, sets.starts[:-1])
+
+
+def _named(ids: NDArray[np.object_]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(f"'{image_id}'" for image_id in ids[:NAMED]) + more

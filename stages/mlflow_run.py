@@ -1,0 +1,39 @@
+"""The MLflow run that the stages of one pipeline execution share."""
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.config.load import Params
+from pipeline.data.fingerprint import fingerprint
+from pipeline.tracking import Execution
+
+
+def describe_execution(params: Params, data: Iterable[Path]) -> Execution:
+    """Return what identifies this execution; `data` are the files that make up the dataset."""
+    tags = {
+        "git_commit": _git_commit(),
+        "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "dataset": params.data.name,
+        "code_fingerprint": fingerprint("", sorted(Path("pipeline").rglob("*.py"))),
+    }
+    return Execution(
+        root=project_root(),
+        experiment=params.track.experiment,
+        params=params.model_dump(),
+        dataset=fingerprint("", data),
+        tags={name: value for name, value in tags.items() if value},
+    )
+
+
+def project_root() -> Path:
+    """Return the project's root, also from the temporary folder of a queued experiment."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def _git_commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()

@@ -1,0 +1,263 @@
+"""`lookalike query` as a person runs it, and its parts: what is printed, drawn and written."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.commands.query import ask, tabulate
+from app.searching.catalog import Library
+from app.searching.model_index import Answer, Finder
+from app.searching.query_sheets import (
+    MOST_PIXELS,
+    MOST_ROWS,
+    MOST_WIDTH,
+    AnsweredPhoto,
+    draw_sheets,
+    fit_tile,
+)
+from pipeline.data.tables import ANSWERS, read_table
+from pipeline.errors import UserError
+from pipeline.figures.palette import INK, OTHER
+from pipeline.figures.tiles import FRAME, MARGIN, PAPER
+from tests.helpers.processes import run_module
+from tests.helpers.searchable import begin_large
+
+RESULTS = ["answers.parquet", "sheet.png"]
+
+
+@pytest.fixture(scope="module")
+def library(searchable: Path) -> Library:
+    return Library(searchable)
+
+
+@pytest.fixture
+def photos(library: Library, searchable: Path, tmp_path: Path) -> Path:
+    """A folder of two pictures of the gallery, and one that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image_id in enumerate(Finder(searchable, "finetuned").ids[:2]):
+        (folder / f"{number}.jpg").write_bytes(library.pictures.read(image_id))
+    (folder / "bad.jpg").write_bytes(b"nothing")
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_names_of_any_bytes_are_kept_as_text(
+    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = photos / os.fsdecode(b"\xff a\nb.jpg")
+    shutil.copy(photos / "0.jpg", odd)
+    out = tmp_path / "out"
+    assert ask(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
+    shown = f"{photos}/\\udcff a\\nb.jpg"
+    assert read_table(out / "answers.parquet", ANSWERS)["photo"].to_pylist() == [shown]
+    assert shown in capsys.readouterr().out.splitlines()
+
+
+def test_the_command_answers_what_can_be_read_and_tells_what_cannot(
+    searchable: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ran = run_module(searchable, "app.cli", "query", str(photos), "-k", "3", "--out", str(out))
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stderr == (
+        f"lookalike: {photos}/bad.jpg: not a picture; allowed: JPEG, PNG, WebP, HEIC\n"
+    )
+    rows = read_table(out / "answers.parquet", ANSWERS).to_pylist()
+    ids = Finder(searchable, "finetuned").ids
+    assert [(row["photo"], row["rank"]) for row in rows] == [
+        (f"{photos}/{number}.jpg", rank) for number in (0, 1) for rank in (1, 2, 3)
+    ]
+    assert [row["image_id"] for row in rows if row["rank"] == 1] == ids[:2]
+    lines = ran.stdout.splitlines()
+    assert lines[0] == f"{photos}/0.jpg"
+    first, name = rows[0], ", ".join(rows[0]["names"])
+    assert lines[1].split() == ["1", f"{first['score']:.4f}", *name.split(), *ids[0].split()]
+    assert lines[4] == ""
+    assert re.fullmatch(
+        r"start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
+        r"\d+\.\d ms to search each \(median\)",
+        lines[-2],
+    )
+    assert lines[-1] == f"wrote {out}/sheet.png, {out}/answers.parquet"
+    assert files(out) == RESULTS
+    assert Image.open(out / "sheet.png").width > 4 * 160
+
+
+def test_the_command_tells_in_one_line_what_cannot_be_asked(
+    searchable: Path, photos: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(searchable, clone, ignore=shutil.ignore_patterns("index"))
+    ran = run_module(clone, "app.cli", "query", str(photos))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        "lookalike: index/finetuned/ids.parquet: no such file or folder; fetch it: dvc pull, or "
+        "make it: dvc repro\n"
+    )
+    assert not (clone / "queries").exists()
+
+
+def query(searchable: Path, *photos: Path, out: Path, **options: object) -> bool:
+    chosen = {"model": "finetuned", "k": 3, "crop": "center"} | options
+    return ask(searchable, photos, out=out, **chosen)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_photo_that_is_large_but_not_too_large_is_no_reason_to_warn(
+    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = photos / "large.png"
+    large.write_bytes(begin_large())
+    assert not query(searchable, large, out=tmp_path / "out")
+    assert capsys.readouterr().err == (
+        f"lookalike: {large}: damaged (image file is truncated); give the whole picture\n"
+    )
+
+
+@pytest.mark.parametrize("model", ["baseline", "finetuned"])
+def test_only_the_pulled_artifacts_are_wanted(
+    searchable: Path, photos: Path, tmp_path: Path, model: str
+) -> None:
+    clone = tmp_path / "clone"
+    for name in ("data", f"models/{model}", f"index/{model}"):
+        shutil.copytree(searchable / name, clone / name)
+    assert query(clone, photos / "0.jpg", out=tmp_path / "out", model=model)
+    assert files(tmp_path / "out") == RESULTS
+
+
+def test_nothing_is_written_where_nothing_can_be_read(
+    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not query(searchable, photos / "bad.jpg", photos / "none.jpg", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 2
+    assert f"lookalike: {photos}/none.jpg: cannot be read (No such file or directory)" in told.err
+    assert re.fullmatch(r"start-up \d+\.\d s; 0 photos\n", told.out)
+
+
+def test_an_earlier_query_is_replaced_and_other_files_are_left(
+    searchable: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("app.searching.query_sheets.MOST_PIXELS", 1)  # one photo a sheet
+    assert query(searchable, photos / "0.jpg", photos / "1.jpg", out=out)
+    assert files(out) == ["answers.parquet", "sheet_001.png", "sheet_002.png"]
+    (out / "notes.txt").write_text("mine")
+    assert query(searchable, photos / "0.jpg", out=out)
+    assert files(out) == ["answers.parquet", "notes.txt", "sheet.png"]
+    assert len(read_table(out / "answers.parquet", ANSWERS)) == 3
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "sheet_001.png", "answers.parquet"])
+def test_a_file_that_no_query_wrote_is_not_overwritten(
+    searchable: Path, photos: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError) as error:
+        query(searchable, photos / "0.jpg", out=tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / name}: no query wrote it, and it would be overwritten; move it, or choose "
+        "another folder: --out"
+    )
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_one_is_told(
+    searchable: Path, photos: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    for out, told in {
+        place: f"{place}: found a file; allowed: a folder, or nothing; choose --out",
+        place / "deep": f"{place}/deep: cannot be written (Not a directory); choose another "
+        "folder: --out",
+    }.items():
+        with pytest.raises(UserError) as error:
+            query(searchable, photos / "0.jpg", out=out)
+        assert str(error.value) == told
+
+
+def test_a_query_that_breaks_off_leaves_what_was_there(
+    searchable: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert query(searchable, photos / "0.jpg", out=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.output_folder.write_table", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        query(searchable, photos / "1.jpg", out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_wrong_crop_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        query(tmp_path, tmp_path, out=tmp_path, crop="centre")
+    assert str(error.value) == (
+        "--crop: found 'centre'; allowed: center, none; did you mean 'center'?"
+    )
+
+
+def test_lines_are_aligned_and_long_names_shortened(library: Library) -> None:
+    ids = ["red disc/0.jpg", "purple square/1.jpg"]
+    answers = [Answer(image_id, score) for image_id, score in zip(ids, (0.5, -12.25), strict=True)]
+    assert tabulate(answers, library).splitlines() == [
+        "   1    0.5000  red disc       red disc/0.jpg",
+        "   2  -12.2500  purple square  purple square/1.jpg",
+    ]
+    assert tabulate([], library) == ""
+
+
+def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[AnsweredPhoto]:
+    found = [Answer(image_id, 0.5) for image_id in library.pictures.ids[:answers]]
+    photo = Image.new("RGB", (side, side // 2), "orange")
+    return [AnsweredPhoto(Path(f"{number}.jpg"), photo, found) for number in range(count)]
+
+
+def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(library: Library) -> None:
+    (sheet,) = draw_sheets(asked(library, 1, answers=2), library, first=1, model="m")
+    colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
+    assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colours
+    middle = sheet.height // 2
+    across = [sheet.getpixel((MARGIN + place, middle)) for place in (1, FRAME + 1)]
+    assert across[0] == rgb(INK) != across[1]
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_small_pictures_are_enlarged_to_160_pixels_and_large_ones_fill_their_tile() -> None:
+    def width_of(side: int, size: int) -> int:
+        tile = np.asarray(fit_tile(Image.new("RGB", (side, side), "red"), size))
+        return int((tile[size // 2] == [255, 0, 0]).all(axis=1).sum())
+
+    assert [width_of(side, 300) for side in (40, 160, 200, 300, 900)] == [160, 160, 200, 300, 300]
+    assert width_of(40, 120) == 120
+    assert fit_tile(Image.new("RGB", (9000, 3)), 200).size == (200, 200)
+
+
+def test_sheets_are_never_absurdly_large(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Library, "size", lambda *_: (4000, 3000))
+    monkeypatch.setattr("app.searching.query_sheets.MOST_PIXELS", MOST_PIXELS // 4)
+    sheets = list(draw_sheets(asked(library, 3, answers=10), library, first=1, model="m"))
+    assert len(sheets) == 3  # 512 pixels a picture
+    assert {sheet.width // 11 // 512 for sheet in sheets} == {1}
+    monkeypatch.setattr("app.searching.query_sheets.MOST_WIDTH", MOST_WIDTH // 8)
+    narrow = list(draw_sheets(asked(library, 1, answers=40), library, first=1, model="m"))
+    assert len(narrow) == 1
+    assert narrow[0].width <= MOST_WIDTH // 8
+    assert MOST_ROWS == 20

@@ -1,0 +1,145 @@
+"""Every recipe builds what it names, and its networks take a step of training, on noise."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.experiments.recipes import Recipe, names, read_recipe
+from pipeline.config.contradictions import batch_pictures
+from pipeline.config.load import Params, check_params
+from pipeline.data.label_sets import from_lists
+from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.models.embedder import Embedder, attach_head, build_baseline
+from pipeline.training.batches import draw_batches
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.loop import train
+from pipeline.training.trainer import Trainer
+from pipeline.training.training_data import TrainingData, Validation
+from tests.helpers.overlay import overlaid
+from tests.helpers.paths import ROOT
+
+RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes")]
+
+# No network here for the weights, and no worker processes for a single step.
+HERE = {"backbone.weights": None, "train.workers": 0, "train.epochs": 1, "train.steps": 1}
+# One step on two cores: the least size that all networks take, and batches of 4 or 6 pictures, of
+# which each loss still makes a pair or a triplet. Random ones stay: too few would have no pair.
+SMALL = {
+    "backbone.image_size": 32,
+    "batches.pk": {"classes": 2, "pictures": 2},
+    "batches.triplets.size": 2,
+}
+# Numbers by which nothing is built otherwise.
+ALIKE = ("train.epochs", ".lr", ".margin")
+
+
+def combinations_that_differ() -> list[Any]:
+    """Return (recipe, combination) but those that differ from an earlier one in a number alone."""
+    found = {}
+    for recipe in RECIPES:
+        for settings in recipe.combinations():
+            built = {key: value for key, value in settings.items() if not key.endswith(ALIKE)}
+            found.setdefault(f"{recipe.path.stem} {built or ''}".strip(), (recipe, settings))
+    return [pytest.param(*case, id=name) for name, case in found.items()]
+
+
+def make_params(recipe: Recipe, settings: dict[str, Any]) -> Params:
+    return check_params(overlaid(dict(recipe.settings) | settings), where=recipe.path.name)
+
+
+def make_model(params: Params) -> Embedder:
+    baseline = build_baseline(**params.backbone.model_dump(), seed=params.seed)
+    return attach_head(baseline, **params.head.model_dump(), seed=params.seed)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
+    """Eight pictures of noise, "0" to "7"."""
+    directory = tmp_path_factory.mktemp("noise")
+    writer, rng = ShardWriter(directory), np.random.default_rng(0)
+    for number in range(8):
+        encoded = io.BytesIO()
+        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(encoded, "PNG")
+        writer.add(str(number), encoded.getvalue())
+    writer.close()
+    return PackedPictures(directory)
+
+
+def make_data(
+    noise: PackedPictures, params: Params, *, classes: int, pictures: int
+) -> TrainingData:
+    """Return a dataset of that shape, for which the same eight pictures stand again and again.
+
+    Each has one label, or two where the recipe is for COCO.
+    """
+    rows = np.arange(classes * pictures)
+    second = [[classes + row % 2] if params.data.name == "coco" else [] for row in rows]
+    labels = [[row // pictures, *more] for row, more in zip(rows, second, strict=True)]
+    ids, every = [str(row % 8) for row in rows], np.ones(8, dtype=bool)
+    anothers = rows // pictures * pictures + (rows + 1) % pictures
+    return TrainingData(
+        pictures=noise,
+        train_ids=ids,
+        train_labels=from_lists(labels),
+        val=Validation(ids[:8], from_lists(labels[4:12]), is_query=every, is_gallery=every),
+        triplets=np.stack([rows, anothers, (rows + pictures) % len(rows)], axis=1),
+    )
+
+
+@pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
+def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
+    recipe: Recipe, settings: dict[str, Any], noise: PackedPictures
+) -> None:
+    params = make_params(recipe, settings | HERE)
+    data = make_data(noise, params, classes=96, pictures=16)
+    model = make_model(params)
+    trainer = Trainer(model, data, params)
+    assert model.dim == (params.head.dim if params.head.name != "none" else 384)
+    rows = draw_batches(
+        params.batches.name,
+        params.batches.options,
+        labels=data.train_labels,
+        triplets=data.triplets,
+        steps=1,
+        seed=[0],
+    )[0]
+    assert len(rows) == batch_pictures(params.batches)
+    embeddings = torch.randn(len(rows), model.dim, requires_grad=True)
+    labels = torch.from_numpy(data.train_labels.first()[rows]).long()
+    loss = trainer.objective(embeddings, labels)
+    loss.backward()
+    assert loss.isfinite()
+    assert embeddings.grad is not None
+    assert embeddings.grad.isfinite().all()
+    assert embeddings.grad.any()
+    steered = {id(weight) for group in trainer.optimizer.param_groups for weight in group["params"]}
+    weights = [*model.parameters(), *trainer.objective.parameters()]
+    assert steered == {id(weight) for weight in weights if weight.requires_grad}
+
+
+class Nowhere(Checkpoint):
+    """Keeps nothing: a ConvNeXt's weights and moments would be a gigabyte on disk."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
+def test_a_recipe_takes_a_step(
+    recipe: Recipe, settings: dict[str, Any], noise: PackedPictures, tmp_path: Path
+) -> None:
+    params = make_params(recipe, settings | HERE | SMALL)
+    data = make_data(noise, params, classes=8, pictures=8)
+    model = make_model(params)
+    watched = [next(model.backbone.parameters()), *list(model.head.parameters())[:1]]
+    before = [weight.detach().clone() for weight in watched]
+    trained = train(
+        model, data, params, checkpoint=Nowhere(tmp_path, "run"), on_epoch=lambda _: None
+    )
+    assert np.isfinite(trained.history[0]["loss"])
+    assert not any(torch.equal(weight, old) for weight, old in zip(watched, before, strict=True))

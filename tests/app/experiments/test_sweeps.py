@@ -1,0 +1,109 @@
+"""Sweeps: what is planned, and the table. Real ones run in tests/test_experiments.py."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.experiments.queued_runs import Origin, Run
+from app.experiments.recipes import Recipe
+from app.experiments.sweeps import Result, plan, tabulate
+from pipeline.errors import UserError
+from tests.helpers.paths import ROOT
+
+PARAMS = (ROOT / "params.yaml").read_text()
+
+
+def recipe(settings: dict[str, Any], sweep: dict[str, list[Any]]) -> Recipe:
+    return Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, [sweep] if sweep else [])
+
+
+def planned(settings: dict[str, Any], sweep: dict[str, list[Any]], **made: str) -> list[Run]:
+    return plan(
+        recipe(settings, sweep), Origin(**{"commit": "abc", "code": "", "params": PARAMS} | made)
+    )
+
+
+def test_each_combination_is_one_run_with_the_recipes_own_settings() -> None:
+    found = planned(
+        {"loss.name": "triplet"}, {"train.epochs": [3, 10], "loss.triplet.margin": [0.3, 0.5, 0.3]}
+    )
+    assert [run.label for run in found] == [
+        "epochs=3 margin=0.3",
+        "epochs=3 margin=0.5",
+        "epochs=10 margin=0.3",
+        "epochs=10 margin=0.5",
+    ]
+    assert found[1].settings == {
+        "loss.name": "triplet",
+        "train.epochs": 3,
+        "loss.triplet.margin": 0.5,
+    }
+
+
+def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
+    def names(**changed: Any) -> set[str]:
+        sweep = changed.pop("sweep", {"train.epochs": [3, 10]})
+        return {run.name for run in planned(changed.pop("settings", {}), sweep, **changed)}
+
+    assert names() == names()
+    assert names() < names(sweep={"train.epochs": [3, 10, 20]})
+    for changed in ({"commit": "abd"}, {"code": "+ a line"}, {"settings": {"seed": 8}}):
+        assert not names() & names(**changed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sweep", "line"),
+    [
+        (
+            {},
+            {},
+            "recipes/tiny.yaml: sweep: found none; allowed: dotted keys, each with a list; "
+            "without: lookalike recipe apply tiny && dvc repro",
+        ),
+        (
+            {},
+            {"train.epochz": [3]},
+            "recipes/tiny.yaml: epochz=3: train.epochz: unknown key; found 'epochz'; ",
+        ),
+        (
+            {"loss.name": "smooth_ap"},
+            {"batches.pk.pictures": [4, 1]},
+            "recipes/tiny.yaml: pictures=1: batches.pk.pictures: found 1 with loss.name "
+            "'smooth_ap', which needs two pictures of a class; allowed: 2 or more",
+        ),
+        (
+            {"data.name": "folder"},
+            {"data.source": ["/elsewhere", "not/here"]},
+            "recipes/tiny.yaml: source=not/here: data.source: found 'not/here'; a queued "
+            "experiment sees only what is in git or DVC; set data.source to an absolute path: ",
+        ),
+        (
+            {"data.source": "/d/${HOME}/x"},
+            {"train.epochs": [3]},
+            "recipes/tiny.yaml: epochs=3: data.source: found '/d/${HOME}/x'; allowed in an "
+            "experiment: no '${', in whose place DVC would put another value; write that value",
+        ),
+    ],
+)
+def test_what_cannot_be_swept_is_one_line_before_anything_is_queued(
+    settings: dict[str, Any], sweep: dict[str, list[Any]], line: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        planned(settings, sweep)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> None:
+    swept = [Run(f"n{margin}", {"margin": margin, "epochs": 10}, {}) for margin in (0.3, 0.5)]
+    metrics = {
+        "metrics/train.json": {"val_map_at_r": 0.5},
+        "metrics/finetuned.json": {"recall_at_1": 0.61, "precision_at_5": 0.4, "map": 0.3333},
+    }
+    table = tabulate(swept, {"n0.5": Result("1a2b3c4", metrics)})
+    assert table.splitlines() == [
+        "margin  epochs  val_map_at_r  recall_at_1  precision_at_5    map  experiment",
+        "   0.3      10             -            -               -      -      failed",
+        "   0.5      10         0.500        0.610           0.400  0.333     1a2b3c4",
+    ]

@@ -1,0 +1,204 @@
+"""Pictures that nobody has checked: read as they are meant, or refused in one line."""
+
+import io
+import os
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from app.searching.untrusted_images import (
+    MOST_BYTES,
+    MOST_PIXELS,
+    decode_photo,
+    expect_large_photos,
+    find_photos,
+    read_photo,
+    show_name,
+)
+from pipeline.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+PICTURE = Image.fromarray(PIXELS).resize((40, 30), Image.Resampling.BICUBIC)
+
+
+def encoded(kind: str, picture: Image.Image = PICTURE, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def heic(picture: Image.Image = PICTURE) -> bytes:
+    out = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(out, quality=95)
+    return out.getvalue()
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(UserError) as error:
+        decode_photo(data, name="a.jpg")
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_the_usual_kinds_are_read(kind: str) -> None:
+    picture = decode_photo(encoded(kind), name="a")
+    assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
+    difference = np.abs(np.asarray(picture, np.int16) - np.asarray(PICTURE, np.int16))
+    assert difference.mean() < 12
+
+
+def test_heic_is_read() -> None:
+    picture = decode_photo(heic(), name="a.heic")
+    assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
+    difference = np.abs(np.asarray(picture, np.int16) - np.asarray(PICTURE, np.int16))
+    assert difference.mean() < 12
+
+
+def test_a_picture_stands_upright_and_its_transparency_is_white() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    turned = decode_photo(encoded("PNG", exif=exif), name="a")
+    assert np.array_equal(turned, PICTURE.transpose(Image.Transpose.ROTATE_270))
+    clear = Image.new("RGBA", (3, 2), (9, 9, 9, 0))
+    assert decode_photo(encoded("PNG", clear), name="a").getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
+    deep = np.linspace(0, 2**16 - 1, 48).reshape(6, 8).astype(np.uint16)
+    picture = decode_photo(encoded(kind, Image.fromarray(deep)), name="a")
+    assert np.array_equal(np.asarray(picture)[:, :, 0], deep // 257)
+
+
+def test_what_is_no_picture_is_told_in_one_line() -> None:
+    allowed = "allowed: JPEG, PNG, WebP, HEIC"
+    assert refused(b"") == "a.jpg: the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)"
+    assert refused(b"hello, world") == f"a.jpg: not a picture; {allowed}"
+    # Pillow would start another program to read it.
+    assert refused(encoded("EPS")) == f"a.jpg: not a picture; {allowed}"
+    assert refused(encoded("PDF")) == f"a.jpg: not a picture; {allowed}"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_ends_too_early_is_damaged(kind: str) -> None:
+    whole = encoded(kind)
+    told = refused(whole[: len(whole) * 2 // 3])
+    assert told.startswith("a.jpg: damaged (")
+    assert told.endswith("); give the whole picture")
+    assert "\n" not in told
+
+
+def test_a_damaged_heic_is_told_too() -> None:
+    assert refused(heic()[:200]).startswith(("a.jpg: damaged (", "a.jpg: not a picture; "))
+
+
+def test_too_many_bytes_are_not_even_looked_at() -> None:
+    assert refused(bytes(MOST_BYTES + 2**19)) == (
+        "a.jpg: found 32.5 MiB; allowed: at most 32 MiB; shrink it"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("side", "found"),
+    [(10_100, "10100 x 10100 pixels"), (60_000, "far too many pixels")],
+)
+def test_too_many_pixels_are_told_by_the_header_alone(side: int, found: str) -> None:
+    assert side**2 > MOST_PIXELS
+    expect_large_photos()
+    assert refused(png_header(side)) == (
+        f"a.jpg: found {found}; allowed: at most 100 million; shrink it"
+    )
+
+
+def test_decoding_leaves_the_filters_of_warnings_alone_which_all_threads_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("catch_warnings", "simplefilter", "filterwarnings"):
+        monkeypatch.setattr(warnings, name, raise_touched)
+    assert decode_photo(encoded("PNG"), name="a").size == PICTURE.size
+
+
+def raise_touched(*_: object, **__: object) -> None:
+    raise AssertionError("the filters of warnings were touched")
+
+
+def png_header(side: int) -> bytes:
+    """Return a PNG that claims to be large, and has no pixels at all."""
+    header = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    parts = b""
+    for name, body in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
+        check = zlib.crc32(name + body).to_bytes(4, "big")
+        parts += len(body).to_bytes(4, "big") + name + body + check
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    good.write_bytes(encoded("PNG"))
+    bad.write_bytes(b"")
+    assert np.array_equal(read_photo(good), PICTURE)
+    for path, reason in {
+        bad: "the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)",
+        tmp_path / "none.png": "cannot be read (No such file or directory)",
+        tmp_path: "cannot be read (Is a directory)",
+    }.items():
+        with pytest.raises(UserError) as error:
+            read_photo(path)
+        assert str(error.value) == f"{path}: {reason}"
+
+
+def test_a_name_of_any_bytes_is_shown_as_one_line_of_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff a\nb.jpg")
+    path.write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        read_photo(path)
+    assert str(error.value).startswith(f"{tmp_path}/\\udcff a\\nb.jpg: the file is empty")
+    assert show_name("Größe 日本.jpg") == "Größe 日本.jpg"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UserError) as error:
+        read_photo(tmp_path / "a.jpg")
+    assert str(error.value) == (
+        f"{tmp_path}/a.jpg: not a file; allowed: files of pictures, and folders of them"
+    )
+
+
+def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    with path.open("wb") as out:
+        out.truncate(40 * 2**30)  # no machine reads it, and it takes no room
+    with pytest.raises(UserError) as error:
+        read_photo(path)
+    assert str(error.value) == f"{path}: found 40,960.0 MiB; allowed: at most 32 MiB; shrink it"
+
+
+def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
+    names = ["b.JPG", "a.heic", "deep/c.webp", "notes.txt", ".hidden.jpg", ".cache/d.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    missing, text = Path("missing.jpg"), tmp_path / "notes.txt"
+    searched = [tmp_path / name for name in ("a.heic", "b.JPG", "deep/c.webp")]
+    assert find_photos([missing, tmp_path, text, tmp_path / "a.heic"]) == [
+        missing,
+        *searched,
+        text,
+    ]
+
+
+def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError) as error:
+        find_photos([tmp_path])
+    assert str(error.value) == (
+        f"{tmp_path}: found no pictures; allowed: files that end in .jpg, .jpeg, .png, .webp, "
+        ".heic or .heif"
+    )

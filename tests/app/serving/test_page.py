@@ -1,0 +1,326 @@
+"""A person's visit to the search page, in a real browser."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from app.serving.searcher import Searcher
+from app.serving.server import build_app
+from tests.helpers.browser import opened_browser, opened_page
+from tests.helpers.searchable import draw
+from tests.helpers.serving import open_client, serving
+
+MODELS = ("baseline", "finetuned")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def searcher(searchable: Path) -> Searcher:
+    return Searcher(searchable, MODELS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def address(searcher: Searcher) -> Iterator[str]:
+    with serving(build_app(searcher, tell=lambda _: None)) as served:
+        yield served
+
+
+def column(page: Page, model: str) -> list[tuple[str, str, str]]:
+    """Return (image_id, score, right | wrong | nothing) of each tile of a model."""
+    tiles = page.get_by_role("region", name=model).locator("a.tile").all()
+    return [
+        (
+            tile.get_attribute("data-picture") or "",
+            (tile.locator(".score").text_content() or "").removeprefix(", score "),
+            " ".join((tile.get_attribute("class") or "").split()[1:]),
+        )
+        for tile in tiles
+    ]
+
+
+def expected(address: str, path: str) -> dict[str, list[tuple[str, str, str]]]:
+    marks = {True: "right", False: "wrong", None: ""}
+    with open_client(address) as client:
+        found = client.get(path).raise_for_status().json()["models"]
+    return {
+        each["model"]: [
+            (result["image_id"], f"{result['score']:.3f}", marks[result["right"]])
+            for result in each["results"]
+        ]
+        for each in found
+    }
+
+
+def require_drawn(page: Page) -> None:
+    """Fail unless every picture of the page was loaded and can be seen."""
+    page.evaluate("Promise.all([...document.images].filter(i => !i.hidden).map(i => i.decode()))")
+
+
+def give(page: Page, name: str, encoded: bytes) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": encoded})
+
+
+def drop(page: Page, name: str, encoded: bytes) -> None:
+    """Drag a file from outside over the page, and let it go."""
+    dragged = page.evaluate_handle(
+        """([name, bytes]) => {
+            const dragged = new DataTransfer();
+            dragged.items.add(new File([new Uint8Array(bytes)], name));
+            return dragged;
+        }""",
+        [name, list(encoded)],
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": dragged})
+    expect(page.get_by_text("Drop the photo to search by it")).to_be_visible()
+    page.dispatch_event("main", "drop", {"dataTransfer": dragged})
+    expect(page.get_by_text("Drop the photo to search by it")).to_be_hidden()
+
+
+def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> None:
+    with opened_page(browser, refused=("/api/search",)) as page:
+        page.goto(address)
+        expect(
+            page.get_by_role("heading", name="Which pictures look like this one?")
+        ).to_be_visible()
+        expect(page.locator("#dataset")).to_have_text(
+            "20 pictures searched by baseline and finetuned"
+        )
+
+        page.get_by_role("button", name="Random test picture").click()
+        expect(page.locator("a.tile")).to_have_count(24)
+        first = page.url
+        assert "?picture=" in first
+        asked = page.locator("#query-caption small").text_content() or ""
+        assert asked in searcher.library.queries
+        assert page.title() == f"{searcher.library.names(asked)[0]} · lookalike"
+        right = expected(address, f"/api/search/{quote(asked, safe='')}")
+        for model in MODELS:
+            assert column(page, model) == right[model]
+            tally = sum(mark == "right" for _, _, mark in right[model])
+            expect(page.get_by_role("region", name=model).locator(".tally")).to_have_text(
+                f"{tally} of 12 right"
+            )
+        expect(page.get_by_role("status")).to_have_text(re.compile(r"found in [\d.]+ m?s$"))
+        require_drawn(page)
+
+        clicked = right["finetuned"][4][0]
+        page.get_by_role("region", name="finetuned").locator("a.tile").nth(4).click()
+        expect(page.locator("#query-caption small")).to_have_text(clicked)
+        second = expected(address, f"/api/search/{quote(clicked, safe='')}")
+        assert column(page, "baseline") == second["baseline"]
+
+        page.go_back()
+        expect(page.locator("#query-caption small")).to_have_text(asked)
+        assert page.url == first
+        assert column(page, "finetuned") == right["finetuned"]
+
+        drop(page, "my own.jpg", draw("red", "disc", 77))
+        expect(page.locator("#query-caption strong")).to_have_text("my own.jpg")
+        expect(page.locator(".tile.right, .tile.wrong, .tally")).to_have_count(0)
+        assert len(column(page, "baseline")) == 12
+        require_drawn(page)
+
+        wanted = searcher.choices.classes[0]
+        page.get_by_label("Find only the class").fill(wanted)
+        page.get_by_label("Find only the class").press("Enter")
+        expect(page).to_have_url(re.compile("class="))  # which changes as the tiles do
+        expect(page.locator("a.tile .names").first).to_have_text(wanted)
+        assert set(page.locator("a.tile .names").all_text_contents()) == {wanted}
+        page.get_by_role("button", name="Clear the filters").click()
+        expect(page.locator("a.tile")).to_have_count(24)
+
+        page.get_by_label("Find only the group").select_option("square")
+        expect(page.locator("a.tile")).not_to_have_count(24)
+        names = page.locator("a.tile .names").all_text_contents()
+        assert names
+        assert all(name.endswith("square") for name in names)
+        page.get_by_label("Pictures of each model").select_option("6")
+        expect(page.locator("a.tile")).to_have_count(12)
+
+        before = column(page, "baseline")
+        give(page, "notes.txt", b"no picture at all")
+        expect(page.get_by_role("alert")).to_have_text(
+            "notes.txt: not a picture; allowed: JPEG, PNG, WebP, HEIC"
+        )
+        assert column(page, "baseline") == before  # what was there stays
+
+        page.get_by_role("button", name="Random test picture").click()
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_link_that_was_passed_on_shows_the_same(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    asked = searcher.library.queries[1]
+    link = f"/?picture={quote(asked, safe='')}&group=disc&crop=none&k=3"
+    right = expected(address, f"/api/search/{quote(asked, safe='')}?group=disc&crop=none&k=3")
+    with opened_page(browser) as page:
+        page.goto(address + link)
+        expect(page.locator("a.tile")).to_have_count(6)
+        for model in MODELS:
+            assert column(page, model) == right[model]
+        expect(page.get_by_label("Find only the group")).to_have_value("disc")
+        expect(page.get_by_label("all of it")).to_be_checked()
+        expect(page.get_by_label("Pictures of each model")).to_have_value("3")
+
+
+def test_a_link_to_nothing_says_so_and_the_page_still_works(browser: Browser, address: str) -> None:
+    with opened_page(browser, refused=("/api/search",)) as page:
+        page.goto(f"{address}/?picture=gone.jpg")
+        expect(page.get_by_role("alert")).to_have_text(
+            "picture: found 'gone.jpg'; allowed: an image_id of the dataset"
+        )
+        page.goto(f"{address}/?photo=3")
+        expect(page.get_by_role("alert")).to_have_text(
+            "that photo is no longer in this page's memory; drop it again"
+        )
+        give(page, "mine.jpg", draw("blue", "disc", 5))
+        expect(page.locator("a.tile")).to_have_count(24)
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_an_own_photo_is_there_again_after_going_back(browser: Browser, address: str) -> None:
+    with opened_page(browser) as page:
+        page.goto(address)
+        give(page, "mine.jpg", draw("blue", "disc", 5))
+        expect(page.locator("#query-caption strong")).to_have_text("mine.jpg")
+        page.locator("a.tile").first.click()
+        expect(page.locator("#query-caption strong")).not_to_have_text("mine.jpg")
+        page.go_back()
+        expect(page.locator("#query-caption strong")).to_have_text("mine.jpg")
+        page.go_back()
+        expect(
+            page.get_by_role("heading", name="Which pictures look like this one?")
+        ).to_be_visible()
+
+
+def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
+    browser: Browser, address: str
+) -> None:
+    with opened_page(browser) as page:
+        page.goto(address)
+        give(page, "first.jpg", draw("blue", "disc", 5))
+        expect(page.locator("#query-caption strong")).to_have_text("first.jpg")
+        page.locator("a.tile").first.click()
+        expect(page).to_have_url(re.compile("picture="))
+        page.reload()
+        expect(page.locator("a.tile")).to_have_count(24)
+        give(page, "second.jpg", draw("red", "square", 6))
+        expect(page.locator("#query-caption strong")).to_have_text("second.jpg")
+        page.go_back()
+        expect(page).to_have_url(re.compile("picture="))
+        page.go_back()
+        expect(page.get_by_role("alert")).to_have_text(
+            "that photo is no longer in this page's memory; drop it again"
+        )
+
+
+def test_a_tile_that_is_clicked_wins_over_a_random_picture_that_has_not_come(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    waiting: list[Route] = []  # never answered, so that what comes after is sure to be later
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        page.route("**/api/random", lambda route: waiting.append(route))  # noqa: PLW0108
+        with page.expect_request("**/api/random"):
+            page.get_by_role("button", name="Random test picture").click()
+        tile = page.locator("a.tile").first
+        chosen = tile.get_attribute("data-picture") or ""
+        with page.expect_event("requestfailed", lambda request: "/api/random" in request.url):
+            tile.click()
+        expect(page.locator("#query-caption small")).to_have_text(chosen)
+        expect(page.locator("#progress")).to_be_hidden()
+        expect(page.get_by_role("alert")).to_be_hidden()
+    assert len(waiting) == 1
+
+
+def test_too_many_bytes_are_not_even_sent(browser: Browser, address: str, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as opened:
+        opened.truncate(33 * 2**20)
+    with opened_page(browser) as page:
+        page.goto(address)
+        expect(page.locator("#dataset")).not_to_be_empty()
+        page.set_input_files("#file", huge)
+        expect(page.get_by_role("alert")).to_have_text(
+            "huge.jpg: found 33 MiB; allowed: up to 32 MiB; make the picture smaller"
+        )
+
+
+def test_a_photo_that_only_the_server_can_open_is_shown(browser: Browser, address: str) -> None:
+    photo = io.BytesIO()
+    Image.new("RGB", (90, 60), "orange").save(photo, "TIFF")
+    with opened_page(browser) as page:
+        page.goto(address)
+        give(page, "scan.tiff", photo.getvalue())
+        expect(page.locator("#query-caption strong")).to_have_text("scan.tiff")
+        require_drawn(page)
+
+
+def test_keys_alone_search_from_a_result(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        tile = page.get_by_role("region", name="baseline").locator("a.tile").first
+        chosen = tile.get_attribute("data-picture") or ""
+        tile.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#query-caption small")).to_have_text(chosen)
+        expect(page.locator("#results")).to_be_focused()  # not lost with the tile
+
+
+def test_names_are_shown_as_text(browser: Browser, address: str) -> None:
+    with opened_page(browser, refused=("/api/search",)) as page:
+        page.goto(f"{address}/?picture={quote('<img src=x onerror=alert(1)>')}")
+        expect(page.get_by_role("alert")).to_contain_text("<img src=x onerror=alert(1)>")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_all_fits_its_width(
+    browser: Browser, address: str, searcher: Searcher, scheme: str
+) -> None:
+    with opened_page(browser, size=(360, 740), scheme=scheme) as page:
+        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        boxes = [page.get_by_role("region", name=model).bounding_box() for model in MODELS]
+        assert boxes[0]
+        assert boxes[1]
+        assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]  # one below the other
+        expect(page.get_by_label("Find only the class")).to_be_hidden()
+        page.get_by_text("Filters and options").click()
+        expect(page.get_by_label("Find only the class")).to_be_visible()
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(246, 247, 249)") == (scheme == "light")
+
+
+def test_a_server_that_has_ended_is_told(browser: Browser, searcher: Searcher) -> None:
+    with opened_page(browser, refused=("/api/random",)) as page:
+        with serving(build_app(searcher)) as ended:
+            page.goto(ended)
+            expect(page.locator("#dataset")).not_to_be_empty()
+        page.get_by_role("button", name="Random test picture").click()
+        expect(page.get_by_role("alert")).to_have_text(
+            "the server does not answer; is `lookalike serve` still running?"
+        )
+
+
+def test_the_api_is_described_on_a_page_of_its_own(browser: Browser, address: str) -> None:
+    with opened_page(browser) as page:
+        page.goto(f"{address}/docs")
+        for path in ("/api/search", "/api/search/{image_id}", "/api/pictures/{image_id}"):
+            expect(page.get_by_role("heading", name=path, exact=False).first).to_be_visible()
+        expect(page.get_by_role("heading", name="SearchResults")).to_be_visible()

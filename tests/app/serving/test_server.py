@@ -1,0 +1,461 @@
+"""The search page's server, asked over real HTTP: answers, limits, and each line of failure."""
+
+import base64
+import io
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.searching.untrusted_images import MOST_BYTES, decode_photo
+from app.serving.searcher import Searcher
+from app.serving.server import PAGE, build_app
+from pipeline.errors import UserError
+from tests.helpers.searchable import COLOURS, SHAPES, draw
+from tests.helpers.serving import PATIENCE, client_of, open_client, serving
+
+MODELS = ("baseline", "finetuned")
+
+
+@pytest.fixture(scope="module")
+def searcher(searchable: Path) -> Searcher:
+    return Searcher(searchable, MODELS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def address(searcher: Searcher, told: list[str]) -> Iterator[str]:
+    with serving(build_app(searcher, tell=told.append)) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[httpx.Client]:
+    with open_client(address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def query(searcher: Searcher) -> str:
+    return searcher.library.queries[0]
+
+
+def found(answer: dict[str, Any], model: str) -> list[tuple[str, float]]:
+    (results,) = (each["results"] for each in answer["models"] if each["model"] == model)
+    return [(each["image_id"], each["score"]) for each in results]
+
+
+def expected(searcher: Searcher, model: str, vector: Any, k: int, **how: Any) -> Any:
+    answers = searcher.finders[model].find(vector, k, **how)
+    return [(each.image_id, pytest.approx(each.score, abs=1e-5)) for each in answers]
+
+
+def path_of(image_id: str) -> str:
+    return f"/api/search/{image_id.replace('/', '%2F').replace(' ', '%20')}"
+
+
+def test_a_picture_of_the_dataset_finds_what_each_model_finds_but_itself(
+    client: httpx.Client, searcher: Searcher, query: str
+) -> None:
+    answer = client.get(path_of(query), params={"k": 7}).raise_for_status().json()
+    assert [each["model"] for each in answer["models"]] == list(MODELS)
+    for model in MODELS:
+        vector = searcher.finders[model].vector(query)
+        assert found(answer, model) == expected(searcher, model, vector, 7, leave_out=query)
+        assert query not in dict(found(answer, model))
+    assert answer["query"]["image_id"] == query
+    assert answer["query"]["names"] == searcher.library.names(query)
+
+
+def test_an_answer_is_right_where_it_shares_a_class(
+    client: httpx.Client, searcher: Searcher, query: str
+) -> None:
+    answer = client.get(path_of(query), params={"k": 19}).json()
+    for model in answer["models"]:
+        marks = [each["right"] for each in model["results"]]
+        same = [
+            each["names"] == searcher.library.names(query) and each["group"] in SHAPES
+            for each in model["results"]
+        ]
+        assert marks == same
+        assert model["right"] == sum(same) == 3  # of four pictures of the class, one asks
+        assert [each["rank"] for each in model["results"]] == list(range(1, 20))
+
+
+@pytest.mark.parametrize("crop", ["center", "none"])
+def test_an_own_photo_is_embedded_and_nothing_is_said_to_be_right(
+    client: httpx.Client, searcher: Searcher, crop: str
+) -> None:
+    photo = draw("red", "disc", 99)
+    answer = client.post("/api/search", content=photo, params={"k": 5, "crop": crop}).json()
+    for model in MODELS:
+        vector = searcher.finders[model].embed(decode_photo(photo, name="photo"), crop=crop)
+        assert found(answer, model) == expected(searcher, model, vector, 5)
+    assert answer["query"] == {"image_id": None, "names": [], "group": None, "preview": None}
+    marks = [each["right"] for model in answer["models"] for each in model["results"]]
+    assert set(marks) == {None} == {model["right"] for model in answer["models"]}
+
+
+def test_a_known_picture_is_seen_whole_where_that_is_asked_for(
+    client: httpx.Client, searcher: Searcher, query: str
+) -> None:
+    answer = client.get(path_of(query), params={"k": 5, "crop": "none"}).json()
+    picture = searcher.library.pictures.decode(query)
+    for model in MODELS:
+        vector = searcher.finders[model].embed(picture, crop="none")
+        assert found(answer, model) == expected(searcher, model, vector, 5, leave_out=query)
+
+
+def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> None:
+    sideways = Image.new("RGB", (1600, 400), "teal")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    photo = io.BytesIO()
+    sideways.save(photo, "JPEG", exif=exif)
+    answer = client.post("/api/search?preview=true", content=photo.getvalue()).json()
+    with client.stream("GET", "/") as page:
+        assert "img-src 'self' data:" in page.headers["content-security-policy"]
+    start, _, encoded = answer["query"]["preview"].partition(",")
+    assert start == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (160, 640)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"class": "{own}"}, lambda each, own: each["names"] == [own]),
+        ({"group": "disc"}, lambda each, own: each["group"] == "disc"),  # noqa: ARG005
+    ],
+)
+def test_filters_leave_the_nearest_of_what_they_allow(
+    client: httpx.Client, searcher: Searcher, query: str, options: dict[str, str], kept: Any
+) -> None:
+    (own,) = searcher.library.names(query)
+    wanted = {name: value.format(own=own) for name, value in options.items()}
+    everything = client.get(path_of(query), params={"k": 100}).json()
+    answer = client.get(path_of(query), params={"k": 3, **wanted}).json()
+    for whole, some in zip(everything["models"], answer["models"], strict=True):
+        nearest = [each["image_id"] for each in whole["results"] if kept(each, own)][:3]
+        assert [each["image_id"] for each in some["results"]] == nearest
+        assert len(nearest) == 3
+
+
+def test_filters_that_exclude_each_other_find_nothing(client: httpx.Client, query: str) -> None:
+    (disc,) = [n for n in client.get("/api/choices").json()["classes"] if "disc" in n][:1]
+    answer = client.get(path_of(query), params={"class": disc, "group": "square"}).json()
+    assert [each["results"] for each in answer["models"]] == [[], []]
+
+
+def test_a_random_picture_is_one_of_the_test_pictures(
+    client: httpx.Client, searcher: Searcher
+) -> None:
+    drawn = {client.get("/api/random").json()["image_id"] for _ in range(40)}
+    assert drawn <= set(searcher.library.queries)
+    assert len(drawn) > 5
+
+
+def test_choices_are_those_that_searched_pictures_have(
+    client: httpx.Client, searcher: Searcher
+) -> None:
+    choices = client.get("/api/choices").json()
+    ids = searcher.finders["baseline"].ids
+    assert choices == {
+        "models": list(MODELS),
+        "classes": sorted({name for each in ids for name in searcher.library.names(each)}),
+        "groups": ["disc", "square"],
+        "pictures": len(ids),
+        "queries": len(searcher.library.queries),
+        "most_bytes": 32 * 2**20,
+        "most_pixels": 100_000_000,
+    }
+    assert len(choices["classes"]) < len(COLOURS) * len(SHAPES)  # the others are for training
+
+
+def test_a_picture_is_served_as_it_is_packed_and_only_once(
+    client: httpx.Client, searcher: Searcher, query: str
+) -> None:
+    path = path_of(query).replace("search", "pictures")
+    served = client.get(path)
+    assert served.content == searcher.library.pictures.read(query)
+    assert served.headers["content-type"] == "image/jpeg"
+    again = client.get(path, headers={"if-none-match": served.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get(path, params={"side": 64}).headers["etag"] != served.headers["etag"]
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Return a PNG that says it is so large; what follows its header is little."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+REFUSED = [
+    ("", b"", "photo: the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)"),
+    ("?name=a.txt", b"some text", "a.txt: not a picture; allowed: JPEG, PNG, WebP, HEIC"),
+    (
+        "",
+        png_of(11_000, 10_000),
+        "photo: found 11000 x 10000 pixels; allowed: at most 100 million; shrink it",
+    ),
+    ("", png_of(100_000, 100_000), "photo: found far too many pixels; "),
+    ("", draw("red", "disc", 1)[:500], "photo: damaged ("),
+]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `serve` does
+@pytest.mark.parametrize(("options", "photo", "line"), REFUSED)
+def test_what_is_no_sound_picture_is_refused_in_one_line(
+    client: httpx.Client, told: list[str], options: str, photo: bytes, line: str
+) -> None:
+    answer = client.post(f"/api/search{options}", content=photo)
+    said = answer.json()["error"]
+    assert (answer.status_code, said[: len(line)]) == (400, line)
+    assert "\n" not in said
+    assert told[-1] == f"POST 400: {said}"
+
+
+def test_an_upload_is_counted_as_it_comes_whatever_it_says_of_its_length(
+    client: httpx.Client,
+) -> None:
+    line = "big.jpg: found more than 32 MiB; allowed: up to that; make the picture smaller"
+    one = bytes(2**20)
+    for body in (bytes(MOST_BYTES + 1), (one for _ in range(34))):  # the second has no length
+        answer = client.post("/api/search?name=big.jpg", content=body)
+        assert (answer.status_code, answer.json()) == (413, {"error": line})
+    most = client.post("/api/search", content=(one for _ in range(32)))
+    assert most.json() == {"error": "photo: not a picture; allowed: JPEG, PNG, WebP, HEIC"}
+
+
+def test_an_upload_that_never_ends_is_given_up(searcher: Searcher) -> None:
+    app = build_app(searcher, upload_seconds=0.2, tell=lambda _: None)
+    head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
+    with serving(app) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with socket.create_connection(place, timeout=PATIENCE) as sent:
+            sent.sendall(head.encode())
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += sent.recv(4096)
+    status, _, rest = answer.decode().partition("\r\n")
+    assert status == "HTTP/1.1 408 Request Timeout"
+    line = "photo: found 3 bytes after 0.2 seconds; allowed: all within them"
+    assert json.loads(rest.partition("\r\n\r\n")[2]) == {"error": line}
+
+
+def test_an_upload_that_was_given_up_by_its_sender_is_no_failure(
+    searcher: Searcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+    head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
+    with serving(build_app(searcher, tell=told.append)) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with socket.create_connection(place, timeout=PATIENCE) as sent:
+            sent.sendall(head.encode())
+        with open_client(address) as client:
+            assert client.get("/api/random").status_code == 200
+    assert (told, caplog.messages) == ([], [])
+
+
+def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
+    picture = path_of(query)
+    return [
+        (
+            "/api/search/ball.jpg",
+            404,
+            "picture: found 'ball.jpg'; allowed: an image_id of the dataset",
+        ),
+        (
+            "/api/pictures/../../params.yaml",
+            404,
+            "/params.yaml: found no such page; see /docs",
+        ),
+        (
+            "/api/pictures/..%2F..%2Fparams.yaml",
+            404,
+            "picture: found '../../params.yaml'; allowed: an image_id of the dataset",
+        ),
+        ("/page/..%2Fserver.py", 404, "/page/../server.py: found no such page; see /docs"),
+        ("/page/server.py", 404, "/page/server.py: found no such page; see /docs"),
+        ("/nowhere", 404, "/nowhere: found no such page; see /docs"),
+        (
+            f"{picture}?class=gold+ring",
+            422,
+            "class: found 'gold ring'; allowed: a class that a searched picture has",
+        ),
+        (
+            f"{picture}?group=discs",
+            422,
+            "group: found 'discs'; allowed: a group that a searched picture has; "
+            "did you mean 'disc'?",
+        ),
+        (
+            f"{picture}?class={256 * 'x'}",
+            422,
+            f"class: found '{256 * 'x'}'; string should have at most 255 characters",
+        ),
+        (f"{picture}?k=0", 422, "k: found '0'; input should be greater than or equal to 1"),
+        (f"{picture}?k=101", 422, "k: found '101'; input should be less than or equal to 100"),
+        (
+            f"{picture}?k=many",
+            422,
+            "k: found 'many'; input should be a valid integer, unable to parse string as an "
+            "integer",
+        ),
+        (f"{picture}?crop=left", 422, "crop: found 'left'; input should be 'center' or 'none'"),
+        (f"{picture}?klass=a", 422, "klass: found 'a'; extra inputs are not permitted"),
+        ("/api/search", 405, "/api/search: found GET; allowed: see /docs"),
+    ]
+
+
+def test_wrong_options_are_told_in_one_line(client: httpx.Client, query: str) -> None:
+    for path, status, line in lines_of_wrong_options(query):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()) == (status, {"error": line}), path
+
+
+def test_another_sites_name_for_this_machine_is_refused(
+    client: httpx.Client, searcher: Searcher
+) -> None:
+    answer = client.get("/api/random", headers={"host": "evil.example:8000"})
+    line = (
+        "host: found 'evil.example'; allowed: localhost, 127.0.0.1, [::1]; "
+        "to serve other machines: lookalike serve --host 0.0.0.0"
+    )
+    assert (answer.status_code, answer.json()) == (421, {"error": line})
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
+        assert client.get("/api/random", headers={"host": host}).status_code == 200, host
+    with client_of(build_app(searcher, hosts=None)) as open_to_all:
+        assert open_to_all.get("/api/random", headers={"host": "a.b"}).status_code == 200
+
+
+def test_the_page_of_another_site_takes_no_place_in_line(client: httpx.Client) -> None:
+    evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for headers in (evil, {"origin": evil["origin"]}):
+        answer = client.post("/api/search", content="text", headers=headers)
+        line = "origin: found 'https://evil.example'; allowed: this server's own page, or a program"
+        assert (answer.status_code, answer.json()) == (403, {"error": line})
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    answer = client.get("/api/random", headers={"sec-fetch-site": "cross-site"})
+    line = "origin: found 'another site'; allowed: this server's own page, or a program"
+    assert (answer.status_code, answer.json()) == (403, {"error": line})
+    own = {"origin": str(client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
+    photo = draw("red", "disc", 7)
+    assert client.post("/api/search", content=photo, headers=own).status_code == 200
+
+
+def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) -> None:
+    for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "pictures")):
+        headers = client.get(path).headers
+        assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"], path
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_twenty_people_at_once_are_all_answered_rightly(address: str, client: httpx.Client) -> None:
+    photos = [draw(COLOURS[n % 5], SHAPES[n % 2], 200 + n) for n in range(20)]
+    alone = [client.post("/api/search?k=20", content=photo).json() for photo in photos]
+    together = Barrier(len(photos))
+
+    def visit(number: int) -> tuple[dict[str, Any], list[int]]:
+        with open_client(address) as person:
+            together.wait(PATIENCE)
+            answer = person.post("/api/search?k=20", content=photos[number]).json()
+            shown = [each["image_id"] for each in answer["models"][0]["results"][:6]]
+            tiles = [person.get(path_of(each).replace("search", "pictures")) for each in shown]
+            return answer, [tile.status_code for tile in tiles]
+
+    with ThreadPoolExecutor(len(photos)) as people:
+        visits = list(people.map(visit, range(len(photos))))
+    for (answer, tiles), expected_answer in zip(visits, alone, strict=True):
+        for model in MODELS:
+            assert found(answer, model) == found(expected_answer, model)
+        assert tiles == [200] * 6
+    # Photos differ, so an answer that was swapped with another person's would show.
+    assert len({json.dumps(found(each, "baseline")) for each in alone}) > 15
+
+
+def test_who_finds_no_place_in_line_is_told_to_come_again(searcher: Searcher, query: str) -> None:
+    with client_of(build_app(searcher, places=0, tell=lambda _: None)) as client:
+        answer = client.get(path_of(query))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json() == {"error": "too many searches wait already; try again in a moment"}
+
+
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        (UserError("embeddings/a: gone; run: dvc repro"), "embeddings/a: gone; run: dvc repro"),
+        (RuntimeError("secret"), "the server failed; its terminal says why"),
+    ],
+)
+def test_a_failure_of_the_server_is_one_line_and_the_next_person_is_served(
+    searcher: Searcher,
+    query: str,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    line: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    with serving(build_app(searcher, tell=lambda _: None)) as address:
+        with monkeypatch.context() as broken, open_client(address) as first:
+            broken.setattr(searcher, "search_picture", fail)
+            answer = first.get(path_of(query))
+        assert (answer.status_code, answer.json()) == (500, {"error": line})
+        with open_client(address) as second:
+            assert second.get(path_of(query)).status_code == 200
+
+
+def test_the_api_is_described_and_all_its_failures_too(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()
+    assert set(described["paths"]) == {
+        "/api/choices",
+        "/api/random",
+        "/api/search",
+        "/api/search/{image_id}",
+        "/api/pictures/{image_id}",
+    }
+    posted = described["paths"]["/api/search"]["post"]
+    assert posted["requestBody"]["content"]["image/*"]["schema"]["format"] == "binary"
+    names = {each["name"] for each in posted["parameters"]}
+    assert names == {"k", "class", "group", "crop", "name", "preview"}
+    for path in described["paths"].values():
+        for request in path.values():
+            failure = request["responses"]["4XX"]["content"]["application/json"]["schema"]
+            assert failure == {"$ref": "#/components/schemas/Failure"}
+            assert "422" not in request["responses"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    assert "<title>lookalike</title>" in client.get("/").text
+    assert "/page/api.js" in client.get("/docs").text
+    for path in PAGE.iterdir():
+        assert client.get(f"/page/{path.name}").content == path.read_bytes()
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, path
+        assert "https://" not in text, path
+
+
+def test_a_filter_is_the_same_for_the_same_name_every_time(searcher: Searcher) -> None:
+    first, second = (searcher._of_group("baseline", "disc") for _ in range(2))
+    assert first is second
+    assert not np.array_equal(first, searcher._of_group("baseline", "square"))

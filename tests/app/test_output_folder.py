@@ -1,0 +1,37 @@
+"""The folder of results: two writers at once, and what an earlier one left."""
+
+from pathlib import Path
+
+import pyarrow as pa
+from PIL import Image
+
+from app.output_folder import ResultFolder
+from pipeline.data.tables import Table
+
+KIND = Table("things", (pa.field("name", pa.string(), nullable=False),), key="name")
+
+
+def open_folder(place: Path) -> ResultFolder:
+    return ResultFolder(place, kind=KIND, what="thing", sheets=["sheet*.png"])
+
+
+def fill(results: ResultFolder, name: str) -> None:
+    results.add_sheet(Image.new("RGB", (2, 2)))
+    results.add_table(pa.table({"name": [name]}, schema=pa.schema(KIND.columns)))
+
+
+def test_two_that_write_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with open_folder(place).writing() as one:
+        one.add_sheet(Image.new("RGB", (2, 2)))
+        with open_folder(place).writing() as other:
+            fill(other, "other")
+        fill(one, "one")
+    names = ["sheet_001.png", "sheet_002.png", "things.parquet"]
+    assert sorted(path.name for path in place.iterdir()) == names
+
+
+def test_a_folder_that_gets_nothing_is_not_left(tmp_path: Path) -> None:
+    with open_folder(tmp_path / "out").writing():
+        pass
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,190 @@
+"""A clone of this working tree that tests run as a person does: real git, DVC and servers."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+
+from tests.helpers.overlay import overlay
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment
+
+SMALL: dict[str, Any] = {
+    "data.products": {"classes": 24, "pictures": 6, "size": 32},
+    "split.val_fraction": 0.4,
+    "backbone.image_size": 32,
+    "head.dim": 16,
+    "batches.pk": {"classes": 4, "pictures": 3},
+    "train.epochs": 3,
+    # Each would be a process that imports all of torch; the number of them changes no bit.
+    "train.workers": 0,
+    "embed.workers": 0,
+    "evaluate.bootstrap": 100,
+    "evaluate.neighbors": 8,
+    "plot": {"points": 100, "rows": 3, "columns": 4},
+}
+
+
+def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
+    """Return `place`, now a repository of this working tree with `params`, run once."""
+    copy_project(place)
+    change_params(place, params)
+    git(place, "init", "--quiet")
+    git(place, "config", "user.email", "a@b.c")
+    git(place, "config", "user.name", "a")
+    commit(place, "start")
+    ran = dvc(place, "repro")
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    commit(place, "first run")
+    return place
+
+
+def copy_clone(ready: Path, to: Path) -> Path:
+    """Return `to`, now as `ready`, a clone that was run once: it has nothing to run or compile."""
+    shutil.copytree(ready, to, symlinks=True)
+    # MLflow knows by its whole path where an artifact lies.
+    with closing(sqlite3.connect(to / "mlflow.db")) as database, database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(ready), str(to))
+            )
+    return to
+
+
+def skip_drawing(place: Path) -> None:
+    """Let the stage `plot` leave next to nothing: it takes longest, and is drawn by other tests."""
+    yaml = YAML()
+    dag = yaml.load((place / "dvc.yaml").read_text())
+    plot = dag["stages"]["plot"]
+    files = [out if Path(out).suffix else f"{out}/none.txt" for out in plot["outs"]]
+    folders = sorted({str(Path(file).parent) for file in files})
+    plot["cmd"] = f"mkdir -p {' '.join(folders)} && touch {' '.join(files)}"
+    with (place / "dvc.yaml").open("w") as out:
+        yaml.dump(dag, out)
+    commit(place, "nothing is drawn")
+
+
+def copy_project(to: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    # With what numba has compiled: it looks at the time of the source, which is copied too.
+    for path in (ROOT / "pipeline").rglob("__pycache__/*.nb[ci]"):
+        compiled = to / path.relative_to(ROOT)
+        compiled.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, compiled)
+
+
+def change_params(place: Path, changes: Mapping[str, Any]) -> None:
+    yaml = YAML()
+    values = yaml.load((place / "params.yaml").read_text())
+    overlay(values, changes)
+    with (place / "params.yaml").open("w") as out:
+        yaml.dump(values, out)
+
+
+def dvc(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=place, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def git(place: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=place, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def stages_run(ran: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the stages whose command was run, in order."""
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    lines = (ran.stdout + ran.stderr).splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+
+
+def commit(place: Path, message: str) -> None:
+    git(place, "add", "--all")
+    git(place, "commit", "--quiet", "--message", message)
+
+
+@contextmanager
+def running(place: Path, *command: str) -> Iterator[None]:
+    """Run `command` in `place` for as long as the context lasts; then it and its children die."""
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_all_in(place: Path) -> None:
+    """Kill what runs in `place`, as a machine that is switched off does; but not this process."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(place) and process.pid != os.getpid():
+                os.kill(process.pid, signal.SIGKILL)
+        except (psutil.Error, ProcessLookupError):
+            continue
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 600) -> None:
+    """Return as soon as it did; the time is what the slowest machine never needs."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
+        time.sleep(0.02)
+
+
+def outputs(place: Path) -> dict[str, Any]:
+    """Return stage -> its outputs' hashes, as DVC recorded them."""
+    lock = YAML(typ="safe").load((place / "dvc.lock").read_text())
+    return {name: stage.get("outs") for name, stage in lock["stages"].items()}
+
+
+def restore(clone: Path) -> None:
+    git(clone, "checkout", "--quiet", "--force", "HEAD")
+    assert dvc(clone, "checkout", "--force", "--quiet").returncode == 0
+
+
+def runs(place: Path) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lookalike")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))

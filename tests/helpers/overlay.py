@@ -1,0 +1,33 @@
+"""params.yaml with some values changed, for tests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config.load import read_yaml
+from tests.helpers.paths import ROOT
+
+PARAMS = ROOT / "params.yaml"
+GONE = object()  # stands for a key that is not there
+
+
+def overlaid(changes: Mapping[str, Any]) -> Any:
+    """Return the values of the project's params.yaml with `changes`: dotted key -> value.
+
+    In a key, `__` stands for a dot too, so that keyword arguments can be handed on.
+    """
+    values = read_yaml(PARAMS)
+    overlay(values, changes)
+    return values
+
+
+def overlay(values: Any, changes: Mapping[str, Any]) -> None:
+    """Change `values` in place; a section that is not there is a KeyError."""
+    for key, value in changes.items():
+        *path, last = key.replace("__", ".").split(".")
+        section = values
+        for part in path:
+            section = section[part]
+        if value is GONE:
+            del section[last]
+        else:
+            section[last] = value

@@ -1,0 +1,144 @@
+"""A small run's files, and the report's contents made of them, for tests."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from PIL import Image
+
+from pipeline.config.load import check_params
+from pipeline.data import tables
+from pipeline.figures.sample import Sample
+from pipeline.figures.scatters import choose_colouring
+from pipeline.report.contents import Contents, Sources, assemble
+from pipeline.report.points import describe_points
+from pipeline.report.thumbnails import encode_atlas
+from tests.helpers.overlay import overlaid
+
+FIGURES = {
+    "queries": 60502,
+    "recall_at_1": 0.5475,
+    "recall_at_1_low": 0.5125,
+    "recall_at_1_high": 0.58125,
+    "map": 0.341785,
+    "map_low": 0.32561,
+    "map_high": 0.358811,
+    "cosine_negative": -0.03,
+    "cosine_negative_low": -0.04,
+    "cosine_negative_high": 0.0004,
+    "knn_k": 5,
+}
+BASELINE = FIGURES | {"recall_at_1": 0.235, "recall_at_1_low": 0.2, "recall_at_1_high": 0.26}
+TRAINING = {"epochs": 2, "best_epoch": 1, "lr": 0.000134, "loss": 0.778689, "val_map": 0.7}
+PICTURES = 24
+NAMES = ("cup", "jug", "pot")
+COLOURS = [(10 * row, 250 - 10 * row, 90) for row in range(PICTURES)]
+
+
+def small_contents(
+    folder: Path,
+    *,
+    pictures: int = PICTURES,
+    names: Sequence[str] = NAMES,
+    groups: Sequence[str | None] = (None,) * 3,
+) -> Contents:
+    """Return the contents of a run of plain pictures of three classes, its files in `folder`.
+
+    Every fourth picture is trained on; the others are tested, and each of these is a point.
+    """
+    sources = write_sources(folder, pictures=pictures)
+    ids = picture_ids(pictures)
+    labels = [[row % 3] for row in range(pictures)]
+    known = pd.DataFrame(
+        {"image_id": ids, "labels": labels, "group": [groups[label] for [label] in labels]}
+    )
+    drawn = [row for row in range(pictures) if row % 4]
+    sample = Sample(
+        image_ids=[ids[row] for row in drawn],
+        classes=[[names[row % 3]] for row in drawn],
+        groups=[groups[row % 3] for row in drawn],
+        total=len(drawn),
+    )
+    rng = np.random.default_rng(0)
+    layouts = {
+        method: {
+            axes: {
+                model: rng.normal(size=(len(drawn), axes)).astype(np.float32)
+                for model in ("baseline", "finetuned")
+            }
+            for axes in ((2,) if method == "tsne" else (2, 3))
+        }
+        for method in ("pca", "tsne", "umap")
+    }
+    notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
+    colouring = choose_colouring(sample.classes, sample.groups)
+    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % PICTURES]) for row in drawn]
+    return assemble(
+        check_params(overlaid({}), where="params.yaml"),
+        sources,
+        known=known,
+        names=dict(enumerate(names)),
+        sample=sample,
+        points=describe_points(sample, layouts, colouring, notes),
+        atlas=encode_atlas(thumbnails),
+    )
+
+
+def picture_ids(pictures: int) -> list[str]:
+    return [f"p{row:02d} <i>" for row in range(pictures)]
+
+
+def write_sources(folder: Path, *, pictures: int = PICTURES) -> Sources:
+    """Write the files that a report reads, and return where they are."""
+    for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
+        (folder / "metrics").mkdir(exist_ok=True)
+        (folder / f"metrics/{stem}.json").write_text(json.dumps(figures))
+    tested = [bool(row % 4) for row in range(pictures)]
+    splits = {
+        "image_id": picture_ids(pictures),
+        "split": ["test" if row else "train" for row in tested],
+        "is_query": tested,
+        "is_gallery": tested,
+    }
+    tables.write_table(pa.table(splits), folder / "splits.parquet", tables.SPLITS)
+    for model in ("baseline", "finetuned"):
+        classes = {
+            "label": pa.array([0, 1, 2], pa.int32()),
+            "queries": pa.array([6, 6, 6], pa.int64()),
+            "map": [0.5, 0.25, 0.75] if model == "finetuned" else [0.1, 0.2, 0.3],
+            "recall_at_1": [0.5, 0.5, 1.0],
+        }
+        path = folder / f"results/{model}/classes.parquet"
+        tables.write_table(pa.table(classes), path, tables.CLASS_RESULTS)
+    (folder / "rejected.csv").write_text("path,reason\na&b <script>.jpg,not a whole picture\n")
+    (folder / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
+    _write_curves(folder / "curves")
+    (folder / "pictures").mkdir()
+    Image.new("RGB", (900, 300), "#225588").save(folder / "pictures/successes.png")
+    return Sources(
+        splits=folder / "splits.parquet",
+        rejected=folder / "rejected.csv",
+        metrics=folder / "metrics",
+        results=folder / "results",
+        history=folder / "history.csv",
+        curves=folder / "curves",
+        pictures=folder / "pictures",
+    )
+
+
+def _write_curves(curves: Path) -> None:
+    curves.mkdir()
+    (curves / "precision_recall.csv").write_text(
+        "recall,baseline,finetuned\n0,0.4,0.7\n1,0.1,0.2\n"
+    )
+    (curves / "recall_at_k.csv").write_text("k,baseline,finetuned\n1,0.235,0.5475\n5,0.4,0.8\n")
+    (curves / "knn_accuracy.csv").write_text(
+        "k,baseline,finetuned,baseline_val,finetuned_val\n1,0.2,0.5,0.4,0.9\n5,0.2,0.6,,\n"
+    )
+    (curves / "similarities.csv").write_text(
+        "similarity,baseline_positive,baseline_negative,finetuned_positive,finetuned_negative\n"
+        "0.1,0.0,1.5,0.1,2.0\n0.3,0.5,1.0,0.4,\n0.5,2.0,0.0,1.9,0.2\n"
+    )

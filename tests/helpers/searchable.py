@@ -1,0 +1,119 @@
+"""A small project that can be asked: drawn pictures, two models and their indexes, all by stages.
+
+No network is trained and no process started, so it takes seconds.
+"""
+
+import io
+from contextlib import chdir
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from ruamel.yaml import YAML
+
+from pipeline.datasets.source_image import Picture
+from pipeline.models import embedder
+from pipeline.packing.packing import Outputs, pack
+from stages import embed, index, split
+from tests.helpers.overlay import overlaid
+
+COLOURS = ("red", "green", "blue", "black", "purple")
+SHAPES = ("disc", "square")
+PICTURES = 4  # of each class, a colour and a shape, of which half are searched
+SIZE = (48, 40)
+PARAMS = {"embed.workers": 0, "embed.precision": "fp32", "split.protocol": "class_disjoint"}
+
+
+def build(place: Path, **changes: object) -> Path:
+    """Return `place`, now with params.yaml, data/, models/, embeddings/ and index/.
+
+    changes: of params.yaml, `__` in their keys standing for a dot.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "params.yaml").open("w") as out:
+        YAML().dump(overlaid(PARAMS | changes), out)
+    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
+    with chdir(place):
+        (place / "data").mkdir()
+        torch.set_num_threads(1)  # on a busy machine, cores that wait for each other take longer
+        to = Outputs(*(Path("data") / name for name in names))
+        pack(drawn_pictures(), to, max_side=None, max_rejected=0.0, processes=1)
+        split.main(catalog=to.catalog, out=Path("data/splits.parquet"))
+        write_models(place)
+        for model in ("baseline", "finetuned"):
+            embed_again(place, model)
+            index_again(place, model)
+    return place
+
+
+def write_models(place: Path, *, seed: int = 1) -> None:
+    """Write models/baseline and models/finetuned, of 512 and 16 dimensions, with drawn weights."""
+    baseline = embedder.build_baseline(
+        "resnet18", image_size=32, pooling="avg", weights=None, seed=seed
+    )
+    finetuned = embedder.attach_head(
+        baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed
+    )
+    embedder.save(baseline, place / "models/baseline")
+    embedder.save(finetuned, place / "models/finetuned")
+
+
+def embed_again(place: Path, model: str) -> None:
+    """Run the embed stage of one model."""
+    with chdir(place):
+        embed.main(
+            model,
+            model_dir=Path("models") / model,
+            images=Path("data/images"),
+            catalog=Path("data/catalog.parquet"),
+            out=Path(f"embeddings/{model}.parquet"),
+        )
+
+
+def index_again(place: Path, model: str) -> None:
+    """Run the index stage of one model."""
+    with chdir(place):
+        index.main(
+            embeddings=Path(f"embeddings/{model}.parquet"),
+            splits=Path("data/splits.parquet"),
+            out=Path(f"index/{model}"),
+            model=model,
+        )
+
+
+def drawn_pictures() -> list[Picture]:
+    """Return the pictures: each colour and shape is a class, each shape a group."""
+    return [
+        Picture(
+            path=f"{colour} {shape}/{number}.jpg",
+            labels=(f"{colour} {shape}",),
+            read=partial(draw, colour, shape, number),
+            group=shape,
+        )
+        for colour in COLOURS
+        for shape in SHAPES
+        for number in range(PICTURES)
+    ]
+
+
+def draw(colour: str, shape: str, number: int) -> bytes:
+    """Return the JPEG of a shape that stands elsewhere for each number."""
+    rng = np.random.default_rng([COLOURS.index(colour), SHAPES.index(shape), number])
+    ground = tuple(int(level) for level in rng.integers(190, 255, 3))
+    picture = Image.new("RGB", SIZE, ground)
+    left, top, side = rng.integers(2, 20), rng.integers(2, 12), rng.integers(16, 26)
+    pen = ImageDraw.Draw(picture)
+    corners = (int(left), int(top), int(left + side), int(top + side))
+    (pen.ellipse if shape == "disc" else pen.rectangle)(corners, fill=colour)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=92)
+    return out.getvalue()
+
+
+def begin_large() -> bytes:
+    """Return the begin of a PNG of 96 million pixels: fewer than we refuse, and Pillow warns."""
+    whole = io.BytesIO()
+    Image.new("1", (9_800, 9_800)).save(whole, "PNG")
+    return whole.getvalue()[:200]

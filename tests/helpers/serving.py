@@ -1,0 +1,42 @@
+"""An application served for real, on a free port of this machine, while a test asks it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.commands.serve import listen
+
+# A busy machine may be slow; a test is not to fail for that.
+PATIENCE = 300
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Yield the address at which `app` is served from a thread of this process."""
+    with listen("127.0.0.1", 0) as listening:
+        # Without its own settings what it logs goes on to the root, where caplog sees it.
+        config = uvicorn.Config(app, log_level="error", log_config=None, access_log=False)
+        server = uvicorn.Server(config)
+        thread = Thread(target=lambda: server.run(sockets=[listening]))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def open_client(address: str) -> httpx.Client:
+    """Return a client of the server at `address`, without the machine's proxies."""
+    return httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
+
+
+@contextmanager
+def client_of(app: ASGIApp) -> Iterator[httpx.Client]:
+    """Yield a client of `app`, which is served meanwhile."""
+    with serving(app) as address, open_client(address) as client:
+        yield client

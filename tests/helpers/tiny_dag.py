@@ -1,0 +1,155 @@
+"""A repository with the project's files but a DAG of seconds: results are drawn, not measured.
+
+`python -m tests.helpers.tiny_dag data | train | evaluate MODEL` are its stages; a model is the text
+of what it gains over the baseline.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline.data import tables
+from pipeline.data.shards import ShardWriter
+from tests.helpers.clone import commit, dvc, git
+
+CLASSES, EACH = 22, 4
+IDS = [f"{c:02}/{n}.png" for c in range(CLASSES) for n in range(EACH)]
+PARAMS = """\
+seed: 7
+split: {left_out: 0}
+loss: {name: plain}
+train: {seed: null, workers: 2}
+"""
+DAG = """\
+stages:
+  data:
+    cmd: python -m tests.helpers.tiny_dag data
+    params: [split]
+    outs: [data/catalog.parquet, data/classes.parquet, data/splits.parquet, data/images]
+  train:
+    cmd: python -m tests.helpers.tiny_dag train
+    deps: [data/images, code.py]
+    params: [seed, train, loss.name]
+    outs: [models/finetuned]
+  evaluate_baseline:
+    cmd: python -m tests.helpers.tiny_dag evaluate baseline
+    deps: [data/images]
+    outs: [results/baseline]
+  evaluate_finetuned:
+    cmd: python -m tests.helpers.tiny_dag evaluate finetuned
+    deps: [data/images, models/finetuned]
+    outs: [results/finetuned]
+"""
+GAIN = {"plain": 0.3, "same": 0.3, "good": 0.45}
+
+
+def make_project(place: Path) -> Path:
+    """Return `place`, now a repository whose DAG ran once, with four experiments.
+
+    seed8: another training; good: a better loss; split: another gallery; waiting: only queued.
+    """
+    place.mkdir()
+    (place / "params.yaml").write_text(PARAMS)
+    (place / "dvc.yaml").write_text(DAG)
+    (place / "code.py").touch()
+    git(place, "init", "--quiet", "--initial-branch", "main")
+    git(place, "config", "user.email", "a@b.c")
+    git(place, "config", "user.name", "a")
+    commit(place, "before DVC")
+    run(place, "init", "--quiet")
+    run(place, "config", "core.analytics", "false")
+    run(place, "repro", "--quiet")
+    commit(place, "first run")
+    for name, setting in (
+        ("seed8", "train.seed=8"),
+        ("good", "loss.name=good"),
+        ("split", "split.left_out=2"),
+    ):
+        run(place, "exp", "run", "--name", name, "--set-param", setting)
+        git(place, "checkout", "--quiet", "--force", "HEAD")
+    run(place, "checkout", "--quiet", "--force")
+    run(place, "exp", "run", "--queue", "--name", "waiting", "--set-param", "train.seed=9")
+    return place
+
+
+def run(place: Path, *arguments: str) -> None:
+    ran = dvc(place, *arguments)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+
+
+def write_data(place: Path) -> None:
+    """Write the tables and the pictures, all of them queries and, but for some, gallery."""
+    left_out = YAML(typ="safe").load(place / "params.yaml")["split"]["left_out"]
+    labels = np.repeat(np.arange(CLASSES), EACH)
+    of_int = dict.fromkeys(("width", "height"), pa.array([8] * len(IDS), pa.int32()))
+    of_text = dict.fromkeys(("group", "source_split"), pa.array([None] * len(IDS), pa.string()))
+    catalog = {"image_id": IDS, "labels": pa.array([[c] for c in labels], tables.LABELS)}
+    catalog |= of_text | {"path": IDS} | of_int
+    classes = {
+        "label": pa.array(range(CLASSES), pa.int32()),
+        "name": [f"class {c}" for c in range(CLASSES)],
+        "group": pa.array([None] * CLASSES, pa.string()),
+    }
+    splits = {
+        "image_id": IDS,
+        "split": ["test"] * len(IDS),
+        "is_query": [True] * len(IDS),
+        "is_gallery": [n >= left_out for n in range(len(IDS))],
+    }
+    data = place / "data"
+    tables.write_table(pa.table(catalog), data / "catalog.parquet", tables.CATALOG)
+    tables.write_table(pa.table(classes), data / "classes.parquet", tables.CLASSES)
+    tables.write_table(pa.table(splits), data / "splits.parquet", tables.SPLITS)
+    writer = ShardWriter(data / "images")
+    for image_id, label in zip(IDS, labels, strict=True):
+        encoded = io.BytesIO()
+        Image.new("RGB", (8, 8), (label * 11, 80, 160)).save(encoded, "PNG")
+        writer.add(image_id, encoded.getvalue())
+    writer.close()
+
+
+def write_model(place: Path) -> None:
+    """Write what the loss gains, and a luck that no test over queries could tell from a gain."""
+    params = YAML(typ="safe").load(place / "params.yaml")
+    seed = params["train"]["seed"] or params["seed"]
+    (place / "models").mkdir(exist_ok=True)
+    (place / "models/finetuned").write_text(str(GAIN[params["loss"]["name"]] + 0.02 * (seed - 7)))
+
+
+def write_results(place: Path, model: str) -> None:
+    gain = 0.0 if model == "baseline" else float((place / "models" / model).read_text())
+    rng = np.random.default_rng(1)
+    average = 0.3 + gain + rng.normal(0, 0.01, len(IDS))
+    queries = {
+        "image_id": IDS,
+        "positives": pa.array([EACH - 1] * len(IDS), pa.int32()),
+        "first_hit_rank": pa.array([1] * len(IDS), pa.int32()),
+        "average_precision": average,
+        "recall_at_1": (average > 0.5).astype(np.float64),
+    }
+    others = [(query, IDS[n - rank]) for n, query in enumerate(IDS) for rank in range(1, 7)]
+    neighbors = {
+        "query": [query for query, _ in others],
+        "rank": pa.array([1, 2, 3, 4, 5, 6] * len(IDS), pa.int32()),
+        "image_id": [found for _, found in others],
+        "score": pa.array([0.5] * len(others), pa.float32()),
+        "relevant": [query[:2] == found[:2] for query, found in others],
+    }
+    folder = place / "results" / model
+    tables.write_table(pa.table(queries), folder / "queries.parquet", tables.QUERIES)
+    tables.write_table(pa.table(neighbors), folder / "neighbors.parquet", tables.NEIGHBORS)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["data"]:
+            write_data(Path())
+        case ["train"]:
+            write_model(Path())
+        case ["evaluate", model]:
+            write_results(Path(), model)

@@ -1,0 +1,217 @@
+"""Every contradiction is told word for word; what goes together is left alone."""
+
+from typing import Any
+
+import pytest
+from pytorch_metric_learning.losses import CrossBatchMemory
+
+from pipeline.config.contradictions import (
+    CLASSIFYING,
+    WITHOUT_PAIRS,
+    batch_pictures,
+    find_contradictions,
+    find_label_set_contradictions,
+)
+from pipeline.config.load import Params
+from pipeline.training.losses import LOSSES, TAKES_LABEL_SETS, TAKES_TRIPLETS
+from pipeline.training.miners import MINERS
+from tests.helpers.overlay import overlaid
+
+
+def make_params(**changes: Any) -> Params:
+    """The project's params, contradictions not yet looked for; __ in a key stands for a dot."""
+    return Params.model_validate(overlaid(changes))
+
+
+def test_every_loss_is_of_one_kind() -> None:
+    kinds = [WITHOUT_PAIRS, TAKES_TRIPLETS, {"supcon"}]
+    assert sorted(name for kind in kinds for name in kind) == sorted(LOSSES)
+    assert {name for name, loss in LOSSES.items() if loss.sized} == CLASSIFYING
+
+
+def test_a_memory_takes_every_loss_on_pairs() -> None:
+    takes = set(CrossBatchMemory.supported_losses())
+    assert {name for name, loss in LOSSES.items() if loss.target in takes} == (
+        LOSSES.keys() - WITHOUT_PAIRS
+    )
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("pk", 64), ("triplets", 96), ("random", 64)])
+def test_a_batch_is_counted_in_pictures(name: str, pictures: int) -> None:
+    assert batch_pictures(make_params(batches__name=name).batches) == pictures
+
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"mine__hard": True},
+        "mine.hard: found True with mine.method 'embeddings', which has mine.positives and "
+        "mine.negatives for that; allowed: False, or mine.method labels",
+    ),
+    (
+        {"mine__method": "labels", "mine__pool": 5},
+        "mine.pool: found 5 with mine.hard False, where nothing is compared; "
+        "allowed: null, or mine.hard true",
+    ),
+    *(
+        (
+            {"loss__name": loss, "miner__name": "batch_hard"},
+            f"miner.name: found 'batch_hard' with loss.name '{loss}', which takes no pairs; "
+            "allowed: none",
+        )
+        for loss in sorted(WITHOUT_PAIRS)
+    ),
+    (
+        {"loss__name": "triplet", "miner__name": "pair_margin", "batches__name": "triplets"},
+        "miner.name: found 'pair_margin' with batches.name 'triplets', which are mined already; "
+        "allowed: none",
+    ),
+    (
+        {"train__chunk": 1},
+        "train.chunk: found 1 with train.freeze 'none'; batch norm needs several pictures; "
+        "allowed: 2 or more, or train.freeze batch_norm or backbone",
+    ),
+    (
+        {"batches__name": "random", "batches__random": {"size": 8, "anchors": 9}},
+        "batches.random.anchors: found 9; allowed: at most batches.random.size, 8",
+    ),
+    *(
+        (
+            {
+                "loss__name": loss,
+                "batches__name": "random",
+                "batches__random": {"size": 8, "anchors": 2},
+            },
+            f"batches.random.anchors: found 2 with loss.name '{loss}', where none looks for "
+            "others; allowed: null",
+        )
+        for loss in sorted(CLASSIFYING)
+    ),
+    (
+        {
+            "batches__name": "random",
+            "batches__random": {"size": 8, "anchors": 2},
+            "train__memory": 8,
+        },
+        "batches.random.anchors: found 2 with train.memory, which all look into; allowed: null",
+    ),
+    *(
+        (
+            {"loss__name": loss, "batches__pk": {"classes": 64, "pictures": 1}},
+            f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "
+            "class; allowed: 2 or more",
+        )
+        for loss in sorted(LOSSES.keys() - CLASSIFYING)
+    ),
+    *(
+        (
+            {"loss__name": loss, "train__memory": 640},
+            f"train.memory: found 640 with loss.name '{loss}', which takes no pairs; allowed: 0",
+        )
+        for loss in sorted(WITHOUT_PAIRS)
+    ),
+    *(
+        (
+            {"loss__name": loss, "train__memory": 960, "batches__name": "triplets"},
+            f"train.memory: found 960 with batches.name 'triplets', where loss.name '{loss}' looks "
+            "at nothing but the mined ones; allowed: 0",
+        )
+        for loss in sorted(TAKES_TRIPLETS)
+    ),
+    (
+        {"loss__name": "triplet", "loss__triplet__swap": True, "train__memory": 640},
+        "train.memory: found 640 with loss.triplet.swap true, which needs whole triplets; "
+        "allowed: 0",
+    ),
+    (
+        {"train__memory": 63},
+        "train.memory: found 63, less than the 64 pictures of a batch; allowed: 0, or 64 and more",
+    ),
+    (
+        {"train__freeze": "backbone", "head__name": "none"},
+        "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train",
+    ),
+    (
+        {"train__augment__crop": [0.9, 0.5]},
+        "train.augment.crop: found [0.9, 0.5]; allowed: [least, most]",
+    ),
+    (
+        {"plot__columns": 21},
+        "plot.columns: found 21; allowed: at most evaluate.neighbors, which is 20",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), CONTRADICTIONS)
+def test_a_contradiction_is_told(changes: dict[str, Any], text: str) -> None:
+    assert find_contradictions(make_params(**changes)) == [text]
+
+
+def test_every_contradiction_is_told() -> None:
+    found = find_contradictions(make_params(plot__columns=21, train__memory=63))
+    assert [line.partition(":")[0] for line in found] == ["train.memory", "plot.columns"]
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_goes_with_pk_batches_as_they_are(loss: str) -> None:
+    assert find_contradictions(make_params(loss__name=loss)) == []
+
+
+@pytest.mark.parametrize("miner", sorted(MINERS))
+def test_every_miner_goes_with_a_loss_on_pairs(miner: str) -> None:
+    for loss in TAKES_TRIPLETS | {"supcon"}:
+        assert find_contradictions(make_params(loss__name=loss, miner__name=miner)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss__name": "arcface", "batches__pk": {"classes": 64, "pictures": 1}},
+        {"loss__name": "supcon", "batches__name": "triplets", "train__memory": 96},
+        {"loss__name": "triplet", "miner__name": "batch_hard", "train__memory": 64},
+        {"loss__name": "contrastive", "loss__triplet__swap": True, "train__memory": 64},
+        {"train__freeze": "batch_norm", "head__name": "none"},
+        {"train__augment__crop": [0.5, 0.5]},
+        {"plot__columns": 20},
+    ],
+)
+def test_what_goes_together_is_left_alone(changes: dict[str, Any]) -> None:
+    assert find_contradictions(make_params(**changes)) == []
+
+
+@pytest.mark.parametrize("batches", ["pk", "random", "triplets"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_pictures_of_several_labels_train_no_loss_that_sees_the_first_alone(
+    loss: str, batches: str
+) -> None:
+    takes = TAKES_TRIPLETS if batches == "triplets" else TAKES_LABEL_SETS
+    problems = find_label_set_contradictions(make_params(loss__name=loss, batches__name=batches))
+    assert (problems == []) == (loss in takes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"loss__name": "arcface"},
+            "loss.name: found 'arcface'; the pictures have several labels; "
+            "allowed: supcon, triplet",
+        ),
+        (
+            {"loss__name": "supcon", "batches__name": "triplets"},
+            "loss.name: found 'supcon' with batches.name 'triplets'; the pictures have several "
+            "labels; allowed: circle, contrastive, margin, multi_similarity, ntxent, triplet",
+        ),
+        (
+            {"loss__name": "triplet", "miner__name": "batch_hard"},
+            "miner.name: found 'batch_hard'; the pictures have several labels; allowed: none",
+        ),
+        (
+            {"loss__name": "supcon", "train__memory": 128},
+            "train.memory: found 128; the pictures have several labels; allowed: 0",
+        ),
+    ],
+)
+def test_what_would_see_the_first_label_alone_is_told(
+    changes: dict[str, Any], problem: str
+) -> None:
+    assert find_label_set_contradictions(make_params(**changes)) == [problem]

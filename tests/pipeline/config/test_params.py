@@ -1,0 +1,285 @@
+"""params.yaml: what is in the repository is valid; each mistake in it is told word for word."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.load import CHOICES, Params, check_params, read_params, read_yaml
+from pipeline.errors import UserError
+from tests.helpers.overlay import GONE, PARAMS, overlaid
+
+LOSSES = (
+    "arcface, circle, contrastive, cross_entropy, margin, multi_similarity, ntxent, "
+    "proxy_anchor, smooth_ap, soft_triple, supcon, triplet"
+)
+
+
+def told(values: Any) -> str:
+    with pytest.raises(UserError) as error:
+        check_params(values, where="params.yaml")
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_the_params_of_the_repository_are_valid() -> None:
+    params = read_params(PARAMS)
+    assert isinstance(params, Params)
+    assert params.model_dump() == read_yaml(PARAMS)
+
+
+def test_training_is_drawn_from_a_seed_of_its_own_if_it_has_one() -> None:
+    for own, drawn_from in ((None, 7), (8, 8), (0, 0)):
+        params = check_params(overlaid({"seed": 7, "train__seed": own}), where="params.yaml")
+        assert params.training_seed == drawn_from
+
+
+@pytest.mark.parametrize("section", CHOICES)
+def test_every_choice_can_be_named_and_gives_the_options_of_its_block(section: str) -> None:
+    values = read_yaml(PARAMS)
+    for name in [key for key, block in values[section].items() if isinstance(block, dict)]:
+        model = CHOICES[section].model_validate(values[section] | {"name": name})
+        assert model.options == values[section][name]
+
+
+def test_no_options_stand_in_the_code_alone() -> None:
+    values = read_yaml(PARAMS)
+    for section, model in CHOICES.items():
+        assert set(model.model_fields) == set(values[section])
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key of an option": (
+        {"loss__triplet__margn": 0.1},
+        "loss.triplet.margn: unknown key; found 'margn'; allowed: margin, swap; "
+        "did you mean 'margin'?",
+    ),
+    "unknown key of a section": (
+        {"backbone__layers": 3},
+        "backbone.layers: unknown key; found 'layers'; allowed: image_size, level, name, pooling, "
+        "weights",
+    ),
+    "unknown key two levels down": (
+        {"train__augment__flips": 0.5},
+        "train.augment.flips: unknown key; found 'flips'; allowed: crop, flip, jitter; "
+        "did you mean 'flip'?",
+    ),
+    "unknown section": (
+        {"tracks": {}},
+        "tracks: unknown key; found 'tracks'; allowed: backbone, batches, data, download, embed, "
+        "evaluate, head, index, launch, loss, mine, miner, optimizer, plot, scheduler, seed, "
+        "split, track, train; did you mean 'track'?",
+    ),
+    "misspelt key, so that the right one is missing": (
+        {"mine__per_anchr": 3, "mine__per_anchor": GONE},
+        "mine.per_anchr: unknown key; found 'per_anchr'; allowed: hard, method, negatives, "
+        "per_anchor, pool, positives; did you mean 'per_anchor'? (and 1 more)",
+    ),
+    "missing key": (
+        {"train__epochs": GONE},
+        "train.epochs: missing; every key of params.yaml has a value there",
+    ),
+    "missing block": (
+        {"loss__triplet": GONE},
+        "loss.triplet: missing; every key of params.yaml has a value there",
+    ),
+    "missing section": (
+        {"plot": GONE},
+        "plot: missing; every key of params.yaml has a value there",
+    ),
+    "misspelt choice": (
+        {"loss__name": "smoth_ap"},
+        f"loss.name: found 'smoth_ap'; allowed: {LOSSES}; did you mean 'smooth_ap'?",
+    ),
+    "unknown choice": (
+        {"optimizer__name": "lion"},
+        "optimizer.name: found 'lion'; allowed: adam, adamw, sgd",
+    ),
+    "unknown dataset": (
+        {"data__name": "source"},
+        "data.name: found 'source'; allowed: cars196, cifar10, coco, cub, fashion_mnist, folder, "
+        "huggingface, inshop, mit_split, products, sop",
+    ),
+    "wrong literal": (
+        {"train__precision": "fp16"},
+        "train.precision: found 'fp16'; allowed: auto, bf16, fp32; did you mean 'bf16'?",
+    ),
+    "wrong literal of numbers": (
+        {"data__coco__year": 2015},
+        "data.coco.year: found '2015'; allowed: 2014, 2017; did you mean '2017'?",
+    ),
+    "wrong literal of two": (
+        {"backbone__pooling": "max"},
+        "backbone.pooling: found 'max'; allowed: avg, flatten, gem",
+    ),
+    "wrong literal of numbers and a word": (
+        {"backbone__level": "pol"},
+        "backbone.level: found 'pol'; allowed: 0, 1, 2, 3, pool; did you mean 'pool'?",
+    ),
+    "wrong literal, nearly right": (
+        {"mine__method": "label"},
+        "mine.method: found 'label'; allowed: embeddings, labels; did you mean 'labels'?",
+    ),
+    "wrong literal in a block": (
+        {"miner__triplet_margin__type_of_triplets": "semi_hard"},
+        "miner.triplet_margin.type_of_triplets: found 'semi_hard'; "
+        "allowed: all, easy, hard, semihard; did you mean 'semihard'?",
+    ),
+    "null where a word is wanted": (
+        {"split__protocol": None},
+        "split.protocol: found 'None'; allowed: auto, class_disjoint, official, random",
+    ),
+    "fraction for a count": (
+        {"train__epochs": 1.5},
+        "train.epochs: found 1.5 (float); allowed: a whole number",
+    ),
+    "truth for a count": (
+        {"train__epochs": True},
+        "train.epochs: found True (bool); allowed: a whole number",
+    ),
+    "text for a number": (
+        {"optimizer__adamw__lr": "1e-3"},
+        "optimizer.adamw.lr: found '1e-3' (str); allowed: a number",
+    ),
+    "text for truth": (
+        {"head__normalize": "yes"},
+        "head.normalize: found 'yes' (str); allowed: true or false",
+    ),
+    "number for text": (
+        {"launch": 8},
+        "launch: found 8 (int); allowed: text",
+    ),
+    "null for text": (
+        {"data__source": None},
+        "data.source: found None (NoneType); allowed: text",
+    ),
+    "number for a list": (
+        {"evaluate__k": 5},
+        "evaluate.k: found 5 (int); allowed: a list",
+    ),
+    "number for a list of candidates": (
+        {"evaluate__knn": 5},
+        "evaluate.knn: found 5 (int); allowed: a list",
+    ),
+    "text in a list": (
+        {"evaluate__k": [1, "five"]},
+        "evaluate.k.1: found 'five' (str); allowed: a whole number",
+    ),
+    "text for a section": (
+        {"loss": "supcon"},
+        "loss: found 'supcon' (str); allowed: a mapping of keys",
+    ),
+    "null for a block": (
+        {"loss__supcon": None},
+        "loss.supcon: found None (NoneType); allowed: a mapping of keys",
+    ),
+    "below the least": (
+        {"train__epochs": 0},
+        "train.epochs: found 0; allowed: greater than or equal to 1",
+    ),
+    "not positive": (
+        {"loss__supcon__temperature": 0.0},
+        "loss.supcon.temperature: found 0.0; allowed: greater than 0",
+    ),
+    "above the most": (
+        {"download__max_rejected": 1.5},
+        "download.max_rejected: found 1.5; allowed: less than or equal to 1",
+    ),
+    "all of it, where a part is left": (
+        {"split__test_fraction": 1},
+        "split.test_fraction: found 1; allowed: less than 1",
+    ),
+    "more bits than there are": (
+        {"evaluate__near_duplicate__bits": 65},
+        "evaluate.near_duplicate.bits: found 65; allowed: less than or equal to 64",
+    ),
+    "no cosine": (
+        {"evaluate__near_duplicate__cosine": -1.1},
+        "evaluate.near_duplicate.cosine: found -1.1; allowed: greater than or equal to -1",
+    ),
+    "a top of none": (
+        {"evaluate__failure_k": 0},
+        "evaluate.failure_k: found 0; allowed: greater than or equal to 1",
+    ),
+    "too few in a list": (
+        {"evaluate__k": []},
+        "evaluate.k: found []; allowed: at least 1 items",
+    ),
+    "too many in a list": (
+        {"train__augment__crop": [0.1, 0.5, 1.0]},
+        "train.augment.crop: found [0.1, 0.5, 1.0]; allowed: at most 2 items",
+    ),
+    "several mistakes": (
+        {"seed": -1, "launch": 3, "train__epochs": 0},
+        "seed: found -1; allowed: greater than or equal to 0 (and 2 more)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "text"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_in_one_line(changes: dict[str, Any], text: str) -> None:
+    assert told(overlaid(changes)) == f"params.yaml: {text}"
+
+
+@pytest.mark.parametrize(
+    ("values", "found"), [(None, "None (NoneType)"), ([1], "[1] (list)"), ("x", "'x' (str)")]
+)
+def test_a_file_that_is_no_mapping_is_told(values: Any, found: str) -> None:
+    assert told(values) == f"params.yaml: all of it: found {found}; allowed: a mapping of keys"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer__adamw__lr": 1},  # a whole number is a number
+        {"train__patience": 3, "train__steps": 5, "download__max_side": 64},
+        {"train__augment": {"crop": None, "flip": 0, "jitter": None}},
+        {"backbone__weights": "imagenet", "backbone__name": "timm:vit_tiny_patch16_224"},
+        {"data__source": "../pictures.tar", "data__folder__table": "table.csv"},
+    ],
+)
+def test_what_is_allowed_is_taken(changes: dict[str, Any]) -> None:
+    assert check_params(overlaid(changes), where="params.yaml")
+
+
+def test_a_contradiction_is_told_with_the_file() -> None:
+    text = told(overlaid({"loss.name": "arcface", "miner.name": "batch_hard"}))
+    assert text.startswith("params.yaml: miner.name: found 'batch_hard' with loss.name 'arcface'")
+
+
+def test_a_number_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("lr: 0.002,", "lr: 1e-3,"))
+    assert read_params(tmp_path / "params.yaml").optimizer.options["lr"] == 0.001
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        read_params(tmp_path / "params.yaml")
+    wanted = f"{tmp_path / 'params.yaml'}: no such file; run from the root of the project"
+    assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: b: c", "mapping values are not allowed here"),
+        ("a: [1\nb: 2", "while parsing a flow sequence"),
+        ("a: 1\na: 2", 'found duplicate key "a"'),
+        ("a:\n\t- 1", "while scanning"),
+    ],
+)
+def test_what_is_not_yaml_is_told_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_params(tmp_path / "params.yaml")
+    found = str(error.value)
+    assert found.startswith(f"{tmp_path / 'params.yaml'}: not YAML: ")
+    assert reason in found
+    assert "\n" not in found
+
+
+def test_params_do_not_change() -> None:
+    params = read_params(PARAMS)
+    with pytest.raises(ValueError, match="frozen"):
+        params.seed = 8  # type: ignore[misc]

@@ -1,0 +1,79 @@
+"""Tables are brought together by image_id, and an unknown one is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.data.embeddings import read_embeddings, write_embeddings
+from pipeline.data.joins import read_aligned, read_labels
+from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
+from pipeline.errors import UserError
+
+
+def write_splits(path: Path, ids: list[str]) -> None:
+    true = [True] * len(ids)
+    columns = {"image_id": ids, "split": ["test"] * len(ids), "is_query": true, "is_gallery": true}
+    write_table(pa.table(columns), path, SPLITS)
+
+
+def write_catalog(path: Path, labels: dict[str, list[int]]) -> None:
+    n = len(labels)
+    columns = {
+        "image_id": list(labels),
+        "labels": pa.array(labels.values(), LABELS),
+        "group": pa.nulls(n, pa.string()),
+        "source_split": pa.nulls(n, pa.string()),
+        "path": list(labels),
+        "width": pa.array([1] * n, pa.int32()),
+        "height": pa.array([1] * n, pa.int32()),
+    }
+    write_table(pa.table(columns), path, CATALOG)
+
+
+def test_embeddings_come_back_bit_for_bit(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    write_embeddings(tmp_path / "e.parquet", list("abcde"), vectors)
+    ids, read = read_embeddings(tmp_path / "e.parquet")
+    assert ids == list("abcde")
+    np.testing.assert_array_equal(read, vectors)
+
+
+def test_rows_go_by_image_id_not_by_position(tmp_path: Path) -> None:
+    splits, embeddings, catalog = (tmp_path / f"{name}.parquet" for name in "sec")
+    write_splits(splits, ["a", "b", "c"])
+    write_embeddings(embeddings, ["c", "a", "b"], np.array([[3], [1], [2]], np.float32))
+    write_catalog(catalog, {"b": [20, 2], "c": [3], "a": [1], "unused": [9]})
+    aligned = read_aligned(embeddings, splits)
+    assert aligned.ids.tolist() == ["a", "b", "c"]
+    assert aligned.vectors.tolist() == [[1], [2], [3]]
+    labels = read_labels(catalog, aligned.ids, asked=splits)
+    assert labels.values.tolist() == [1, 2, 20, 3]
+    assert labels.starts.tolist() == [0, 1, 3, 4]
+
+
+def test_an_unknown_image_id_is_named_with_both_tables(tmp_path: Path) -> None:
+    splits, embeddings, catalog = (tmp_path / f"{name}.parquet" for name in "sec")
+    write_splits(splits, ["a", "b", "x", "y"])
+    write_embeddings(embeddings, ["a", "b"], np.ones((2, 1), np.float32))
+    with pytest.raises(UserError) as caught:
+        read_aligned(embeddings, splits)
+    assert str(caught.value) == (
+        f"{splits}: 2 of 4 image_ids are not in {embeddings}, the first is 'x'; both must come "
+        "from one run: dvc repro"
+    )
+    write_splits(splits, ["a"])
+    with pytest.raises(UserError) as caught:
+        read_aligned(embeddings, splits)
+    assert str(caught.value) == (
+        f"{embeddings}: 1 of 2 image_ids are not in {splits}, the first is 'b'; both must come "
+        "from one run: dvc repro"
+    )
+    write_catalog(catalog, {"a": [1]})
+    with pytest.raises(UserError) as caught:
+        read_labels(catalog, ["z"], asked=splits)
+    assert str(caught.value) == (
+        f"{splits}: 1 of 1 image_ids are not in {catalog}, the first is 'z'; both must come from "
+        "one run: dvc repro"
+    )

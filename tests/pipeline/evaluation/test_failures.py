@@ -1,0 +1,284 @@
+"""Failures, successes and label noise, by hand and against a plain loop over every query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.data.joins import Aligned
+from pipeline.data.label_sets import from_lists
+from pipeline.data.tables import (
+    CONFUSIONS,
+    FAILURES,
+    NEAR_DUPLICATES,
+    SUCCESSES,
+    read_table,
+    write_table,
+)
+from pipeline.evaluation.failures import CaseTables, find_cases
+from pipeline.evaluation.measure import measure
+from pipeline.evaluation.perceptual_hashes import COLOUR_TOLERANCE, PARTS, Hashes
+
+FAR = 2**64 - 1
+
+
+@dataclass
+class World:
+    """Pictures p0, p1, …, all of them queries and gallery unless said otherwise."""
+
+    vectors: NDArray[np.float32]
+    labels: list[list[int]]
+    hashes: list[int]
+    is_query: list[bool] | None = None
+    is_gallery: list[bool] | None = None
+    greys: list[int] | None = None
+
+    def cases(self, **options: Any) -> CaseTables:
+        count = len(self.labels)
+        pictures = Aligned(
+            ids=np.array([f"p{i}" for i in range(count)], dtype=object),
+            vectors=self.vectors,
+            split=np.array(["test"] * count, dtype=object),
+            is_query=np.array(self.is_query or [True] * count),
+            is_gallery=np.array(self.is_gallery or [True] * count),
+        )
+        labels = from_lists(self.labels)
+        choices = {"distance": "cosine", "failure_k": 2, "cosine": 0.9, "bits": 10} | options
+        measured = measure(
+            pictures.vectors,
+            labels,
+            pictures.is_query,
+            pictures.is_gallery,
+            k=[1],
+            distance=choices["distance"],
+            nearest=1,
+        )
+        self.hashed: list[str] = []
+        return find_cases(measured, pictures, labels, self.hash_pictures, **choices)
+
+    def hash_pictures(self, image_ids: Sequence[str]) -> Hashes:
+        self.hashed += image_ids
+        rows = [int(each[1:]) for each in image_ids]
+        greys = np.array(self.greys or [0] * len(self.labels), np.uint8)[rows]
+        return Hashes(
+            bits=np.array([self.hashes[row] for row in rows], np.uint64),
+            colours=np.broadcast_to(greys[:, None, None, None], (len(rows), PARTS, PARTS, 3)),
+        )
+
+
+def at(*degrees: float) -> NDArray[np.float32]:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def world() -> World:
+    """p0 and p1 are one picture under two labels; p2 stands next to p3, of another class."""
+    return World(
+        vectors=at(0, 1, 30, 32, 90, 91),
+        labels=[[1], [2], [1], [2], [3], [3]],
+        hashes=[0, 0b111, FAR, 0, FAR, 0],
+    )
+
+
+def test_cases_by_hand(world: World) -> None:
+    cases = world.cases()
+    # p0 finds p1, p2; p1 finds p0, p2, p3; p2 finds p3, p1, p0; p3 finds p2, p1.
+    assert cases.figures == {
+        "failures": 2,
+        "label_noise": 2,
+        "failures_label_noise": 1,
+        "recall_at_1_without_label_noise": 0.5,
+    }
+    failures = cases.failures.to_pandas()
+    assert failures["image_id"].tolist() == ["p1", "p2"]
+    assert failures["positives"].tolist() == [1, 1]
+    assert failures["first_hit_rank"].tolist() == [3, 3]
+    assert failures["average_precision"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert failures["top_hit"].tolist() == ["p0", "p3"]
+    cosines = np.cos(np.radians([1, 2]))
+    assert failures["cosine"].tolist() == pytest.approx(cosines.tolist(), abs=1e-6)
+    assert failures["score"].tolist() == failures["cosine"].tolist()
+    assert failures["bits"].tolist() == [3, 64]
+    assert failures["near_duplicate"].tolist() == [True, False]
+    assert cases.successes.to_pandas()["image_id"].tolist() == ["p4", "p5"]
+    near = cases.near_duplicates.to_pandas()
+    assert near["image_id"].tolist() == ["p0", "p1"]
+    assert near["top_hit"].tolist() == ["p1", "p0"]
+    assert near["first_hit_rank"].tolist() == [2, 3]
+    assert near["failure"].tolist() == [False, True]
+    confusions = cases.confusions.to_pandas()
+    assert list(zip(confusions["label"], confusions["other"], strict=True)) == [(1, 2), (2, 1)]
+    assert confusions["queries"].tolist() == [2.0, 2.0]
+    # p0 is closer to its hit than p2, and p1 closer than p3.
+    assert confusions["image_id"].tolist() == ["p0", "p1"]
+
+
+def test_the_tables_are_those_of_the_schemas(world: World, tmp_path: Any) -> None:
+    for cases in (world.cases(), world.cases(failure_k=100, bits=0, cosine=1.0)):
+        for table, kind in (
+            (cases.failures, FAILURES),
+            (cases.successes, SUCCESSES),
+            (cases.near_duplicates, NEAR_DUPLICATES),
+            (cases.confusions, CONFUSIONS),
+        ):
+            write_table(table, tmp_path / "table.parquet", kind)
+            assert read_table(tmp_path / "table.parquet", kind).to_pylist() == table.to_pylist()
+
+
+def test_without_label_noise_recall_stays(world: World) -> None:
+    figures = world.cases(bits=2).figures
+    assert figures["label_noise"] == figures["failures_label_noise"] == 0
+    assert figures["recall_at_1_without_label_noise"] == round(2 / 6, 6)
+
+
+def test_where_all_is_label_noise_nobody_is_left_to_take_the_mean_of() -> None:
+    world = World(at(0, 0, 90, 90), [[1], [2], [1], [2]], [0] * 4)
+    assert world.cases(failure_k=3).figures == {
+        "failures": 0,
+        "label_noise": 4,
+        "failures_label_noise": 0,
+    }
+
+
+@pytest.mark.parametrize(("bits", "found"), [(2, 0), (3, 2), (4, 2)])
+def test_so_many_bits_are_still_a_near_duplicate(world: World, bits: int, found: int) -> None:
+    assert world.cases(bits=bits).figures["label_noise"] == found
+
+
+@pytest.mark.parametrize(("apart", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)])
+def test_what_differs_in_colour_is_no_near_duplicate(world: World, apart: int, found: int) -> None:
+    cases = replace(world, greys=[100, 100 + apart, 0, 0, 0, 0]).cases()
+    assert cases.figures["label_noise"] == found
+    failures = cases.failures.to_pandas()
+    assert failures["bits"].tolist() == [3, 64]
+    assert failures["near_duplicate"].tolist() == [found > 0, False]
+
+
+@pytest.mark.parametrize(("cosine", "found"), [(0.9999, 0), (0.9998, 2)])
+def test_so_low_a_cosine_is_still_a_near_duplicate(world: World, cosine: float, found: int) -> None:
+    assert np.cos(np.radians(1)) == pytest.approx(0.99985, abs=1e-5)
+    assert world.cases(cosine=cosine).figures["label_noise"] == found
+
+
+def test_identical_vectors_reach_a_cosine_of_one() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 33)).astype(np.float32)
+    world = World(np.repeat(vectors, 2, axis=0), [[i % 2] for i in range(80)], [0] * 80)
+    assert world.cases(cosine=1.0).figures["label_noise"] == 80
+
+
+def test_only_wrong_and_similar_pictures_are_hashed_and_each_once(world: World) -> None:
+    # p2 and p3 are cosine 0.9994 apart, p4 and p5 are of one class.
+    world.cases(cosine=0.9998)
+    assert world.hashed == ["p0", "p1"]
+    bits = world.cases(cosine=0.9998).failures.to_pandas()["bits"]
+    assert bits.isna().tolist() == [False, True]
+
+
+def test_a_top_that_is_larger_than_the_gallery_has_no_failures(world: World) -> None:
+    assert world.cases(failure_k=100).figures["failures"] == 0
+
+
+def test_queries_without_a_relevant_picture_are_in_no_table() -> None:
+    world = World(at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
+    cases = world.cases()
+    assert cases.figures == {
+        "failures": 0,
+        "label_noise": 0,
+        "failures_label_noise": 0,
+        "recall_at_1_without_label_noise": 1.0,
+    }
+    # p2 is nearer to p3 than to p1; p3 is nearest to p2.
+    assert cases.successes["image_id"].to_pylist() == ["p2", "p3"]
+    assert cases.confusions.num_rows == 0
+
+
+def test_they_are_not_in_the_share_of_their_class_either() -> None:
+    # p1 is searched for p0 alone, which is not itself: nothing is relevant to p1.
+    world = World(at(0, 9, 1), [[1], [1], [2]], [0] * 3, [True, True, False], [False, True, True])
+    confusions = world.cases().confusions
+    assert confusions["queries"].to_pylist() == confusions["share"].to_pylist() == [1.0]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    count = draw(st.integers(3, 12))
+    # Whole numbers: their Euclidean order is exact, and ties are common.
+    coordinates = st.integers(-3, 3)
+    vectors = draw(st.lists(st.tuples(*[coordinates] * 3), min_size=count, max_size=count))
+    labels = st.lists(st.integers(0, 4), min_size=1, max_size=2, unique=True)
+    return World(
+        np.array(vectors, dtype=np.float32),
+        draw(st.lists(labels, min_size=count, max_size=count)),
+        draw(st.lists(st.sampled_from([0, 1, 3, FAR]), min_size=count, max_size=count)),
+        draw(st.lists(st.booleans(), min_size=count, max_size=count)),
+        greys=draw(st.lists(st.sampled_from([0, 40, 80]), min_size=count, max_size=count)),
+    )
+
+
+@given(worlds(), st.integers(1, 4), st.sampled_from([-1.0, 0.317, 0.953]), st.integers(0, 2))
+def test_cases_are_those_of_a_plain_loop(
+    world: World, failure_k: int, cosine: float, bits: int
+) -> None:
+    expected = [case for case in (loop(world, query) for query in asked(world)) if case]
+    assume(expected)
+    cases = world.cases(distance="euclidean", failure_k=failure_k, cosine=cosine, bits=bits)
+    failed = [case for case in expected if case["first"] > failure_k]
+    noisy = [
+        case
+        for case in expected
+        if case["first"] > 1
+        and case["cosine"] >= cosine
+        and case["bits"] <= bits
+        and case["colour"] <= COLOUR_TOLERANCE
+    ]
+    right = [case["query"] for case in expected if case["first"] == 1]
+    for table, wanted in ((cases.failures, failed), (cases.near_duplicates, noisy)):
+        found: pd.DataFrame = table.to_pandas()
+        assert found["image_id"].tolist() == [case["query"] for case in wanted]
+        assert found["top_hit"].tolist() == [case["hit"] for case in wanted]
+        assert found["first_hit_rank"].tolist() == [case["first"] for case in wanted]
+        assert np.allclose(found["score"], [-case["distance"] for case in wanted])
+        assert np.allclose(found["cosine"], [case["cosine"] for case in wanted], atol=1e-6)
+    assert cases.near_duplicates["bits"].to_pylist() == [case["bits"] for case in noisy]
+    assert cases.successes["image_id"].to_pylist() == right
+    left = [case for case in expected if case not in noisy]
+    assert cases.figures == {
+        "failures": len(failed),
+        "label_noise": len(noisy),
+        "failures_label_noise": sum(case in noisy for case in failed),
+    } | ({"recall_at_1_without_label_noise": round(len(right) / len(left), 6)} if left else {})
+
+
+def asked(world: World) -> list[int]:
+    assert world.is_query
+    return [query for query, asks in enumerate(world.is_query) if asks]
+
+
+def loop(world: World, query: int) -> dict[str, Any] | None:
+    """What the query finds first, and where its first relevant picture stands."""
+    vectors, labels = world.vectors.astype(float), [set(each) for each in world.labels]
+    distances = np.linalg.norm(vectors - vectors[query], axis=1)
+    others = [row for row in range(len(vectors)) if row != query]
+    ranking = sorted(others, key=lambda row: (distances[row], row))
+    ranks = [rank for rank, row in enumerate(ranking, 1) if labels[row] & labels[query]]
+    if not ranks:
+        return None
+    hit = ranking[0]
+    lengths = np.linalg.norm(vectors[query]) * np.linalg.norm(vectors[hit])
+    return {
+        "query": f"p{query}",
+        "hit": f"p{hit}",
+        "first": ranks[0],
+        "distance": distances[hit],
+        "cosine": vectors[query] @ vectors[hit] / lengths if lengths else 0.0,
+        "bits": (world.hashes[query] ^ world.hashes[hit]).bit_count(),
+        "colour": abs(world.greys[query] - world.greys[hit]) if world.greys else 0,
+    }

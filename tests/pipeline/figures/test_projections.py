@@ -1,0 +1,143 @@
+import inspect
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.figures import projections
+from pipeline.figures.centroids import choose_names
+from pipeline.figures.projections import (
+    draw_sample,
+    normalized,
+    project_pca,
+    project_tsne,
+    project_umap,
+    umap_in_background,
+)
+from pipeline.figures.scatters import choose_colouring, draw_projection
+
+
+def blobs(*, size: int = 40, dim: int = 16) -> np.ndarray:
+    """Two clusters far apart: rows 0..size/2 and the rest."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(size, dim)).astype(np.float32)
+    rows[size // 2 :] += 12
+    return rows
+
+
+def separated(points: np.ndarray) -> bool:
+    half = len(points) // 2
+    one, two = points[:half], points[half:]
+    apart = np.linalg.norm(one.mean(0) - two.mean(0))
+    return bool(apart > 2 * max(one.std(), two.std()) / 2)
+
+
+def test_pca_agrees_with_the_eigenvectors_of_the_covariance() -> None:
+    rows = blobs()
+    points, share = project_pca(rows)
+    values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
+    assert points.var(axis=0, ddof=1) == pytest.approx(values[:2], rel=1e-3)
+    assert share == pytest.approx(values[:2].sum() / values.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 80])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_pca_gives_its_coordinates_whatever_the_size_of_the_embedding(dim: int, axes: int) -> None:
+    points, share = project_pca(blobs(dim=dim), axes=axes)
+    assert points.shape == (40, axes)
+    assert 0 < share <= 1.0001
+
+
+def test_the_third_axis_of_pca_leaves_the_first_two_as_they_are() -> None:
+    plane, less = project_pca(blobs())
+    solid, more = project_pca(blobs(), axes=3)
+    assert np.array_equal(solid[:, :2], plane)
+    assert more > less
+
+
+def test_tsne_keeps_clusters_apart_and_repeats_itself() -> None:
+    points = project_tsne(blobs(), seed=7)
+    assert separated(points)
+    assert np.array_equal(points, project_tsne(blobs(), seed=7))
+
+
+def test_umap_keeps_clusters_apart_and_is_the_same_in_the_second_process() -> None:
+    here = project_umap({"baseline": blobs(), "finetuned": blobs(size=8)}, seed=7)
+    vectors = {"baseline": blobs(), "finetuned": blobs(size=8)}
+    with umap_in_background(vectors, seed=7, axes=(2, 3)) as futures:
+        there, solid = futures[2].result(), futures[3].result()
+    assert separated(here["baseline"])
+    assert separated(solid["baseline"])
+    assert solid["finetuned"].shape == (8, 3)
+    assert here["finetuned"].shape == (8, 2)
+    assert all(np.array_equal(here[model], there[model]) for model in here)
+
+
+@pytest.mark.parametrize("name", ["project_pca", "project_tsne", "project_umap"])
+def test_no_projection_can_be_given_a_label(name: str) -> None:
+    taken = set(inspect.signature(getattr(projections, name)).parameters)
+    assert taken <= {"vectors", "seed", "axes"}
+
+
+def test_nan_is_told() -> None:
+    rows = blobs()
+    rows[3, 2] = np.nan
+    with pytest.raises(UserError, match=r"^plot: an embedding holds NaN or infinity; train again"):
+        project_pca(rows)
+
+
+def test_a_sample_is_drawn_from_the_seed_in_order() -> None:
+    ids = [f"{i:03d}" for i in range(100)]
+    drawn = draw_sample(ids, most=20, seed=1)
+    assert len(set(drawn)) == 20
+    assert drawn == sorted(drawn)
+    assert drawn == draw_sample(ids, most=20, seed=1) != draw_sample(ids, most=20, seed=2)
+    assert draw_sample(ids, most=100, seed=1) == ids
+
+
+def test_too_few_pictures_are_counted() -> None:
+    with pytest.raises(UserError, match=r"^plot: 3 test pictures, plot.points 50; a projection "):
+        draw_sample(["a", "b", "c"], most=50, seed=1)
+
+
+def test_normalized_rows_have_length_one_and_zero_stays_zero() -> None:
+    rows = normalized(np.array([[3, 4], [0, 0]], dtype=np.float32))
+    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+
+
+def test_colours_are_classes_up_to_twenty_then_groups() -> None:
+    few = [[f"c{i % 20}"] for i in range(60)]
+    many = [[f"c{i % 21}"] for i in range(60)]
+    groups = [f"g{i % 3}" for i in range(60)]
+    assert choose_colouring(few, groups).keys == [name for [name] in few]
+    assert choose_colouring(many, groups).keys == groups
+    assert choose_colouring(many, groups).legend == ["g0", "g1", "g2"]
+
+
+def test_of_too_many_classes_the_ten_largest_are_coloured_and_the_caption_says_so() -> None:
+    classes = [f"c{i:02d}" for i in range(25) for _ in range(25 - i)]
+    colouring = choose_colouring([[name] for name in classes], [None] * len(classes))
+    assert colouring.legend == [f"c{i:02d}" for i in range(10)]
+    assert [key for key in colouring.keys if key] == [c for c in classes if c < "c10"]
+    assert "the 10 of 25 classes with most points; the others are grey" in colouring.caption
+
+
+def test_pictures_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() -> None:
+    classes = [["dog", "person"], ["person"], ["fork", "person"], ["person", "dog"]]
+    groups = ["animal", "person", None, "animal"]
+    assert choose_colouring(classes, groups).keys == ["animal", "person", "no group", "animal"]
+    colouring = choose_colouring(classes, [None] * 4)
+    assert colouring.keys == ["dog", "person", "fork", "dog"]
+    assert colouring.legend == ["dog", "fork", "person"]
+    assert "its colour the rarest of its classes in the legend" in colouring.caption
+
+
+def test_each_point_is_drawn_once_in_both_panels() -> None:
+    classes = [[f"c{i % 25}"] for i in range(100)]
+    points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    colouring = choose_colouring(classes, [None] * 100)
+    both = {"baseline": points, "finetuned": points}
+    figure = draw_projection("t", both, colouring, choose_names(classes), {})
+    for axes in figure.axes:
+        drawn = np.concatenate([marks.get_offsets() for marks in axes.collections])
+        assert np.array_equal(np.sort(drawn[:, 0]), np.sort(points[:, 0]))

@@ -1,0 +1,37 @@
+"""What UMAP compiles is kept for the next process, where there is a place for it."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from pipeline.figures.umap_import import _keeping, imported_umap
+
+
+def test_what_is_compiled_in_the_context_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "as_umap_does.py").write_text(
+        "import numba\n\n\n@numba.njit(fastmath=True)\ndef doubled(x):\n    return 2 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = numba.njit
+    with imported_umap() as umap:
+        assert umap.__name__ == "umap"
+        compiled = importlib.import_module("as_umap_does").doubled
+        assert compiled(3) == 6
+    assert numba.njit is plain
+    assert list(tmp_path.rglob("as_umap_does.doubled*.nbc"))
+    assert not numba.config.DISABLE_JIT
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same() -> None:
+    def without_place(function: Callable[..., Any], *, cache: bool = False) -> tuple[Any, bool]:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function, cache
+
+    assert _keeping(without_place)(len) == (len, False)

@@ -1,0 +1,238 @@
+"""A file is fetched once, resumed where it stopped, and never taken with another checksum."""
+
+import hashlib
+import random
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.packing.fetching import ATTEMPTS, BLOCK_BYTES, fetch
+from pipeline.packing.sources import open_source
+
+BODY = random.Random(0).randbytes(300_000)  # the same in every test process
+SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` under their paths and `body` under any other.
+
+    With what a server may have: versions, ranges, breakdowns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = BODY
+        self.files: dict[str, bytes] = {}
+        self.version: str | None = '"v1"'
+        self.ranges = True
+        self.status = 200
+        self.breaks_after: list[int] = []  # one for each answer to come: bytes until it breaks
+        self.asked: list[str | None] = []  # the Range of each request
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/p.tar"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        body = server.files.get(self.path, server.body)
+        start = 0
+        if server.ranges and server.version and self.headers.get("If-Range") == server.version:
+            start = int(re.findall(r"\d+", self.headers["Range"])[0])
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        if start >= len(body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        if start:
+            end = len(body)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
+        if server.version:
+            self.send_header("ETag", server.version)
+        self.end_headers()
+        broken = server.breaks_after.pop(0) if server.breaks_after else len(body)
+        self.wfile.write(body[start : start + broken])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetch_now(server: Server, folder: Path, checksum: str | None = SHA256) -> Path:
+    return fetch(server.url, folder, checksum=checksum, wait_seconds=0.0)
+
+
+def failure(server: Server, folder: Path, checksum: str | None = SHA256) -> str:
+    with pytest.raises(UserError) as caught:
+        fetch_now(server, folder, checksum)
+    return str(caught.value)
+
+
+def test_a_second_fetch_asks_nobody(server: Server, tmp_path: Path) -> None:
+    path = fetch_now(server, tmp_path)
+    assert path.read_bytes() == BODY
+    assert path.name.endswith("-p.tar")
+    assert fetch_now(server, tmp_path) == path
+    assert server.asked == [None]
+
+
+def test_without_a_checksum_what_comes_is_taken(server: Server, tmp_path: Path) -> None:
+    assert fetch_now(server, tmp_path, None).read_bytes() == BODY
+
+
+def test_a_broken_connection_is_resumed_by_range(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [BLOCK_BYTES + 9, BLOCK_BYTES + 9]
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
+
+
+def test_an_interrupted_run_is_resumed_by_the_next(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [100_000, 0, 0, 0]
+    text = failure(server, tmp_path)
+    assert text.startswith(f"{server.url}: not fetched (")
+    assert text.endswith("); 65,536 bytes are here; run it again, it goes on from there")
+    server.asked.clear()
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    assert server.asked == ["bytes=65536-"]
+    left = {path.suffix for path in tmp_path.iterdir()}
+    assert left <= {".tar", ".lock"}
+
+
+def test_a_whole_part_needs_no_more_bytes(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [0] * ATTEMPTS
+    failure(server, tmp_path)
+    (part,) = tmp_path.glob("*.part")
+    part.write_bytes(BODY)
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+
+
+def test_another_version_at_the_server_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.breaks_after = [100_000, 0, 0, 0]
+    failure(server, tmp_path)
+    server.body, server.version = BODY[::-1], '"v2"'
+    assert fetch_now(server, tmp_path, None).read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize(("ranges", "version"), [(False, '"v1"'), (True, None), (True, 'W/"v1"')])
+def test_a_server_that_cannot_resume_starts_anew(
+    server: Server, tmp_path: Path, ranges: bool, version: str | None
+) -> None:
+    server.ranges, server.version, server.breaks_after = ranges, version, [100_000]
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    # A weak ETag may stand for several bodies, so it is not asked to go on from one.
+    assert server.asked == [None, "bytes=65536-" if version == '"v1"' else None]
+
+
+@pytest.mark.parametrize("checksum", [SHA256, MD5], ids=["sha256", "md5"])
+def test_another_checksum_is_refused_and_not_kept(
+    server: Server, tmp_path: Path, checksum: str
+) -> None:
+    kind, found = checksum.split(":")
+    wanted = "0" * len(found)
+    assert failure(server, tmp_path, f"{kind}:{wanted}") == (
+        f"{server.url}: the {kind} is {found}; allowed: {wanted}, so this is another file than was "
+        "meant; correct the URL or the checksum"
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+
+
+@pytest.mark.parametrize("checksum", [MD5, MD5.upper(), SHA256.upper()])
+def test_a_checksum_of_either_kind_in_either_case_is_enough(
+    server: Server, tmp_path: Path, checksum: str
+) -> None:
+    path = fetch_now(server, tmp_path, checksum)
+    assert fetch_now(server, tmp_path, checksum) == path
+    assert server.asked == [None]
+
+
+def test_what_was_fetched_under_another_checksum_is_fetched_again(
+    server: Server, tmp_path: Path
+) -> None:
+    fetch_now(server, tmp_path, MD5)
+    server.body, server.version = BODY[::-1], '"v2"'
+    md5 = f"md5:{hashlib.md5(BODY[::-1]).hexdigest()}"
+    assert fetch_now(server, tmp_path, md5).read_bytes() == BODY[::-1]
+
+
+def test_all_archives_of_a_dataset_are_unpacked_into_one_folder(
+    server: Server, tmp_path: Path
+) -> None:
+    archives = {}
+    for name in ("train", "val"):
+        path = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr(f"{name}2017/1.jpg", name)
+        server.files[f"/{path.name}"] = path.read_bytes()
+        url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+        archives[url] = f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
+    downloads = tmp_path / "downloads"
+    for _ in range(2):
+        with open_source(tmp_path / "unused", archives, downloads=downloads) as folder:
+            assert (folder / "train2017/1.jpg").read_text() == "train"
+            assert (folder / "val2017/1.jpg").read_text() == "val"
+            assert folder.parent == downloads
+    assert len(server.asked) == 2
+    left = {path.name.split("-")[-1] for path in downloads.iterdir() if path.suffix != ".lock"}
+    assert left == {"train.zip", "val.zip"}
+
+
+def test_a_refusal_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    assert failure(server, tmp_path) == (
+        f"{server.url}: not fetched (HTTP 404 Not Found); 0 bytes are here"
+    )
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_down_for_a_moment_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.status = 503
+    assert failure(server, tmp_path) == (
+        f"{server.url}: not fetched (HTTP 503 Service Unavailable); 0 bytes are here"
+    )
+    assert len(server.asked) == ATTEMPTS
+
+
+def test_what_is_no_url_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^p\.tar: not fetched \(Invalid URL 'p\.tar'"):
+        fetch("p.tar", tmp_path, checksum=None, wait_seconds=0.0)
+
+
+def test_a_terminal_sees_how_far_it_is(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fetch_now(server, tmp_path / "quiet")
+    assert "100%" not in capsys.readouterr().err
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    fetch_now(server, tmp_path / "shown")
+    shown = capsys.readouterr().err
+    assert "p.tar" in shown
+    assert "100%" in shown

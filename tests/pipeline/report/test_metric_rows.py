@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.report.metric_rows import (
+    Estimate,
+    Row,
+    estimate_rows,
+    plain_rows,
+    read_figures,
+    show,
+    show_difference,
+)
+from tests.helpers.reports import BASELINE, FIGURES, TRAINING, write_sources
+
+
+def row(one: tuple[float, float], other: tuple[float, float], name: str = "map") -> Row:
+    """Of two intervals, each around its middle."""
+    return Row(name, *(Estimate(sum(ends) / 2, *ends) for ends in (one, other)))
+
+
+def test_every_figure_is_in_one_of_the_rows_as_it_stands_in_the_file(tmp_path: Path) -> None:
+    figures = read_figures(write_sources(tmp_path).metrics)
+    assert figures == {"baseline": BASELINE, "finetuned": FIGURES, "train": TRAINING}
+    for place, model in enumerate(("baseline", "finetuned")):
+        told = {}
+        for it in estimate_rows(figures):
+            estimate = getattr(it, model)
+            told |= {it.name: estimate.value}
+            told |= {f"{it.name}_low": estimate.low, f"{it.name}_high": estimate.high}
+        told |= {name: values[place] for name, values in plain_rows(figures)}
+        assert told == figures[model]
+
+
+def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
+    lacking = {name: value for name, value in BASELINE.items() if not name.startswith("map")}
+    rows = {it.name: it for it in estimate_rows({"baseline": lacking, "finetuned": FIGURES})}
+    assert rows["map"].baseline is None
+    assert rows["map"].finetuned == Estimate(0.341785, 0.32561, 0.358811)
+    assert rows["map"].difference is None
+    assert rows["map"].verdict == "overlap"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "verdict"),
+    [
+        ((0.1, 0.2), (0.3, 0.4), "better"),
+        ((0.3, 0.4), (0.1, 0.2), "worse"),
+        ((0.1, 0.3), (0.2, 0.4), "overlap"),
+        ((0.1, 0.2), (0.2, 0.3), "overlap"),
+    ],
+)
+def test_only_intervals_that_are_apart_tell_models_apart(
+    one: tuple[float, float], other: tuple[float, float], verdict: str
+) -> None:
+    assert row(one, other).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["cosine_negative", "cosine_positive", "index_recall_at_10"])
+def test_what_has_no_say_is_neither_better_nor_worse(name: str) -> None:
+    assert row((0.1, 0.2), (0.3, 0.4), name).verdict == "apart"
+
+
+def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
+    assert [show(value) for value in (0.5475, 1.0, 60502, 0, 0.0, 0.000134, -0.03, None)] == [
+        *("0.547", "1.000", "60,502", "0", "0.000", "0.000134", "-0.030", "–")
+    ]
+    assert [show_difference(value) for value in (0.3125, -0.25, 0.0, -0.0001, None)] == [
+        *("+0.312", "−0.250", "0.000", "0.000", "–")
+    ]
+
+
+def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
+    metrics = write_sources(tmp_path).metrics
+    broken = metrics / "finetuned.json"
+    for text, told in (
+        ("{", "not JSON (Expecting property name enclosed in double quotes: line 1 column 2"),
+        ("[1]", "found no mapping of names to numbers; run: dvc repro"),
+        (json.dumps({"map": "high"}), "found no mapping of names to numbers; run: dvc repro"),
+    ):
+        broken.write_text(text)
+        with pytest.raises(UserError) as caught:
+            read_figures(metrics)
+        assert str(caught.value).startswith(f"{broken}: {told}")
+    broken.unlink()
+    with pytest.raises(UserError) as caught:
+        read_figures(metrics)
+    assert str(caught.value) == (f"{broken}: no such file; run the stage that writes it: dvc repro")

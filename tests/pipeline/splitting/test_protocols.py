@@ -1,0 +1,329 @@
+"""Who is trained on, who asks, who is searched: by hand, and for whatever hypothesis draws."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data.tables import CATALOG, SPLITS
+from pipeline.errors import UserError
+from pipeline.splitting.protocols import make_splits
+
+Row = tuple[str, list[int], str | None, str | None]  # image_id, labels, group, source_split
+
+
+def catalog_of(rows: Sequence[Row]) -> pa.Table:
+    ids, labels, groups, roles = zip(*rows, strict=True)
+    sizes = [1] * len(rows)
+    columns = (ids, labels, groups, roles, ids, sizes, sizes)
+    fields = zip(CATALOG.columns, columns, strict=True)
+    return pa.table(
+        {field.name: pa.array(list(column), field.type) for field, column in fields},
+        schema=pa.schema(CATALOG.columns),
+    )
+
+
+def classes_of(sizes: Sequence[int], groups: Sequence[str | None] | None = None) -> pa.Table:
+    return catalog_of(
+        [
+            (f"{label:03}/{number:03}", [label], groups[label] if groups else None, None)
+            for label, size in enumerate(sizes)
+            for number in range(size)
+        ]
+    )
+
+
+def split(catalog: pa.Table, **changes: object) -> dict[str, tuple[str, bool, bool]]:
+    """Return image_id -> split, is_query, is_gallery."""
+    params: dict[str, object] = {
+        "protocol": "auto",
+        "test_fraction": 0.5,
+        "val_by": "auto",
+        "val_fraction": 0.1,
+        "seed": 7,
+    }
+    table = make_splits(catalog, **(params | changes))  # type: ignore[arg-type]
+    assert table.schema.names == [field.name for field in SPLITS.columns]
+    return {row.pop("image_id"): tuple(row.values()) for row in table.to_pylist()}
+
+
+def told(catalog: pa.Table, **changes: object) -> str:
+    with pytest.raises(UserError) as caught:
+        split(catalog, **changes)
+    return str(caught.value)
+
+
+def counts(splits: dict[str, tuple[str, bool, bool]]) -> dict[str, Counter[str]]:
+    """Return class -> split -> number of pictures."""
+    found: dict[str, Counter[str]] = {}
+    for image_id, (part, _, _) in splits.items():
+        found.setdefault(image_id.split("/")[0], Counter())[part] += 1
+    return found
+
+
+def whole(splits: dict[str, tuple[str, bool, bool]]) -> dict[str, str]:
+    """Return class -> the one split that all its pictures are in."""
+    found = counts(splits)
+    assert all(len(parts) == 1 for parts in found.values())
+    return {label: next(iter(parts)) for label, parts in found.items()}
+
+
+def test_official_takes_the_roles_of_the_dataset() -> None:
+    roles = ["train", "train+gallery", "val", "query", "gallery", "query+gallery"]
+    rows: list[Row] = [(f"{n}", [0], None, role) for n, role in enumerate(roles)]
+    expected = {
+        "0": ("train", False, False),
+        "1": ("train", False, True),
+        "2": ("val", False, False),
+        "3": ("test", True, False),
+        "4": ("test", False, True),
+        "5": ("test", True, True),
+    }
+    assert split(catalog_of(rows), protocol="official") == expected
+    assert split(catalog_of(rows), protocol="auto") == expected
+
+
+def test_official_holds_validation_out_of_train_alone() -> None:
+    rows: list[Row] = [(f"a/{n:02}", [0], None, "train+gallery") for n in range(20)]
+    rows += [(f"b/{n:02}", [1], None, "train") for n in range(30)]
+    rows += [(f"c/{n:02}", [n % 2], None, "query") for n in range(10)]
+    splits = split(catalog_of(rows), protocol="official")
+    assert counts(splits) == {
+        "a": {"train": 18, "val": 2},
+        "b": {"train": 27, "val": 3},
+        "c": {"test": 10},
+    }
+    assert all(gallery for image_id, (_, _, gallery) in splits.items() if image_id[0] == "a")
+    assert not any(gallery for image_id, (_, _, gallery) in splits.items() if image_id[0] == "b")
+
+
+def test_official_without_roles_is_told() -> None:
+    assert told(classes_of([4, 4]), protocol="official") == (
+        "split.protocol: found official, but this dataset has no split of its own; allowed for "
+        "it: auto, class_disjoint, random"
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "found"), [(None, "no split"), ("train+query", "the split 'train+query'")]
+)
+def test_official_with_a_role_amiss_is_told(role: str | None, found: str) -> None:
+    rows: list[Row] = [("a", [0], None, "train"), ("b", [0], None, role)]
+    assert told(catalog_of(rows), protocol="official") == (
+        f"source_split of 'b': found {found}; allowed for split.protocol official: train, "
+        "train+gallery, val, query, gallery, query+gallery; or set class_disjoint or random"
+    )
+
+
+def test_class_disjoint_by_hand() -> None:
+    splits = split(classes_of([5] * 120), protocol="class_disjoint")
+    assert Counter(whole(splits).values()) == {"test": 60, "train": 54, "val": 6}
+    assert all(
+        (query, gallery) == (part == "test", part == "test")
+        for part, query, gallery in splits.values()
+    )
+
+
+def test_class_disjoint_takes_the_same_share_of_each_group() -> None:
+    groups = ["cups"] * 8 + ["toys"] * 4 + ["pens"] * 4
+    parts = whole(split(classes_of([4] * 16, groups), protocol="class_disjoint", val_by="class"))
+    drawn = Counter(groups[int(label)] for label, part in parts.items() if part == "test")
+    assert drawn == {"cups": 4, "toys": 2, "pens": 2}
+
+
+def test_class_disjoint_of_one_class_is_told() -> None:
+    assert told(classes_of([9]), protocol="class_disjoint") == (
+        "split.protocol: found class_disjoint, but the dataset has 1 class; allowed: two classes "
+        "or more, or split.protocol random"
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.99])
+def test_class_disjoint_leaves_a_class_on_either_side(fraction: float) -> None:
+    parts = whole(split(classes_of([4, 4]), protocol="class_disjoint", test_fraction=fraction))
+    assert sorted(parts.values()) == ["test", "train"]
+
+
+def test_random_by_hand() -> None:
+    # 16 * 0.25 = 4 and 8 * 0.25 = 2 go to test; of the 12 and 6 left, a class of three gives none.
+    splits = split(
+        classes_of([16, 8, 3]), protocol="random", test_fraction=0.25, val_fraction=1 / 3
+    )
+    assert counts(splits) == {
+        "000": {"test": 4, "train": 8, "val": 4},
+        "001": {"test": 2, "train": 4, "val": 2},
+        "002": {"train": 3},
+    }
+
+
+def test_half_goes_up_whatever_floats_make_of_it() -> None:
+    # 0.145 * 100 is a hair below 14.5.
+    parts = whole(
+        split(classes_of([4] * 100), protocol="class_disjoint", test_fraction=0.145, val_by="class")
+    )
+    assert Counter(parts.values())["test"] == 15
+
+
+def test_random_leaves_two_on_either_side() -> None:
+    for fraction in (0.01, 0.99):
+        parts = counts(split(classes_of([9] * 40), protocol="random", test_fraction=fraction))
+        assert all(part["test"] != 1 and part["train"] >= 2 for part in parts.values())
+
+
+@pytest.mark.parametrize(("classes", "held_out_whole"), [(45, True), (44, False)])
+def test_auto_validation_is_by_class_unless_that_leaves_under_five(
+    classes: int, held_out_whole: bool
+) -> None:
+    # A tenth of 45 rounds up to 5, of 44 down to 4.
+    rows: list[Row] = [
+        (f"{label:03}/{n:02}", [label], None, "train")
+        for label in range(classes)
+        for n in range(20)
+    ]
+    rows += [("q/1", [0], None, "query+gallery"), ("q/2", [0], None, "query+gallery")]
+    found = counts(split(catalog_of(rows)))
+    held_out = [parts for parts in found.values() if parts["val"]]
+    assert len(held_out) == (5 if held_out_whole else 44)
+    assert all(parts["val"] == (20 if held_out_whole else 2) for parts in held_out)
+
+
+def test_validation_by_class_of_one_class_is_told() -> None:
+    rows: list[Row] = [("a", [0], None, "train"), ("b", [1], None, "query+gallery")]
+    assert told(catalog_of(rows), val_by="class") == (
+        "split.val_by: found class, but 1 class is for training; allowed: image, auto"
+    )
+
+
+def test_pictures_of_several_labels_are_split_by_picture() -> None:
+    rows: list[Row] = [(f"{n}", [n % 40, 99], None, None) for n in range(400)]
+    parts = split(catalog_of(rows), protocol="auto", val_by="auto")
+    # Of each class some pictures are for training and some are held out.
+    for label in range(40):
+        assert {"train", "test"} <= {parts[str(n)][0] for n in range(label, 400, 40)}
+    assert parts == split(catalog_of(rows), protocol="random", val_by="image")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"protocol": "class_disjoint"},
+            "split.protocol: found class_disjoint, but pictures have several labels, so that no "
+            "class can be held apart; allowed: auto, official, random",
+        ),
+        (
+            {"protocol": "random", "val_by": "class"},
+            "split.val_by: found class, but pictures have several labels, so that no class can be "
+            "held apart; allowed: auto, image",
+        ),
+    ],
+)
+def test_classes_of_pictures_with_several_labels_are_not_held_apart(
+    options: dict[str, str], line: str
+) -> None:
+    rows: list[Row] = [(f"{n}", [n % 4, 9], None, None) for n in range(40)]
+    assert told(catalog_of(rows), **options) == line
+
+
+catalogs = st.builds(
+    lambda sizes, names: classes_of(sizes, (names * len(sizes))[: len(sizes)]),
+    st.lists(st.integers(1, 12), min_size=3, max_size=25),
+    st.lists(st.sampled_from(["cups", "toys", None]), min_size=1, max_size=5),
+)
+fractions = st.floats(0.05, 0.95)
+seeds = st.integers(0, 2**32)
+
+
+@given(catalogs, fractions, fractions, seeds, st.sampled_from(["class_disjoint", "random"]))
+def test_each_picture_has_one_place_and_validation_never_asks(
+    catalog: pa.Table, test: float, val: float, seed: int, protocol: str
+) -> None:
+    splits = split(catalog, protocol=protocol, test_fraction=test, val_fraction=val, seed=seed)
+    assert list(splits) == sorted(catalog["image_id"].to_pylist())
+    for part, query, gallery in splits.values():
+        assert part in ("train", "val", "test")
+        assert query == gallery == (part == "test")
+
+
+@given(catalogs, fractions, seeds, st.sampled_from(["class", "image"]))
+def test_class_disjoint_shares_no_class_and_keeps_the_fraction(
+    catalog: pa.Table, fraction: float, seed: int, val_by: str
+) -> None:
+    # Two classes for training at the least, so that one of them can be held out.
+    count = len({labels[0] for labels in catalog["labels"].to_pylist()})
+    fraction = min(fraction, (count - 2) / count)
+    splits = split(
+        catalog, protocol="class_disjoint", test_fraction=fraction, val_by=val_by, seed=seed
+    )
+    found = counts(splits)
+    in_test = [label for label, parts in found.items() if parts["test"]]
+    assert all(set(found[label]) == {"test"} for label in in_test)
+    assert len(in_test) == max(1, math.floor(fraction * count + 0.5 + 1e-9))
+    if val_by == "class":
+        assert all(len(parts) == 1 for parts in found.values())
+
+
+@given(catalogs, fractions, seeds)
+def test_class_disjoint_takes_each_group_alike(
+    catalog: pa.Table, fraction: float, seed: int
+) -> None:
+    splits = split(catalog, protocol="class_disjoint", test_fraction=fraction, seed=seed)
+    rows = zip(catalog["image_id"].to_pylist(), catalog["group"].to_pylist(), strict=True)
+    members: dict[str | None, dict[str, bool]] = {}
+    for image_id, group in rows:
+        members.setdefault(group, {})[image_id.split("/")[0]] = splits[image_id][0] == "test"
+    total = sum(len(labels) for labels in members.values())
+    share = sum(sum(labels.values()) for labels in members.values()) / total
+    for labels in members.values():
+        assert abs(sum(labels.values()) - share * len(labels)) <= 1 + 1e-9
+
+
+@given(catalogs, fractions, seeds)
+def test_random_gives_two_or_more_and_keeps_the_fraction(
+    catalog: pa.Table, fraction: float, seed: int
+) -> None:
+    found = counts(split(catalog, protocol="random", test_fraction=fraction, seed=seed))
+    splittable = 0
+    for parts in found.values():
+        size = sum(parts.values())
+        splittable += size if size >= 4 else 0
+        assert parts["test"] != 1
+        assert size - parts["test"] >= min(2, size)
+        assert size >= 4 or not parts["test"]
+    # At most what one class carries over, and what two a class must keep, is missing or over.
+    drawn = sum(parts["test"] for parts in found.values())
+    assert drawn <= fraction * splittable + 2
+
+
+@given(st.integers(1, 30), st.integers(10, 40), fractions, seeds)
+def test_random_takes_the_fraction_of_classes_that_can_give_it(
+    classes: int, size: int, fraction: float, seed: int
+) -> None:
+    fraction = min(max(fraction, 2 / size), 1 - 3 / size)
+    found = counts(
+        split(classes_of([size] * classes), protocol="random", test_fraction=fraction, seed=seed)
+    )
+    drawn = sum(parts["test"] for parts in found.values())
+    assert abs(drawn - fraction * size * classes) <= 1.5
+
+
+@given(catalogs, seeds, st.randoms(), st.sampled_from(["class_disjoint", "random"]))
+def test_the_order_of_rows_does_not_matter(
+    catalog: pa.Table, seed: int, order: "object", protocol: str
+) -> None:
+    rows = list(range(len(catalog)))
+    order.shuffle(rows)  # type: ignore[attr-defined]
+    shuffled = catalog.take(rows)
+    assert split(catalog, protocol=protocol, seed=seed) == split(
+        shuffled, protocol=protocol, seed=seed
+    )
+
+
+@pytest.mark.parametrize("protocol", ["class_disjoint", "random"])
+def test_another_seed_draws_others(protocol: str) -> None:
+    catalog = classes_of([8] * 20)
+    assert split(catalog, protocol=protocol, seed=1) != split(catalog, protocol=protocol, seed=2)

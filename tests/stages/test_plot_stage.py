@@ -1,0 +1,237 @@
+"""The plot stage itself, on twelve drawn pictures of three classes."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.data import tables
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.shards import ShardWriter
+from pipeline.figures import projection_files
+from pipeline.figures.scatters import draw_projection
+from stages import plot as stage
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
+
+IDS = [f"p{i:02d}" for i in range(12)]
+LABELS = [i % 3 for i in range(12)]
+FIGURES = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
+PICTURES = {
+    *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
+    "knn_accuracy",
+    *("projection_pca", "projection_tsne", "projection_umap"),
+    *("successes", "failures", "near_duplicates", "confusions"),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    _write_data(tmp_path / "data")
+    rng = np.random.default_rng(0)
+    for model, size in (("baseline", 32), ("finetuned", 4)):
+        vectors = rng.normal(size=(12, size)).astype(np.float32)
+        write_embeddings(tmp_path / f"embeddings/{model}.parquet", IDS, vectors)
+        _write_results(tmp_path / "results" / model)
+    (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
+    (tmp_path / "data/rejected.csv").write_text("path,reason\n")
+    (tmp_path / "metrics").mkdir()
+    for stem, figures in (("baseline", FIGURES), ("finetuned", FIGURES), ("train", {"epochs": 2})):
+        (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(figures))
+    return tmp_path
+
+
+def plot(project: Path) -> subprocess.CompletedProcess[str]:
+    data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
+    made = "--splits data/splits.parquet --embeddings embeddings --results results"
+    rest = "--history history.csv --curves plots/curves --pictures plots/pictures"
+    told = "--metrics metrics --rejected data/rejected.csv"
+    pages = "--report plots/report.html --projector plots/projector"
+    return run_module(project, "stages.plot", *f"{data} {made} {rest} {told} {pages}".split())
+
+
+def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: Path) -> None:
+    runs = []
+    for _ in range(2):
+        done = plot(project)
+        assert done.returncode == 0, done.stderr
+        made = sorted((project / "plots").rglob("*.*"))
+        runs.append({path.relative_to(project): path.read_bytes() for path in made})
+    assert runs[0] == runs[1]
+    assert {path.stem for path in runs[0] if path.parent.name == "pictures"} == PICTURES
+    at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
+    assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
+    knn = (project / "plots/curves/knn_accuracy.csv").read_text()
+    assert knn.splitlines() == [
+        "k,baseline,finetuned,baseline_val,finetuned_val",
+        "1,0.25,0.25,0.75,0.75",
+        "20,0.5,0.5,,",
+    ]
+    assert {path.name for path in runs[0] if path.parent.name == "projector"} == {
+        *("vectors_baseline.tsv", "vectors_finetuned.tsv", "metadata.tsv", "sprite.png"),
+        "projector_config.pbtxt",
+    }
+    page = (project / "plots/report.html").read_text()
+    assert 'data-figure="finetuned/recall_at_1"><b>0.547</b>' in page
+    assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
+
+
+def test_of_more_test_pictures_than_plot_points_some_are_drawn_and_the_page_says_so(
+    project: Path,
+) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("points: 3000", "points: 9"))
+    done = plot(project)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "Of 12 test pictures 9 were drawn at random." in (project / "plots/report.html").read_text()
+    )
+    lines = (project / "plots/projector/metadata.tsv").read_text().splitlines()
+    assert len(lines) == 10
+    assert (project / "plots/projector/vectors_baseline.tsv").read_text().count("\n") == 9
+
+
+def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both runs draw for real; what is handed to the drawing is looked at on its way."""
+    seen = []
+
+    def look(title: str, points: Any, colouring: Any, *rest: Any) -> Any:
+        seen.append((points, list(colouring.keys)))
+        return draw_projection(title, points, colouring, *rest)
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(projection_files, "draw_projection", look)
+    for labels in (LABELS, LABELS[::-1]):
+        _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
+        stage.main(
+            *(Path(f"data/{name}") for name in ("catalog.parquet", "classes.parquet")),
+            *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
+            *(Path(name) for name in ("embeddings", "results", "history.csv")),
+            *(Path(f"plots/{name}") for name in ("curves", "pictures")),
+            *(Path(name) for name in ("metrics", "data/rejected.csv")),
+            *(Path(f"plots/{name}") for name in ("report.html", "projector")),
+        )
+    before, after = seen[:3], seen[3:]
+    assert len(before) == len(after) == 3
+    for (points, keys), (same, other_keys) in zip(before, after, strict=True):
+        assert keys != other_keys
+        assert all(np.array_equal(points[model], same[model]) for model in points)
+
+
+def test_a_test_picture_without_embedding_is_one_line(project: Path) -> None:
+    write_embeddings(
+        project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
+    )
+    done = plot(project)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "plot: embeddings/finetuned.parquet: 1 test pictures have no embedding, the first is "
+        "'p00'; run: dvc repro embed"
+    ]
+
+
+def test_an_index_that_found_nothing_still_gives_sheets(project: Path) -> None:
+    found = project / "results/finetuned/neighbors.parquet"
+    nothing = tables.read_table(found, tables.NEIGHBORS).slice(0, 0)
+    tables.write_table(nothing, found, tables.NEIGHBORS)
+    done = plot(project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "plots/pictures/failures.png").is_file()
+
+
+def _write_data(data: Path) -> None:
+    writer = ShardWriter(data / "images")
+    for place, image_id in enumerate(IDS):
+        encoded = io.BytesIO()
+        Image.new("RGB", (20 + place, 30), (20 * place, 90, 90)).save(encoded, "PNG")
+        writer.add(image_id, encoded.getvalue())
+    writer.close()
+    _write_catalog(data, [[label] for label in LABELS])
+    classes = {
+        "label": pa.array([0, 1, 2], pa.int32()),
+        "name": ["cup", "jug", "pot"],
+        "group": pa.nulls(3, pa.string()),
+    }
+    tables.write_table(pa.table(classes), data / "classes.parquet", tables.CLASSES)
+    everyone = [True] * 12
+    splits = {"image_id": IDS, "split": ["test"] * 12, "is_query": everyone, "is_gallery": everyone}
+    tables.write_table(pa.table(splits), data / "splits.parquet", tables.SPLITS)
+
+
+def _write_catalog(data: Path, labels: list[list[int]]) -> None:
+    catalog = {
+        "image_id": IDS,
+        "labels": pa.array(labels, tables.LABELS),
+        "group": pa.nulls(12, pa.string()),
+        "source_split": pa.nulls(12, pa.string()),
+        "path": IDS,
+        "width": pa.array([20] * 12, pa.int32()),
+        "height": pa.array([30] * 12, pa.int32()),
+    }
+    tables.write_table(pa.table(catalog), data / "catalog.parquet", tables.CATALOG)
+
+
+def _write_cases(results: Path) -> None:
+    """Every query of class 0 fails; its hit is another class's, the first the same picture."""
+    rows = [
+        {"image_id": IDS[i], "top_hit": IDS[i + 1], "label": 0, "other": 1, "queries": 4.0}
+        | {"positives": 3, "first_hit_rank": 11, "average_precision": 0.1, "share": 1.0}
+        | {"score": 0.95, "cosine": 0.95, "bits": 2, "near_duplicate": i == 0, "failure": True}
+        for i in (0, 3, 6, 9)
+    ]
+    for name, kind, chosen in (
+        ("failures", tables.FAILURES, rows),
+        ("near_duplicates", tables.NEAR_DUPLICATES, rows[:1]),
+        ("confusions", tables.CONFUSIONS, rows[:1]),
+        ("successes", tables.SUCCESSES, []),
+    ):
+        wanted = [{field.name: row[field.name] for field in kind.columns} for row in chosen]
+        table = pa.Table.from_pylist(wanted, pa.schema(kind.columns))
+        tables.write_table(table, results / f"{name}.parquet", kind)
+
+
+def _write_results(results: Path) -> None:
+    _write_cases(results)
+    neighbors = [
+        {"query": query, "rank": rank, "image_id": found, "score": 1 / rank, "relevant": rank == 2}
+        for query in IDS
+        for rank, found in enumerate([other for other in IDS if other != query][:3], start=1)
+    ]
+    types = {field.name: field.type for field in tables.NEIGHBORS.columns}
+    table = pa.Table.from_pylist(neighbors, pa.schema(types.items()))
+    tables.write_table(table, results / "neighbors.parquet", tables.NEIGHBORS)
+    queries = {
+        "image_id": IDS,
+        "positives": pa.array([3] * 12, pa.int32()),
+        "first_hit_rank": pa.array([2] * 12, pa.int32()),
+        "average_precision": [0.5] * 12,
+    }
+    tables.write_table(pa.table(queries), results / "queries.parquet", tables.QUERIES)
+    curves = [("precision_recall", label, x, 0.5) for label in (None, 0) for x in (0.0, 1.0)]
+    curves += [("recall_at_k", None, 1.0, 0.5), ("recall_at_k", None, 5.0, 1.0)]
+    curves += [(f"similarity_{sign}", None, 0.1, 1.0) for sign in ("positive", "negative")]
+    named = [dict(zip(("curve", "label", "x", "y"), row, strict=True)) for row in curves]
+    types = {field.name: field.type for field in tables.CURVES.columns}
+    table = pa.Table.from_pylist(named, pa.schema(types.items()))
+    tables.write_table(table, results / "curves.parquet", tables.CURVES)
+    knn = [
+        {"distance": distance, "k": k, "val_accuracy": val, "test_accuracy": test, "chosen": k == 1}
+        for distance in ("euclidean", "cosine")
+        for k, val, test in ((1, 0.75, 0.25), (20, None, 0.5))
+    ]
+    table = pa.Table.from_pylist(knn, pa.schema(tables.KNN.columns))
+    tables.write_table(table, results / "knn.parquet", tables.KNN)
+    classes = {
+        "label": pa.array([0, 1, 2], pa.int32()),
+        "queries": pa.array([4, 4, 4], pa.int64()),
+        "map": [0.5, 0.25, 0.75],
+    }
+    tables.write_table(pa.table(classes), results / "classes.parquet", tables.CLASS_RESULTS)
