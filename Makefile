@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-repro: install  ## run the whole pipeline: pictures to a measured index
+repro: install  ## run the whole pipeline: images to a measured index
 	dvc repro
 
 test: install lint  ## lint, types and all tests

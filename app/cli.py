@@ -36,7 +36,7 @@ def compare(
 
 @app.command()
 def query(
-    photos: Annotated[list[Path], typer.Argument(help="pictures, or folders of them")],
+    photos: Annotated[list[Path], typer.Argument(help="images, or folders of them")],
     model: Annotated[str, typer.Option(help="whose index is asked")] = "finetuned",
     k: Annotated[int, typer.Option("-k", min=1, help="answers to each photo")] = 10,
     crop: Annotated[

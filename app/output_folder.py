@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 KEY = "lookalike.sheets"
 
 
-class ResultFolder:
+class OutputFolder:
     """Where sheets and their table go. What an earlier run of the command wrote there is replaced.
 
     kind: of the table, whose file has its name. what: what writes here, such as "query". sheets:
@@ -54,7 +54,7 @@ class ResultFolder:
         return self.folder / f"{self._kind.name}.parquet"
 
     @contextmanager
-    def writing(self) -> Iterator["ResultFolder"]:
+    def writing(self) -> Iterator["OutputFolder"]:
         """Take sheets and a table; where all goes well, they are there afterwards."""
         existed = self.folder.exists()
         try:

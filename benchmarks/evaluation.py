@@ -1,9 +1,9 @@
 """Exact evaluation beside a plain numpy argsort, on growing samples, in one run.
 
-    python -m benchmarks.evaluation            # 2,000 to 20,000 pictures
+    python -m benchmarks.evaluation            # 2,000 to 20,000 images
     python -m benchmarks.evaluation 60502      # the size of Stanford Online Products' test split
 
-Pictures are drawn: 128-d, about 5.3 of a class as in SOP (60,502 of 11,316 classes). Each size runs
+Images are drawn: 128-d, about 5.3 of a class as in SOP (60,502 of 11,316 classes). Each size runs
 in a process of its own, so that its peak memory is its own. The baseline sorts whole rows of the
 gallery, for at most 1,000 queries; with more, its time is extrapolated, and marked so.
 """
@@ -20,28 +20,28 @@ from pipeline.evaluation.measure import measure
 
 SIZES = (2000, 5000, 10_000, 20_000)
 DIMENSION = 128
-PICTURES_A_CLASS = 60502 / 11316
+IMAGES_A_CLASS = 60502 / 11316
 SORTED_QUERIES = 1000
 K = (1, 10, 100, 1000)
 
 
 def main() -> None:
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
-    print("pictures  measure s  with curves s  argsort s  ratio  peak MiB  recall_at_1 (both)")
+    print("images  measure s  with curves s  argsort s  ratio  peak MiB  recall_at_1 (both)")
     for size in sizes:
         with get_context("spawn").Pool(1) as pool:
             print(pool.apply(compare, (size,)), flush=True)
 
 
 def compare(size: int) -> str:
-    """Return one line of the table for `size` pictures that all ask and are all searched."""
-    vectors, labels = draw_pictures(size)
-    measure_pictures(*draw_pictures(1001), curves=True)  # compiles
-    plain, measured = timed(lambda: measure_pictures(vectors, labels, curves=False))
+    """Return one line of the table for `size` images that all ask and are all searched."""
+    vectors, labels = draw_images(size)
+    measure_images(*draw_images(1001), curves=True)  # compiles
+    plain, measured = timed(lambda: measure_images(vectors, labels, curves=False))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    curves, _ = timed(lambda: measure_pictures(vectors, labels, curves=True))
+    curves, _ = timed(lambda: measure_images(vectors, labels, curves=True))
     asked = min(size, SORTED_QUERIES)
-    seconds, first = timed(lambda: sort_pictures(vectors, labels, asked))
+    seconds, first = timed(lambda: sort_images(vectors, labels, asked))
     sort = seconds * size / asked
     mark = "" if asked == size else f" (extrapolated from {asked} queries)"
     recall = np.nanmean(measured.per_query["recall_at_1"][:asked])
@@ -51,17 +51,17 @@ def compare(size: int) -> str:
     )
 
 
-def draw_pictures(size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_images(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (float32 [size, 128], int32 [size]): noisy copies of one centre a class."""
     rng = np.random.default_rng(0)
-    classes = max(2, round(size / PICTURES_A_CLASS))
+    classes = max(2, round(size / IMAGES_A_CLASS))
     labels = rng.integers(0, classes, size).astype(np.int32)
     centres = rng.standard_normal((classes, DIMENSION), dtype=np.float32)
     noise = rng.standard_normal((size, DIMENSION), dtype=np.float32)
     return centres[labels] + 1.5 * noise, labels
 
 
-def measure_pictures(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
+def measure_images(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
     everyone = np.ones(len(labels), dtype=bool)
     sets = LabelSets(np.arange(len(labels) + 1), labels)
     return measure(
@@ -77,7 +77,7 @@ def measure_pictures(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
     )
 
 
-def sort_pictures(vectors: np.ndarray, labels: np.ndarray, asked: int) -> float:
+def sort_images(vectors: np.ndarray, labels: np.ndarray, asked: int) -> float:
     """Return recall_at_1 of the first `asked` queries by sorting: the peer's least work."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     hits, found = 0, 0

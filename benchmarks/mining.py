@@ -112,7 +112,7 @@ def run_stage(lists: list[list[int]], hard: bool) -> str:
 
 
 def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
-    """Write the tables that the stage reads, every picture being for training."""
+    """Write the tables that the stage reads, every image being for training."""
     count = len(lists)
     ids = [f"{i:06d}" for i in range(count)]
     nothing, one = pa.nulls(count, pa.string()), pa.array(np.ones(count, np.int32))

@@ -1,12 +1,12 @@
-"""How long a photo takes that is asked of 122,000 packed pictures, on two cores.
+"""How long a photo takes that is asked of 122,000 packed images, on two cores.
 
-    python -m benchmarks.query MIT_split.tar           # an archive of pictures, repeated
+    python -m benchmarks.query MIT_split.tar           # an archive of images, repeated
     python -m benchmarks.query MIT_split.tar --precision fp32
 
 The network is SqueezeNet 1.0 at 224 px with a head of 128-d, the index Flat. Weights and the
 gallery's vectors are drawn: neither changes how long it takes. A process of its own starts, is
 asked 200 photos of the archive one by one, and tells the median and the 95th percentile of what
-each takes from encoded bytes to named answers. The packed pictures need as much room in the
+each takes from encoded bytes to named answers. The packed images need as much room in the
 temporary folder as the archive, repeated, has.
 """
 
@@ -22,13 +22,13 @@ import psutil
 import pyarrow as pa
 
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.lineage import Provenance, digest_model
+from pipeline.data.lineage import Lineage, digest_model
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, write_table
 from pipeline.index.search import build_index, write_index
 from pipeline.models import embedder
 
-PICTURES = 122_000
+IMAGES = 122_000
 DIMENSION = 128
 ASKED = 200
 K = 10
@@ -38,7 +38,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--ask"]:
         ask(Path(sys.argv[2]), Path(sys.argv[3]))
         return
-    archive, *options = sys.argv[1:] or sys.exit("give an archive of pictures, as for `folder`")
+    archive, *options = sys.argv[1:] or sys.exit("give an archive of images, as for `folder`")
     precision = options[options.index("--precision") + 1] if options else "auto"
     with tempfile.TemporaryDirectory() as name:
         project = Path(name)
@@ -49,16 +49,16 @@ def main() -> None:
 
 
 def read_archive(archive: Path) -> list[bytes]:
-    """Return the encoded pictures of a tar archive."""
+    """Return the encoded images of a tar archive."""
     with tarfile.open(archive) as opened:
         members = [each for each in opened if each.name.lower().endswith((".jpg", ".png"))]
         return [opened.extractfile(each).read() for each in members]
 
 
 def write_project(project: Path, encoded: list[bytes], *, precision: str) -> None:
-    """Write data/, a model and its index: PICTURES pictures of 80 classes."""
+    """Write data/, a model and its index: IMAGES images of 80 classes."""
     started = time.perf_counter()
-    ids = [f"{number:06d}" for number in range(PICTURES)]
+    ids = [f"{number:06d}" for number in range(IMAGES)]
     writer = ShardWriter(project / "data/images")
     for number, image_id in enumerate(ids):
         writer.add(image_id, encoded[number % len(encoded)])
@@ -75,13 +75,13 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
         seed=0,
     )
     embedder.save(model, project / "models/finetuned")
-    vectors = np.random.default_rng(0).standard_normal((PICTURES, DIMENSION), dtype=np.float32)
-    made = Provenance(digest_model(project / "models/finetuned"), False, precision)
+    vectors = np.random.default_rng(0).standard_normal((IMAGES, DIMENSION), dtype=np.float32)
+    made = Lineage(digest_model(project / "models/finetuned"), False, precision)
     write_embeddings(project / "embeddings/finetuned.parquet", ids, vectors, made)
     index = build_index(vectors, factory="Flat", distance="cosine", seed=0)
     write_index(project / "index/finetuned", index, ids, made)
     size = sum(path.stat().st_size for path in project.rglob("*.arrow")) / 2**30
-    print(f"{PICTURES:,} pictures packed ({size:.1f} GiB): {time.perf_counter() - started:.0f} s")
+    print(f"{IMAGES:,} images packed ({size:.1f} GiB): {time.perf_counter() - started:.0f} s")
 
 
 def write_tables(data: Path, ids: list[str]) -> None:
@@ -102,26 +102,26 @@ def write_tables(data: Path, ids: list[str]) -> None:
 
 def ask(project: Path, archive: Path) -> None:
     """Print how long it takes to start, and then to answer each of ASKED photos."""
-    from app.searching.catalog import Library
-    from app.searching.model_index import Finder
+    from app.searching.catalog import Catalog
+    from app.searching.model_index import ModelIndex
     from app.searching.untrusted_images import decode_photo
 
-    library, finder = Library(project), Finder(project, "finetuned")
+    catalog, model_index = Catalog(project), ModelIndex(project, "finetuned")
     print(f"start-up: {time.time() - psutil.Process().create_time():.1f} s")
     photos = read_archive(archive)[:: len(read_archive(archive)) // ASKED][:ASKED]
-    mask = library.of_class("class 7", finder.ids)
+    mask = catalog.of_class("class 7", model_index.ids)
     times = []
     for number, photo in enumerate(photos):
         marks = [time.perf_counter()]
-        picture = decode_photo(photo, name=str(number))
+        image = decode_photo(photo, name=str(number))
         marks.append(time.perf_counter())
-        vector = finder.embed(picture)
+        vector = model_index.embed(image)
         marks.append(time.perf_counter())
-        answers = finder.find(vector, K)
+        answers = model_index.find(vector, K)
         marks.append(time.perf_counter())
-        named = [(library.names(each.image_id), library.group(each.image_id)) for each in answers]
+        named = [(catalog.names(each.image_id), catalog.group(each.image_id)) for each in answers]
         marks.append(time.perf_counter())
-        of_class = finder.find(vector, K, allowed=mask)
+        of_class = model_index.find(vector, K, allowed=mask)
         marks.append(time.perf_counter())
         assert len(named) == len(of_class) == K
         times.append(np.diff(marks))

@@ -1,1 +1,1 @@
-"""The library: pictures, models and metrics. It knows nothing of DVC or of the command line."""
+"""The library: images, models and metrics. It knows nothing of DVC or of the command line."""

@@ -27,7 +27,7 @@ COMPLETE = "lookalike.complete"
 
 
 @dataclass(frozen=True)
-class Execution:
+class RunIdentity:
     """What makes two stages part of one run: the same params on the same data.
 
     root: where the default database lies, the project's root also in a temporary experiment.
@@ -72,7 +72,7 @@ class Tracker(_Cautious):
 
     loss = "this run is not tracked in MLflow"
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: RunIdentity) -> None:
         self._execution = execution
         self._client: Any = None
         self._run_id: str | None = None
@@ -89,14 +89,14 @@ class Tracker(_Cautious):
             figures = {name: value for name, value in row.items() if name != "epoch"}
             self._try(lambda: self._log(figures, step=step))
 
-    def log_figures(self, figures: Mapping[str, float]) -> None:
+    def log_metrics(self, figures: Mapping[str, float]) -> None:
         """Log single figures."""
         self._try(lambda: self._log(figures, step=0))
 
-    def log_pictures(self, paths: list[Path]) -> None:
+    def log_artifacts(self, paths: list[Path]) -> None:
         """Log files as artifacts, under `plots`."""
         for path in paths:
-            self._try(partial(self._log_picture, path))
+            self._try(partial(self._log_artifact, path))
 
     def finish(self) -> None:
         """Mark the run complete; a later execution of the same kind begins another."""
@@ -150,7 +150,7 @@ class Tracker(_Cautious):
         metrics = [Metric(name, float(value), now, step) for name, value in figures.items()]
         self._client.log_batch(self._run_id, metrics=metrics)
 
-    def _log_picture(self, path: Path) -> None:
+    def _log_artifact(self, path: Path) -> None:
         self._client.log_artifact(self._run_id, str(path), "plots")
 
 
@@ -217,7 +217,7 @@ def _server() -> str | None:
     return os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
-def _experiment(client: Any, execution: Execution) -> str:
+def _experiment(client: Any, execution: RunIdentity) -> str:
     found = client.get_experiment_by_name(execution.experiment)
     if found:
         known: str = found.experiment_id

@@ -1,4 +1,4 @@
-"""Bring a dataset, check every picture of it, and pack it: data/images, catalog and classes."""
+"""Bring a dataset, check every image of it, and pack it: data/images, catalog and classes."""
 
 import os
 import sys
@@ -11,8 +11,8 @@ from typer import Option
 from pipeline.datasets import DATASETS
 from pipeline.datasets.class_folders import SUFFIXES
 from pipeline.datasets.counts import check_counts
-from pipeline.datasets.source_image import NoPicturesError
-from pipeline.datasets.subset import draw_subset
+from pipeline.datasets.source_image import NoImagesError
+from pipeline.datasets.subset import sample_subset
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from stages.mlflow_run import project_root
@@ -20,11 +20,11 @@ from stages.runner import load, run
 
 
 def main(
-    source: Annotated[Path, Option(help="folder or archive of pictures")],
+    source: Annotated[Path, Option(help="folder or archive of images")],
     images: Annotated[Path, Option(help="directory of shards to write")],
-    catalog: Annotated[Path, Option(help="table of pictures to write")],
+    catalog: Annotated[Path, Option(help="table of images to write")],
     classes: Annotated[Path, Option(help="table of classes to write")],
-    rejected: Annotated[Path, Option(help="CSV of pictures left out, to write")],
+    rejected: Annotated[Path, Option(help="CSV of images left out, to write")],
 ) -> None:
     params = load()
     data, options = params.data, params.data.options
@@ -37,26 +37,26 @@ def main(
     where = f"data.{data.name}, as fetched" if archives or files else str(source)
     with open_source(source, archives, downloads=root / "downloads", files=files) as folder:
         try:
-            pictures = dataset.pictures(folder, options, seed=params.seed)
+            found = dataset.read_images(folder, options, seed=params.seed)
             if hasattr(dataset, "COUNTS"):
-                pictures = check_counts(pictures, dataset.COUNTS, where=where)
+                found = check_counts(found, dataset.COUNTS, where=where)
             unlabelled = pack(
-                draw_subset(pictures, options.get("max_images"), seed=params.seed),
+                sample_subset(found, options.get("max_images"), seed=params.seed),
                 Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
                 max_side=params.download.max_side,
                 max_rejected=params.download.max_rejected,
                 processes=os.cpu_count() or 1,
             )
-        except NoPicturesError as error:
+        except NoImagesError as error:
             in_copy = root.resolve() != Path.cwd()
             if folder != source or source.is_absolute() or not in_copy:
                 raise
-            raise NoPicturesError(
+            raise NoImagesError(
                 f"{error}; a queued experiment sees only what is in git or DVC, so there "
                 "data.source is to be an absolute path"
             ) from None
         if unlabelled:
-            print(f"download: left out {unlabelled} pictures without a label", file=sys.stderr)
+            print(f"download: left out {unlabelled} images without a label", file=sys.stderr)
         if hasattr(dataset, "passed_over"):
             _tell_passed_over(dataset.passed_over(folder, options))
 

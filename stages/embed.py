@@ -1,4 +1,4 @@
-"""Embed every picture of the catalog with one model, in the catalog's order."""
+"""Embed every image of the catalog with one model, in the catalog's order."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,8 @@ import typer
 
 from pipeline.data import tables
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.lineage import Provenance, digest_model
-from pipeline.data.shards import PackedPictures
+from pipeline.data.lineage import Lineage, digest_model
+from pipeline.data.shards import PackedImages
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
 from stages import runner
@@ -19,35 +19,35 @@ from stages import runner
 def main(
     model: Annotated[str, typer.Option(help="Name of the model: baseline, finetuned.")],
     model_dir: Annotated[Path, typer.Option("--from", help="Directory of the model.")],
-    images: Annotated[Path, typer.Option(help="Directory of the packed pictures.")],
-    catalog: Annotated[Path, typer.Option(help="Table of the pictures.")],
+    images: Annotated[Path, typer.Option(help="Directory of the packed images.")],
+    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
     out: Annotated[Path, typer.Option(help="Table of the embeddings.")],
 ) -> str:
-    """Write one embedding for each picture of CATALOG to OUT; return the model's name.
+    """Write one embedding for each image of CATALOG to OUT; return the model's name.
 
     None where only labels were packed, so that what needs no vectors can follow.
     """
     params = runner.load()
     devices.make_deterministic()
     device = devices.find_device()
-    loaded, pictures = embedder.load(model_dir), PackedPictures(images)
-    if not len(pictures):
-        print(f"embed: no pictures were packed, only their labels: {out} is empty", file=sys.stderr)
+    loaded, packed = embedder.load(model_dir), PackedImages(images)
+    if not len(packed):
+        print(f"embed: no images were packed, only their labels: {out} is empty", file=sys.stderr)
         write_embeddings(out, [], np.empty((0, loaded.dim), dtype=np.float32))
         return model
     image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()
     vectors = embed(
         loaded,
-        pictures,
+        packed,
         image_ids,
         batch_size=params.embed.batch_size,
-        mirror=params.embed.mirror,
+        hflip=params.embed.hflip,
         precision=devices.resolve_precision(params.embed.precision, device),
         workers=params.embed.workers,
         device=device,
         what=f"embed {model}",
     )
-    made_by = Provenance(digest_model(model_dir), params.embed.mirror, params.embed.precision)
+    made_by = Lineage(digest_model(model_dir), params.embed.hflip, params.embed.precision)
     write_embeddings(out, image_ids, vectors, made_by)
     return model
 

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.data.joins import read_aligned, read_labels
-from pipeline.data.shards import PackedPictures
+from pipeline.data.joins import read_embedded_split, read_labels
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
-from pipeline.evaluation.perceptual_hashes import hash_pictures
-from pipeline.evaluation.result_tables import write_report
+from pipeline.evaluation.perceptual_hashes import hash_images
+from pipeline.evaluation.result_tables import write_metrics
 from stages.runner import load, run
 
 
@@ -19,20 +19,20 @@ def main(
     model: Annotated[str, Option(help="name of the model: baseline, finetuned")],
     embeddings: Annotated[Path, Option(help="table of embeddings")],
     splits: Annotated[Path, Option(help="table of splits: who asks, who is searched")],
-    catalog: Annotated[Path, Option(help="table of pictures: their labels")],
-    images: Annotated[Path, Option(help="directory of packed pictures")],
+    catalog: Annotated[Path, Option(help="table of images: their labels")],
+    images: Annotated[Path, Option(help="directory of packed images")],
     index: Annotated[Path, Option(help="directory of the gallery's index")],
     metrics: Annotated[Path, Option(help="JSON of metrics to write")],
     results: Annotated[Path, Option(help="directory of tables to write")],
 ) -> str:
     params = load()
-    pictures = read_aligned(embeddings, splits)
-    labels = read_labels(catalog, pictures.ids, asked=splits)
-    hashes = partial(hash_pictures, picture=PackedPictures(images).decode)
-    found = evaluate_model(pictures, labels, index, hashes, params)
+    embedded = read_embedded_split(embeddings, splits)
+    labels = read_labels(catalog, embedded.ids, asked=splits)
+    hashes = partial(hash_images, image=PackedImages(images).decode)
+    found = evaluate_model(embedded, labels, index, hashes, params)
     for name, (table, kind) in found.tables.items():
         write_table(table, results / f"{name}.parquet", kind)
-    write_report(metrics, found.report)
+    write_metrics(metrics, found.report)
     return model
 
 

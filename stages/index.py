@@ -5,8 +5,8 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.data.embeddings import read_provenance
-from pipeline.data.joins import read_aligned
+from pipeline.data.embeddings import read_lineage
+from pipeline.data.joins import read_embedded_split
 from pipeline.index.search import build_index, write_index
 from stages.runner import load, run
 
@@ -18,12 +18,12 @@ def main(
     model: Annotated[str | None, Option(help="whose embeddings; names the stage's time")] = None,
 ) -> str | None:
     params = load()
-    pictures = read_aligned(embeddings, splits)
+    images = read_embedded_split(embeddings, splits)
     index = build_index(
-        pictures.vectors[pictures.is_gallery], **params.index.model_dump(), seed=params.seed
+        images.vectors[images.is_gallery], **params.index.model_dump(), seed=params.seed
     )
-    ids = list(pictures.ids[pictures.is_gallery])
-    write_index(out, index, ids, read_provenance(embeddings))
+    ids = list(images.ids[images.is_gallery])
+    write_index(out, index, ids, read_lineage(embeddings))
     return model
 
 

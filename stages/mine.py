@@ -11,32 +11,32 @@ from numpy.typing import NDArray
 from typer import Option
 
 from pipeline.config.load import Params
-from pipeline.data.joins import read_aligned, read_labels
+from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
-from pipeline.mining.triplets import Mined
+from pipeline.mining.triplets import MinedTriplets
 from stages.runner import load, run
 
 Vectors = NDArray[np.float32]
 
 
 def main(
-    embeddings: Annotated[Path, Option(help="table of embeddings, of every picture")],
+    embeddings: Annotated[Path, Option(help="table of embeddings, of every image")],
     splits: Annotated[Path, Option(help="table of splits: who is trained on")],
-    catalog: Annotated[Path, Option(help="table of pictures: their labels")],
+    catalog: Annotated[Path, Option(help="table of images: their labels")],
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:
     params = load()
     if params.mine.method == "labels" and not params.mine.hard:
         ids, vectors = _read_training_ids(splits), None
     else:
-        pictures = read_aligned(embeddings, splits)
-        rows = np.flatnonzero(pictures.split == "train")
-        ids, vectors = pictures.ids[rows], pictures.vectors[rows]
+        images = read_embedded_split(embeddings, splits)
+        rows = np.flatnonzero(images.split == "train")
+        ids, vectors = images.ids[rows], images.vectors[rows]
     labels = read_labels(catalog, ids, asked=splits)
     started = time.perf_counter()
     mined = _mine(labels, vectors, params)
-    _tell(mined, pictures=len(ids), seconds=time.perf_counter() - started)
+    _tell(mined, images=len(ids), seconds=time.perf_counter() - started)
     columns = {
         name: pa.array(ids[of], pa.string())
         for name, of in (
@@ -48,7 +48,7 @@ def main(
     write_table(pa.table({**columns, "shared": pa.array(mined.shared)}), out, TRIPLETS)
 
 
-def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> Mined:
+def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> MinedTriplets:
     chosen = params.mine
     common: dict[str, Any] = {
         "per_anchor": chosen.per_anchor,
@@ -74,11 +74,11 @@ def _read_training_ids(splits: Path) -> NDArray[np.object_]:
     return training
 
 
-def _tell(mined: Mined, *, pictures: int, seconds: float) -> None:
+def _tell(mined: MinedTriplets, *, images: int, seconds: float) -> None:
     anchors = len(np.unique(mined.anchors))
     overlapping = f"; {mined.overlapping} negatives share a label" if mined.overlapping else ""
     print(
-        f"mine: {len(mined.anchors)} triplets for {anchors} of {pictures} training pictures in "
+        f"mine: {len(mined.anchors)} triplets for {anchors} of {images} training images in "
         f"{seconds:.1f} s; left out: {mined.without_positive} without a positive, "
         f"{mined.without_negative} without a negative{overlapping}",
         file=sys.stderr,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipeline.config.load import Params
 from pipeline.data.fingerprint import fingerprint
-from pipeline.tracking import Execution
+from pipeline.tracking import RunIdentity
 
 
-def describe_execution(params: Params, data: Iterable[Path]) -> Execution:
+def describe_run(params: Params, data: Iterable[Path]) -> RunIdentity:
     """Return what identifies this execution; `data` are the files that make up the dataset."""
     tags = {
         "git_commit": _git_commit(),
@@ -18,7 +18,7 @@ def describe_execution(params: Params, data: Iterable[Path]) -> Execution:
         "dataset": params.data.name,
         "code_fingerprint": fingerprint("", sorted(Path("pipeline").rglob("*.py"))),
     }
-    return Execution(
+    return RunIdentity(
         root=project_root(),
         experiment=params.track.experiment,
         params=params.model_dump(),

@@ -1,4 +1,4 @@
-"""Results of both models -> curves as CSV for `dvc plots`; pictures and a report for people."""
+"""Results of both models -> curves as CSV for `dvc plots`; images and a report for people."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,35 +7,35 @@ import typer
 
 from pipeline.data import tables
 from pipeline.data.class_names import display_names
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.figures import palette
 from pipeline.figures.centroids import choose_names
 from pipeline.figures.curve_files import write_curves
 from pipeline.figures.projection_files import project, write_projections
 from pipeline.figures.projections import umap_in_background
-from pipeline.figures.query_sheets import write_case_pictures
+from pipeline.figures.query_sheets import write_query_sheets
 from pipeline.figures.sample import read_sample, read_vectors
 from pipeline.figures.scatters import choose_colouring
 from pipeline.report.contents import Sources, assemble
 from pipeline.report.document import write_report
 from pipeline.report.points import describe_points
 from pipeline.report.projector import write_projector
-from pipeline.report.thumbnails import encode_atlas, shrink_pictures, thumbnail_side
+from pipeline.report.thumbnails import encode_atlas, shrink_images, thumbnail_side
 from stages import runner
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Table of the pictures.")],
+    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
     classes: Annotated[Path, typer.Option(help="Table of the classes.")],
     splits: Annotated[Path, typer.Option(help="Table of the splits.")],
-    images: Annotated[Path, typer.Option(help="Directory of the packed pictures.")],
+    images: Annotated[Path, typer.Option(help="Directory of the packed images.")],
     embeddings: Annotated[Path, typer.Option(help="Directory of <model>.parquet.")],
     results: Annotated[Path, typer.Option(help="Directory of <model>/curves.parquet, …")],
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
     csv_out: Annotated[Path, typer.Option("--curves", help="Directory of the CSV to write.")],
-    png_out: Annotated[Path, typer.Option("--pictures", help="Directory of the PNG to write.")],
+    png_out: Annotated[Path, typer.Option("--figures", help="Directory of the PNG to write.")],
     metrics: Annotated[Path, typer.Option(help="Directory of <model>.json and train.json.")],
-    rejected: Annotated[Path, typer.Option(help="CSV of the pictures left out.")],
+    rejected: Annotated[Path, typer.Option(help="CSV of the images left out.")],
     report: Annotated[Path, typer.Option(help="HTML page to write.")],
     projector: Annotated[Path, typer.Option(help="Directory for TensorBoard to write.")],
 ) -> None:
@@ -49,15 +49,15 @@ def main(
         image_id: ", ".join(names[label] for label in labels)
         for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
     }
-    pictures = PackedPictures(images)
+    packed = PackedImages(images)
     sample = read_sample(splits, known, names, most=params.plot.points, seed=seed)
     vectors = read_vectors(embeddings, sample.image_ids, distance=distance)
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with palette.style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
         write_curves(results, history, names, distance=distance, csv_out=csv_out, png_out=png_out)
-        write_case_pictures(results, pictures.decode, class_of, names, params, png_out)
+        write_query_sheets(results, packed.decode, class_of, names, params, png_out)
         side = thumbnail_side(len(sample.image_ids))
-        thumbnails = shrink_pictures(sample.image_ids, pictures, side=side)
+        thumbnails = shrink_images(sample.image_ids, packed, side=side)
         write_projector(projector, sample, vectors, thumbnails)
         layouts, notes = project(vectors, seed=seed)
         layouts["umap"] = {axes: future.result() for axes, future in umap.items()}

@@ -16,16 +16,16 @@ from stages.runner import load, run
 
 
 def main(
-    catalog: Annotated[Path, Option(help="table of pictures")],
+    catalog: Annotated[Path, Option(help="table of images")],
     out: Annotated[Path, Option(help="table of splits to write")],
 ) -> None:
     params = load()
-    pictures = read_table(catalog, CATALOG)
-    splits = make_splits(pictures, **params.split.model_dump(), seed=params.seed)
-    for line in report_split(pictures, splits):
+    images = read_table(catalog, CATALOG)
+    splits = make_splits(images, **params.split.model_dump(), seed=params.seed)
+    for line in report_split(images, splits):
         print(f"split: {line}", file=sys.stderr)
     training = splits.filter(pc.equal(splits["split"], "train"))["image_id"]
-    trained_on = pictures.filter(pc.is_in(pictures["image_id"], training))
+    trained_on = images.filter(pc.is_in(images["image_id"], training))
     if not label_sets(trained_on["labels"]).single:
         # Before the stages that take long; a person who only mines may leave it so.
         for problem in find_label_set_contradictions(params):

@@ -1,4 +1,4 @@
-"""Params, figures and pictures of this pipeline execution -> one complete run in MLflow."""
+"""Params, figures and images of this pipeline execution -> one complete run in MLflow."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import typer
 
 from pipeline.tracking import Tracker
 from stages import runner
-from stages.mlflow_run import describe_execution
+from stages.mlflow_run import describe_run
 
 
 def main(
@@ -17,11 +17,11 @@ def main(
     catalog: Annotated[Path, typer.Option()],
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
-    pictures: Annotated[Path, typer.Option()],
+    figures_dir: Annotated[Path, typer.Option()],
     report: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
 ) -> None:
-    execution = describe_execution(runner.load(), [catalog, images])
+    execution = describe_run(runner.load(), [catalog, images])
     tracker = Tracker(execution)
     tracker.open()
     with history.open() as opened:
@@ -29,9 +29,9 @@ def main(
             tracker.log_epoch({name: float(value) for name, value in row.items()})
     for path in sorted(metrics.glob("*.json")):
         figures = json.loads(path.read_text())
-        tracker.log_figures({f"{path.stem}/{name}": value for name, value in figures.items()})
-    tracker.log_figures({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
-    tracker.log_pictures([*sorted(pictures.glob("*.png")), report])
+        tracker.log_metrics({f"{path.stem}/{name}": value for name, value in figures.items()})
+    tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
+    tracker.log_artifacts([*sorted(figures_dir.glob("*.png")), report])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{execution.dataset}\n")

@@ -1,4 +1,4 @@
-"""models/baseline + pictures + triplets -> models/finetuned, its history and its best figures."""
+"""models/baseline + images + triplets -> models/finetuned, its history and its best figures."""
 
 import sys
 from collections.abc import Callable
@@ -11,15 +11,15 @@ import typer
 from pipeline.config.load import Params
 from pipeline.data.fingerprint import fingerprint
 from pipeline.errors import UserError
-from pipeline.evaluation.result_tables import write_report
+from pipeline.evaluation.result_tables import write_metrics
 from pipeline.models.embedder import attach_head, load, save
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.loop import Trained, train
-from pipeline.training.trainer import Row
+from pipeline.training.loop import TrainingResult, train
+from pipeline.training.trainer import EpochMetrics
 from pipeline.training.training_data import read_training_data
 from stages import runner
-from stages.mlflow_run import describe_execution
+from stages.mlflow_run import describe_run
 
 
 def main(
@@ -38,7 +38,7 @@ def main(
     model = attach_head(load(baseline), **params.head.model_dump(), seed=params.training_seed)
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
-    tracker = Tracker(describe_execution(params, [catalog, images]))
+    tracker = Tracker(describe_run(params, [catalog, images]))
     try:
         trained = train(
             model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
@@ -48,18 +48,18 @@ def main(
         raise
     if runner.is_first_process():
         save(trained.model, out)
-        _write_figures(trained, metrics=metrics, history=history)
+        _write_metrics(trained, metrics=metrics, history=history)
         checkpoint.discard()
 
 
-def _reporter(params: Params, tracker: Tracker) -> Callable[[Row], None]:
+def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None]:
     """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
     if not runner.is_first_process():
         return lambda _: None
     tracker.open()
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
 
-    def report(row: Row) -> None:
+    def report(row: EpochMetrics) -> None:
         figures = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
         print(f"epoch {row['epoch']}/{params.train.epochs}  {figures}", file=sys.stderr)
         tracker.log_epoch(row)
@@ -72,11 +72,11 @@ def _settings(params: Params) -> str:
     return params.model_dump_json(include=sections) + params.index.distance
 
 
-def _write_figures(trained: Trained, *, metrics: Path, history: Path) -> None:
+def _write_metrics(trained: TrainingResult, *, metrics: Path, history: Path) -> None:
     best = trained.history[trained.best_epoch - 1]
     figures: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
     figures |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    write_report(metrics, figures)
+    write_metrics(metrics, figures)
     history.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), history)
 

@@ -46,7 +46,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project of drawn pictures with two models and their indexes; not to be changed."""
+    """A small project of drawn images with two models and their indexes; not to be changed."""
     from tests.helpers.searchable import build  # torch, which most tests do without
 
     return build(tmp_path_factory.mktemp("searchable") / "project")

@@ -1,4 +1,4 @@
-"""The whole DAG on real COCO pictures with many labels: mined by labels, trained, measured."""
+"""The whole DAG on real COCO images with many labels: mined by labels, trained, measured."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ PARAMS: dict[str, Any] = {
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here")
 
 
-def test_pictures_have_all_their_labels(clone: Path) -> None:
+def test_images_have_all_their_labels(clone: Path) -> None:
     catalog = read_table(clone / "data/catalog.parquet", CATALOG).to_pandas()
     assert set(catalog["source_split"]) == {"train", "query+gallery"}
     assert catalog["labels"].map(len).max() > 3
@@ -51,7 +51,7 @@ def test_triplets_share_labels_or_none(clone: Path) -> None:
         assert len(labels[row.anchor] & labels[row.positive]) == row.shared > 0
         apart = not (labels[row.anchor] | labels[row.positive]) & labels[row.negative]
         overlapping += not apart
-    assert overlapping <= len(triplets) / 10  # only where no picture is disjoint
+    assert overlapping <= len(triplets) / 10  # only where no image is disjoint
 
 
 def test_it_is_measured_by_many_labels(clone: Path) -> None:
@@ -70,7 +70,7 @@ def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
 
 
 def test_labels_alone_are_enough_to_mine(clone: Path) -> None:
-    change_params(clone, {"data.coco.pictures": False})
+    change_params(clone, {"data.coco.images": False})
     ran = dvc(clone, "repro", "mine")
     assert stages_run(ran)[-1] == "mine"
     assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) > 40

@@ -30,13 +30,13 @@ def figures(place: Path, model: str) -> dict[str, float]:
     return loaded
 
 
-def test_a_run_leaves_metrics_curves_and_pictures(clone: Path) -> None:
+def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
     for model in ("baseline", "finetuned"):
         assert 0 <= figures(clone, model)["recall_at_1_low"] <= figures(clone, model)["recall_at_1"]
     assert figures(clone, "train")["epochs"] == 3
     with (clone / "plots/train_history.csv").open() as opened:
         assert [row["epoch"] for row in csv.DictReader(opened)] == ["1", "2", "3"]
-    assert {path.name for path in (clone / "plots/pictures").glob("*.png")} >= {
+    assert {path.name for path in (clone / "plots/figures").glob("*.png")} >= {
         "successes.png",
         "failures.png",
         "near_duplicates.png",
@@ -132,13 +132,13 @@ def test_an_unused_block_runs_nothing(clone: Path) -> None:
             "params.yaml: train.epochs: found 'ten' (str); allowed: a whole number",
         ),
         (
-            {"batches.pk.pictures": 9},
-            "train: batches.pk.pictures: found 9; the largest training class has 6 pictures, "
+            {"batches.pk.per_class": 9},
+            "train: batches.pk.per_class: found 9; the largest training class has 6 images, "
             "allowed: at most 6",
         ),
         (
             {"evaluate.k": [1, 500]},
-            "evaluate.k: found 500; the gallery has 72 pictures",
+            "evaluate.k: found 500; the gallery has 72 images",
         ),
     ],
     ids=["loss name", "type", "K", "k"],

@@ -11,23 +11,23 @@ import pandas as pd
 import pyarrow as pa
 
 from app.experiments import lineage_diff
-from app.experiments.dvc_lock import Made
+from app.experiments.dvc_lock import Provenance
 from app.experiments.queued_runs import align
-from app.experiments.revisions import PICTURES, TRAINED, Evaluated, differs_from_lock, open_side
-from app.output_folder import ResultFolder
-from pipeline.comparison.comparable import Asked, check_comparable, read_asked
+from app.experiments.revisions import IMAGES, TRAINED, EvaluatedModel, differs_from_lock, open_side
+from app.output_folder import OutputFolder
+from pipeline.comparison.comparable import TestSet, check_comparable, read_test_set
 from pipeline.comparison.compare import COMPARISON, MAIN, Comparison, Side, compare
 from pipeline.comparison.paired_bootstrap import FEWEST_UNITS, MOST_SHARED
 from pipeline.comparison.verdict import judge
 from pipeline.data import tables
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.errors import UserError
 from pipeline.figures.change_sheets import change_rows, choose_changes, draw_changes
 
 SHEETS = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
 # In place of an interval that holds everything, of which `paired_intervals` tells the cases.
-NOT_TOLD = "not told"
+INCONCLUSIVE = "inconclusive"
 TOO_FEW = (
     f"fewer than {FEWEST_UNITS} classes or queries, or one label on so many that over "
     f"{MOST_SHARED:.0%} of their pairs share a label"
@@ -43,7 +43,7 @@ def run(a: str, b: str, *, out: Path) -> None:
         UserError: a side is not found, is several settings, or was asked something else; `out`
             holds a file that would be overwritten and that no earlier comparison wrote.
     """
-    folder = ResultFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS)
+    folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS)
     with TemporaryDirectory() as scratch:
         sides = [
             open_side(text, letter=letter, scratch=Path(scratch))
@@ -66,7 +66,7 @@ def run(a: str, b: str, *, out: Path) -> None:
     print(f"verdict: {_tell_verdict(sides, found.figures)}")
 
 
-def _check_side(side: Sequence[Evaluated], *, letter: str) -> None:
+def _check_side(side: Sequence[EvaluatedModel], *, letter: str) -> None:
     for each in side:
         if differs_from_lock(each):
             _warn(
@@ -87,28 +87,28 @@ def _check_side(side: Sequence[Evaluated], *, letter: str) -> None:
             )
 
 
-def _check_asked(sides: Sequence[Sequence[Evaluated]]) -> Asked:
+def _check_asked(sides: Sequence[Sequence[EvaluatedModel]]) -> TestSet:
     """Return what the first was asked; raises a UserError if any was asked something else."""
-    first, *others = [read_asked(each.root / "data") for side in sides for each in side]
+    first, *others = [read_test_set(each.root / "data") for side in sides for each in side]
     for other in others:
         check_comparable(first, other)
     return first
 
 
-def _results(side: Sequence[Evaluated]) -> Side:
+def _results(side: Sequence[EvaluatedModel]) -> Side:
     return Side(
         [_read_queries(each) for each in side],
         trained=_is_trained(side),
     )
 
 
-def _read_queries(each: Evaluated) -> pd.DataFrame:
+def _read_queries(each: EvaluatedModel) -> pd.DataFrame:
     path = each.results / "queries.parquet"
     table: pd.DataFrame = tables.read_table(path, tables.QUERIES).to_pandas()
     return table
 
 
-def _tell_sides(sides: Sequence[Sequence[Evaluated]]) -> str:
+def _tell_sides(sides: Sequence[Sequence[EvaluatedModel]]) -> str:
     lines = [
         f"{letter}: {', '.join(each.describe() for each in side)}"
         for letter, side in zip("AB", sides, strict=True)
@@ -142,7 +142,7 @@ def _tabulate(figures: pd.DataFrame) -> str:
 
 def _show_interval(row: Mapping[Hashable, Any]) -> str:
     if not np.isfinite(row["low"]):
-        return NOT_TOLD
+        return INCONCLUSIVE
     return f"{row['low']:+.3f} to {row['high']:+.3f}"
 
 
@@ -150,14 +150,16 @@ def _show_p(p: float) -> str:
     return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
 
 
-def _draw_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, results: ResultFolder) -> None:
-    """Draw the sheets of the first training of each side, where there are pictures."""
+def _draw_sheets(
+    sides: Sequence[Sequence[EvaluatedModel]], asked: TestSet, results: OutputFolder
+) -> None:
+    """Draw the sheets of the first training of each side, where there are images."""
     pair = [side[0] for side in sides]
-    root = next((each.root for each in pair if (each.root / PICTURES).is_dir()), None)
+    root = next((each.root for each in pair if (each.root / IMAGES).is_dir()), None)
     try:
         if root is None:
-            raise UserError(f"{PICTURES} is not in DVC's cache; run: dvc fetch {PICTURES}")
-        packed = PackedPictures(root / PICTURES)
+            raise UserError(f"{IMAGES} is not in DVC's cache; run: dvc fetch {IMAGES}")
+        packed = PackedImages(root / IMAGES)
         packed.require(sorted(asked.gallery)[:1])
     except UserError as error:
         _warn(f"no sheets: {error}")
@@ -175,7 +177,7 @@ def _draw_sheets(sides: Sequence[Sequence[Evaluated]], asked: Asked, results: Re
         results.add_sheet(draw_changes(cases.title, rows, headings, packed.decode), sheet)
 
 
-def _tell_luck(sides: Sequence[Sequence[Evaluated]], found: Comparison) -> list[str]:
+def _tell_luck(sides: Sequence[Sequence[EvaluatedModel]], found: Comparison) -> list[str]:
     """Return what the intervals do not hold, where that is not nothing."""
     trained = [letter for letter, side in zip("AB", sides, strict=True) if _is_trained(side)]
     if found.luck or not trained or _are_one_setting(sides):
@@ -188,25 +190,25 @@ def _tell_luck(sides: Sequence[Sequence[Evaluated]], found: Comparison) -> list[
     ]
 
 
-def _is_trained(side: Sequence[Evaluated]) -> bool:
+def _is_trained(side: Sequence[EvaluatedModel]) -> bool:
     return any(each.made.trained if each.made else each.model == TRAINED for each in side)
 
 
-def _are_one_setting(sides: Sequence[Sequence[Evaluated]]) -> bool:
+def _are_one_setting(sides: Sequence[Sequence[EvaluatedModel]]) -> bool:
     made = _made(sides)
     models = {each.model for side in sides for each in side}
     return len(models) == 1 and None not in made and lineage_diff.are_one_setting(_known(made))
 
 
-def _made(sides: Sequence[Sequence[Evaluated]]) -> list[Made | None]:
+def _made(sides: Sequence[Sequence[EvaluatedModel]]) -> list[Provenance | None]:
     return [each.made for side in sides for each in side]
 
 
-def _known(made: Sequence[Made | None]) -> list[Made]:
+def _known(made: Sequence[Provenance | None]) -> list[Provenance]:
     return [each for each in made if each is not None]
 
 
-def _tell_verdict(sides: Sequence[Sequence[Evaluated]], figures: pd.DataFrame) -> str:
+def _tell_verdict(sides: Sequence[Sequence[EvaluatedModel]], figures: pd.DataFrame) -> str:
     if not _are_one_setting(sides):
         return describe_verdict(figures)
     seeds = [lineage_diff.training_seed(made) for made in _known(_made(sides))]
@@ -222,8 +224,8 @@ def _tell_verdict(sides: Sequence[Sequence[Evaluated]], figures: pd.DataFrame) -
 def describe_verdict(figures: pd.DataFrame) -> str:
     """Return the verdict on a COMPARISON table, and the metrics that its word does not speak of."""
     verdict = judge(figures)
-    if verdict.word == "not told":
-        return f"not told: {TOO_FEW}; {_describe_main(figures)}"
+    if verdict.word == "inconclusive":
+        return f"inconclusive: {TOO_FEW}; {_describe_main(figures)}"
     parts = {"better": ", ".join(verdict.up), "worse": ", ".join(verdict.down)}
     parts.pop(verdict.word, None)
     told = [f"{word} in {metrics}" for word, metrics in parts.items() if metrics]

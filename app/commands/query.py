@@ -11,12 +11,12 @@ from statistics import median
 import psutil
 import pyarrow as pa
 
-from app.output_folder import ResultFolder
-from app.searching.catalog import Library
-from app.searching.model_index import CROPS, Answer, Finder
-from app.searching.query_sheets import MOST_ROWS, AnsweredPhoto, draw_sheets
+from app.output_folder import OutputFolder
+from app.searching.catalog import Catalog
+from app.searching.model_index import CROPS, ModelIndex, Neighbor
+from app.searching.query_sheets import MOST_ROWS, PhotoNeighbors, draw_sheets
 from app.searching.untrusted_images import expect_large_photos, find_photos, read_photo, show_name
-from pipeline.data.tables import ANSWERS
+from pipeline.data.tables import PHOTO_NEIGHBORS
 from pipeline.errors import UserError, name_choices
 
 WIDEST_NAMES = 48
@@ -38,23 +38,23 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
     all could be; without any, nothing is written.
 
     Raises:
-        UserError: nothing can be asked, as `find_photos`, `Library` and `Finder` tell; `out` holds
-            a file that no earlier query wrote.
+        UserError: nothing can be searched, as `find_photos`, `Catalog` and `ModelIndex` tell; `out`
+            holds a file that no earlier query wrote.
     """
     if crop not in CROPS:
         raise UserError(f"--crop: {name_choices(crop, CROPS)}")
     expect_large_photos()
     paths = find_photos(photos)
-    folder = ResultFolder(out, kind=ANSWERS, what="query", sheets=["sheet*.png"])
-    library, finder = Library(root), Finder(root, model)
+    folder = OutputFolder(out, kind=PHOTO_NEIGHBORS, what="query", sheets=["sheet*.png"])
+    catalog, model_index = Catalog(root), ModelIndex(root, model)
     started = time.time() - psutil.Process().create_time()
     times: list[Times] = []
     rows: list[dict[str, object]] = []
     with folder.writing() as results:
-        each = _ask_each(paths, finder, library, k, crop, times)
+        each = _ask_each(paths, model_index, catalog, k, crop, times)
         while some := list(islice(each, MOST_ROWS)):
-            rows += [row for asked in some for row in _rows(asked, library)]
-            for sheet in draw_sheets(some, library, first=len(times) - len(some) + 1, model=model):
+            rows += [row for asked in some for row in _rows(asked, catalog)]
+            for sheet in draw_sheets(some, catalog, first=len(times) - len(some) + 1, model=model):
                 results.add_sheet(sheet)
         if times:
             results.add_table(_table(rows))
@@ -65,31 +65,36 @@ def ask(root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, ou
 
 
 def _ask_each(
-    paths: Sequence[Path], finder: Finder, library: Library, k: int, crop: str, times: list[Times]
-) -> Iterator[AnsweredPhoto]:
+    paths: Sequence[Path],
+    model_index: ModelIndex,
+    catalog: Catalog,
+    k: int,
+    crop: str,
+    times: list[Times],
+) -> Iterator[PhotoNeighbors]:
     """Print and yield the answers to each photo that can be read, and note how long it took."""
     for path in paths:
         before = time.perf_counter()
         try:
-            picture = read_photo(path)
+            image = read_photo(path)
         except UserError as error:
             print(f"lookalike: {error}", file=sys.stderr, flush=True)
             continue
         read = time.perf_counter()
-        vector = finder.embed(picture, crop=crop)
+        vector = model_index.embed(image, crop=crop)
         embedded = time.perf_counter()
-        answers = finder.find(vector, k)
+        answers = model_index.find(vector, k)
         ended = time.perf_counter()
         times.append(
             Times(1e3 * (read - before), 1e3 * (embedded - read), 1e3 * (ended - embedded))
         )
-        print(f"{show_name(str(path))}\n{tabulate(answers, library)}\n", flush=True)
-        yield AnsweredPhoto(path, picture, answers)
+        print(f"{show_name(str(path))}\n{tabulate(answers, catalog)}\n", flush=True)
+        yield PhotoNeighbors(path, image, answers)
 
 
-def tabulate(answers: Sequence[Answer], library: Library) -> str:
+def tabulate(answers: Sequence[Neighbor], catalog: Catalog) -> str:
     """Return a line for each answer: rank, score, names of its classes, image_id; aligned."""
-    names = [_shorten(", ".join(library.names(answer.image_id))) for answer in answers]
+    names = [_shorten(", ".join(catalog.names(answer.image_id))) for answer in answers]
     scores = [f"{answer.score:.4f}" for answer in answers]
     wide, widest = (max(map(len, texts), default=0) for texts in (scores, names))
     return "\n".join(
@@ -102,13 +107,13 @@ def _shorten(text: str) -> str:
     return text if len(text) <= WIDEST_NAMES else f"{text[: WIDEST_NAMES - 1]}…"
 
 
-def _rows(asked: AnsweredPhoto, library: Library) -> list[dict[str, object]]:
+def _rows(asked: PhotoNeighbors, catalog: Catalog) -> list[dict[str, object]]:
     return [
         {
             "photo": show_name(str(asked.path)),
             "rank": rank,
             "image_id": answer.image_id,
-            "names": library.names(answer.image_id),
+            "names": catalog.names(answer.image_id),
             "score": answer.score,
         }
         for rank, answer in enumerate(asked.answers, start=1)
@@ -116,7 +121,7 @@ def _rows(asked: AnsweredPhoto, library: Library) -> list[dict[str, object]]:
 
 
 def _table(rows: Sequence[dict[str, object]]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=pa.schema(ANSWERS.columns))
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(PHOTO_NEIGHBORS.columns))
 
 
 def _tell_times(started: float, times: Sequence[Times]) -> str:

@@ -133,7 +133,7 @@ def _interruptible(tell: queued_runs.Tell) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _tell_results(planned: list[queued_runs.Run], results: dict[str, sweeps.Result]) -> None:
+def _tell_results(planned: list[queued_runs.Run], results: dict[str, sweeps.FinishedRun]) -> None:
     print(sweeps.tabulate(planned, results))
     failed = [run for run in planned if run.name not in results]
     if len(failed) < len(planned):

@@ -153,11 +153,11 @@ def _run(
     expect_large_photos()
     searcher = Searcher(root, models)
     app = build_app(searcher, hosts=name_hosts(host, listening))
-    found = f"{searcher.choices.pictures:,} pictures, {', '.join(models)}"
+    found = f"{searcher.choices.images:,} images, {', '.join(models)}"
     _tell(f"{address}  ({found}; start-up {perf_counter() - began:.1f} s; Ctrl-C ends it)")
     if not is_loopback(host):
         place = f"{name_for_others(listening)}:{listening.getsockname()[1]}"
-        _tell(f"--host {host}: whoever reaches http://{place} can search, and see all pictures")
+        _tell(f"--host {host}: whoever reaches http://{place} can search, and see all images")
     if open_page:
         webbrowser.open(address)
     config = uvicorn.Config(

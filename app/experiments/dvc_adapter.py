@@ -126,7 +126,7 @@ def finished(rev: str) -> dict[str, str]:
     return {name: commit for listed in found.values() for name, commit in listed}
 
 
-def read_figures(commit: str, path: str) -> dict[str, Any]:
+def read_metrics(commit: str, path: str) -> dict[str, Any]:
     """Return the figures that an experiment has in `path`, a JSON of metrics; {} if it has none."""
     text = read_committed(commit, path)
     figures: dict[str, Any] = {} if text is None else json.loads(text)

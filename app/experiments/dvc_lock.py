@@ -14,7 +14,7 @@ RESULTS = "results/"
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """What made a file.
 
     settings: dotted key -> value, of the stages that it comes from and of no others. sources: path
@@ -47,7 +47,7 @@ class Lock:
         name = self._writers().get(path)
         return None if name is None else _hashes(self.stages[name], "outs")[path]
 
-    def trace(self, path: str) -> Made:
+    def trace(self, path: str) -> Provenance:
         """Return what made `path`, back to where nothing was made."""
         writers = self._writers()
         settings: dict[str, Any] = {}
@@ -66,7 +66,7 @@ class Lock:
                     waiting.append(read)
                 else:
                     sources[read] = md5
-        return Made(settings, sources, frozenset(seen))
+        return Provenance(settings, sources, frozenset(seen))
 
     def _writers(self) -> dict[str, str]:
         return {

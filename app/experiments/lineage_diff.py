@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.experiments.dvc_lock import Made
+from app.experiments.dvc_lock import Provenance
 from pipeline.config.dotted_keys import show_value
 
 SEEDS = ("seed", "train.seed")
@@ -12,20 +12,20 @@ SEEDS = ("seed", "train.seed")
 WITHOUT_EFFECT = ("train.workers", "embed.workers", "evaluate.")
 
 
-def are_one_setting(made: Sequence[Made]) -> bool:
+def are_one_setting(made: Sequence[Provenance]) -> bool:
     """Whether all were made by the same code from the same data and params, but for seeds."""
     return all(
         _essence(each) == _essence(made[0]) and each.sources == made[0].sources for each in made
     )
 
 
-def training_seed(made: Made) -> Any:
+def training_seed(made: Provenance) -> Any:
     """Return what the training was drawn from, as `Params.training_seed`."""
     own = made.settings.get("train.seed")
     return made.settings.get("seed") if own is None else own
 
 
-def list_differences(a: Made, b: Made, *, one_model: bool) -> list[str]:
+def list_differences(a: Provenance, b: Provenance, *, one_model: bool) -> list[str]:
     """Return a line for each setting that differs, and one each for code and for data.
 
     one_model: both are, say, `finetuned`, so that what only one has differs too; a model that was
@@ -50,13 +50,13 @@ def list_differences(a: Made, b: Made, *, one_model: bool) -> list[str]:
     return lines
 
 
-def list_what_divides(a: Made, b: Made) -> list[str]:
+def list_what_divides(a: Provenance, b: Provenance) -> list[str]:
     """Return the differences, as `list_differences`, for which two are not `are_one_setting`."""
     a, b = (replace(made, settings=_essence(made)) for made in (a, b))
     return list_differences(a, b, one_model=True)
 
 
-def _essence(made: Made) -> dict[str, Any]:
+def _essence(made: Provenance) -> dict[str, Any]:
     return {
         key: value
         for key, value in made.settings.items()

@@ -1,7 +1,7 @@
 """Runs: points of a recipe, each an experiment in DVC's queue.
 
 An experiment's name ends in a digest of what makes it: the commit, what was changed since in the
-code and in the pictures that DVC has, and all params. So whoever was interrupted knows its own
+code and in the images that DVC has, and all params. So whoever was interrupted knows its own
 experiments again by name, and what is done or queued is not queued again.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 from app.experiments import dvc_adapter
 from app.experiments.recipes import Recipe, applied
 from pipeline.config.dotted_keys import show_value
-from pipeline.config.load import Data, Params
+from pipeline.config.load import DataParams, Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 
-# What an experiment runs and reads, beside params.yaml; *.dvc is what DVC has of pictures.
+# What an experiment runs and reads, beside params.yaml; *.dvc is what DVC has of images.
 CODE = ("pipeline", "stages", "dvc.yaml", "*.dvc")
 FEWEST_SECONDS, MOST_SECONDS = 1.0, 15.0  # between two looks at the queue
 
@@ -108,10 +108,10 @@ def shorten(keys: Iterable[str]) -> dict[str, str]:
 
 def label_values(values: Mapping[str, Any]) -> list[str]:
     """Return "key=value" of each, drawn numbers to four digits."""
-    return [f"{key}={show_short(value)}" for key, value in values.items()]
+    return [f"{key}={format_short(value)}" for key, value in values.items()]
 
 
-def show_short(value: Any) -> str:
+def format_short(value: Any) -> str:
     """Return a value as params.yaml has it, but no longer than people read."""
     return f"{value:.4g}" if isinstance(value, float) else show_value(value)
 
@@ -133,7 +133,7 @@ def _check_source(params: Params, *, where: str) -> None:
         )
 
 
-def _reads_source(data: Data) -> bool:
+def _reads_source(data: DataParams) -> bool:
     dataset = DATASETS[data.name]
     hooks = [getattr(dataset, name, None) for name in ("archives", "files")]
     return data.name != "products" and not any(hook and hook(data.options) for hook in hooks)
@@ -220,6 +220,6 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def show_figure(value: Any) -> str:
+def format_metric(value: Any) -> str:
     """Return a figure of a table to three digits; "-" for none."""
     return "-" if value is None else f"{value:.3f}"

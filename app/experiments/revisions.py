@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.experiments import dvc_adapter
-from app.experiments.dvc_lock import RESULTS, Lock, Made, read_lock
+from app.experiments.dvc_lock import RESULTS, Lock, Provenance, read_lock
 from pipeline.errors import UserError, name_choices
 
 WORKSPACE = "workspace"  # as DVC calls the working tree
 TRAINED = "finetuned"  # what a revision stands for, if it names no model
 LOCK = "dvc.lock"
 TABLES = ("data/catalog.parquet", "data/classes.parquet", "data/splits.parquet")
-PICTURES = "data/images"  # for the sheets alone, so a cache without them will do
+IMAGES = "data/images"  # for the sheets alone, so a cache without them will do
 
 Cache = Callable[[str], Path]
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedModel:
     """One model of one revision, evaluated.
 
     name: as the person wrote it. commit: None in the working tree. root: a folder with `results`
@@ -35,7 +35,7 @@ class Evaluated:
     commit: str | None
     model: str
     root: Path
-    made: Made | None
+    made: Provenance | None
 
     @property
     def results(self) -> Path:
@@ -48,7 +48,7 @@ class Evaluated:
         return f"{self.name} ({self.model} of {place})"
 
 
-def open_side(text: str, *, letter: str, scratch: Path) -> list[Evaluated]:
+def open_side(text: str, *, letter: str, scratch: Path) -> list[EvaluatedModel]:
     """Return what one side, "NAME" or "NAME,NAME", is made of.
 
     letter: "A" or "B", for the messages. scratch: a folder that lasts as long as the result.
@@ -66,7 +66,7 @@ def open_side(text: str, *, letter: str, scratch: Path) -> list[Evaluated]:
     ]
 
 
-def differs_from_lock(side: Evaluated) -> bool:
+def differs_from_lock(side: EvaluatedModel) -> bool:
     """Whether results in the working tree are not those that dvc.lock tells the settings of."""
     lock = _workspace_lock()
     md5 = lock and lock.hash_of(f"{RESULTS}{side.model}")
@@ -82,7 +82,7 @@ def differs_from_lock(side: Evaluated) -> bool:
     )
 
 
-def _open(name: str, *, letter: str, into: Path) -> Evaluated:
+def _open(name: str, *, letter: str, into: Path) -> EvaluatedModel:
     revision, separator, model = name.rpartition(":")
     if not separator:
         revision, model = _read_bare(name, letter=letter)
@@ -102,10 +102,10 @@ def _open(name: str, *, letter: str, into: Path) -> Evaluated:
         f", or: dvc exp apply {revision} && dvc repro" if is_experiment else ""
     )
     cache = dvc_adapter.open_cache()
-    for path in (f"{RESULTS}{model}", *TABLES, PICTURES):
-        if not _lay_out(lock, path, cache, into) and path != PICTURES:
+    for path in (f"{RESULTS}{model}", *TABLES, IMAGES):
+        if not _lay_out(lock, path, cache, into) and path != IMAGES:
             raise UserError(f"{where}: {path} is not in DVC's cache; {remedy}")
-    return Evaluated(name, commit, model, into, lock.trace(f"{RESULTS}{model}"))
+    return EvaluatedModel(name, commit, model, into, lock.trace(f"{RESULTS}{model}"))
 
 
 def _read_bare(name: str, *, letter: str) -> tuple[str, str]:
@@ -135,7 +135,7 @@ def _workspace_lock() -> Lock | None:
     return read_lock(path.read_text(encoding="utf-8"), where=LOCK) if path.is_file() else None
 
 
-def _open_workspace(name: str, model: str, *, letter: str) -> Evaluated:
+def _open_workspace(name: str, model: str, *, letter: str) -> EvaluatedModel:
     known = _workspace_models()
     if model not in known:
         raise UserError(f"{letter}: {RESULTS}: {name_choices(model, known)}; or run: dvc repro")
@@ -146,7 +146,7 @@ def _open_workspace(name: str, model: str, *, letter: str) -> Evaluated:
         )
     lock = _workspace_lock()
     made = lock.trace(f"{RESULTS}{model}") if lock and model in lock.models else None
-    return Evaluated(name, None, model, Path(), made)
+    return EvaluatedModel(name, None, model, Path(), made)
 
 
 def _find_commit(revision: str, *, letter: str) -> str:

@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from app.experiments.recipes import TUNE, Recipe, applied, find_unused
 from pipeline.errors import UserError
 
-# Validation would be of other pictures, by another figure or by luck; or would stay as it is.
+# Validation would be of other images, by another figure or by luck; or would stay as it is.
 FIXED = {
     *("seed", "launch", "data", "download", "split", "train.monitor"),
     *("embed", "index.factory", "evaluate", "plot", "track", "train.workers"),

@@ -7,7 +7,7 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from app.experiments.queued_runs import align, show_figure, show_short
+from app.experiments.queued_runs import align, format_metric, format_short
 from pipeline.config.dotted_keys import show_value
 
 STORAGE = Path("tune.db")
@@ -37,11 +37,11 @@ def tabulate(study: optuna.Study, metric: str, short: Mapping[str, str]) -> str:
     """
     rows = [[*short.values(), metric, "epochs", "state", "experiment"]]
     for trial in _ranked(study):
-        values = [show_short(trial.params[key]) if key in trial.params else "-" for key in short]
+        values = [format_short(trial.params[key]) if key in trial.params else "-" for key in short]
         told = trial.user_attrs
         epochs = str(told.get("epochs", told.get("pruned", "-")))
         commit = told.get("commit", "-")[:7]
-        rows.append([*values, show_figure(trial.value), epochs, STATES[trial.state], commit])
+        rows.append([*values, format_metric(trial.value), epochs, STATES[trial.state], commit])
     return align(rows)
 
 
@@ -55,7 +55,7 @@ def describe_best(study: optuna.Study, metric: str) -> str:
     if not done:
         return ""
     lines = [
-        f"the best by validation, {metric} {show_figure(done[0].value)}:",
+        f"the best by validation, {metric} {format_metric(done[0].value)}:",
         *(f"  {key}: {show_value(value)}" for key, value in done[0].params.items()),
         f"take it over, with its results: dvc exp apply {done[0].user_attrs['experiment']}",
         "see it beside the others: dvc exp show",

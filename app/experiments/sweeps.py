@@ -11,16 +11,16 @@ from app.experiments.queued_runs import (
     Tell,
     align,
     enqueue,
+    format_metric,
     make_run,
     shorten,
-    show_figure,
 )
 from app.experiments.recipes import SWEEP, Recipe
 from pipeline.config.dotted_keys import show_value
 from pipeline.errors import UserError
 
 TRAIN, TEST = "metrics/train.json", "metrics/finetuned.json"
-FIGURES = (
+SHOWN_METRICS = (
     (TRAIN, "val_map_at_r"),
     (TEST, "recall_at_1"),
     (TEST, "precision_at_5"),
@@ -30,7 +30,7 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class Result:
+class FinishedRun:
     """A finished experiment: its commit, and its figures by file (as "metrics/train.json")."""
 
     commit: str
@@ -61,31 +61,33 @@ def work(runs: Sequence[Run], *, commit: str, jobs: int, tell: Tell) -> None:
         watch.rest(len(waiting))
 
 
-def read_results(runs: Sequence[Run], commit: str) -> dict[str, Result]:
+def read_results(runs: Sequence[Run], commit: str) -> dict[str, FinishedRun]:
     """Return name -> result of those of `runs`, begun at `commit`, that are finished."""
     done = dvc_adapter.finished(commit)
     return {
-        run.name: Result(
+        run.name: FinishedRun(
             done[run.name],
-            {path: dvc_adapter.read_figures(done[run.name], path) for path in (TRAIN, TEST)},
+            {path: dvc_adapter.read_metrics(done[run.name], path) for path in (TRAIN, TEST)},
         )
         for run in runs
         if run.name in done
     }
 
 
-def tabulate(runs: Sequence[Run], results: Mapping[str, Result]) -> str:
+def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
     """Return the combinations and their figures as a table; what has no result has failed."""
     figures = [
         (path, figure)
-        for path, figure in FIGURES
+        for path, figure in SHOWN_METRICS
         if any(figure in result.figures.get(path, {}) for result in results.values())
     ]
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
     rows = [[*keys, *(figure for _, figure in figures), "experiment"]]
     for run in runs:
         values = [show_value(run.values[key]) if key in run.values else "-" for key in keys]
-        result = results.get(run.name, Result("failed"))
-        cells = [show_figure(result.figures.get(path, {}).get(figure)) for path, figure in figures]
+        result = results.get(run.name, FinishedRun("failed"))
+        cells = [
+            format_metric(result.figures.get(path, {}).get(figure)) for path, figure in figures
+        ]
         rows.append([*values, *cells, result.commit[:7]])
     return align(rows)

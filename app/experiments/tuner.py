@@ -143,7 +143,7 @@ class Tuning:
         A point that was drawn before would be the same experiment: it is not tried again.
         """
         drawn = self._drawn()
-        twins = [
+        duplicates = [
             other.number
             for other in drawn
             if other.number < trial.number
@@ -151,8 +151,8 @@ class Tuning:
             and VOID not in other.user_attrs
         ]
         lost = trial.params.keys() != self.space.dimensions.keys()
-        if lost or twins:
-            why = "lost while it was drawn" if lost else f"the same as trial {twins[0]}"
+        if lost or duplicates:
+            why = "lost while it was drawn" if lost else f"the same as trial {duplicates[0]}"
             trial.set_user_attr(VOID, why)
             # Of a failed trial optuna learns nothing: a value told twice would weigh double.
             self.study.tell(trial, state=TrialState.FAIL)
@@ -196,7 +196,7 @@ class Tuning:
 
     def _complete(self, live: Live, commit: str) -> None:
         self._report(live)  # the last epochs too, which the median of the others is made of
-        figures = dvc_adapter.read_figures(commit, TRAIN)
+        figures = dvc_adapter.read_metrics(commit, TRAIN)
         live.trial.set_user_attr("commit", commit)
         live.trial.set_user_attr("epochs", figures["epochs"])
         self.study.tell(live.trial, figures[self.metric])

@@ -1,4 +1,4 @@
-"""What the DAG knows of its pictures: their bytes, classes and groups, and who asks."""
+"""What the DAG knows of its images: their bytes, classes and groups, and who asks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from pipeline.data.class_names import display_names
 from pipeline.data.joins import find_rows
 from pipeline.data.label_sets import label_sets
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from pipeline.errors import UserError, name_choices
 
 Mask = NDArray[np.bool_]
 
 
-class Library:
-    """The pictures of the project at `root`, read once; only read, so many threads may ask.
+class Catalog:
+    """The images of the project at `root`, read once; only read, so many threads may ask.
 
     Attributes:
-        pictures: the packed bytes by image_id.
-        queries: image_ids of the test pictures that ask, in the order of the splits.
+        images: the packed bytes by image_id.
+        queries: image_ids of the test images that ask, in the order of the splits.
         classes: names of all classes, sorted; two that share a name have their label added.
-        groups: names of all groups that pictures have, sorted; empty where the dataset has none.
+        groups: names of all groups that images have, sorted; empty where the dataset has none.
 
     Raises:
         UserError: a file is missing, or is not what it should be.
@@ -39,7 +39,7 @@ class Library:
             read_table(path, kind)
             for path, kind in zip(paths, (CATALOG, CLASSES, SPLITS), strict=True)
         )
-        self.pictures = PackedPictures(data / "images")
+        self.images = PackedImages(data / "images")
         asks = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(asks)["image_id"].to_pylist()
         plain = zip(classes["label"].to_pylist(), classes["name"].to_pylist(), strict=True)
@@ -54,28 +54,28 @@ class Library:
         self._row = {image_id: row for row, image_id in enumerate(self._ids.to_pylist())}
 
     def names(self, image_id: str) -> list[str]:
-        """Return the names of a picture's classes, sorted."""
+        """Return the names of an image's classes, sorted."""
         labels = self.labels(image_id)
         return sorted(self._names.get(label, f"class {label}") for label in labels)
 
     def group(self, image_id: str) -> str | None:
-        """Return the name of a picture's group, None where it has none."""
+        """Return the name of an image's group, None where it has none."""
         name: str | None = self._groups[self._find(image_id)].as_py()
         return name
 
     def labels(self, image_id: str) -> frozenset[int]:
-        """Return a picture's labels."""
+        """Return an image's labels."""
         row = self._find(image_id)
         first, last = self._labels.starts[row : row + 2]
         return frozenset(self._labels.values[first:last].tolist())
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """Return a picture's width and height in pixels, without reading it."""
+        """Return an image's width and height in pixels, without reading it."""
         width, height = (int(sides[self._find(image_id)]) for sides in self._sizes)
         return width, height
 
     def is_relevant(self, query: str, image_id: str) -> bool:
-        """Whether two known pictures share a label."""
+        """Whether two known images share a label."""
         return not self.labels(query).isdisjoint(self.labels(image_id))
 
     def of_class(self, name: str, ids: Sequence[str]) -> Mask:
@@ -102,9 +102,7 @@ class Library:
     def _find(self, image_id: str) -> int:
         row = self._row.get(image_id)
         if row is None:
-            raise UserError(
-                f"{self._catalog}: no picture has image_id '{image_id}'; run: dvc repro"
-            )
+            raise UserError(f"{self._catalog}: no image has image_id '{image_id}'; run: dvc repro")
         return row
 
     def _find_rows(self, ids: Sequence[str]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""One model with its index: a picture goes in, the pictures that look like it come out."""
+"""One model with its index: an image goes in, the images that look like it come out."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.searching.catalog import Mask, require
-from pipeline.data.embeddings import read_embeddings, read_provenance
-from pipeline.data.lineage import MODEL_FILES, Provenance, digest_model
+from pipeline.data.embeddings import read_embeddings, read_lineage
+from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices
-from pipeline.index.distances import prepare
-from pipeline.index.filtered_search import NOBODY, ask_index, distance_of
-from pipeline.index.search import read_index, read_index_provenance
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.filtered_search import NOBODY, distance_of, filtered_search
+from pipeline.index.search import read_index, read_index_lineage
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed_pixels
 from pipeline.models.preprocessing import fit, fit_whole
@@ -26,17 +26,17 @@ CROPS = ("center", "none")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A picture that was found. score: the cosine, or minus the Euclidean distance."""
+class Neighbor:
+    """An image that was found. score: the cosine, or minus the Euclidean distance."""
 
     image_id: str
     score: float
 
 
-class Finder:
+class ModelIndex:
     """A model and its index, loaded and run once, so that the first answer is as fast as others.
 
-    Many threads may use one Finder side by side, each with one core: for one picture, cores that
+    Many threads may use one Finder side by side, each with one core: for one image, cores that
     wait for each other gain little, and lose all of it tenfold where other work wants them too.
 
     Attributes:
@@ -56,8 +56,8 @@ class Finder:
         require([self._index_dir / name for name in ("ids.parquet", "index.faiss")])
         self._index, self.ids = read_index(self._index_dir)
         if not self.ids:
-            raise UserError(f"{self._index_dir}: holds no pictures; run: dvc repro index")
-        made = read_index_provenance(self._index_dir)
+            raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
+        made = read_index_lineage(self._index_dir)
         self._digest = digest_model(self._model_dir)
         self._made = self._check(made, where=self._index_dir, stage="index")
         self.distance = distance_of(self._index)
@@ -76,10 +76,10 @@ class Finder:
         # The first time, torch chooses its kernels and numba loads its own.
         self.find(self.embed(Image.new("RGB", (8, 8))), 1)
 
-    def embed(self, picture: Image.Image, *, crop: str = "center") -> NDArray[np.float32]:
+    def embed(self, image: Image.Image, *, crop: str = "center") -> NDArray[np.float32]:
         """Return float32 [D], as the embed stage made the index's vectors: mirrored where they are.
 
-        crop: "center" takes the centre square, as the stage does; "none" takes the whole picture,
+        crop: "center" takes the centre square, as the stage does; "none" takes the whole image,
         with its mirror image where it does not fill a square.
 
         Raises:
@@ -87,29 +87,29 @@ class Finder:
         """
         spec = self._embedder.spec
         if crop == "center":
-            pixels = fit(picture, spec.image_size, spec.interpolation)
+            pixels = fit(image, spec.image_size, spec.interpolation)
         elif crop == "none":
-            pixels = fit_whole(picture, spec.image_size, spec.interpolation)
+            pixels = fit_whole(image, spec.image_size, spec.interpolation)
         else:
             raise UserError(f"crop: {name_choices(crop, CROPS)}")
         one = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)
         _take_one_core()
         with torch.inference_mode(), devices.autocast(self._device, self._precision):
-            found = embed_pixels(self._embedder, one, mirror=self._made.mirror)
+            found = embed_pixels(self._embedder, one, hflip=self._made.hflip)
         vector: NDArray[np.float32] = found[0].float().cpu().numpy()
         return vector
 
     def vector(self, image_id: str) -> NDArray[np.float32]:
-        """Return float32 [D] of a known picture, from the table that the embed stage wrote.
+        """Return float32 [D] of a known image, from the table that the embed stage wrote.
 
         Raises:
-            UserError: the table is missing or of another model, or does not know the picture.
+            UserError: the table is missing or of another model, or does not know the image.
         """
         with self._reading:
             row_of, vectors = self._known
         if image_id not in row_of:
             raise UserError(
-                f"{self._embeddings}: no picture has image_id '{image_id}'; run: dvc repro embed"
+                f"{self._embeddings}: no image has image_id '{image_id}'; run: dvc repro embed"
             )
         vector: NDArray[np.float32] = vectors[row_of[image_id]]
         return vector
@@ -121,19 +121,21 @@ class Finder:
         *,
         allowed: Mask | None = None,
         leave_out: str | None = None,
-    ) -> list[Answer]:
-        """Return the k pictures nearest to a vector, best first, ties in the order of the index.
+    ) -> list[Neighbor]:
+        """Return the k images nearest to a vector, best first, ties in the order of the index.
 
         vector: float32 [D], of `embed` or `vector`. allowed: bool [G], which rows of `ids` may be
-        found. leave_out: a picture that may not, the one that asks. There are fewer answers where
-        fewer pictures may be found.
+        found. leave_out: an image that may not, the one that asks. There are fewer answers where
+        fewer images may be found.
         """
         own = NOBODY if leave_out is None else self._rows.get(leave_out, NOBODY)
         _take_one_core()
-        query = prepare(vector[None], distance=self.distance)[0]
-        found = ask_index(self._index, query, k, distance=self.distance, allowed=allowed, own=own)
+        query = prepare_vectors(vector[None], distance=self.distance)[0]
+        found = filtered_search(
+            self._index, query, k, distance=self.distance, allowed=allowed, own=own
+        )
         return [
-            Answer(self.ids[row], float(score))
+            Neighbor(self.ids[row], float(score))
             for row, score in zip(found.rows, found.scores, strict=True)
         ]
 
@@ -141,10 +143,10 @@ class Finder:
     def _known(self) -> tuple[dict[str, int], NDArray[np.float32]]:
         require([self._embeddings])
         ids, vectors = read_embeddings(self._embeddings)
-        self._check(read_provenance(self._embeddings), where=self._embeddings, stage="embed")
+        self._check(read_lineage(self._embeddings), where=self._embeddings, stage="embed")
         return {image_id: row for row, image_id in enumerate(ids)}, vectors
 
-    def _check(self, made: Provenance | None, *, where: Path, stage: str) -> Provenance:
+    def _check(self, made: Lineage | None, *, where: Path, stage: str) -> Lineage:
         if made is None:
             raise UserError(f"{where}: does not tell which model made it; run: dvc repro {stage}")
         if made.model != self._digest:

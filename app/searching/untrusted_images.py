@@ -1,4 +1,4 @@
-"""Pictures from the world: uploads and files that nobody has checked."""
+"""Images from the world: uploads and files that nobody has checked."""
 
 import io
 import stat
@@ -30,14 +30,14 @@ def expect_large_photos() -> None:
 
 
 def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
-    """Return the RGB picture in `encoded`, EXIF rotation applied; of an animation the first frame.
+    """Return the RGB image in `encoded`, EXIF rotation applied; of an animation the first frame.
 
     Raises:
-        UserError: in one line that begins with `name`: there is nothing, it is no picture, is
+        UserError: in one line that begins with `name`: there is nothing, it is no image, is
             damaged, or has too many bytes or pixels (which its header tells, before decoding).
     """
     if not encoded:
-        raise UserError(f"{name}: the file is empty; allowed: a picture ({KINDS})")
+        raise UserError(f"{name}: the file is empty; allowed: an image ({KINDS})")
     _check_bytes(len(encoded), name=name)
     _teach_heic()
     try:
@@ -45,24 +45,24 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
             _check_pixels(*opened.size, name=name)
             return to_rgb(opened)
     except UnidentifiedImageError:
-        raise UserError(f"{name}: not a picture; allowed: {KINDS}") from None
+        raise UserError(f"{name}: not an image; allowed: {KINDS}") from None
     except Image.DecompressionBombError:  # so many that Pillow does not even tell
         raise _too_many("far too many pixels", name=name) from None
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise what they like on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{name}: damaged ({reason}); give the whole picture") from None
+        raise UserError(f"{name}: damaged ({reason}); give the whole image") from None
 
 
 def read_photo(path: Path) -> Image.Image:
-    """Return the RGB picture in a file; raises as `decode_photo`, and where it cannot be read."""
+    """Return the RGB image in a file; raises as `decode_photo`, and where it cannot be read."""
     name = show_name(str(path))
     try:
         about = path.stat()
         # To open a pipe would wait for whoever writes to it.
         if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
-            raise UserError(f"{name}: not a file; allowed: files of pictures, and folders of them")
+            raise UserError(f"{name}: not a file; allowed: files of images, and folders of them")
         _check_bytes(about.st_size, name=name)
         encoded = path.read_bytes()
     except OSError as error:
@@ -82,12 +82,12 @@ def show_name(name: str) -> str:
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among `paths` as they are, and those of its folders that hold pictures.
+    """Return the files among `paths` as they are, and those of its folders that hold images.
 
     A folder is searched with all that is in it, in the order of names; what is hidden is left out.
 
     Raises:
-        UserError: a folder holds no picture.
+        UserError: a folder holds no image.
     """
     found: list[Path] = []
     for path in paths:
@@ -107,9 +107,7 @@ def _search(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not found:
-        raise UserError(
-            f"{folder}: found no pictures; allowed: files that end in {_list(SUFFIXES)}"
-        )
+        raise UserError(f"{folder}: found no images; allowed: files that end in {_list(SUFFIXES)}")
     return found
 
 

@@ -21,23 +21,23 @@ class SearchOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    k: int = Field(12, ge=1, le=100, description="how many pictures of each model")
+    k: int = Field(12, ge=1, le=100, description="how many images of each model")
     class_: str | None = Field(
         None,
         alias="class",
         min_length=1,
         max_length=MOST_LETTERS,
-        description="find pictures of this class alone",
+        description="find images of this class alone",
     )
     group: str | None = Field(
         None,
         min_length=1,
         max_length=MOST_LETTERS,
-        description="find pictures of this group alone",
+        description="find images of this group alone",
     )
     crop: Literal["center", "none"] = Field(
         "center",
-        description="center: the models see the centre square; none: the whole picture",
+        description="center: the models see the centre square; none: the whole image",
     )
 
 
@@ -61,8 +61,8 @@ class Query(BaseModel):
     )
 
 
-class Result(BaseModel):
-    """One picture that a model found."""
+class Hit(BaseModel):
+    """One image that a model found."""
 
     rank: int = Field(description="from 1, nearest first")
     image_id: str
@@ -76,27 +76,27 @@ class Result(BaseModel):
     )
 
 
-class ModelResults(BaseModel):
+class ModelHits(BaseModel):
     """What one model found, and how long it took."""
 
     model: str = Field(examples=["finetuned"])
     distance: str = Field(description="what scores are of: cosine or euclidean")
-    results: list[Result]
+    results: list[Hit]
     right: int | None = Field(description="how many are right; null where that is not known")
     embed_ms: Milliseconds
     search_ms: Milliseconds
 
 
-class SearchResults(BaseModel):
+class SearchResponse(BaseModel):
     """What each model found, in the order of `choices.models`."""
 
     query: Query
-    models: list[ModelResults]
+    models: list[ModelHits]
     read_ms: Milliseconds
 
 
-class RandomPicture(BaseModel):
-    """A test picture drawn at random: search from it by GET /api/search/{image_id}."""
+class RandomImage(BaseModel):
+    """A test image drawn at random: search from it by GET /api/search/{image_id}."""
 
     image_id: str
 
@@ -105,10 +105,10 @@ class Choices(BaseModel):
     """What there is to choose from, and the limits of an upload."""
 
     models: list[str]
-    classes: list[str] = Field(description="those that a searched picture has")
-    groups: list[str] = Field(description="those that a searched picture has")
-    pictures: int = Field(description="how many are searched")
-    queries: int = Field(description="how many test pictures a random one is drawn from")
+    classes: list[str] = Field(description="those that a searched image has")
+    groups: list[str] = Field(description="those that a searched image has")
+    images: int = Field(description="how many are searched")
+    queries: int = Field(description="how many test images a random one is drawn from")
     most_bytes: int = Field(description="of an upload")
     most_pixels: int = Field(description="of an upload")
 

@@ -1,4 +1,4 @@
-"""A packed picture as a browser shows it."""
+"""A packed image as a browser shows it."""
 
 import io
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ SHOWN_AS_THEY_ARE = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"GIF8": "image/gif",
 }
-# Smaller than this, a picture is not worth shrinking.
+# Smaller than this, an image is not worth shrinking.
 SMALL_BYTES = 48 * 2**10
 
 
 @dataclass(frozen=True)
-class Tile:
+class BrowserImage:
     """Encoded bytes and their media type."""
 
     encoded: bytes
     media_type: str
 
 
-def encode_tile(encoded: bytes, *, side: int | None) -> Tile:
-    """Return a picture as it is where a browser shows that, else as a JPEG.
+def encode_for_browser(encoded: bytes, *, side: int | None) -> BrowserImage:
+    """Return an image as it is where a browser shows that, else as a JPEG.
 
     side: its longer side is shrunk to so many pixels, where that saves much; None keeps its size.
     """
     shown = _media_type(encoded)
     if shown and (side is None or len(encoded) <= SMALL_BYTES):
-        return Tile(encoded, shown)
-    picture = decode(encoded)
+        return BrowserImage(encoded, shown)
+    image = decode(encoded)
     if side is not None:
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
     small = io.BytesIO()
-    picture.save(small, "JPEG", quality=88)
-    return Tile(small.getvalue(), "image/jpeg")
+    image.save(small, "JPEG", quality=88)
+    return BrowserImage(small.getvalue(), "image/jpeg")
 
 
 def _media_type(encoded: bytes) -> str | None:

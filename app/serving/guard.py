@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
-# The page's own files, and pictures that it holds itself; nothing from elsewhere, no frames.
+# The page's own files, and images that it holds itself; nothing from elsewhere, no frames.
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -25,7 +25,7 @@ class Guard:
     """Answers only its own page and programs, for an allowed host; puts HEADERS on each answer.
 
     Another site can let its name point at 127.0.0.1 (DNS rebinding): to the browser it is then one
-    site with this page, and reads all pictures. The Host header gives it away. Under its own name
+    site with this page, and reads all images. The Host header gives it away. Under its own name
     it can read nothing, but have its visitors' browsers search here until no place is left. Their
     Origin and Sec-Fetch-Site headers give it away; a program sends neither.
 

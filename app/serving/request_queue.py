@@ -9,11 +9,11 @@ from anyio import CapacityLimiter, to_thread
 T = TypeVar("T")
 
 
-class LineFullError(Exception):
+class QueueFullError(Exception):
     """Too many wait already."""
 
 
-class Line:
+class RequestQueue:
     """At most `at_once` pieces of work at a time, and at most `places` here in all.
 
     Each who waits may hold a whole upload in memory, so the places are bounded.
@@ -28,7 +28,7 @@ class Line:
     def place(self) -> Iterator[None]:
         """Hold a place in line; raises LineFullError where there is none."""
         if self._here >= self._places:
-            raise LineFullError
+            raise QueueFullError
         self._here += 1
         try:
             yield

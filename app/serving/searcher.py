@@ -1,4 +1,4 @@
-"""What the search page's server asks: both models' answers, pictures and choices; no HTTP."""
+"""What the search page's server asks: both models' answers, images and choices; no HTTP."""
 
 import base64
 import io
@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.searching.catalog import Library
-from app.searching.model_index import Answer, Finder
+from app.searching.catalog import Catalog
+from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.untrusted_images import MOST_BYTES, MOST_PIXELS, decode_photo
 from app.serving.api_schema import (
     Choices,
-    ModelResults,
+    Hit,
+    ModelHits,
     PhotoOptions,
     Query,
-    Result,
     SearchOptions,
-    SearchResults,
+    SearchResponse,
 )
 from pipeline.errors import UserError
 
@@ -37,12 +37,12 @@ class RefusedPhotoError(UserError):
     """An own photo that cannot be searched by."""
 
 
-class UnknownPictureError(UserError):
+class UnknownImageError(UserError):
     """An image_id that the dataset does not have."""
 
 
 class UnknownChoiceError(UserError):
-    """A class or group that no searched picture has."""
+    """A class or group that no searched image has."""
 
 
 class Searcher:
@@ -53,112 +53,114 @@ class Searcher:
     """
 
     def __init__(self, root: Path, models: Sequence[str], *, seed: int | None = None) -> None:
-        self.library = Library(root)
-        self.finders = {model: Finder(root, model) for model in models}
+        self.catalog = Catalog(root)
+        self.model_indexes = {model: ModelIndex(root, model) for model in models}
         self._random = random.Random(seed)
-        for finder in self.finders.values():
-            finder.vector(finder.ids[0])  # reads the table now, not when the first person waits
-        self._known = set(self.library.pictures.ids)
-        self.library.pictures.require(self.library.queries)
-        searched = {each for finder in self.finders.values() for each in finder.ids}
-        names = {name for each in searched for name in self.library.names(each)}
-        groups = {self.library.group(each) for each in searched}
+        for model_index in self.model_indexes.values():
+            model_index.vector(
+                model_index.ids[0]
+            )  # reads the table now, not when the first person waits
+        self._known = set(self.catalog.images.ids)
+        self.catalog.images.require(self.catalog.queries)
+        searched = {each for model_index in self.model_indexes.values() for each in model_index.ids}
+        names = {name for each in searched for name in self.catalog.names(each)}
+        groups = {self.catalog.group(each) for each in searched}
         # A mask of 100,000 rows takes longer to make than to search with.
         self._of_class = lru_cache(MASKS)(
-            lambda model, name: self.library.of_class(name, self.finders[model].ids)
+            lambda model, name: self.catalog.of_class(name, self.model_indexes[model].ids)
         )
         self._of_group = lru_cache(MASKS)(
-            lambda model, name: self.library.of_group(name, self.finders[model].ids)
+            lambda model, name: self.catalog.of_group(name, self.model_indexes[model].ids)
         )
         self.choices = Choices(
             models=list(models),
-            classes=[name for name in self.library.classes if name in names],
-            groups=[group for group in self.library.groups if group in groups],
-            pictures=len(searched),
-            queries=len(self.library.queries),
+            classes=[name for name in self.catalog.classes if name in names],
+            groups=[group for group in self.catalog.groups if group in groups],
+            images=len(searched),
+            queries=len(self.catalog.queries),
             most_bytes=MOST_BYTES,
             most_pixels=MOST_PIXELS,
         )
 
-    def search_photo(self, encoded: bytes, options: PhotoOptions) -> SearchResults:
+    def search_photo(self, encoded: bytes, options: PhotoOptions) -> SearchResponse:
         """Return what each model finds for an own photo; nothing is known to be right.
 
         Raises:
-            RefusedPhotoError: it is no picture, damaged or too large.
-            UnknownChoiceError: no searched picture has the class or group asked for.
+            RefusedPhotoError: it is no image, damaged or too large.
+            UnknownChoiceError: no searched image has the class or group asked for.
         """
         self._check(options)
         began = perf_counter()
         try:
-            picture = decode_photo(encoded, name=options.name)
+            image = decode_photo(encoded, name=options.name)
         except UserError as error:
             raise RefusedPhotoError(str(error)) from None
-        preview = _preview(picture) if options.preview else None
+        preview = _preview(image) if options.preview else None
         query = Query(image_id=None, names=[], group=None, preview=preview)
-        return self._search(query, picture, options, read_ms=_since(began))
+        return self._search(query, image, options, read_ms=_since(began))
 
-    def search_picture(self, image_id: str, options: SearchOptions) -> SearchResults:
-        """Return what each model finds for a picture of the dataset, which is never found itself.
+    def search_image(self, image_id: str, options: SearchOptions) -> SearchResponse:
+        """Return what each model finds for an image of the dataset, which is never found itself.
 
         Raises:
-            UnknownPictureError: the dataset does not have it.
-            UnknownChoiceError: no searched picture has the class or group asked for.
+            UnknownImageError: the dataset does not have it.
+            UnknownChoiceError: no searched image has the class or group asked for.
         """
         self._require(image_id)
         self._check(options)
         began = perf_counter()
         # Cropped to the centre, it was embedded by the pipeline.
-        picture = None if options.crop == "center" else self.library.pictures.decode(image_id)
-        names, group = self.library.names(image_id), self.library.group(image_id)
+        image = None if options.crop == "center" else self.catalog.images.decode(image_id)
+        names, group = self.catalog.names(image_id), self.catalog.group(image_id)
         query = Query(image_id=image_id, names=names, group=group, preview=None)
-        return self._search(query, picture, options, read_ms=_since(began))
+        return self._search(query, image, options, read_ms=_since(began))
 
-    def draw_query(self) -> str:
-        """Return a random test picture's image_id."""
-        return self._random.choice(self.library.queries)
+    def sample_query(self) -> str:
+        """Return a random test image's image_id."""
+        return self._random.choice(self.catalog.queries)
 
-    def read_picture(self, image_id: str) -> bytes:
-        """Return a picture's encoded bytes, as they are packed.
+    def read_image(self, image_id: str) -> bytes:
+        """Return an image's encoded bytes, as they are packed.
 
         Raises:
-            UnknownPictureError: the dataset does not have it.
+            UnknownImageError: the dataset does not have it.
         """
         self._require(image_id)
-        return self.library.pictures.read(image_id)
+        return self.catalog.images.read(image_id)
 
     def _search(
-        self, query: Query, picture: Image.Image | None, options: SearchOptions, *, read_ms: float
-    ) -> SearchResults:
+        self, query: Query, image: Image.Image | None, options: SearchOptions, *, read_ms: float
+    ) -> SearchResponse:
         found = []
-        for model, finder in self.finders.items():
+        for model, model_index in self.model_indexes.items():
             began = perf_counter()
-            if picture is not None:
-                vector = finder.embed(picture, crop=options.crop)
+            if image is not None:
+                vector = model_index.embed(image, crop=options.crop)
             else:
                 assert query.image_id is not None
-                vector = finder.vector(query.image_id)
+                vector = model_index.vector(query.image_id)
             embed_ms, began = _since(began), perf_counter()
-            allowed = self._allowed(finder, options)
-            answers = finder.find(vector, options.k, allowed=allowed, leave_out=query.image_id)
+            allowed = self._allowed(model_index, options)
+            answers = model_index.find(vector, options.k, allowed=allowed, leave_out=query.image_id)
             search_ms = _since(began)
             results = self._describe(answers, query.image_id)
             right = None if query.image_id is None else sum(bool(each.right) for each in results)
             found.append(
-                ModelResults(
+                ModelHits(
                     model=model,
-                    distance=finder.distance,
+                    distance=model_index.distance,
                     results=results,
                     right=right,
                     embed_ms=embed_ms,
                     search_ms=search_ms,
                 )
             )
-        return SearchResults(query=query, models=found, read_ms=read_ms)
+        return SearchResponse(query=query, models=found, read_ms=read_ms)
 
-    def _describe(self, answers: list[Answer], query: str | None) -> list[Result]:
-        known = self.library
+    def _describe(self, answers: list[Neighbor], query: str | None) -> list[Hit]:
+        known = self.catalog
         return [
-            Result(
+            Hit(
                 rank=rank,
                 image_id=answer.image_id,
                 names=known.names(answer.image_id),
@@ -169,13 +171,13 @@ class Searcher:
             for rank, answer in enumerate(answers, start=1)
         ]
 
-    def _allowed(self, finder: Finder, options: SearchOptions) -> Mask | None:
+    def _allowed(self, model_index: ModelIndex, options: SearchOptions) -> Mask | None:
         """Return bool [G]: which rows of an index the filters leave; None for all."""
         masks = []
         if options.class_ is not None:
-            masks.append(self._of_class(finder.model, options.class_))
+            masks.append(self._of_class(model_index.model, options.class_))
         if options.group is not None:
-            masks.append(self._of_group(finder.model, options.group))
+            masks.append(self._of_group(model_index.model, options.group))
         return np.logical_and.reduce(masks) if masks else None
 
     def _check(self, options: SearchOptions) -> None:
@@ -188,18 +190,18 @@ class Searcher:
                 close = get_close_matches(found, allowed, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise UnknownChoiceError(
-                    f"{kind}: found '{found}'; allowed: a {kind} that a searched picture has{hint}"
+                    f"{kind}: found '{found}'; allowed: a {kind} that a searched image has{hint}"
                 )
 
     def _require(self, image_id: str) -> None:
         if image_id not in self._known:
-            raise UnknownPictureError(
-                f"picture: found '{image_id}'; allowed: an image_id of the dataset"
+            raise UnknownImageError(
+                f"image: found '{image_id}'; allowed: an image_id of the dataset"
             )
 
 
-def _preview(picture: Image.Image) -> str:
-    small = picture.copy()
+def _preview(image: Image.Image) -> str:
+    small = image.copy()
     small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     encoded = io.BytesIO()
     small.save(encoded, "JPEG", quality=85)

@@ -18,18 +18,18 @@ from app.serving.api_schema import (
     Choices,
     Failure,
     PhotoOptions,
-    RandomPicture,
+    RandomImage,
     SearchOptions,
-    SearchResults,
+    SearchResponse,
 )
-from app.serving.browser_images import encode_tile
+from app.serving.browser_images import encode_for_browser
 from app.serving.guard import LOOPBACK, Guard
-from app.serving.request_queue import Line, LineFullError
+from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
     RefusedPhotoError,
     Searcher,
     UnknownChoiceError,
-    UnknownPictureError,
+    UnknownImageError,
 )
 from app.serving.uploads import UploadError, receive
 from pipeline.errors import UserError
@@ -41,11 +41,11 @@ PLACES = 48
 
 STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
-    UnknownPictureError: 404,
+    UnknownImageError: 404,
     UnknownChoiceError: 422,
 }
 DESCRIPTION = (
-    "Searches a dataset for pictures that look like one, with several models side by side. "
+    "Searches a dataset for images that look like one, with several models side by side. "
     'Every failure is answered with `{"error": …}`, one line.'
 )
 PHOTO_BODY: dict[str, Any] = {
@@ -55,8 +55,8 @@ PHOTO_BODY: dict[str, Any] = {
         "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/*": {}}, "description": "the picture's bytes"}
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {}}, "description": "the image's bytes"}
 }
 
 Tell = Callable[[str], None]
@@ -85,28 +85,33 @@ def build_app(
     app.add_middleware(Guard, hosts=hosts)
     _answer_failures(app, tell or _tell_terminal)
     _serve_searches(
-        app, searcher, Line(at_once=_at_once(), places=places), upload_seconds=upload_seconds
+        app,
+        searcher,
+        RequestQueue(at_once=_at_once(), places=places),
+        upload_seconds=upload_seconds,
     )
-    _serve_pictures(app, searcher)
+    _serve_images(app, searcher)
     _serve_page(app)
     return app
 
 
-def _serve_searches(app: FastAPI, searcher: Searcher, line: Line, *, upload_seconds: float) -> None:
+def _serve_searches(
+    app: FastAPI, searcher: Searcher, line: RequestQueue, *, upload_seconds: float
+) -> None:
     @app.get("/api/choices", tags=["choices"])
     async def choices() -> Choices:
         """What there is to choose from, and the limits of an upload."""
         return searcher.choices
 
     @app.get("/api/random", tags=["search"])
-    async def draw_random() -> RandomPicture:
-        """A random test picture."""
-        return RandomPicture(image_id=searcher.draw_query())
+    async def random_image() -> RandomImage:
+        """A random test image."""
+        return RandomImage(image_id=searcher.sample_query())
 
     @app.post("/api/search", tags=["search"], openapi_extra=PHOTO_BODY)
     async def search_by_photo(
         request: Request, options: Annotated[PhotoOptions, Query()]
-    ) -> SearchResults:
+    ) -> SearchResponse:
         """Search by an own photo, sent as the body."""
         with line.place():
             photo = await receive(
@@ -118,38 +123,38 @@ def _serve_searches(app: FastAPI, searcher: Searcher, line: Line, *, upload_seco
             return await line.work(partial(searcher.search_photo, photo, options))
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
-    async def search_by_picture(
+    async def search_by_image(
         image_id: str, options: Annotated[SearchOptions, Query()]
-    ) -> SearchResults:
-        """Search by a picture of the dataset; an image_id's `/` may be sent as %2F."""
+    ) -> SearchResponse:
+        """Search by an image of the dataset; an image_id's `/` may be sent as %2F."""
         with line.place():
-            return await line.work(partial(searcher.search_picture, image_id, options))
+            return await line.work(partial(searcher.search_image, image_id, options))
 
 
-def _serve_pictures(app: FastAPI, searcher: Searcher) -> None:
-    line = Line(at_once=_at_once(), places=sys.maxsize)
+def _serve_images(app: FastAPI, searcher: Searcher) -> None:
+    line = RequestQueue(at_once=_at_once(), places=sys.maxsize)
 
     @app.get(
-        "/api/pictures/{image_id:path}",
-        tags=["pictures"],
+        "/api/images/{image_id:path}",
+        tags=["images"],
         response_class=Response,
-        responses=PICTURE,
+        responses=IMAGE,
     )
-    async def picture(
+    async def image(
         request: Request,
         image_id: str,
         side: Annotated[
             int | None, Query(ge=16, le=2048, description="shrink its longer side to this")
         ] = None,
     ) -> Response:
-        """A picture of the dataset: as packed where a browser shows that, else as a JPEG."""
-        encoded = await line.work(partial(searcher.read_picture, image_id))
+        """An image of the dataset: as packed where a browser shows that, else as a JPEG."""
+        encoded = await line.work(partial(searcher.read_image, image_id))
         # An address stays the same when the pipeline runs again, so a browser asks each time.
         tag = f'"{sha256(encoded).hexdigest()[:24]}-{side or 0}"'
         headers = {"etag": tag, "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        tile = await line.work(partial(encode_tile, encoded, side=side))
+        tile = await line.work(partial(encode_for_browser, encoded, side=side))
         return Response(tile.encoded, media_type=tile.media_type, headers=headers)
 
 
@@ -190,8 +195,8 @@ def _answer_failures(app: FastAPI, tell: Tell) -> None:
     async def not_taken(request: Request, error: UploadError) -> JSONResponse:
         return fail(request, error.status, str(error))
 
-    @app.exception_handler(LineFullError)
-    async def full(request: Request, _: LineFullError) -> JSONResponse:
+    @app.exception_handler(QueueFullError)
+    async def full(request: Request, _: QueueFullError) -> JSONResponse:
         return fail(request, 503, "too many searches wait already; try again in a moment")
 
     @app.exception_handler(ClientDisconnect)

@@ -46,6 +46,6 @@ async def receive(
         raise UploadError(
             413,
             f"{name}: found more than {most_bytes / 2**20:g} MiB; allowed: up to that; "
-            "make the picture smaller",
+            "make the image smaller",
         )
     return bytes(kept)

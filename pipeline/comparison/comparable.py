@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class Asked:
+class TestSet:
     """gallery: image_ids that are searched. classes: image_id -> its classes, by sorted name.
 
     By name, not by label: labels are numbered anew when a class is added.
@@ -21,7 +21,7 @@ class Asked:
     classes: pd.Series
 
 
-def read_asked(data: Path) -> Asked:
+def read_test_set(data: Path) -> TestSet:
     """Return what the splits, the catalog and the classes in the folder `data` say."""
     splits = tables.read_table(data / "splits.parquet", tables.SPLITS).to_pandas()
     catalog = tables.read_table(data / "catalog.parquet", tables.CATALOG).to_pandas()
@@ -29,21 +29,21 @@ def read_asked(data: Path) -> Asked:
     names = display_names(dict(zip(named["label"], named["name"], strict=True)))
     asked = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
     labels = catalog.set_index("image_id")["labels"].reindex(asked)
-    return Asked(
+    return TestSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
         classes=labels.map(lambda known: tuple(sorted(names[label] for label in known))),
     )
 
 
-def check_comparable(a: Asked, b: Asked) -> None:
+def check_comparable(a: TestSet, b: TestSet) -> None:
     """Raise UserError unless both searched one gallery, and agree on what shows what.
 
-    The fewer and the more different pictures are searched, the better any model looks.
+    The fewer and the more different images are searched, the better any model looks.
     """
     lacking, further = len(a.gallery - b.gallery), len(b.gallery - a.gallery)
     if lacking or further:
         raise UserError(
-            f"A and B: found two galleries, {lacking} pictures are in A's alone and {further} in "
+            f"A and B: found two galleries, {lacking} images are in A's alone and {further} in "
             "B's; allowed: one gallery, or the figures mean different things; give both the same "
             "data, split and seed (train.seed draws another training alone)"
         )
@@ -52,7 +52,7 @@ def check_comparable(a: Asked, b: Asked) -> None:
     if differs.any():
         first = shared[differs.to_numpy()][0]
         raise UserError(
-            f"A and B: found other classes for {differs.sum()} pictures, the first is '{first}': "
+            f"A and B: found other classes for {differs.sum()} images, the first is '{first}': "
             f"{_list(a.classes[first])} in A, {_list(b.classes[first])} in B; allowed: one catalog"
         )
 

@@ -11,7 +11,7 @@ from pipeline.comparison.clusters import Clusters, Floats, cluster_by_labels, cl
 from pipeline.comparison.paired_bootstrap import paired_intervals
 from pipeline.data.tables import Table
 from pipeline.errors import UserError
-from pipeline.evaluation.higher_is_better import has_say
+from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.evaluation.measure import MEANS
 
 RESAMPLES = 9999
@@ -77,12 +77,13 @@ def compare(
 ) -> Comparison:
     """Return how B's metrics differ from A's, over the queries that all their trainings answered.
 
-    class_of: image_id -> the classes of a picture, a tuple of any hashable values. Queries of one
-    class have relevant pictures in common and so fare alike: where there are FEWEST_CLASSES, whole
+    class_of: image_id -> the classes of an image, a tuple of any hashable values. Queries of one
+    class have relevant images in common and so fare alike: where there are FEWEST_CLASSES, whole
     classes are drawn, else single queries.
 
     Where a side has several trainings, each query's value is their mean, and the variance between
-    trainings is part of the interval (`find_luck`). The same arguments give the same bits.
+    trainings is part of the interval (`estimate_seed_variance`). The same arguments give the same
+    bits.
     """
     tables = [table.set_index("image_id") for table in (*a.queries, *b.queries)]
     shared = sorted(set.intersection(*(set(table.index) for table in tables)))
@@ -93,7 +94,9 @@ def compare(
     split = len(a.queries)
     clusters, by_class = _cluster(class_of.loc[shared])
     means = [_mean(values[:split]), _mean(values[split:])]  # each (Q, M)
-    luck, freedom = find_luck(values[:split], values[split:], trained=(a.trained, b.trained))
+    luck, freedom = estimate_seed_variance(
+        values[:split], values[split:], trained=(a.trained, b.trained)
+    )
     found = paired_intervals(
         means[1] - means[0], clusters, luck=luck, freedom=freedom, resamples=resamples, seed=seed
     )
@@ -119,7 +122,9 @@ def compare(
     )
 
 
-def find_luck(a: Floats, b: Floats, *, trained: tuple[bool, bool]) -> tuple[Floats, int]:
+def estimate_seed_variance(
+    a: Floats, b: Floats, *, trained: tuple[bool, bool]
+) -> tuple[Floats, int]:
     """Return the variance that the luck of training gives to the differences, and its freedom.
 
     a, b: float64 [T, Q, M]. The variance of a metric between trainings is estimated from the sides
@@ -174,7 +179,7 @@ def _mean(values: Floats) -> Floats:
 
 
 def _holm_of_those_with_a_say(figures: pd.DataFrame) -> Floats:
-    says = figures["metric"].map(has_say).to_numpy(bool)
+    says = figures["metric"].map(higher_is_better).to_numpy(bool)
     corrected = np.full(len(figures), np.nan)
     corrected[says] = holm(figures.loc[says, "p"].to_numpy(np.float64))
     return corrected
@@ -182,7 +187,7 @@ def _holm_of_those_with_a_say(figures: pd.DataFrame) -> Floats:
 
 def _in_order(figures: pd.DataFrame) -> pd.DataFrame:
     """Return the rows in the order people read them: MAIN first, what has no say last."""
-    says = figures["metric"].map(has_say)
+    says = figures["metric"].map(higher_is_better)
     rank = np.where(figures["metric"] == MAIN, 0, np.where(says, 1, 2))
     columns = [field.name for field in COMPARISON.columns]
     return figures.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)[columns]

@@ -5,7 +5,7 @@ and Tibshirani 1993, ch. 12.5; of whole clusters, Cameron, Gelbach and Miller 20
 alike (Hall 1988). So p <= 0.05 just where the 95% interval leaves 0 out, and unlike percentiles it
 keeps its level for some tens of groups.
 
-Where a query belongs to several groups, as pictures with several labels do, the standard error is
+Where a query belongs to several groups, as images with several labels do, the standard error is
 that of a multiway cluster (Cameron, Gelbach and Miller 2011): all pairs of queries that share any.
 """
 
@@ -119,7 +119,7 @@ def _resample(
     starts = range(0, resamples, BLOCK)
     for start in show_progress(starts, total=len(starts), what="resampling"):
         size = min(BLOCK, resamples - start)
-        weights = _draw_weights(rng, size, len(errors))
+        weights = _sample_weights(rng, size, len(errors))
         count = np.maximum(weights @ counts, 1e-300)
         shift = weights @ errors / count  # (size, M)
         # Of sum w (e - shift n)^2, expanded: one product each instead of a loop over resamples.
@@ -140,7 +140,7 @@ def _resample(
     return np.concatenate(moved), np.concatenate(t)
 
 
-def _draw_weights(rng: np.random.Generator, resamples: int, units: int) -> Floats:
+def _sample_weights(rng: np.random.Generator, resamples: int, units: int) -> Floats:
     """Return float64 [resamples, units]: how often each resample draws each unit."""
     drawn = rng.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * units)

@@ -12,7 +12,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: better | worse | no difference | mixed | not told, of B. up, down: what changed."""
+    """word: better | worse | no difference | mixed | inconclusive, of B. up, down: what changed."""
 
     word: str
     up: list[str]
@@ -25,10 +25,10 @@ def judge(figures: pd.DataFrame) -> Verdict:
     A metric has changed where its p-value, corrected for their number (`p_holm`), is at most ALPHA.
     B is better where MAIN went up and worse where it went down, whatever the others did: near the
     top, a metric may well go the other way. Nothing changed is no difference; where others changed
-    and MAIN did not, it is mixed. Where the interval of MAIN holds everything, it is not told.
+    and MAIN did not, it is mixed. Where the interval of MAIN is infinite, it is inconclusive.
     """
     if np.isinf(figures.loc[figures["metric"] == MAIN, "low"]).any():
-        return Verdict("not told", [], [])
+        return Verdict("inconclusive", [], [])
     changed = figures[figures["p_holm"] <= ALPHA]
     up = list(changed.loc[changed["difference"] > 0, "metric"])
     down = list(changed.loc[changed["difference"] < 0, "metric"])

@@ -9,25 +9,25 @@ from pipeline.training.losses import TAKES_LABEL_SETS, TAKES_TRIPLETS
 if TYPE_CHECKING:
     from pipeline.config.load import Params
 
-# Losses that look at single pictures, so that positives in the batch are not needed.
+# Losses that look at single images, so that positives in the batch are not needed.
 CLASSIFYING = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
-# Losses to which chosen pairs or a memory of earlier pictures mean nothing.
+# Losses to which chosen pairs or a memory of earlier images mean nothing.
 WITHOUT_PAIRS = CLASSIFYING | {"smooth_ap"}
 
 
-def batch_pictures(batches: Choice) -> int:
-    """Return how many pictures one batch holds."""
+def batch_size_of(batches: Choice) -> int:
+    """Return how many images one batch holds."""
     options = batches.options
     match batches.name:
         case "pk":
-            return int(options["classes"] * options["pictures"])
+            return int(options["classes"] * options["per_class"])
         case "triplets":
             return int(options["size"] * 3)
     return int(options["size"])
 
 
-def anchors_of(batches: Choice) -> int | None:
-    """Return how many pictures of a batch look for others; None where all do."""
+def anchor_count(batches: Choice) -> int | None:
+    """Return how many images of a batch look for others; None where all do."""
     anchors: int | None = batches.options.get("anchors")
     return anchors
 
@@ -45,14 +45,14 @@ def find_contradictions(params: "Params") -> list[str]:
 
 
 def find_label_set_contradictions(params: "Params") -> list[str]:
-    """Return what cannot train pictures of several labels, one line each.
+    """Return what cannot train images of several labels, one line each.
 
-    It would look at the first label of each picture and leave out the others. Of mined triplets
+    It would look at the first label of each image and leave out the others. Of mined triplets
     no label is looked at, so all losses on triplets can.
     """
-    loss, miner, memory = params.loss.name, params.miner.name, params.train.memory
+    loss, miner, memory = params.loss.name, params.miner.name, params.train.cross_batch_memory
     losses = TAKES_TRIPLETS if params.batches.name == "triplets" else TAKES_LABEL_SETS
-    why = "the pictures have several labels"
+    why = "the images have several labels"
     problems = []
     if loss not in losses:
         triplets = " with batches.name 'triplets'" if losses is TAKES_TRIPLETS else ""
@@ -61,8 +61,8 @@ def find_label_set_contradictions(params: "Params") -> list[str]:
     if miner != "none":
         problems.append(f"miner.name: found '{miner}'; {why}; allowed: none")
     if memory:
-        problems.append(f"train.memory: found {memory}; {why}; allowed: 0")
-    if anchors := anchors_of(params.batches):
+        problems.append(f"train.cross_batch_memory: found {memory}; {why}; allowed: 0")
+    if anchors := anchor_count(params.batches):
         problems.append(f"batches.random.anchors: found {anchors}; {why}; allowed: null")
     return problems
 
@@ -93,26 +93,30 @@ def _in_miner(params: "Params") -> Iterator[str]:
 
 def _in_batches(params: "Params") -> Iterator[str]:
     loss, batches = params.loss.name, params.batches
-    if anchors := anchors_of(batches):
+    if anchors := anchor_count(batches):
         found = f"batches.random.anchors: found {anchors}"
         if anchors > batches.options["size"]:
             yield f"{found}; allowed: at most batches.random.size, {batches.options['size']}"
         if loss in CLASSIFYING:
             yield f"{found} with loss.name '{loss}', where none looks for others; allowed: null"
-        if params.train.memory:
-            yield f"{found} with train.memory, which all look into; allowed: null"
-    if batches.name == "pk" and batches.options["pictures"] < 2 and loss not in CLASSIFYING:
+        if params.train.cross_batch_memory:
+            yield f"{found} with train.cross_batch_memory, which all look into; allowed: null"
+    if batches.name == "pk" and batches.options["per_class"] < 2 and loss not in CLASSIFYING:
         yield (
-            f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "
+            f"batches.pk.per_class: found 1 with loss.name '{loss}', which needs two images of a "
             "class; allowed: 2 or more"
         )
 
 
 def _in_memory(params: "Params") -> Iterator[str]:
-    memory, loss, pictures = params.train.memory, params.loss, batch_pictures(params.batches)
+    memory, loss, images = (
+        params.train.cross_batch_memory,
+        params.loss,
+        batch_size_of(params.batches),
+    )
     if not memory:
         return
-    found = f"train.memory: found {memory}"
+    found = f"train.cross_batch_memory: found {memory}"
     if loss.name in WITHOUT_PAIRS:
         yield f"{found} with loss.name '{loss.name}', which takes no pairs; allowed: 0"
     if loss.name in TAKES_TRIPLETS and params.batches.name == "triplets":
@@ -124,10 +128,9 @@ def _in_memory(params: "Params") -> Iterator[str]:
         # The negative of a positive is sought among distances to the memory; the positive's own
         # are not there (KevinMusgrave/pytorch-metric-learning#748).
         yield f"{found} with loss.triplet.swap true, which needs whole triplets; allowed: 0"
-    if memory < pictures:
+    if memory < images:
         yield (
-            f"{found}, less than the {pictures} pictures of a batch; "
-            f"allowed: 0, or {pictures} and more"
+            f"{found}, less than the {images} images of a batch; allowed: 0, or {images} and more"
         )
 
 
@@ -135,9 +138,9 @@ def _in_train(params: "Params") -> Iterator[str]:
     train = params.train
     if train.freeze == "backbone" and params.head.name == "none":
         yield "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train"
-    if train.chunk == 1 and train.freeze == "none":
+    if train.chunk_size == 1 and train.freeze == "none":
         yield (
-            "train.chunk: found 1 with train.freeze 'none'; batch norm needs several pictures; "
+            "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
             "allowed: 2 or more, or train.freeze batch_norm or backbone"
         )
     if train.augment.crop and train.augment.crop[0] > train.augment.crop[1]:

@@ -29,19 +29,19 @@ Fraction = Annotated[float, Gt(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
 
 
-class Download(Section):
+class DownloadParams(Section):
     max_side: Count | None
     max_rejected: Share
 
 
-class Split(Section):
+class SplitParams(Section):
     protocol: Literal["auto", "official", "class_disjoint", "random"]
     test_fraction: Fraction
     val_by: Literal["auto", "class", "image"]
     val_fraction: Fraction
 
 
-class Backbone(Section):
+class BackboneParams(Section):
     name: str
     weights: str | None
     image_size: Annotated[int, Ge(8)]
@@ -49,7 +49,7 @@ class Backbone(Section):
     level: Literal[0, 1, 2, 3, "pool"]
 
 
-class Mine(Section):
+class MineParams(Section):
     method: Literal["embeddings", "labels"]
     positives: Literal["hard", "easy", "random"]
     negatives: Literal["hard", "semi_hard", "random"]
@@ -58,7 +58,7 @@ class Mine(Section):
     per_anchor: Count
 
 
-class Head(Section):
+class HeadParams(Section):
     name: Literal["linear", "mlp", "none"]
     dim: Count
     hidden: Count
@@ -72,13 +72,13 @@ def _hue_in_range(jitter: list[float]) -> list[float]:
     return jitter
 
 
-class Augment(Section):
+class AugmentParams(Section):
     crop: Annotated[list[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] | None
-    flip: Share
+    hflip: Share
     jitter: Annotated[list[Share], Len(4, 4), AfterValidator(_hue_in_range)] | None
 
 
-class Train(Section):
+class TrainParams(Section):
     seed: Seed | None
     epochs: Count
     steps: Count | None
@@ -86,50 +86,50 @@ class Train(Section):
     monitor: Monitor
     precision: Precision
     freeze: Literal["none", "batch_norm", "backbone"]
-    memory: Amount
-    chunk: Count | None
+    cross_batch_memory: Amount
+    chunk_size: Count | None
     workers: Amount
-    augment: Augment
+    augment: AugmentParams
 
 
-class Embed(Section):
+class EmbedParams(Section):
     batch_size: Count
-    mirror: bool
+    hflip: bool
     precision: Precision
     workers: Amount
 
 
-class Index(Section):
+class IndexParams(Section):
     factory: str
     distance: Literal["cosine", "euclidean"]
 
 
-class NearDuplicate(Section):
+class NearDuplicateParams(Section):
     cosine: Annotated[float, Ge(-1), Le(1)]
     bits: Annotated[int, Ge(0), Le(64)]
 
 
-class Evaluate(Section):
+class EvaluateParams(Section):
     k: Annotated[list[Count], MinLen(1)]
     knn: Annotated[list[Count], MinLen(1)]
     neighbors: Count
     triplets: Count
     bootstrap: Annotated[int, Ge(100)]
     failure_k: Count
-    near_duplicate: NearDuplicate
+    near_duplicate: NearDuplicateParams
 
 
-class Plot(Section):
+class PlotParams(Section):
     points: Count
     rows: Count
     columns: Count
 
 
-class Track(Section):
+class TrackParams(Section):
     experiment: str
 
 
-class Data(Choice):
+class DataParams(Choice):
     """`source` is a folder or an archive on this machine; the blocks are the datasets' own."""
 
     source: str
@@ -137,7 +137,7 @@ class Data(Choice):
 
 # The models of the sections that choose, their blocks made from the tables beside the code.
 CHOICES: dict[str, type[Choice]] = {
-    "data": choice(Data, {name: module.OPTIONS for name, module in DATASETS.items()}),
+    "data": choice(DataParams, {name: module.OPTIONS for name, module in DATASETS.items()}),
     "loss": choice(Choice, {name: loss.options for name, loss in LOSSES.items()}),
     "miner": choice(Choice, {name: miner.options for name, miner in MINERS.items()}),
     "batches": choice(Choice, BATCHES),
@@ -155,23 +155,23 @@ class Params(Section):
 
     seed: Seed
     launch: str
-    data: Annotated[Data, _choosing("data")]
-    download: Download
-    split: Split
-    backbone: Backbone
-    mine: Mine
-    head: Head
+    data: Annotated[DataParams, _choosing("data")]
+    download: DownloadParams
+    split: SplitParams
+    backbone: BackboneParams
+    mine: MineParams
+    head: HeadParams
     loss: Annotated[Choice, _choosing("loss")]
     miner: Annotated[Choice, _choosing("miner")]
     batches: Annotated[Choice, _choosing("batches")]
     optimizer: Annotated[Choice, _choosing("optimizer")]
     scheduler: Annotated[Choice, _choosing("scheduler")]
-    train: Train
-    embed: Embed
-    index: Index
-    evaluate: Evaluate
-    plot: Plot
-    track: Track
+    train: TrainParams
+    embed: EmbedParams
+    index: IndexParams
+    evaluate: EvaluateParams
+    plot: PlotParams
+    track: TrackParams
 
     @property
     def training_seed(self) -> int:

@@ -1,4 +1,4 @@
-"""Embeddings on disk: one Parquet row a picture, read and written as one float32 matrix."""
+"""Embeddings on disk: one Parquet row an image, read and written as one float32 matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.data.lineage import Provenance, from_metadata, to_metadata
+from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
 
@@ -15,7 +15,7 @@ def write_embeddings(
     path: Path,
     ids: Sequence[str],
     vectors: NDArray[np.float32],
-    provenance: Provenance | None = None,
+    provenance: Lineage | None = None,
 ) -> None:
     """Write float32 [N, D] with their N image_ids to `path`, whole or not at all.
 
@@ -37,6 +37,6 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     return table["image_id"].to_pylist(), vectors
 
 
-def read_provenance(path: Path) -> Provenance | None:
+def read_lineage(path: Path) -> Lineage | None:
     """Return how the vectors of the table at `path`, which can be read, were made, if it tells."""
     return from_metadata(read_metadata(path))

@@ -18,8 +18,8 @@ Ids = Sequence[str] | NDArray[np.object_]
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """N embedded pictures in the order of the splits.
+class EmbeddedSplit:
+    """N embedded images in the order of the splits.
 
     vectors: float32 [N, D]. split: of each, train, val or test. is_query, is_gallery: bool [N].
     """
@@ -31,8 +31,8 @@ class Aligned:
     is_gallery: NDArray[np.bool_]
 
 
-def read_aligned(embeddings: Path, splits: Path) -> Aligned:
-    """Return the embeddings of the pictures of `splits`, in its order.
+def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
+    """Return the embeddings of the images of `splits`, in its order.
 
     Raises:
         UserError: a file cannot be read, only labels were packed, or the two do not hold the same
@@ -42,13 +42,13 @@ def read_aligned(embeddings: Path, splits: Path) -> Aligned:
     ids, vectors = read_embeddings(embeddings)
     if not ids:
         raise UserError(
-            f"{embeddings}: holds no vectors, because no pictures were packed, only their labels; "
-            "allowed here: vectors; set data.coco.pictures: true"
+            f"{embeddings}: holds no vectors, because no images were packed, only their labels; "
+            "allowed here: vectors; set data.coco.images: true"
         )
     wanted = table["image_id"].combine_chunks()
     rows = find_rows(wanted, pa.array(ids, pa.string()), asked=splits, known=embeddings)
     find_rows(ids, wanted, asked=embeddings, known=splits)
-    return Aligned(
+    return EmbeddedSplit(
         ids=wanted.to_numpy(zero_copy_only=False),
         vectors=vectors[rows],
         split=table["split"].to_numpy(),

@@ -17,11 +17,11 @@ KEY = "lookalike.provenance"
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Lineage:
     """How vectors were made: the digest of the model's files, and the choices of params.yaml."""
 
     model: str
-    mirror: bool
+    hflip: bool
     precision: str
 
 
@@ -44,16 +44,16 @@ def digest_model(directory: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def to_metadata(provenance: Provenance | None) -> dict[str, str]:
+def to_metadata(provenance: Lineage | None) -> dict[str, str]:
     """Return the metadata that a table is written with; none where nothing is known."""
     if provenance is None:
         return {}
     return {KEY: json.dumps(asdict(provenance), sort_keys=True)}
 
 
-def from_metadata(metadata: Mapping[str, str]) -> Provenance | None:
+def from_metadata(metadata: Mapping[str, str]) -> Lineage | None:
     """Return what `to_metadata` gave, None where it is not there or cannot be read."""
     try:
-        return Provenance(**json.loads(metadata[KEY]))
+        return Lineage(**json.loads(metadata[KEY]))
     except (KeyError, ValueError, TypeError):
         return None

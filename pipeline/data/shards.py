@@ -1,4 +1,4 @@
-"""Packed pictures: Arrow IPC shards of encoded bytes, memory-mapped for random access by id."""
+"""Packed images: Arrow IPC shards of encoded bytes, memory-mapped for random access by id."""
 
 import io
 import os
@@ -20,29 +20,29 @@ BATCH_BYTES = 16 * 2**20
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Return the RGB picture in `encoded`: EXIF rotation applied, transparency laid on white.
+    """Return the RGB image in `encoded`: EXIF rotation applied, transparency laid on white.
 
-    Raises whatever Pillow raises where the bytes are no whole picture (OSError, SyntaxError, …).
+    Raises whatever Pillow raises where the bytes are no whole image (OSError, SyntaxError, …).
     """
     with Image.open(io.BytesIO(encoded)) as opened:
         return to_rgb(opened)
 
 
 def to_rgb(opened: Image.Image) -> Image.Image:
-    """Return the RGB picture of what Pillow opened, as `decode` does."""
-    picture = ImageOps.exif_transpose(opened)
-    if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
-        levels = np.asarray(picture).clip(0, 2**16 - 1) // 257
-        picture = Image.fromarray(levels.astype(np.uint8))
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.new("RGB", rgba.size, "white")
-        picture.paste(rgba, mask=rgba.getchannel("A"))
-    return picture.convert("RGB")
+    """Return the RGB image of what Pillow opened, as `decode` does."""
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
+        levels = np.asarray(image).clip(0, 2**16 - 1) // 257
+        image = Image.fromarray(levels.astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, "white")
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    return image.convert("RGB")
 
 
 class ShardWriter:
-    """Writes pictures, in the order they are added, to `directory`/00000.arrow, 00001.arrow, …"""
+    """Writes images, in the order they are added, to `directory`/00000.arrow, 00001.arrow, …"""
 
     def __init__(self, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
         self.directory = directory
@@ -54,7 +54,7 @@ class ShardWriter:
         directory.mkdir(parents=True, exist_ok=True)
 
     def add(self, image_id: str, encoded: bytes) -> None:
-        """Append one picture; its bytes are kept as they are."""
+        """Append one image; its bytes are kept as they are."""
         self._rows.append((image_id, encoded))
         self._in_batch += len(encoded)
         if self._in_batch >= min(BATCH_BYTES, self.shard_bytes):
@@ -92,8 +92,8 @@ class ShardWriter:
             self._shards += 1
 
 
-class PackedPictures:
-    """Random access to the pictures of a shard directory, by image_id.
+class PackedImages:
+    """Random access to the images of a shard directory, by image_id.
 
     Memory-mapped, so a worker process costs no copy; pickles as its directory alone.
 
@@ -118,36 +118,34 @@ class PackedPictures:
         self._row = {image_id: row for row, image_id in enumerate(self.ids)}
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
-        return (PackedPictures, (self.directory,))
+        return (PackedImages, (self.directory,))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, image_id: str) -> bytes:
-        """Return the encoded bytes of one picture."""
+        """Return the encoded bytes of one image."""
         row = self._row.get(image_id)
         if row is None:
-            raise UserError(
-                f"{self.directory}: no picture has image_id '{image_id}'; run: dvc repro"
-            )
+            raise UserError(f"{self.directory}: no image has image_id '{image_id}'; run: dvc repro")
         batch = int(np.searchsorted(self._starts, row, side="right")) - 1
         encoded: bytes = self._batches[batch].column(1)[row - int(self._starts[batch])].as_py()
         return encoded
 
     def decode(self, image_id: str) -> Image.Image:
-        """Return one picture as RGB."""
+        """Return one image as RGB."""
         return decode(self.read(image_id))
 
     def require(self, image_ids: Sequence[str]) -> None:
-        """Raise UserError unless every one of `image_ids` has a picture here."""
+        """Raise UserError unless every one of `image_ids` has an image here."""
         if image_ids and not self.ids:
             raise UserError(
-                f"{self.directory}: no pictures were packed, only their labels; allowed here: "
-                "packed pictures; set data.coco.pictures: true"
+                f"{self.directory}: no images were packed, only their labels; allowed here: "
+                "packed images; set data.coco.images: true"
             )
         unknown = [image_id for image_id in image_ids if image_id not in self._row]
         if unknown:
             raise UserError(
-                f"{self.directory}: {len(unknown)} image_ids have no picture, the first is "
+                f"{self.directory}: {len(unknown)} image_ids have no image, the first is "
                 f"'{unknown[0]}'; run: dvc repro download"
             )

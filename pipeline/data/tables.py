@@ -102,7 +102,7 @@ CURVES = Table(
     ),
 )
 # The share of queries for whose label their k nearest vote, by distance and k. val_accuracy is null
-# where validation has fewer than k pictures to find; `chosen` is, of each distance, the k that is
+# where validation has fewer than k images to find; `chosen` is, of each distance, the k that is
 # best on validation.
 KNN = Table(
     "kNN accuracies",
@@ -124,8 +124,8 @@ QUERIES = Table(
     key="image_id",
     open=True,
 )
-# One row a class that a query and another gallery picture have; `queries` counts such queries, and
-# each metric is their mean. map, recall_at_<k>: relevant is a picture that has this class.
+# One row a class that a query and another gallery image have; `queries` counts such queries, and
+# each metric is their mean. map, recall_at_<k>: relevant is an image that has this class.
 # knn_accuracy: the neighbours' vote is any label of the query.
 CLASS_RESULTS = Table(
     "class results",
@@ -163,7 +163,7 @@ SUCCESSES = Table(
     ),
     key="image_id",
 )
-# Queries whose top hit is wrong and nearly the same picture; `failure`: also one of FAILURES.
+# Queries whose top hit is wrong and nearly the same image; `failure`: also one of FAILURES.
 NEAR_DUPLICATES = Table(
     "near-duplicates",
     (
@@ -191,7 +191,7 @@ CONFUSIONS = Table(
 )
 
 # What photos from the world, given by their paths, find in an index. names: of its classes.
-ANSWERS = Table(
+PHOTO_NEIGHBORS = Table(
     "answers",
     (
         _column("photo", pa.string()),

@@ -1,10 +1,10 @@
 """Cars196: 16,185 photographs of 196 models of cars.
 
 Krause et al., "3D Object Representations for Fine-Grained Categorization" (3dRR 2013). As in
-metric learning since Song et al. (CVPR 2016), the classes 1-98 are trained on, and each picture
+metric learning since Song et al. (CVPR 2016), the classes 1-98 are trained on, and each image
 of the classes 99-196 is searched among all of these. The dataset's own train and test (the field
 `test` of its annotations) are for classification, have every class on both sides, and are not
-read. Pictures stay whole: no bounding box is applied.
+read. Images stay whole: no bounding box is applied.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 from pipeline.datasets.published import find, if_official, listed_file
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
 
 TRAINING_CLASSES = 98  # the first ones
-COUNTS = {"train": Part(8_054, 98), "query+gallery": Part(8_131, 98)}
+COUNTS = {"train": PartCounts(8_054, 98), "query+gallery": PartCounts(8_131, 98)}
 # The authors' server, which has not always answered of late; then a copy is data.source. They
 # publish no checksums: these are the ones that pytorch-metric-learning and others compared.
 ADDRESS = "http://ai.stanford.edu/~jkrause/car196"
@@ -31,11 +31,11 @@ archives = if_official({f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"})
 files = if_official({"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")})
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures of cars_annos.mat, which lies beside the folder car_ims.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images of cars_annos.mat, which lies beside the folder car_ims.
 
     Raises:
-        UserError: the annotations or a picture are missing, or they are not of that form.
+        UserError: the annotations or an image are missing, or they are not of that form.
     """
     path = find(
         source,
@@ -45,7 +45,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
     )
     for number, (name, class_id, class_name) in enumerate(_read_annotations(path), start=1):
         file = listed_file(path.parent, name, where=f"{path}: annotation {number}")
-        yield Picture(
+        yield SourceImage(
             path=name,
             labels=(f"{class_id:03d} {class_name}",),
             read=partial(Path.read_bytes, file),
@@ -54,7 +54,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
 
 
 def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
-    """Return of each picture its path, the number of its class (from 1) and the class's name."""
+    """Return of each image its path, the number of its class (from 1) and the class's name."""
     from scipy.io import loadmat  # half a second, which only this dataset is to pay
 
     try:

@@ -1,8 +1,8 @@
-"""CIFAR-10: 60,000 pictures of 32 x 32 pixels, of 10 kinds of animals and vehicles.
+"""CIFAR-10: 60,000 images of 32 x 32 pixels, of 10 kinds of animals and vehicles.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). It is made for
-classification, with every class on both sides; here the official training pictures are trained
-on and searched, and each official test picture asks. Read is the binary version, since that for
+classification, with every class on both sides; here the official training images are trained
+on and searched, and each official test image asks. Read is the binary version, since that for
 Python is a pickle, which can run what it likes.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 from pipeline.datasets.published import encode_png, find, if_official
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
@@ -24,7 +24,7 @@ OPTIONS: Options = {"official": bool, "max_images": Count | None}
 BATCHES = {f"data_batch_{number}.bin": "train+gallery" for number in range(1, 6)} | {
     "test_batch.bin": "query"
 }
-COUNTS = {"train+gallery": Part(50_000, 10), "query": Part(10_000, 10)}
+COUNTS = {"train+gallery": PartCounts(50_000, 10), "query": PartCounts(10_000, 10)}
 # Both as on the project's page.
 ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -34,8 +34,8 @@ SIDE = 32  # pixels
 RECORD_BYTES = 1 + 3 * SIDE * SIDE  # the label, then all reds, greens and blues, by rows
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures of the six batches; `source` holds cifar-10-batches-bin or is it.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images of the six batches; `source` holds cifar-10-batches-bin or is it.
 
     Raises:
         UserError: a batch or the names of the classes are missing, or a batch is cut off.
@@ -49,7 +49,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
     for batch, roles in BATCHES.items():
         path = find(root, batch, otherwise=otherwise)
         for number, label in enumerate(_read_labels(path, classes=len(names))):
-            yield Picture(
+            yield SourceImage(
                 path=f"{path.stem}/{number:05d}.png",
                 labels=(names[label],),
                 read=partial(read_record, path, number),
@@ -62,7 +62,7 @@ def _read_labels(path: Path, *, classes: int) -> list[int]:
     if len(content) % RECORD_BYTES:
         raise UserError(
             f"{path}: found {len(content):,} bytes; allowed: a multiple of {RECORD_BYTES:,}, the "
-            "bytes of a picture and its label; get a whole copy of it"
+            "bytes of an image and its label; get a whole copy of it"
         )
     labels = [int(label) for label in content[::RECORD_BYTES]]
     if max(labels, default=0) >= classes:
@@ -74,7 +74,7 @@ def _read_labels(path: Path, *, classes: int) -> list[int]:
 
 
 def read_record(path: Path, number: int) -> bytes:
-    """Return picture `number` (from 0) of a batch as PNG."""
+    """Return image `number` (from 0) of a batch as PNG."""
     offset = number * RECORD_BYTES + 1
     flat = np.fromfile(path, dtype=np.uint8, count=RECORD_BYTES - 1, offset=offset)
     return encode_png(flat.reshape(3, SIDE, SIDE).transpose(1, 2, 0))  # (32, 32, 3)

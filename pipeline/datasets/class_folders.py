@@ -1,4 +1,4 @@
-"""Pictures in folders that are named after their classes, the layout that most datasets share."""
+"""Images in folders that are named after their classes, the layout that most datasets share."""
 
 import os
 from collections import Counter
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-# Pictures too, but not read: someone who has them should know that they are missing.
+# Images too, but not read: someone who has them should know that they are missing.
 UNREAD = {".avif", ".gif", ".heic", ".heif", ".tif", ".tiff"}
 
 
-def is_picture(path: Path) -> bool:
-    """Return whether the name is that of a picture: a known suffix in any case, and not hidden."""
+def is_image(path: Path) -> bool:
+    """Return whether the name is that of an image: a known suffix in any case, and not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -26,25 +26,25 @@ def subfolders(folder: Path) -> list[Path]:
     )
 
 
-def class_pictures(
+def class_images(
     folder: Path, *, root: Path, source_split: str | None = None
-) -> Iterator[Picture]:
-    """Yield the pictures below each class folder of `folder`, at any depth, sorted by name.
+) -> Iterator[SourceImage]:
+    """Yield the images below each class folder of `folder`, at any depth, sorted by name.
 
-    Paths are relative to `root`. Files that are no pictures are passed over.
+    Paths are relative to `root`. Files that are no images are passed over.
 
     Raises:
-        UserError: a picture lies directly in `folder`, so in no class, or a name is not UTF-8.
+        UserError: an image lies directly in `folder`, so in no class, or a name is not UTF-8.
     """
     for path in sorted(folder.iterdir()):
-        if path.is_file() and is_picture(path):
+        if path.is_file() and is_image(path):
             raise UserError(
-                f"{path}: a picture outside of any class folder; allowed: {folder}/<class>/"
+                f"{path}: an image outside of any class folder; allowed: {folder}/<class>/"
                 f"{path.name}; move it into the folder of its class"
             )
     for class_folder in subfolders(folder):
-        for path in walk_pictures(class_folder):
-            yield Picture(
+        for path in walk_images(class_folder):
+            yield SourceImage(
                 path=relative_name(path, root),
                 labels=(class_folder.name,),
                 read=partial(Path.read_bytes, path),
@@ -52,13 +52,13 @@ def class_pictures(
             )
 
 
-def walk_pictures(folder: Path) -> Iterator[Path]:
-    """Yield the pictures below `folder`, sorted, hidden files and folders left out."""
-    yield from (path for path in _walk(folder) if is_picture(path))
+def walk_images(folder: Path) -> Iterator[Path]:
+    """Yield the images below `folder`, sorted, hidden files and folders left out."""
+    yield from (path for path in _walk(folder) if is_image(path))
 
 
 def count_passed_over(folder: Path) -> Mapping[str, int]:
-    """Return how many files below `folder` are pictures by a suffix of UNREAD, by suffix."""
+    """Return how many files below `folder` are images by a suffix of UNREAD, by suffix."""
     return Counter(path.suffix.lower() for path in _walk(folder) if path.suffix.lower() in UNREAD)
 
 

@@ -1,7 +1,7 @@
-"""COCO: pictures of 80 kinds of things in their places, each with all the kinds that are in it.
+"""COCO: images of 80 kinds of things in their places, each with all the kinds that are in it.
 
 Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014). Read are the official
-`instances_{train,val}<year>.json` and folders of pictures. A picture's labels are the categories
+`instances_{train,val}<year>.json` and folders of images. An image's labels are the categories
 of its annotations, its group is the super-category of its largest object. Train is for training;
 val asks and is searched.
 """
@@ -15,12 +15,12 @@ import msgspec
 
 from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import subfolders
-from pipeline.datasets.source_image import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
 
 OPTIONS: Options = {
     "year": Literal[2014, 2017],
-    "pictures": bool,
+    "images": bool,
     "official": bool,
     "max_images": Count | None,
 }
@@ -77,19 +77,19 @@ def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
         f"{ADDRESS}/{name}": f"md5:{md5}"
         for name, md5 in ARCHIVES.items()
         if f"{options['year']}.zip" in name
-        and (options["pictures"] or name.startswith("annotations/"))
+        and (options["images"] or name.startswith("annotations/"))
     }
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures of `source`, a folder with annotations/, train<year>/ and val<year>/, or
-    one that holds that folder. A picture without annotations has no labels.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images of `source`, a folder with annotations/, train<year>/ and val<year>/, or
+    one that holds that folder. An image without annotations has no labels.
 
-    Where there are no annotations of val, the pictures of train have no split of their own. With
-    the option `pictures` false, no picture is looked for, and none has anything to read.
+    Where there are no annotations of val, the images of train have no split of their own. With
+    the option `images` false, no image is looked for, and none has anything to read.
 
     Raises:
-        UserError: the annotations of train or a folder of pictures are missing, or annotations
+        UserError: the annotations of train or a folder of images are missing, or annotations
             are not of COCO's form, declare an id twice or name one that they do not declare.
     """
     year = options["year"]
@@ -99,7 +99,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         yield from _read_split(
             root / _annotations(name, year),
             root / f"{name}{year}",
-            with_files=options["pictures"],
+            with_files=options["images"],
             source_split=ROLES[name] if "val" in names else None,
         )
 
@@ -113,7 +113,7 @@ def _root(source: Path, year: int) -> Path:
     for folder in (source, *subfolders(source)):
         if (folder / wanted).is_file():
             return folder
-    raise NoPicturesError(
+    raise NoImagesError(
         f"{source}: found no {wanted}; allowed for data.name coco: a folder or an archive with "
         f"annotations/, train{year}/ and val{year}/; set data.source to it, or data.coco.year, or "
         "data.coco.official: true to fetch it"
@@ -122,18 +122,18 @@ def _root(source: Path, year: int) -> Path:
 
 def _read_split(
     annotations: Path, folder: Path, *, with_files: bool, source_split: str | None
-) -> Iterator[Picture]:
+) -> Iterator[SourceImage]:
     if with_files and not folder.is_dir():
-        raise NoPicturesError(
+        raise NoImagesError(
             f"{folder}: no such folder, but there is {annotations.name}; allowed: both, or "
-            "data.coco.pictures: false; put the pictures there"
+            "data.coco.images: false; put the images there"
         )
     instances = _decode(annotations)
     labels, groups = _labels_and_groups(instances, where=annotations)
     for image in instances.images:
         _check_name(image.file_name, where=annotations)
         file = folder / image.file_name
-        yield Picture(
+        yield SourceImage(
             path=f"{folder.name}/{image.file_name}",
             labels=tuple(sorted(labels[image.id])),
             read=partial(Path.read_bytes, file) if with_files else None,
@@ -157,7 +157,7 @@ def _check_name(name: str, *, where: Path) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise UserError(
-            f"{where}: found file_name {name!r}, which is no file of the folder of pictures; "
+            f"{where}: found file_name {name!r}, which is no file of the folder of images; "
             "allowed: a path relative to it; correct it"
         )
 

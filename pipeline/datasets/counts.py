@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 
-class Part(NamedTuple):
+class PartCounts(NamedTuple):
     """What one part of a dataset holds: `groups` is 0 where the dataset has no super-classes."""
 
     images: int
@@ -16,42 +16,43 @@ class Part(NamedTuple):
 
     def __str__(self) -> str:
         groups = f" in {self.groups:,} groups" if self.groups else ""
-        return f"{self.images:,} pictures of {self.classes:,} classes{groups}"
+        return f"{self.images:,} images of {self.classes:,} classes{groups}"
 
 
 def check_counts(
-    pictures: Iterable[Picture], counts: Mapping[str, Part], *, where: str
-) -> list[Picture]:
-    """Return `pictures` as a list, each of whose parts holds what `counts` says.
+    images: Iterable[SourceImage], counts: Mapping[str, PartCounts], *, where: str
+) -> list[SourceImage]:
+    """Return `images` as a list, each of whose parts holds what `counts` says.
 
-    counts: by the roles of `Picture.source_split`. `where` names what was read.
+    counts: by the roles of `Image.source_split`. `where` names what was read.
 
     Raises:
         UserError: a part is larger or smaller, is missing, or is not in `counts`.
     """
-    everything = list(pictures)
+    everything = list(images)
     found = count_parts(everything)
     for roles in sorted(counts.keys() | found.keys()):
-        allowed = counts.get(roles, Part(0, 0))
-        if found.get(roles, Part(0, 0)) != allowed:
+        allowed = counts.get(roles, PartCounts(0, 0))
+        if found.get(roles, PartCounts(0, 0)) != allowed:
             raise UserError(
-                f"{where}: found {found.get(roles, Part(0, 0))} for {roles}; allowed: {allowed}, "
+                f"{where}: found {found.get(roles, PartCounts(0, 0))} for {roles}; "
+                f"allowed: {allowed}, "
                 "as published; get a whole copy, or read a part of it with data.name folder"
             )
     return everything
 
 
-def count_parts(pictures: Iterable[Picture]) -> dict[str, Part]:
-    """Return how much there is of each part, by the roles of `Picture.source_split`."""
-    images: dict[str, int] = {}
+def count_parts(images: Iterable[SourceImage]) -> dict[str, PartCounts]:
+    """Return how much there is of each part, by the roles of `Image.source_split`."""
+    numbers: dict[str, int] = {}
     classes: dict[str, set[str]] = {}
     groups: dict[str, set[str]] = {}
-    for picture in pictures:
-        roles = str(picture.source_split)
-        images[roles] = images.get(roles, 0) + 1
-        classes.setdefault(roles, set()).update(picture.labels)
-        groups.setdefault(roles, set()).update([picture.group] if picture.group else [])
+    for image in images:
+        roles = str(image.source_split)
+        numbers[roles] = numbers.get(roles, 0) + 1
+        classes.setdefault(roles, set()).update(image.labels)
+        groups.setdefault(roles, set()).update([image.group] if image.group else [])
     return {
-        roles: Part(number, len(classes[roles]), len(groups[roles]))
-        for roles, number in images.items()
+        roles: PartCounts(number, len(classes[roles]), len(groups[roles]))
+        for roles, number in numbers.items()
     }

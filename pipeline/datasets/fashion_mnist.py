@@ -1,8 +1,8 @@
-"""Fashion-MNIST: 70,000 grey pictures of 28 x 28 pixels, of 10 kinds of clothing.
+"""Fashion-MNIST: 70,000 grey images of 28 x 28 pixels, of 10 kinds of clothing.
 
 Xiao et al., "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms"
 (2017). It is made for classification, with every class on both sides; here the official training
-pictures are trained on and searched, and each official test picture asks.
+images are trained on and searched, and each official test image asks.
 """
 
 import gzip
@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 from pipeline.datasets.published import encode_png, find, if_official
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
 
 ROLES = {"train": "train+gallery", "t10k": "query"}
-COUNTS = {"train+gallery": Part(60_000, 10), "query": Part(10_000, 10)}
+COUNTS = {"train+gallery": PartCounts(60_000, 10), "query": PartCounts(10_000, 10)}
 # Of the project's page; the MD5s are there too, and in torchvision.
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 FILES = {
@@ -40,8 +40,8 @@ CLASSES = (
 )
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures of the official four files, which lie in `source` or a folder of it.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images of the official four files, which lie in `source` or a folder of it.
 
     Raises:
         UserError: a file is missing, damaged or of another form, or there are more or fewer labels.
@@ -56,8 +56,8 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         labels = read_idx(names)
         if labels.ndim != 1 or read_idx(images).ndim != 3 or len(labels) != len(read_idx(images)):
             raise UserError(
-                f"{names}: found {labels.shape} labels of {read_idx(images).shape} pictures; "
-                "allowed: one a picture; get a whole copy of both"
+                f"{names}: found {labels.shape} labels of {read_idx(images).shape} images; "
+                "allowed: one an image; get a whole copy of both"
             )
         if labels.max(initial=0) >= len(CLASSES):
             raise UserError(
@@ -65,7 +65,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
                 "a whole copy of it"
             )
         for number, label in enumerate(labels):
-            yield Picture(
+            yield SourceImage(
                 path=f"{part}/{number:05d}.png",
                 labels=(CLASSES[label],),
                 read=partial(_read_png, images, number),
@@ -77,7 +77,7 @@ def _read_png(images: Path, number: int) -> bytes:
     return encode_png(read_idx(images)[number])
 
 
-@lru_cache(maxsize=4)  # each process unpacks a file (47 MB) once, not once a picture
+@lru_cache(maxsize=4)  # each process unpacks a file (47 MB) once, not once an image
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Return the numbers of a gzipped file of the IDX format, which tells its own shape.
 

@@ -1,4 +1,4 @@
-"""A person's own pictures: class folders, train and test folders of them, or a table."""
+"""A person's own images: class folders, train and test folders of them, or a table."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,48 +6,48 @@ from typing import Any
 
 from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import (
-    class_pictures,
+    class_images,
     count_passed_over,
     subfolders,
-    walk_pictures,
+    walk_images,
 )
-from pipeline.datasets.source_image import NoPicturesError, Picture
-from pipeline.datasets.table import table_pictures
+from pipeline.datasets.source_image import NoImagesError, SourceImage
+from pipeline.datasets.table import table_images
 from pipeline.errors import UserError
 
 OPTIONS: Options = {"table": str | None, "max_images": Count | None}
 
-# Test pictures are searched among themselves, as is usual in metric learning.
+# Test images are searched among themselves, as is usual in metric learning.
 ROLES = {"train": "train", "val": "val", "test": "query+gallery"}
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures of `source`, in whichever of the layouts of pictures/README.md it has.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images of `source`, in whichever of the layouts of images/README.md it has.
 
     Raises:
-        UserError: no layout fits, there are no pictures, or the table is wrong.
+        UserError: no layout fits, there are no images, or the table is wrong.
     """
     if options["table"] is not None:
-        yield from table_pictures(source / options["table"], root=source)
+        yield from table_images(source / options["table"], root=source)
         return
     root = _step_in(source)
-    if next(walk_pictures(root), None) is None:
-        raise NoPicturesError(
-            f"{source}: found no pictures; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
+    if next(walk_images(root), None) is None:
+        raise NoImagesError(
+            f"{source}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
             "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or "
-            ".bmp; put some there (see pictures/README.md)"
+            ".bmp; put some there (see images/README.md)"
         )
     names = {folder.name for folder in subfolders(root)}
     if names & set(ROLES) == {"train"} or not names & {"train", "test"}:
-        yield from class_pictures(root, root=root)
+        yield from class_images(root, root=root)
         return
     _check_split_folders(root, names)
     for name in (name for name in ROLES if name in names):
-        yield from class_pictures(root / name, root=root, source_split=ROLES[name])
+        yield from class_images(root / name, root=root, source_split=ROLES[name])
 
 
 def passed_over(source: Path, options: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return how many likely pictures of `source` are of a suffix that is not read, by suffix."""
+    """Return how many likely images of `source` are of a suffix that is not read, by suffix."""
     return {} if options["table"] is not None else count_passed_over(source)
 
 

@@ -1,8 +1,8 @@
-"""Any dataset of pictures with one label each of the Hugging Face Hub, from its Parquet files.
+"""Any dataset of images with one label each of the Hugging Face Hub, from its Parquet files.
 
 The Hub keeps each dataset as Parquet in its branch refs/convert/parquet, as
 <config>/<split>/*.parquet; many keep it so themselves, as data/<split>-*.parquet in main. Both are
-read, fetched or from a folder; a dataset's own loading script is never run. Pictures of the split
+read, fetched or from a folder; a dataset's own loading script is never run. Images of the split
 `test` are searched among themselves; without one the dataset has no split of its own.
 """
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config.choices import Count, Options
-from pipeline.datasets.source_image import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError, name_choices
 
 OPTIONS: Options = {
@@ -64,8 +64,8 @@ def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str | None]]:
     }
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield a picture for each row of the Parquet files of the wanted splits in `source`.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield an image for each row of the Parquet files of the wanted splits in `source`.
 
     A row without a label has none; a label that the dataset names is called so, else as it is.
 
@@ -81,7 +81,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         for group in range(content.num_row_groups):
             labels = content.read_row_group(group, columns=[options["label"]]).column(0)
             for place, label in enumerate(labels.to_pylist()):
-                yield Picture(
+                yield SourceImage(
                     path=f"{name.removesuffix('.parquet')}/{row:07d}",
                     labels=_labels(label, classes, where=f"{path}: row {row + 1}"),
                     read=partial(read_cell, path, options["image"], group, place),
@@ -127,7 +127,7 @@ def _check_chosen(
     for split, roles in wanted.items():
         if split not in there:
             key = "train" if roles == "train" else "test"
-            raise NoPicturesError(
+            raise NoImagesError(
                 f"{where}: found no Parquet file of the split '{split}', but of "
                 f"{', '.join(sorted(there)) or 'none'}; allowed: <config>/<split>/*.parquet or "
                 f"<split>-*.parquet; set data.huggingface.{key} (or config, or data.source)"
@@ -179,11 +179,11 @@ def _labels(label: Any, classes: list[str] | None, *, where: str) -> tuple[str, 
 
 
 def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
-    """Return the encoded picture at `place` of a row group; OSError where there is none."""
+    """Return the encoded image at `place` of a row group; OSError where there is none."""
     cell = _read_column(path, column, group)[place].as_py()
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes):
-        raise OSError(f"column {column} holds no bytes of a picture")
+        raise OSError(f"column {column} holds no bytes of an image")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Reading the files of published datasets: where they lie, and their lists of pictures."""
+"""Reading the files of published datasets: where they lie, and their lists of images."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.datasets.class_folders import subfolders
-from pipeline.datasets.source_image import NoPicturesError
+from pipeline.datasets.source_image import NoImagesError
 from pipeline.errors import UserError
 
 # Archives, and what people unpack them into, add a folder or two around the dataset, and some
@@ -35,7 +35,7 @@ def find(source: Path, name: str, *, otherwise: str) -> Path:
             if (folder / name).exists():
                 return folder / name
         folders = [inner for folder in folders for inner in subfolders(folder)]
-    raise NoPicturesError(f"{source}: found no {name}; allowed for {otherwise}")
+    raise NoImagesError(f"{source}: found no {name}; allowed for {otherwise}")
 
 
 def read_rows(table: Path, columns: str, *, skip: int = 0) -> Iterator[tuple[str, list[str]]]:

@@ -2,7 +2,7 @@
 
 Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding" (CVPR 2016). The
 classes of Ebay_train.txt are trained on; those of Ebay_test.txt are others, and each of their
-pictures is searched among all of them. A picture's group is its kind of thing (super-class).
+images is searched among all of them. An image's group is its kind of thing (super-class).
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 from pipeline.datasets.published import find, if_official, listed_file, read_rows
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 
 OPTIONS: Options = {"official": bool, "max_images": Count | None}
 
 LISTS = {"Ebay_train.txt": "train", "Ebay_test.txt": "query+gallery"}
 COLUMNS = "image_id class_id super_class_id path"
-COUNTS = {"train": Part(59_551, 11_318, 12), "query+gallery": Part(60_502, 11_316, 12)}
+COUNTS = {"train": PartCounts(59_551, 11_318, 12), "query+gallery": PartCounts(60_502, 11_316, 12)}
 # The authors' server, whose ftp:// address the project's page names. They publish no checksum:
 # this is the one that pytorch-metric-learning and others have long compared.
 ARCHIVE = "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip"
@@ -27,11 +27,11 @@ MD5 = "7f73d41a2f44250d4779881525aea32e"
 archives = if_official({ARCHIVE: f"md5:{MD5}"})
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:  # noqa: ARG001
-    """Yield the pictures that the two lists name; `source` holds Stanford_Online_Products or is it.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+    """Yield the images that the two lists name; `source` holds Stanford_Online_Products or is it.
 
     Raises:
-        UserError: a list or a picture is missing, or a row is not of the lists' form.
+        UserError: a list or an image is missing, or a row is not of the lists' form.
     """
     root = find(
         source,
@@ -43,7 +43,7 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
         for where, (_, label, _, path) in read_rows(root / name, COLUMNS, skip=1):
             file = listed_file(root, path, where=where)
             group = path.split("/")[0].removesuffix("_final")
-            yield Picture(
+            yield SourceImage(
                 path=path,
                 labels=(f"{group} {label}",),
                 read=partial(Path.read_bytes, file),

@@ -5,59 +5,63 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 
-# A class of no more pictures than this stays whole, or goes whole: a query is to have something
-# to find, and a batch several pictures of a class.
+# A class of no more images than this stays whole, or goes whole: a query is to have something
+# to find, and a batch several images of a class.
 WHOLE = 20
 FEWEST_TO_FIND = 2
 
 
-def draw_subset(pictures: Iterable[Picture], max_images: int | None, *, seed: int) -> list[Picture]:
-    """Return at most `max_images` of each part of `pictures`, balanced over classes; None: all.
+def sample_subset(
+    images: Iterable[SourceImage], max_images: int | None, *, seed: int
+) -> list[SourceImage]:
+    """Return at most `max_images` of each part of `images`, balanced over classes; None: all.
 
     A part is what is trained on (with or without being searched), the dataset's own val, or what
     asks and is searched; a dataset without a split of its own is one part. All classes stay,
-    with equally many pictures each (all of them where there are fewer), as long as those are
-    WHOLE or more. Else each class keeps up to WHOLE pictures and only some of them stay, taken
+    with equally many images each (all of them where there are fewer), as long as those are
+    WHOLE or more. Else each class keeps up to WHOLE images and only some of them stay, taken
     in an order that is drawn once for all parts; the last one is cut to what is left. Of each
-    class, query and gallery pictures are taken in turns. A picture of several labels counts for
+    class, query and gallery images are taken in turns. An image of several labels counts for
     the first of them by name; those without a label are not counted, and stay.
 
-    Depends on `seed` and on the set of pictures, not on their order; a smaller `max_images` gives
+    Depends on `seed` and on the set of images, not on their order; a smaller `max_images` gives
     a subset of a larger one where both are over WHOLE a class, or both are under.
     """
     if max_images is None:
-        return list(pictures)
-    everything = sorted(pictures, key=lambda each: (each.path, each.image_id or ""))
+        return list(images)
+    everything = sorted(images, key=lambda each: (each.path, each.image_id or ""))
     rng = np.random.default_rng(seed)
     drawn = [everything[place] for place in rng.permutation(len(everything))]
     names = sorted({_class_of(each) for each in everything if each.labels})
     order = [names[place] for place in rng.permutation(len(names))]
-    parts: dict[str, list[Picture]] = defaultdict(list)
-    for picture in drawn:
-        parts[_part_of(picture) if picture.labels else ""].append(picture)
+    parts: dict[str, list[SourceImage]] = defaultdict(list)
+    for image in drawn:
+        parts[_part_of(image) if image.labels else ""].append(image)
     kept = parts.pop("", [])
     for part in parts.values():
-        kept += _draw_part(part, order, max_images)
+        kept += _sample_part(part, order, max_images)
     return sorted(kept, key=lambda each: (each.path, each.image_id or ""))
 
 
-def _part_of(picture: Picture) -> str:
-    roles = (picture.source_split or "all").split("+")
+def _part_of(image: SourceImage) -> str:
+    roles = (image.source_split or "all").split("+")
     return roles[0] if roles[0] in ("all", "train", "val") else "test"
 
 
-def _class_of(picture: Picture) -> str:
-    return min(picture.labels)
+def _class_of(image: SourceImage) -> str:
+    return min(image.labels)
 
 
-def _draw_part(part: Sequence[Picture], order: Sequence[str], max_images: int) -> list[Picture]:
-    classes: dict[str, list[Picture]] = defaultdict(list)
-    for picture in part:
-        classes[_class_of(picture)].append(picture)
+def _sample_part(
+    part: Sequence[SourceImage], order: Sequence[str], max_images: int
+) -> list[SourceImage]:
+    classes: dict[str, list[SourceImage]] = defaultdict(list)
+    for image in part:
+        classes[_class_of(image)].append(image)
     limit = max(WHOLE, _equal_share([len(each) for each in classes.values()], max_images))
-    kept: list[Picture] = []
+    kept: list[SourceImage] = []
     for name in (name for name in order if name in classes):
         room = min(limit, max_images - len(kept))
         if room < min(FEWEST_TO_FIND, len(classes[name])):
@@ -77,12 +81,12 @@ def _equal_share(sizes: Sequence[int], total: int) -> int:
     return max(sizes, default=share)
 
 
-def _in_turns(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return `pictures` of one class with those of each role, in their order, in turns."""
+def _in_turns(images: Sequence[SourceImage]) -> list[SourceImage]:
+    """Return `images` of one class with those of each role, in their order, in turns."""
     turn: Counter[str] = Counter()
     turns: list[tuple[int, str, int]] = []
-    for place, picture in enumerate(pictures):
-        roles = str(picture.source_split)
+    for place, image in enumerate(images):
+        roles = str(image.source_split)
         turns.append((turn[roles], roles, place))
         turn[roles] += 1
-    return [pictures[place] for *_, place in sorted(turns)]
+    return [images[place] for *_, place in sorted(turns)]

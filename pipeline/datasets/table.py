@@ -1,4 +1,4 @@
-"""A table of pictures with the columns of open-metric-learning, as CSV or Parquet."""
+"""A table of images with the columns of open-metric-learning, as CSV or Parquet."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.class_folders import relative_name
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError, name_choices
 
 REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
@@ -19,11 +19,11 @@ BOX = ("x_1", "x_2", "y_1", "y_2")
 SPLITS = ("test", "train", "validation")
 TRUTHS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
-Row = Mapping[str, str]
+TableRow = Mapping[str, str]
 
 
-def table_pictures(table: Path, *, root: Path) -> Iterator[Picture]:
-    """Yield one picture for each row of `table`; its paths are relative to `root`.
+def table_images(table: Path, *, root: Path) -> Iterator[SourceImage]:
+    """Yield one image for each row of `table`; its paths are relative to `root`.
 
     Where no row is of split test, validation is what is measured, as it is in
     open-metric-learning; else validation is for choosing the best epoch.
@@ -41,17 +41,17 @@ def table_pictures(table: Path, *, root: Path) -> Iterator[Picture]:
     has_test = any(row["split"] == "test" for _, row in rows)
     categories: dict[str, str] = {}
     for where, row in rows:
-        picture = _picture(row, root=root, has_test=has_test, where=where)
+        image = _image(row, root=root, has_test=has_test, where=where)
         group = row.get("category", "")
         if categories.setdefault(row["label"], group) != group:
             raise UserError(
                 f"{where}, column category: found '{group}', but label '{row['label']}' had "
                 f"'{categories[row['label']]}' before; allowed: one category a label; correct one"
             )
-        yield picture
+        yield image
 
 
-def _read(table: Path) -> list[tuple[str, Row]]:
+def _read(table: Path) -> list[tuple[str, TableRow]]:
     """Return each row as texts, '' where there is no value, with the place to name in errors."""
     if not table.is_file():
         raise UserError(
@@ -78,11 +78,11 @@ def _read(table: Path) -> list[tuple[str, Row]]:
     return rows
 
 
-def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, Row]]]:
+def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, restval="")
-            rows: list[tuple[str, Row]] = []
+            rows: list[tuple[str, TableRow]] = []
             for row in reader:
                 texts = {key: (value or "").strip() for key, value in row.items() if key}
                 rows.append((f"{table}: line {reader.line_num}", texts))
@@ -91,13 +91,13 @@ def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, Row]]]:
         raise UserError(f"{table}: not a CSV in UTF-8 ({error}); write it again as one") from None
 
 
-def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, Row]]]:
+def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
     try:
         content = pq.read_table(table)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{table}: not a Parquet file ({reason}); write it again") from None
-    rows: list[tuple[str, Row]] = []
+    rows: list[tuple[str, TableRow]] = []
     for number, row in enumerate(content.to_pylist(), start=1):
         rows.append((f"{table}: row {number}", {key: _text(value) for key, value in row.items()}))
     return content.column_names, rows
@@ -112,13 +112,13 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _picture(row: Row, *, root: Path, has_test: bool, where: str) -> Picture:
+def _image(row: TableRow, *, root: Path, has_test: bool, where: str) -> SourceImage:
     if not row["label"]:
         raise UserError(f"{where}, column label: found nothing; allowed: the name of a class")
     path = _file(row["path"], root=root, where=where)
     name = relative_name(path, root)
     box = _box(row, where=where)
-    return Picture(
+    return SourceImage(
         path=name,
         labels=(row["label"],),
         read=partial(Path.read_bytes, path),
@@ -139,7 +139,7 @@ def _file(name: str, *, root: Path, where: str) -> Path:
     if _leads_out(path, root):
         raise UserError(
             f"{where}, column path: found '{name}', which leads out of {root}; allowed: a path "
-            "relative to data.source; move the picture there"
+            "relative to data.source; move the image there"
         )
     if not name or not path.is_file():
         raise UserError(
@@ -149,7 +149,7 @@ def _file(name: str, *, root: Path, where: str) -> Path:
     return path
 
 
-def _roles(row: Row, *, has_test: bool, where: str) -> str:
+def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
     split = row["split"]
     if split not in SPLITS:
         raise UserError(f"{where}, column split: {name_choices(split, SPLITS)}")
@@ -158,8 +158,8 @@ def _roles(row: Row, *, has_test: bool, where: str) -> str:
     if split == "train":
         if query:
             raise UserError(
-                f"{where}, column is_query: found true in split train; allowed: false, since a "
-                "picture that was trained on measures nothing; make it false"
+                f"{where}, column is_query: found true in split train; allowed: false, since an "
+                "image that was trained on measures nothing; make it false"
             )
         return "train+gallery" if gallery else "train"
     if split == "validation" and has_test:
@@ -172,7 +172,7 @@ def _roles(row: Row, *, has_test: bool, where: str) -> str:
     return "+".join(["query"] * query + ["gallery"] * gallery)
 
 
-def _truth(row: Row, column: str, *, where: str) -> bool:
+def _truth(row: TableRow, column: str, *, where: str) -> bool:
     truth = TRUTHS.get(row[column].lower())
     if truth is None:
         raise UserError(
@@ -182,7 +182,7 @@ def _truth(row: Row, column: str, *, where: str) -> bool:
     return truth
 
 
-def _box(row: Row, *, where: str) -> tuple[int, int, int, int] | None:
+def _box(row: TableRow, *, where: str) -> tuple[int, int, int, int] | None:
     texts = [row.get(column, "") for column in BOX]
     if not any(texts):
         return None

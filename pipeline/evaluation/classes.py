@@ -1,8 +1,8 @@
 """What retrieval is worth class by class: relevant to a class is what has that class.
 
-On pictures of many labels, "shares a label" is soon satisfied: where half of them show a person,
+On images of many labels, "shares a label" is soon satisfied: where half of them show a person,
 any one of those answers half of all queries. Here each class of a query asks by itself, so that a
-rare class is judged by its own pictures, and the macro mean counts it as much as a frequent one.
+rare class is judged by its own images, and the macro mean counts it as much as a frequent one.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Labels = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class ClassQueries:
-    """P pairs of a query and a class that both it and another gallery picture have.
+    """P pairs of a query and a class that both it and another gallery image have.
 
     queries: int64 [P], ascending, positions among all queries. labels: int32 [P]. columns: name ->
     float64 [P], the metric of that query for that class: `map` its average precision and
@@ -83,11 +83,11 @@ class ClassQueries:
 def ranks_by_class(ranks: Ranks, gallery: LabelSets, queries: LabelSets) -> Ranks:
     """Return the ranks of each class of each query: one of the P label values of `queries`.
 
-    Relevant to it are the pictures that have that class, so each gain is 1, and the metrics of
+    Relevant to it are the images that have that class, so each gain is 1, and the metrics of
     `pipeline.evaluation.metrics` are those of the class. Their ranks are the ones in the whole
     gallery, since the query is asked once.
 
-    ranks: of Q queries. gallery, queries: the label sets of G gallery pictures and Q queries.
+    ranks: of Q queries. gallery, queries: the label sets of G gallery images and Q queries.
     """
     if queries.single:
         return ranks
@@ -116,7 +116,7 @@ def _walk_classes(
     class_rows: Ints,
     write: bool,
 ) -> None:
-    """Count each class's relevant pictures into `places`, or `write` them from there on."""
+    """Count each class's relevant images into `places`, or `write` them from there on."""
     for q in range(len(query_starts) - 1):
         for p in range(starts[q], starts[q + 1]):
             i, last = query_starts[q], query_starts[q + 1]

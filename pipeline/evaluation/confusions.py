@@ -25,12 +25,12 @@ def confusions_table(
     """Return the CONFUSIONS table of Q queries, the most frequent pair of classes first.
 
     A query whose top hit is wrong counts once for the pair (its class, the hit's class). Where
-    pictures have several labels it has no label in common with the hit, and counts
+    images have several labels it has no label in common with the hit, and counts
     1 / (n m) for each of the n m pairs of its n labels and the hit's m. `share` is of the queries
     that have the label. Each pair's example is its query with the highest cosine to its hit.
 
     labels, hit_labels: of queries and of their top hits, [Q]. wrong: bool [Q], whether the top hit
-    is. asked: bool [Q], whether a query has a relevant picture, so that it is counted at all.
+    is. asked: bool [Q], whether a query has a relevant image, so that it is counted at all.
     """
     queries, pairs, weights = _pair_labels(labels, hit_labels, np.flatnonzero(wrong))
     kinds, kind_of = np.unique(pairs, axis=0, return_inverse=True)

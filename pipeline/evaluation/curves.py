@@ -11,7 +11,7 @@ from pipeline.data.tables import CURVES
 from pipeline.evaluation.metrics import interpolated_precision
 from pipeline.evaluation.ranking import Ranks, count_scores
 from pipeline.index.distances import Scores, Vectors
-from pipeline.index.relevance import Ints, Pairs
+from pipeline.index.relevance import Ints, RelevantPairs
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +56,13 @@ class CurvePlan:
     class_of: Ints
 
     def sums(
-        self, start: int, scores: Scores, own: Ints, pairs: Pairs, ranks: Ranks, by_class: Ranks
+        self,
+        start: int,
+        scores: Scores,
+        own: Ints,
+        pairs: RelevantPairs,
+        ranks: Ranks,
+        by_class: Ranks,
     ) -> CurveSums:
         """Return what a block of Q queries adds; scores: float32 [Q, G].
 
@@ -101,7 +107,7 @@ def curves_table(plan: CurvePlan, sums: CurveSums, first_hit_rank: Floats, most:
     similarity_positive, similarity_negative: x the middle of a bin, y the density (its area is 1)
     of relevant and of other pairs.
 
-    first_hit_rank: float64 [Q], NaN where a query has no relevant picture.
+    first_hit_rank: float64 [Q], NaN where a query has no relevant image.
     """
     rows = _curve("precision_recall", RECALLS, sums.precision[0] / sums.queries[0])
     for label, precision, count in zip(

@@ -7,20 +7,20 @@ import pyarrow as pa
 
 from pipeline.config.load import Params
 from pipeline.data import tables
-from pipeline.data.joins import Aligned
+from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
-from pipeline.evaluation.failures import CaseTables, find_cases
+from pipeline.evaluation.failures import FailureTables, find_failures
 from pipeline.evaluation.knn import choose_k, knn_accuracies, knn_on_validation, knn_table
 from pipeline.evaluation.measure import Measured, check_sizes, measure
-from pipeline.evaluation.perceptual_hashes import HashPictures
+from pipeline.evaluation.perceptual_hashes import HashImages
 from pipeline.evaluation.result_tables import metrics_report, neighbors_table, queries_table
-from pipeline.index.distances import prepare
+from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Found, check_gallery, index_recall, read_index, search_index
 
 
 @dataclass(frozen=True)
-class ModelResults:
+class EvaluationResults:
     """report: metrics/<model>.json. tables: by file stem, with what each must look like."""
 
     report: dict[str, float | int]
@@ -28,21 +28,21 @@ class ModelResults:
 
 
 def evaluate_model(
-    pictures: Aligned, labels: LabelSets, index: Path, hash_pictures: HashPictures, params: Params
-) -> ModelResults:
+    images: EmbeddedSplit, labels: LabelSets, index: Path, hash_images: HashImages, params: Params
+) -> EvaluationResults:
     """Return the results of a model by its embeddings and its index.
 
-    labels: of all `pictures`. index: its directory. hash_pictures: asked for few pictures.
+    labels: of all `images`. index: its directory. hash_images: asked for few images.
 
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_gallery`.
     """
-    relevance = find_relevance(labels, pictures.is_query, pictures.is_gallery)
+    relevance = find_relevance(labels, images.is_query, images.is_gallery)
     # The default list is to do for a small gallery too.
     fitting = [k for k in params.evaluate.knn if k <= relevance.most_found]
     check_sizes(relevance, k=params.evaluate.k, knn=fitting or params.evaluate.knn)
-    test = (pictures.vectors, labels, pictures.is_query, pictures.is_gallery)
-    val = (pictures.vectors, labels, pictures.split, pictures.is_gallery)
+    test = (images.vectors, labels, images.is_query, images.is_gallery)
+    val = (images.vectors, labels, images.split, images.is_gallery)
     knn_on_val = knn_on_validation(*val, k=fitting)
     knn_k = choose_k(knn_on_val[params.index.distance])
     measured = measure(
@@ -55,38 +55,38 @@ def evaluate_model(
         nearest=max(params.evaluate.k),
         curves=True,
     )
-    measured, found = _ask_index(index, pictures, relevance, measured, params)
+    measured, found = _ask_index(index, images, relevance, measured, params)
     report = metrics_report(
         measured,
         gallery=relevance.gallery,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
-    cases = find_cases(
+    cases = find_failures(
         measured,
-        pictures,
+        images,
         labels,
-        hash_pictures,
+        hash_images,
         distance=params.index.distance,
         failure_k=params.evaluate.failure_k,
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
     knn = knn_table(knn_on_val, knn_accuracies(*test, k=fitting))
-    return ModelResults(
+    return EvaluationResults(
         report=report | cases.figures | {"knn_k": knn_k},
-        tables=_tables(pictures, relevance, measured, found, cases) | {"knn": (knn, tables.KNN)},
+        tables=_tables(images, relevance, measured, found, cases) | {"knn": (knn, tables.KNN)},
     )
 
 
 def _ask_index(
-    directory: Path, pictures: Aligned, relevance: Relevance, measured: Measured, params: Params
+    directory: Path, images: EmbeddedSplit, relevance: Relevance, measured: Measured, params: Params
 ) -> tuple[Measured, Found]:
     """Return `measured` with the index's recall, and the neighbours that the index finds."""
     index, ids = read_index(directory)
-    vectors = prepare(pictures.vectors, distance=params.index.distance)
-    queries, gallery = vectors[pictures.is_query], vectors[pictures.is_gallery]
-    check_gallery(index, ids, gallery, pictures.ids[pictures.is_gallery], where=directory)
+    vectors = prepare_vectors(images.vectors, distance=params.index.distance)
+    queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
+    check_gallery(index, ids, gallery, images.ids[images.is_gallery], where=directory)
     kept = min(params.evaluate.neighbors, measured.most_found)
     most = max(kept, *params.evaluate.k)
     options = {"distance": params.index.distance}
@@ -103,9 +103,13 @@ def _ask_index(
 
 
 def _tables(
-    pictures: Aligned, relevance: Relevance, measured: Measured, found: Found, cases: CaseTables
+    images: EmbeddedSplit,
+    relevance: Relevance,
+    measured: Measured,
+    found: Found,
+    cases: FailureTables,
 ) -> dict[str, tuple[pa.Table, tables.Table]]:
-    query_ids, gallery_ids = pictures.ids[pictures.is_query], pictures.ids[pictures.is_gallery]
+    query_ids, gallery_ids = images.ids[images.is_query], images.ids[images.is_gallery]
     return {
         "neighbors": (neighbors_table(found, relevance, query_ids, gallery_ids), tables.NEIGHBORS),
         "queries": (queries_table(measured, query_ids), tables.QUERIES),

@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.data.joins import Aligned
+from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
 from pipeline.evaluation.confusions import confusions_table
 from pipeline.evaluation.measure import Measured
 from pipeline.evaluation.perceptual_hashes import (
-    HashPictures,
+    HashImages,
     agree_in_colour,
     count_differing_bits,
 )
-from pipeline.index.distances import Scores, pair_scores, prepare
+from pipeline.index.distances import Scores, pair_scores, prepare_vectors
 from pipeline.index.relevance import Ints, Mask
 from pipeline.index.search import ROUNDING
 
@@ -27,7 +27,7 @@ DECIMALS = 6
 
 @dataclass(frozen=True)
 class TopHits:
-    """The first gallery picture of the exact ranking of each of Q queries.
+    """The first gallery image of the exact ranking of each of Q queries.
 
     rows: int64 [Q], gallery rows. scores: float32 [Q], by the distance of the ranking. cosines:
     float32 [Q]. wrong: bool [Q], whether it is not relevant though a relevant one is there.
@@ -40,7 +40,7 @@ class TopHits:
 
 
 @dataclass(frozen=True)
-class CaseTables:
+class FailureTables:
     """The tables that tell of single queries (`pipeline.data.tables`), and figures over them."""
 
     failures: pa.Table
@@ -50,32 +50,32 @@ class CaseTables:
     figures: dict[str, float | int]
 
 
-def find_cases(
+def find_failures(
     measured: Measured,
-    pictures: Aligned,
+    images: EmbeddedSplit,
     labels: LabelSets,
-    hash_pictures: HashPictures,
+    hash_images: HashImages,
     *,
     distance: str,
     failure_k: int,
     cosine: float,
     bits: int,
-) -> CaseTables:
+) -> FailureTables:
     """Return what became of the queries of `measured`, by the exact ranking.
 
-    A failure has no relevant picture in the top `failure_k`; a success has one at rank 1. Label
+    A failure has no relevant image in the top `failure_k`; a success has one at rank 1. Label
     noise is a query whose top hit is wrong and yet a near-duplicate of it: their cosine is at least
     `cosine`, their perceptual hashes differ in at most `bits` bits, and their colours agree (see
-    `pipeline.evaluation.perceptual_hashes`). Queries without a relevant picture are none of these.
+    `pipeline.evaluation.perceptual_hashes`). Queries without a relevant image are none of these.
 
-    labels: of all `pictures`. hash_pictures: asked only for those whose cosine is high enough.
+    labels: of all `images`. hash_images: asked only for those whose cosine is high enough.
     """
-    hits = find_top_hits(measured, pictures, distance=distance)
-    ids = pictures.ids[pictures.is_query]
-    hit_ids = pictures.ids[pictures.is_gallery][hits.rows]
-    # Two sums of one cosine may differ: so identical pictures reach a cosine of 1.
+    hits = find_top_hits(measured, images, distance=distance)
+    ids = images.ids[images.is_query]
+    hit_ids = images.ids[images.is_gallery][hits.rows]
+    # Two sums of one cosine may differ: so identical images reach a cosine of 1.
     similar = hits.wrong & (hits.cosines + ROUNDING >= cosine)
-    differing, same_colours = _compare(similar, ids, hit_ids, hash_pictures)
+    differing, same_colours = _compare(similar, ids, hit_ids, hash_images)
     near = similar & (differing <= bits) & same_colours
     failed = measured.first_hit_rank > failure_k
     columns = {
@@ -90,13 +90,13 @@ def find_cases(
         "near_duplicate": pa.array(near),
         "failure": pa.array(failed),
     }
-    return CaseTables(
+    return FailureTables(
         failures=_select(columns, failed, FAILURES),
         successes=_select(columns, measured.first_hit_rank == 1, SUCCESSES),
         near_duplicates=_select(columns, near, NEAR_DUPLICATES),
         confusions=confusions_table(
-            labels.take(np.flatnonzero(pictures.is_query)),
-            labels.take(np.flatnonzero(pictures.is_gallery)[hits.rows]),
+            labels.take(np.flatnonzero(images.is_query)),
+            labels.take(np.flatnonzero(images.is_gallery)[hits.rows]),
             wrong=hits.wrong,
             asked=measured.positives > 0,
             cosines=hits.cosines,
@@ -107,16 +107,16 @@ def find_cases(
     )
 
 
-def find_top_hits(measured: Measured, pictures: Aligned, *, distance: str) -> TopHits:
+def find_top_hits(measured: Measured, images: EmbeddedSplit, *, distance: str) -> TopHits:
     """Return the top hit of each query, with its scores by `distance` and by cosine.
 
-    measured: of these pictures and this distance, with one `nearest` row at least.
+    measured: of these images and this distance, with one `nearest` row at least.
     """
     rows = measured.nearest[:, :1]
     scores = {}
     for name in {distance, "cosine"}:
-        vectors = prepare(pictures.vectors, distance=name)
-        queries, gallery = vectors[pictures.is_query], vectors[pictures.is_gallery]
+        vectors = prepare_vectors(images.vectors, distance=name)
+        queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
         scores[name] = pair_scores(queries, gallery, rows, distance=name)[:, 0]
     wrong = measured.first_hit_rank > 1  # NaN, where nothing is relevant, is not
     return TopHits(rows[:, 0], scores[distance], scores["cosine"], wrong)
@@ -126,7 +126,7 @@ def _compare(
     compared: Mask,
     ids: NDArray[np.object_],
     hit_ids: NDArray[np.object_],
-    hash_pictures: HashPictures,
+    hash_images: HashImages,
 ) -> tuple[Ints, Mask]:
     """Return in how many bits query and hit differ, int64 [Q], and whether their colours agree.
 
@@ -134,10 +134,10 @@ def _compare(
     """
     differing = np.full(len(ids), NOT_COMPARED, dtype=np.int64)
     same_colours = np.zeros(len(ids), dtype=np.bool_)
-    # One picture may be asked with, and be found by many: each is decoded once.
+    # One image may be asked with, and be found by many: each is decoded once.
     pairs = np.stack([ids[compared], hit_ids[compared]]).astype(str)
     distinct, places = np.unique(pairs, return_inverse=True)
-    hashes = hash_pictures(distinct.tolist())
+    hashes = hash_images(distinct.tolist())
     rows = places.reshape(pairs.shape)
     differing[compared] = count_differing_bits(*hashes.bits[rows])
     same_colours[compared] = agree_in_colour(*hashes.colours[rows])

@@ -26,13 +26,13 @@ def bootstrap_intervals(*statistics: Statistic, queries: int, resamples: int, se
     rng = np.random.default_rng(seed)
     blocks = []
     for start in range(0, resamples, BLOCK):
-        weights = _draw_weights(rng, min(BLOCK, resamples - start), queries)
+        weights = _sample_weights(rng, min(BLOCK, resamples - start), queries)
         blocks.append(np.hstack([statistic(weights) for statistic in statistics]))
     intervals: Floats = np.nanpercentile(np.concatenate(blocks), LEVELS, axis=0)
     return intervals
 
 
-def query_means(values: Floats) -> Statistic:
+def query_mean_statistic(values: Floats) -> Statistic:
     """Return the statistic of the means over queries: values float64 [Q, M], one column a metric.
 
     NaN is left out of its column's means.
@@ -47,7 +47,7 @@ def query_means(values: Floats) -> Statistic:
     return statistic
 
 
-def macro_means(values: Floats, *, queries: Ints, classes: Ints) -> Statistic:
+def macro_mean_statistic(values: Floats, *, queries: Ints, classes: Ints) -> Statistic:
     """Return the statistic of the means over classes of the means over each class's queries.
 
     The classes are given, their queries are drawn: a class none of whose queries is drawn keeps
@@ -76,7 +76,7 @@ def _divide(sums: Floats, counts: Floats | Ints) -> Floats:
     return quotient
 
 
-def _draw_weights(rng: np.random.Generator, resamples: int, queries: int) -> Floats:
+def _sample_weights(rng: np.random.Generator, resamples: int, queries: int) -> Floats:
     """Return float64 [resamples, Q]: how often each resample draws each query."""
     weights = np.empty((resamples, queries))
     for row in weights:

@@ -1,6 +1,6 @@
-"""kNN classification over k and distance: does the vote of the nearest pictures name the class?
+"""kNN classification over k and distance: does the vote of the nearest images name the class?
 
-How many vote is chosen on the validation pictures. The test pictures, by which the model is judged,
+How many vote is chosen on the validation images. The test images, by which the model is judged,
 have no say in it.
 """
 
@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.metrics import knn_correct
 from pipeline.evaluation.ranking import find_nearest
 from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import DISTANCES, Gallery, Vectors, prepare
+from pipeline.index.distances import DISTANCES, Gallery, Vectors, prepare_vectors
 from pipeline.index.relevance import Ints, Mask, find_relevance
 from pipeline.splitting.validation_roles import validation_roles
 
@@ -36,25 +36,25 @@ def knn_on_validation(
     *,
     k: Sequence[int],
 ) -> Accuracies:
-    """Return the accuracies of the validation pictures among N, searched as in training.
+    """Return the accuracies of the validation images among N, searched as in training.
 
-    split: of each of the N pictures, train, val or test. Else as `knn_accuracies`.
+    split: of each of the N images, train, val or test. Else as `knn_accuracies`.
 
     Raises:
-        UserError: no validation picture has a relevant one to find, or each k is larger than what
+        UserError: no validation image has a relevant one to find, or each k is larger than what
             they can find, or the embeddings are not finite.
     """
     is_query, searched = validation_roles(split, is_gallery)
     if not labels.have_relevant(searched)[is_query].any():
         raise UserError(
-            f"splits: found {is_query.sum()} validation pictures, none with another of its class "
+            f"splits: found {is_query.sum()} validation images, none with another of its class "
             "to find, so evaluate.knn cannot be chosen; allowed: one or more that has; change "
             "split.val_by or split.val_fraction"
         )
     most = find_relevance(labels, is_query, searched).most_found
     if min(k) > most:
         raise UserError(
-            f"evaluate.knn: found {list(k)}, of which validation chooses; its pictures find "
+            f"evaluate.knn: found {list(k)}, of which validation chooses; its images find "
             f"{most} others; allowed: at least one of 1 to {most}; add a smaller one, or change "
             "split.val_by or split.val_fraction"
         )
@@ -64,10 +64,10 @@ def knn_on_validation(
 def knn_accuracies(
     embeddings: Vectors, labels: LabelSets, is_query: Mask, is_gallery: Mask, *, k: Sequence[int]
 ) -> Accuracies:
-    """Return the knn_accuracy of N pictures by both distances, for each k that fits.
+    """Return the knn_accuracy of N images by both distances, for each k that fits.
 
     A k larger than what every query can find is passed over. The accuracy is the mean of
-    `knn_correct` over the queries with a relevant picture in the gallery, as everywhere.
+    `knn_correct` over the queries with a relevant image in the gallery, as everywhere.
 
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: one or more that fits.
 
@@ -83,7 +83,7 @@ def knn_accuracies(
             # |q - g|^2 = 2 - 2 cos(q, g): one ranking, and the search is what costs.
             accuracies[distance] = accuracies[DISTANCES[0]]
             continue
-        vectors = prepare(embeddings, distance=distance)
+        vectors = prepare_vectors(embeddings, distance=distance)
         task = _Task(
             queries=vectors[is_query],
             gallery=Gallery(vectors[is_gallery], distance=distance),

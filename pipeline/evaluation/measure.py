@@ -16,8 +16,8 @@ from pipeline.evaluation.classes import ClassQueries, ranks_by_class
 from pipeline.evaluation.curves import CurvePlan, CurveSums, curves_table, plan_curves
 from pipeline.evaluation.ranking import Ranks, find_nearest, rank_relevant
 from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import Gallery, Vectors, pair_scores, prepare
-from pipeline.index.relevance import Ints, Mask, Relevance, draw_pairs, find_relevance
+from pipeline.index.distances import Gallery, Vectors, pair_scores, prepare_vectors
+from pipeline.index.relevance import Ints, Mask, Relevance, find_relevance, sample_pairs
 
 Floats = NDArray[np.float64]
 
@@ -32,12 +32,12 @@ MEANS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of Q queries against G gallery pictures.
+    """The metrics of Q queries against G gallery images.
 
-    per_query: column -> float64 [Q]. Queries without a relevant picture are NaN in all of them.
-    positives: int64 [Q], the relevant pictures of each. first_hit_rank: float64 [Q].
+    per_query: column -> float64 [Q]. Queries without a relevant image are NaN in all of them.
+    positives: int64 [Q], the relevant images of each. first_hit_rank: float64 [Q].
     nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
-    most_found: pictures that every query can find, so the largest k that is allowed.
+    most_found: images that every query can find, so the largest k that is allowed.
     classes: the metrics of each class of each query. curves: the CURVES table, None unless asked
     for.
     """
@@ -52,17 +52,17 @@ class Measured:
 
     @property
     def means(self) -> dict[str, float]:
-        """Metric -> its mean over the queries that have a relevant picture."""
+        """Metric -> its mean over the queries that have a relevant image."""
         return {
             MEANS.get(column, column): float(np.nanmean(values))
             for column, values in self.per_query.items()
-            # Where every gallery picture is relevant there is no triplet, and nothing to report.
+            # Where every gallery image is relevant there is no triplet, and nothing to report.
             if not np.isnan(values).all()
         }
 
     @property
     def queries_without_positives(self) -> int:
-        """Queries with no relevant gallery picture, which no mean counts."""
+        """Queries with no relevant gallery image, which no mean counts."""
         return int(np.sum(self.positives == 0))
 
     def with_columns(self, columns: dict[str, Floats]) -> "Measured":
@@ -117,7 +117,7 @@ def measure(
     nearest: int = 0,
     curves: bool = False,
 ) -> Measured:
-    """Return the retrieval metrics of N pictures by the exact ranking of the whole gallery.
+    """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
 
     The ranking is made block by block of queries: never all Q x G scores at once.
 
@@ -127,13 +127,13 @@ def measure(
     to return; costly where they are many.
 
     Raises:
-        UserError: a k or knn is larger than the gallery, no query has a relevant picture, or the
+        UserError: a k or knn is larger than the gallery, no query has a relevant image, or the
             embeddings are not finite.
     """
     relevance = find_relevance(labels, is_query, is_gallery)
     check_sizes(relevance, k=k, knn=[knn])
-    vectors = prepare(embeddings, distance=distance)
-    units = vectors if distance == "cosine" else prepare(vectors, distance="cosine")
+    vectors = prepare_vectors(embeddings, distance=distance)
+    units = vectors if distance == "cosine" else prepare_vectors(vectors, distance="cosine")
     queries, gallery = vectors[is_query], vectors[is_gallery]
     query_labels = labels.take(np.flatnonzero(is_query))
     task = _Task(
@@ -158,7 +158,7 @@ def measure(
     measured = _join(list(blocks), task)
     if not measured.positives.any():
         raise UserError(
-            f"splits: none of {len(queries)} queries shares a label with another gallery picture; "
+            f"splits: none of {len(queries)} queries shares a label with another gallery image; "
             "allowed: at least one; change split.protocol"
         )
     return measured
@@ -177,7 +177,7 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
         per_query["knn_correct"] = metrics.knn_correct(voters, task.gallery_labels, asked)
     if task.uniforms.shape[1]:
         uniforms = task.uniforms[start:stop]
-        drawn = draw_pairs(pairs, own, task.relevance.gallery, uniforms=uniforms)
+        drawn = sample_pairs(pairs, own, task.relevance.gallery, uniforms=uniforms)
         per_query |= _triplets(task, drawn, start, stop)
     by_class = ranks_by_class(ranks, task.gallery_labels, asked)
     per_class = _class_columns(by_class, task.k)
@@ -194,8 +194,8 @@ def check_sizes(relevance: Relevance, *, k: Sequence[int], knn: Sequence[int]) -
     """Raise a UserError where nobody asks or is searched, or a k or knn exceeds the gallery."""
     if not len(relevance.own) or relevance.most_found < 1:
         raise UserError(
-            f"splits: found {len(relevance.own)} queries and {relevance.gallery} gallery pictures; "
-            "allowed: queries, and for each a gallery picture besides itself; change split.protocol"
+            f"splits: found {len(relevance.own)} queries and {relevance.gallery} gallery images; "
+            "allowed: queries, and for each a gallery image besides itself; change split.protocol"
         )
     most = relevance.most_found
     for name, values in (("k", k), ("knn", knn)):
@@ -203,7 +203,7 @@ def check_sizes(relevance: Relevance, *, k: Sequence[int], knn: Sequence[int]) -
             fewer = "" if most == relevance.gallery else ", one fewer for a query that is in it"
             raise UserError(
                 f"evaluate.{name}: found {max(values)}; the gallery has {relevance.gallery} "
-                f"pictures{fewer}; allowed: 1 to {most}"
+                f"images{fewer}; allowed: 1 to {most}"
             )
 
 
@@ -269,7 +269,7 @@ def _join_classes(
     queries = np.repeat(np.arange(len(labels)), np.diff(labels.starts))
     if knn_correct is not None:
         per_class = per_class | {"knn_correct": knn_correct[queries]}
-    # A class that no other gallery picture has cannot be found, so nobody asks for it.
+    # A class that no other gallery image has cannot be found, so nobody asks for it.
     asked = ~np.isnan(per_class["average_precision"])
     columns = {MEANS.get(name, name): values[asked] for name, values in per_class.items()}
     return ClassQueries(queries[asked], labels.values[asked], columns)

@@ -1,7 +1,7 @@
-"""Retrieval metrics of each query, from the ranks of its relevant pictures.
+"""Retrieval metrics of each query, from the ranks of its relevant images.
 
 Every function takes `Ranks` of Q queries (or what its docstring says) and returns float64 [Q], NaN
-for a query without a relevant picture. R is the number of a query's relevant pictures, r_1 < r_2
+for a query without a relevant image. R is the number of a query's relevant images, r_1 < r_2
 < ... their ranks from 1, g_i the gain at r_i: the number of labels shared with the query.
 """
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def recall_at_k(ranks: Ranks, k: int) -> Floats:
-    """Return 1 where a relevant picture is in the top k, else 0: [r_1 <= k].
+    """Return 1 where a relevant image is in the top k, else 0: [r_1 <= k].
 
     The usage of metric learning (Jégou et al. 2011), not the share of R that was found.
     """
@@ -32,7 +32,7 @@ def precision_at_k(ranks: Ranks, k: int) -> Floats:
 def ndcg_at_k(ranks: Ranks, k: int) -> Floats:
     """Return DCG / ideal DCG, DCG = sum over r_i <= k of g_i / log2(r_i + 1).
 
-    The ideal ranking has the relevant pictures first, highest gain first. Järvelin and
+    The ideal ranking has the relevant images first, highest gain first. Järvelin and
     Kekäläinen 2002, with their linear gain.
     """
     gained = _sum(ranks, np.where(ranks.ranks <= k, ranks.gains / np.log2(ranks.ranks + 1), 0))
@@ -91,7 +91,7 @@ def interpolated_precision(ranks: Ranks, recalls: Floats) -> Floats:
 
 
 def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats:
-    """Return float64 [Q]: 1 where the nearest pictures vote for a label of the query, else 0.
+    """Return float64 [Q]: 1 where the nearest images vote for a label of the query, else 0.
 
     Each votes for all its labels. A tie goes to the label whose nearest voter is closest, then to
     the smaller label. As a query is never among its own neighbours, this is leave-one-out.

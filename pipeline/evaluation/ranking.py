@@ -1,7 +1,7 @@
-"""Where the relevant pictures stand in the exact ranking of the whole gallery, without sorting it.
+"""Where the relevant images stand in the exact ranking of the whole gallery, without sorting it.
 
-The ranks and gains of a query's relevant pictures are all that its metrics need. They are found by
-counting, for each relevant picture, how many others come before it.
+The ranks and gains of a query's relevant images are all that its metrics need. They are found by
+counting, for each relevant image, how many others come before it.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.index.distances import Scores
-from pipeline.index.relevance import Ints, Pairs
+from pipeline.index.relevance import Ints, RelevantPairs
 
 # Counting compares G scores with each relevant one, 16 at a time; above so many relevant
-# pictures, one binary search for each of the G scores is less work.
+# images, one binary search for each of the G scores is less work.
 FEW = 48
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks of the relevant pictures of Q queries: query q owns starts[q]:starts[q + 1].
+    """The ranks of the relevant images of Q queries: query q owns starts[q]:starts[q + 1].
 
     starts: int64 [Q + 1]. ranks: int64 [P], from 1, ascending within a query. In the order of the
     ranks, rows: int64 [P], the gallery rows; gains: int64 [P], the number of labels shared with
@@ -37,7 +37,7 @@ class Ranks:
 
     @property
     def counts(self) -> Ints:
-        """Relevant pictures of each query, R: int64 [Q]."""
+        """Relevant images of each query, R: int64 [Q]."""
         return np.diff(self.starts)
 
     @property
@@ -47,14 +47,14 @@ class Ranks:
 
     @property
     def places(self) -> Ints:
-        """The place of each rank among its query's relevant pictures, from 1: int64 [P]."""
+        """The place of each rank among its query's relevant images, from 1: int64 [P]."""
         return np.arange(1, len(self.ranks) + 1) - np.repeat(self.starts[:-1], self.counts)
 
 
-def rank_relevant(scores: Scores, pairs: Pairs, own: Ints) -> Ranks:
+def rank_relevant(scores: Scores, pairs: RelevantPairs, own: Ints) -> Ranks:
     """Return the ranks of `pairs` when each query's gallery is sorted by score, highest first.
 
-    Ties go by gallery order. The query's own picture has no rank and takes no place.
+    Ties go by gallery order. The query's own image has no rank and takes no place.
 
     scores: float32 [Q, G] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
     """
@@ -71,7 +71,7 @@ def rank_relevant(scores: Scores, pairs: Pairs, own: Ints) -> Ranks:
 def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
     """Return int64 [Q, k]: the first k gallery rows of each query, -1 where there are fewer.
 
-    Ties go by gallery order, and the query's own picture is left out.
+    Ties go by gallery order, and the query's own image is left out.
     """
     nearest = np.full((len(own), k), -1, dtype=np.int64)
     if not nearest.size or not scores.size:
@@ -82,7 +82,9 @@ def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
     return np.take_along_axis(nearest, np.lexsort((nearest, -found), axis=1), axis=1)
 
 
-def count_scores(scores: Scores, own: Ints, pairs: Pairs, *, bins: NDArray[np.float64]) -> Ints:
+def count_scores(
+    scores: Scores, own: Ints, pairs: RelevantPairs, *, bins: NDArray[np.float64]
+) -> Ints:
     """Return int64 [2, B]: how many relevant and how many other pairs score in each bin.
 
     scores: float32 [Q, G] of `Gallery.scores`. bins: float64 [B + 1],

@@ -10,7 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.tables import NEIGHBORS
-from pipeline.evaluation.intervals import bootstrap_intervals, macro_means, query_means
+from pipeline.evaluation.intervals import (
+    bootstrap_intervals,
+    macro_mean_statistic,
+    query_mean_statistic,
+)
 from pipeline.evaluation.measure import MEANS, Measured
 from pipeline.index.relevance import Ints, Relevance
 from pipeline.index.search import Found
@@ -24,7 +28,7 @@ def metrics_report(
 ) -> dict[str, float | int]:
     """Return the flat metrics of metrics/<model>.json, each mean followed by its interval.
 
-    gallery: number of gallery pictures. Floats are rounded to DECIMALS.
+    gallery: number of gallery images. Floats are rounded to DECIMALS.
     """
     report: dict[str, float | int] = {
         "queries": len(measured.positives),
@@ -37,8 +41,8 @@ def metrics_report(
     columns = [name for name in measured.per_query if MEANS.get(name, name) in means]
     values = np.stack([measured.per_query[name][answerable] for name in columns], axis=1)
     intervals = bootstrap_intervals(
-        query_means(values),
-        macro_means(
+        query_mean_statistic(values),
+        macro_mean_statistic(
             np.stack([classes.columns[name] for name in classes.macro], axis=1),
             queries=(np.cumsum(answerable) - 1)[classes.queries],
             classes=classes.class_of,
@@ -55,7 +59,7 @@ def metrics_report(
     return report
 
 
-def write_report(path: Path, report: dict[str, float | int]) -> None:
+def write_metrics(path: Path, report: dict[str, float | int]) -> None:
     """Write `report` as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")

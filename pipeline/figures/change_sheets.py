@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipeline.figures.chosen_queries import Cases
+from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import FAINT, INK, RULE
 from pipeline.figures.sheets import sheet_rows
 from pipeline.figures.tiles import (
@@ -17,7 +17,7 @@ from pipeline.figures.tiles import (
     LINE,
     MARGIN,
     TITLE_LINE,
-    Pictures,
+    ReadImage,
     Tile,
     box,
     draw_tile,
@@ -40,7 +40,7 @@ class Change:
     b: list[Tile]
 
 
-def choose_changes(a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int) -> Cases:
+def choose_changes(a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int) -> ChosenQueries:
     """Return the at most `rows` queries whose average precision changed most from A to B.
 
     a, b: tables QUERIES; queries that only one has, or without positives, are left out. gained:
@@ -59,13 +59,13 @@ def choose_changes(a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int)
         ["size", "image_id"], ascending=[False, True]
     )
     others = f"{worse} lost" if gained else f"{better} gained"
-    return Cases(
+    return ChosenQueries(
         list(ordered["image_id"][:rows]), f"{title}; {others}, {(change == 0).sum()} stayed."
     )
 
 
 def change_rows(
-    cases: Cases,
+    cases: ChosenQueries,
     queries: tuple[pd.DataFrame, pd.DataFrame],
     neighbors: tuple[pd.DataFrame, pd.DataFrame],
     names: Mapping[str, str],
@@ -95,13 +95,13 @@ def draw_changes(
     title: str,
     rows: list[Change],
     headings: tuple[str, str],
-    picture: Pictures,
+    image: ReadImage,
     *,
     size: int = TILE,
 ) -> Image.Image:
-    """Return the sheet as one RGB picture; without rows it is the title alone.
+    """Return the sheet as one RGB image; without rows it is the title alone.
 
-    headings: what stands above A's block and B's. size: pixels that each picture is fitted into.
+    headings: what stands above A's block and B's. size: pixels that each image is fitted into.
     """
     columns = max((len(each) for row in rows for each in (row.a, row.b)), default=0) or 3
     width = block_left(1, columns, size) + columns * (box(size) + GAP) - GAP + MARGIN
@@ -114,11 +114,11 @@ def draw_changes(
         _draw_headings(ImageDraw.Draw(sheet), headings, columns, size, top=top)
     for place, row in enumerate(rows):
         y = top + place * step
-        draw_tile(sheet, row.query, picture, x=MARGIN, y=y, size=size)
+        draw_tile(sheet, row.query, image, x=MARGIN, y=y, size=size)
         for block, tiles in enumerate((row.a, row.b)):
             for rank, tile in enumerate(tiles):
                 x = block_left(block, columns, size) + rank * (box(size) + GAP)
-                draw_tile(sheet, tile, picture, x=x, y=y, size=size)
+                draw_tile(sheet, tile, image, x=x, y=y, size=size)
     return sheet
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from pipeline.figures.curve_figures import shorten
 from pipeline.figures.palette import FAINT, INK, MODEL_COLOURS, MODELS, message_figure, new_figure
-from pipeline.figures.tiles import PAPER, Pictures
+from pipeline.figures.tiles import PAPER, ReadImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ PIXELS = 96  # of an example, more than its half inch shows
 
 
 def draw_confusions(
-    tables: Mapping[str, pd.DataFrame], names: Mapping[int, str], picture: Pictures
+    tables: Mapping[str, pd.DataFrame], names: Mapping[int, str], image: ReadImage
 ) -> "Figure":
     """Return the pairs of classes that the trained model confuses most, both models side by side.
 
@@ -33,10 +33,10 @@ def draw_confusions(
     trained = MODELS[-1]
     shown = tables[trained][:MOST]
     if shown.empty:
-        return message_figure(f"No confusions: the first picture of {trained} is never wrong.")
+        return message_figure(f"No confusions: the first image of {trained} is never wrong.")
     figure = new_figure(9, ROW * len(shown) + 1.1)
     examples, bars = figure.subplots(1, 2, sharey=True, width_ratios=[1.7, 5])
-    _draw_examples(examples, shown, picture)
+    _draw_examples(examples, shown, image)
     _draw_bars(bars, shown, tables)
     pairs = zip(shown["label"], shown["other"], strict=True)
     labels = [f"{shorten(names[own], 24)}\n→ {shorten(names[other], 24)}" for own, other in pairs]
@@ -79,15 +79,15 @@ def _count_pairs(table: pd.DataFrame, shown: pd.DataFrame) -> list[float]:
     return [float(counts.get(pair, 0.0)) for pair in wanted]
 
 
-def _draw_examples(axes: "Axes", shown: pd.DataFrame, picture: Pictures) -> None:
+def _draw_examples(axes: "Axes", shown: pd.DataFrame, image: ReadImage) -> None:
     for place, row in enumerate(shown.itertuples()):
         for left, image_id in ((0, row.image_id), (1, row.top_hit)):
             fitted = ImageOps.pad(
-                picture(str(image_id)), (PIXELS, PIXELS), Image.Resampling.LANCZOS, PAPER
+                image(str(image_id)), (PIXELS, PIXELS), Image.Resampling.LANCZOS, PAPER
             )
             extent = (left + 0.04, left + 0.96, place + 0.46, place - 0.46)
             axes.imshow(np.asarray(fitted), extent=extent, interpolation="antialiased")
-    # Square pictures, as high as the bars' rows: so the box gives way in width, towards the bars.
+    # Square images, as high as the bars' rows: so the box gives way in width, towards the bars.
     axes.set_aspect("equal", adjustable="box", anchor="E")
     axes.set_xlim(0, 2)
     axes.set_xticks([])

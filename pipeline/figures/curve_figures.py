@@ -106,7 +106,7 @@ def draw_classes(table: pd.DataFrame) -> "Figure":
 
 
 def draw_recall_at_k(table: pd.DataFrame) -> "Figure":
-    """Return the share of queries with a relevant picture in the top k, one line a model."""
+    """Return the share of queries with a relevant image in the top k, one line a model."""
     figure = new_figure(5.2, 3.8)
     axes = figure.subplots()
     _draw_models(axes, table, x="k", marker="o")
@@ -114,7 +114,7 @@ def draw_recall_at_k(table: pd.DataFrame) -> "Figure":
     # The interesting part is near 1; starting at 0 would press good models into one line.
     axes.set_ylim(max(0.0, least - 0.1 * (1 - least) - 0.02), 1.005)
     _name_each_k(axes, list(table["k"]))
-    axes.set(title="Recall@k: queries with a relevant picture in the top k", xlabel="k")
+    axes.set(title="Recall@k: queries with a relevant image in the top k", xlabel="k")
     axes.set_ylabel("share of queries")
     axes.legend(loc="lower right")
     return figure
@@ -151,7 +151,7 @@ def draw_knn(tables: Mapping[str, pd.DataFrame], *, distance: str) -> "Figure":
 
 
 def draw_similarities(table: pd.DataFrame) -> "Figure":
-    """Return, one panel a model, how alike relevant and other pictures are to a query."""
+    """Return, one panel a model, how alike relevant and other images are to a query."""
     figure = new_figure(9, 3.4)
     panels = figure.subplots(1, len(MODELS), sharex=True)
     for axes, model in zip(panels, MODELS, strict=True):

@@ -1,4 +1,4 @@
-"""Sheets of label noise: queries beside a top hit that is the same picture under another label."""
+"""Sheets of label noise: queries beside a top hit that is the same image under another label."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pipeline.figures.tiles import (
     MARGIN,
     TILE,
     TITLE_LINE,
-    Pictures,
+    ReadImage,
     Tile,
     box,
     draw_tile,
@@ -25,18 +25,18 @@ from pipeline.figures.tiles import (
 )
 
 BREAK = 30  # between neighbouring pairs
-TOUCH = 2  # between the two pictures of a pair
+TOUCH = 2  # between the two images of a pair
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Pairs of pictures in the order they are shown, and what the sheet says of them."""
+class DuplicatePairs:
+    """Pairs of images in the order they are shown, and what the sheet says of them."""
 
     pairs: list[tuple[Tile, Tile]]
     title: str
 
 
-def choose_pairs(
+def choose_duplicate_pairs(
     near: pd.DataFrame,
     queries: pd.DataFrame,
     names: Mapping[str, str],
@@ -45,10 +45,10 @@ def choose_pairs(
     most: int,
     cosine: float,
     bits: int,
-) -> Pairs:
+) -> DuplicatePairs:
     """Return at most `most` pairs of NEAR_DUPLICATES, fewest bits and then highest cosine first.
 
-    Two pictures that find each other are one pair.
+    Two images that find each other are one pair.
 
     queries: QUERIES. names: image_id -> class name. cosine, bits: `evaluate.near_duplicate`.
     """
@@ -60,13 +60,15 @@ def choose_pairs(
     title = _tell_recall(near, queries, model=model, limits=limits)
     if len(distinct) > most:
         title += f" Of {len(distinct)} pairs, the {most} most alike are shown."
-    return Pairs(list(distinct.values())[:most], title)
+    return DuplicatePairs(list(distinct.values())[:most], title)
 
 
-def draw_pairs(chosen: Pairs, picture: Pictures, *, columns: int, size: int = TILE) -> Image.Image:
-    """Return the sheet as one RGB picture, `columns` pairs a row; without pairs the title alone.
+def draw_duplicate_pairs(
+    chosen: DuplicatePairs, image: ReadImage, *, columns: int, size: int = TILE
+) -> Image.Image:
+    """Return the sheet as one RGB image, `columns` pairs a row; without pairs the title alone.
 
-    size: pixels that each picture is fitted into.
+    size: pixels that each image is fitted into.
     """
     across = max(2, min(columns, len(chosen.pairs)))
     width = 2 * MARGIN + across * _pair_width(size) + (across - 1) * BREAK
@@ -80,7 +82,7 @@ def draw_pairs(chosen: Pairs, picture: Pictures, *, columns: int, size: int = TI
         row, column = divmod(place, across)
         x, y = MARGIN + column * (_pair_width(size) + BREAK), top + row * step
         for tile in pair:
-            draw_tile(sheet, tile, picture, x=x, y=y, size=size)
+            draw_tile(sheet, tile, image, x=x, y=y, size=size)
             x += box(size) + TOUCH
     return sheet
 

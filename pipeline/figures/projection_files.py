@@ -31,7 +31,7 @@ def write_projections(
 ) -> None:
     """Write projection_<method>.png of each method, its two models side by side, into `out`."""
     for method, by_axes in layouts.items():
-        title = f"{TITLES[method]} of {len(colouring.keys)} test pictures"
+        title = f"{TITLES[method]} of {len(colouring.keys)} test images"
         told = {model: notes[model][2] for model in notes} if method == "pca" else {}
         figure = draw_projection(title, by_axes[2], colouring, naming, told)
         save_figure(figure, out / f"projection_{method}.png")

@@ -27,7 +27,7 @@ PERPLEXITY = 30.0
 NEIGHBOURS = 15
 
 
-def draw_sample(image_ids: list[str], *, most: int, seed: int) -> list[str]:
+def sample_points(image_ids: list[str], *, most: int, seed: int) -> list[str]:
     """Return at most `most` of `image_ids`, drawn from `seed`, in their order.
 
     Raises:
@@ -35,7 +35,7 @@ def draw_sample(image_ids: list[str], *, most: int, seed: int) -> list[str]:
     """
     if len(image_ids) < FEWEST or most < FEWEST:
         raise UserError(
-            f"plot: {len(image_ids)} test pictures, plot.points {most}; a projection needs "
+            f"plot: {len(image_ids)} test images, plot.points {most}; a projection needs "
             f"at least {FEWEST} of each; raise plot.points or split.test_fraction"
         )
     if len(image_ids) <= most:
@@ -65,7 +65,7 @@ def project_tsne(vectors: Vectors, *, seed: int) -> Points:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    # One thread: sums of many threads end in another last bit, and t-SNE makes it a new picture.
+    # One thread: sums of many threads end in another last bit, and t-SNE makes it a new image.
     with threadpool_limits(1):
         model = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(_reduce(vectors)), dtype=np.float32)

@@ -8,16 +8,16 @@ import pandas as pd
 from pipeline.config.load import Params
 from pipeline.data import tables
 from pipeline.figures import palette
-from pipeline.figures.chosen_queries import Cases, choose_failures, choose_successes
+from pipeline.figures.chosen_queries import ChosenQueries, choose_failures, choose_successes
 from pipeline.figures.confusion_bars import draw_confusions
-from pipeline.figures.near_duplicate_sheets import choose_pairs, draw_pairs
+from pipeline.figures.near_duplicate_sheets import choose_duplicate_pairs, draw_duplicate_pairs
 from pipeline.figures.sheets import draw_sheet, sheet_rows
-from pipeline.figures.tiles import Pictures
+from pipeline.figures.tiles import ReadImage
 
 
-def write_case_pictures(
+def write_query_sheets(
     results: Path,
-    picture: Pictures,
+    image: ReadImage,
     class_of: Mapping[str, str],
     names: Mapping[int, str],
     params: Params,
@@ -37,7 +37,7 @@ def write_case_pictures(
     successes = _read(results / model, "successes", tables.SUCCESSES)
     near = _read(results / model, "near_duplicates", tables.NEAR_DUPLICATES)
     rows, columns = params.plot.rows, params.plot.columns
-    chosen: dict[str, Cases] = {
+    chosen: dict[str, ChosenQueries] = {
         "failures": choose_failures(
             failures, queries, model=model, k=params.evaluate.failure_k, rows=rows
         ),
@@ -57,15 +57,17 @@ def write_case_pictures(
             columns=min(columns, kept),
             near_duplicates=same,
         )
-        draw_sheet(cases.title, shown, picture).save(out / f"{stem}.png")
+        draw_sheet(cases.title, shown, image).save(out / f"{stem}.png")
     across = max(1, columns // 2)
     limits = params.evaluate.near_duplicate.model_dump()
-    pairs = choose_pairs(near, queries, class_of, model=model, most=rows * across, **limits)
-    draw_pairs(pairs, picture, columns=across).save(out / "near_duplicates.png")
+    pairs = choose_duplicate_pairs(
+        near, queries, class_of, model=model, most=rows * across, **limits
+    )
+    draw_duplicate_pairs(pairs, image, columns=across).save(out / "near_duplicates.png")
     confusions = {
         each: _read(results / each, "confusions", tables.CONFUSIONS) for each in palette.MODELS
     }
-    palette.save_figure(draw_confusions(confusions, names, picture), out / "confusions.png")
+    palette.save_figure(draw_confusions(confusions, names, image), out / "confusions.png")
 
 
 def _read(directory: Path, name: str, kind: tables.Table) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The test pictures that projections show: who they are, and their vectors by each model."""
+"""The test images that projections show: who they are, and their vectors by each model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from pipeline.data import tables
 from pipeline.data.embeddings import read_embeddings
 from pipeline.errors import UserError
 from pipeline.figures.palette import MODELS
-from pipeline.figures.projections import Vectors, draw_sample, normalized
+from pipeline.figures.projections import Vectors, normalized, sample_points
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The N test pictures of the projections, in the order of their points.
+    """The N test images of the projections, in the order of their points.
 
-    classes: the names that stand at each. groups: None where a picture has none. total: how many
-    test pictures there are, of which these were drawn.
+    classes: the names that stand at each. groups: None where an image has none. total: how many
+    test images there are, of which these were drawn.
     """
 
     image_ids: Sequence[str]
@@ -32,15 +32,15 @@ class Sample:
 def read_sample(
     splits: Path, known: pd.DataFrame, names: Mapping[int, str], *, most: int, seed: int
 ) -> Sample:
-    """Return at most `most` of the test pictures, drawn from `seed`.
+    """Return at most `most` of the test images, drawn from `seed`.
 
-    Pictures that were trained on lie where the loss put them; only the others show quality.
+    Images that were trained on lie where the loss put them; only the others show quality.
 
     known: the CATALOG table. names: label -> class name. Raises as `draw_sample`.
     """
     table = tables.read_table(splits, tables.SPLITS).to_pandas()
     test = list(table.loc[table["split"] == "test", "image_id"])
-    drawn = draw_sample(test, most=most, seed=seed)
+    drawn = sample_points(test, most=most, seed=seed)
     rows = known.set_index("image_id").loc[drawn]
     classes = [[names[int(label)] for label in labels] for labels in rows["labels"]]
     groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
@@ -53,7 +53,7 @@ def read_vectors(directory: Path, image_ids: Sequence[str], *, distance: str) ->
     directory: of <model>.parquet.
 
     Raises:
-        UserError: one of the pictures has no embedding.
+        UserError: one of the images has no embedding.
     """
     vectors = {}
     for model in MODELS:
@@ -69,7 +69,7 @@ def _find(wanted: Sequence[str], ids: list[str], *, where: Path) -> NDArray[np.i
     missing = [image_id for image_id in wanted if image_id not in row]
     if missing:
         raise UserError(
-            f"{where}: {len(missing)} test pictures have no embedding, the first is "
+            f"{where}: {len(missing)} test images have no embedding, the first is "
             f"'{missing[0]}'; run: dvc repro embed"
         )
     return np.array([row[image_id] for image_id in wanted])

@@ -90,7 +90,7 @@ def draw_projection(
 def _limit(
     classes: Sequence[Collection[str]], count: Counter[str], which: str, many: str
 ) -> Colouring:
-    told = f"A point is a test picture, its colour {which}; the layout saw no labels."
+    told = f"A point is a test image, its colour {which}; the layout saw no labels."
     legend = sorted(count)
     if len(count) > MOST_CATEGORIES:
         legend = sorted(sorted(count, key=lambda key: (-count[key], key))[: len(CATEGORIES)])

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipeline.figures.chosen_queries import Cases
+from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import FAINT, INK, RELEVANT, WRONG
 from pipeline.figures.tiles import (
     BACKGROUND,
@@ -17,7 +17,7 @@ from pipeline.figures.tiles import (
     MARGIN,
     TILE,
     TITLE_LINE,
-    Pictures,
+    ReadImage,
     Tile,
     box,
     draw_tile,
@@ -30,7 +30,7 @@ BREAK = 26  # between the query and what was retrieved for it
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """A query and what was retrieved for it, by ascending rank."""
 
     query: Tile
@@ -38,18 +38,18 @@ class Row:
 
 
 def sheet_rows(
-    cases: Cases,
+    cases: ChosenQueries,
     queries: pd.DataFrame,
     neighbors: pd.DataFrame,
     names: Mapping[str, str],
     *,
     columns: int,
     near_duplicates: Set[tuple[str, str]] = frozenset(),
-) -> list[Row]:
+) -> list[SheetRow]:
     """Return a row for each case, with the answers of rank 1..columns from NEIGHBORS.
 
     names: image_id -> class name. The note of a query is its average precision and first hit.
-    near_duplicates: (query, answer) of wrong answers that are said to be the same picture.
+    near_duplicates: (query, answer) of wrong answers that are said to be the same image.
     """
     kept = neighbors[(neighbors["rank"] <= columns) & neighbors["query"].isin(cases.queries)]
     answers = {query: rows.sort_values("rank") for query, rows in kept.groupby("query")}
@@ -62,14 +62,16 @@ def sheet_rows(
             for found in answers.get(query, nothing).itertuples()
         ]
         note = _query_note(facts[query])
-        rows.append(Row(Tile(query, names[query], note, INK), tiles))
+        rows.append(SheetRow(Tile(query, names[query], note, INK), tiles))
     return rows
 
 
-def draw_sheet(title: str, rows: list[Row], picture: Pictures, *, size: int = TILE) -> Image.Image:
-    """Return the sheet as one RGB picture; without rows it is the title alone.
+def draw_sheet(
+    title: str, rows: list[SheetRow], image: ReadImage, *, size: int = TILE
+) -> Image.Image:
+    """Return the sheet as one RGB image; without rows it is the title alone.
 
-    size: pixels that each picture is fitted into.
+    size: pixels that each image is fitted into.
     """
     columns = max((len(row.answers) for row in rows), default=0) or 3
     width = answer_left(columns + 1, size) - GAP + MARGIN
@@ -82,9 +84,9 @@ def draw_sheet(title: str, rows: list[Row], picture: Pictures, *, size: int = TI
         _draw_headings(ImageDraw.Draw(sheet), columns, size, y=top - LINE - 5)
     for place, row in enumerate(rows):
         y = top + place * step
-        draw_tile(sheet, row.query, picture, x=MARGIN, y=y, size=size)
+        draw_tile(sheet, row.query, image, x=MARGIN, y=y, size=size)
         for rank, tile in enumerate(row.answers, start=1):
-            draw_tile(sheet, tile, picture, x=answer_left(rank, size), y=y, size=size)
+            draw_tile(sheet, tile, image, x=answer_left(rank, size), y=y, size=size)
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""One picture of a sheet with its frame and its caption, and the text that sheets are made of."""
+"""One image of a sheet with its frame and its caption, and the text that sheets are made of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.figures.palette import FAINT, INK, font_path
 
-TILE = 128  # pixels that a picture is fitted into, whatever its own size
+TILE = 128  # pixels that an image is fitted into, whatever its own size
 FRAME = 5
 GAP = 10  # between neighbouring tiles
 MARGIN = 16
@@ -15,15 +15,15 @@ LINE = 15  # of a caption
 CAPTION = 2 * LINE + 4
 TITLE_LINE = 21
 BACKGROUND = "#ffffff"
-PAPER = "#eef0f3"  # behind a picture that is not square
+PAPER = "#eef0f3"  # behind an image that is not square
 
-# image_id -> RGB picture of any size.
-Pictures = Callable[[str], Image.Image]
+# image_id -> RGB image of any size.
+ReadImage = Callable[[str], Image.Image]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet: what stands below it, and the colour of its frame."""
+    """One image of a sheet: what stands below it, and the colour of its frame."""
 
     image_id: str
     name: str
@@ -37,13 +37,13 @@ def box(size: int) -> int:
 
 
 def draw_tile(
-    sheet: Image.Image, tile: Tile, picture: Pictures, *, x: int, y: int, size: int = TILE
+    sheet: Image.Image, tile: Tile, image: ReadImage, *, x: int, y: int, size: int = TILE
 ) -> None:
     """Draw a tile with its upper left corner at (x, y), box(size) square, its caption below."""
     draw = ImageDraw.Draw(sheet)
     side = box(size)
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=tile.frame)
-    fitted = ImageOps.pad(picture(tile.image_id), (size, size), Image.Resampling.LANCZOS, PAPER)
+    fitted = ImageOps.pad(image(tile.image_id), (size, size), Image.Resampling.LANCZOS, PAPER)
     sheet.paste(fitted, (x + FRAME, y + FRAME))
     bold, plain = font(12, bold=tile.frame == INK), font(12)
     draw.text((x, y + side + 2), truncate(tile.name, bold, side), INK, bold)

@@ -7,16 +7,14 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 # A block's scores take at most so many bytes a thread.
 BLOCK_BYTES = 64 * 2**20
 FEWEST_QUERIES, MOST_QUERIES = 64, 1024
 
 
-def over_blocks(
-    block: Callable[[int, int], Result], *, queries: int, gallery: int
-) -> Iterator[Result]:
+def over_blocks(block: Callable[[int, int], T], *, queries: int, gallery: int) -> Iterator[T]:
     """Yield block(start, stop) over all queries, in order, on as many threads as there are cores.
 
     A block is so many queries that their float32 scores with the gallery fit in BLOCK_BYTES.

@@ -15,7 +15,7 @@ DISTANCES = ("cosine", "euclidean")
 UNIT_ROUNDOFF = 2.0**-24
 
 
-def prepare(vectors: Vectors, *, distance: str) -> Vectors:
+def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
     """Return float32 [N, D] ready for scores: of unit length where `distance` is cosine.
 
     A vector of zeros stays as it is; its cosine with everything is 0.
@@ -46,7 +46,7 @@ class Gallery:
         self._vectors = vectors
         self._squares = np.einsum("gd,gd->g", vectors, vectors)  # (G,)
         self._longest = np.sqrt(self._squares.max(initial=0))
-        self._twins, self._originals = _find_twins(vectors)
+        self._duplicates, self._originals = _find_duplicates(vectors)
 
     def scores(self, queries: Vectors) -> Scores:
         """Return float32 [Q, G]: the cosine, or minus the Euclidean distance.
@@ -62,7 +62,7 @@ class Gallery:
             scores += np.einsum("qd,qd->q", queries, queries)[:, None]
             np.sqrt(np.maximum(scores, 0, out=scores), out=scores)
             np.negative(scores, out=scores)
-        scores[:, self._twins] = scores[:, self._originals]
+        scores[:, self._duplicates] = scores[:, self._originals]
         return scores
 
     def lowest(self, scores: Scores, queries: Vectors) -> Scores:
@@ -125,14 +125,14 @@ def listed_scores(
     return scores
 
 
-def _find_twins(vectors: Vectors) -> tuple[Rows, Rows]:
+def _find_duplicates(vectors: Vectors) -> tuple[Rows, Rows]:
     """Return the rows that repeat an earlier one, and the first row of the same vector."""
     plain = np.ascontiguousarray(vectors + np.float32(0))  # -0 is 0
     whole = plain.view(np.dtype((np.void, plain.strides[0]))).reshape(-1)
     _, firsts, of = np.unique(whole, return_index=True, return_inverse=True)
     originals = firsts[of].astype(np.int64)
-    twins = np.flatnonzero(originals != np.arange(len(vectors)))
-    return twins, originals[twins]
+    duplicates = np.flatnonzero(originals != np.arange(len(vectors)))
+    return duplicates, originals[duplicates]
 
 
 # Sums may be reordered (so that they run on wide registers), but alike for every pair.

@@ -1,4 +1,4 @@
-"""One query asked of an index of any kind, among all of its pictures or among some."""
+"""One query asked of an index of any kind, among all of its images or among some."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ NOBODY = -1
 kinds: Any = faiss
 
 
-def ask_index(
+def filtered_search(
     index: faiss.Index,
     query: Vectors,
     k: int,
@@ -24,7 +24,7 @@ def ask_index(
     allowed: NDArray[np.bool_] | None = None,
     own: int = NOBODY,
 ) -> Found:
-    """Return the k allowed pictures nearest to a query: rows int64 [n], scores float32 [n].
+    """Return the k allowed images nearest to a query: rows int64 [n], scores float32 [n].
 
     n is k, or however many are allowed. Order and scores are those of `search_index`. An index that
     looks at a part of its vectors looks at all of them where that part holds too few that are
@@ -32,7 +32,7 @@ def ask_index(
 
     Safe to call from many threads at once: the index is only read.
 
-    query: float32 [D], prepared. allowed: bool [G], None for all. own: the row of the picture that
+    query: float32 [D], prepared. allowed: bool [G], None for all. own: the row of the image that
     asks, which is left out; NOBODY for none.
     """
     count = index.ntotal if allowed is None else int(allowed.sum())

@@ -1,4 +1,4 @@
-"""Which gallery pictures are relevant to a query: those that share at least one label with it."""
+"""Which gallery images are relevant to a query: those that share at least one label with it."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class RelevantPairs:
     """The relevant pairs of Q queries, in compressed rows: query q owns starts[q]:starts[q + 1].
 
     starts: int64 [Q + 1]. rows: int64 [P], gallery rows, ascending within a query. gains: int64
@@ -26,20 +26,20 @@ class Pairs:
 
     @property
     def counts(self) -> Ints:
-        """Relevant gallery pictures of each query, int64 [Q]."""
+        """Relevant gallery images of each query, int64 [Q]."""
         return np.diff(self.starts)
 
-    def take(self, queries: Ints) -> "Pairs":
+    def take(self, queries: Ints) -> "RelevantPairs":
         """Return the pairs of `queries`, in that order."""
         counts = self.counts[queries]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         places = np.repeat(self.starts[queries] - starts[:-1], counts) + np.arange(starts[-1])
-        return Pairs(starts, self.rows[places], self.gains[places])
+        return RelevantPairs(starts, self.rows[places], self.gains[places])
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """Q queries and G gallery pictures by label. A query's own picture is never relevant to it.
+    """Q queries and G gallery images by label. A query's own image is never relevant to it.
 
     lists: for each label of the gallery, the gallery rows that have it (compressed rows).
     asked: for each query, the positions of its labels in `lists` (compressed rows).
@@ -53,7 +53,7 @@ class Relevance:
     own: Ints
     gallery: int
 
-    def pairs(self, start: int, stop: int) -> Pairs:
+    def pairs(self, start: int, stop: int) -> RelevantPairs:
         """Return the relevant pairs of the queries `start:stop`."""
         window = (self.list_starts, self.list_rows, self.asked_starts[start : stop + 1], self.asked)
         own = self.own[start:stop]
@@ -63,18 +63,18 @@ class Relevance:
         starts = np.cumsum(starts)
         rows, gains = np.empty((2, starts[-1]), dtype=np.int64)
         _walk_pairs(*window, own, self.gallery, starts, rows, gains, True)
-        return Pairs(starts, rows, gains)
+        return RelevantPairs(starts, rows, gains)
 
     @property
     def most_found(self) -> int:
-        """How many pictures every query can find: the gallery, without a query that is in it."""
+        """How many images every query can find: the gallery, without a query that is in it."""
         return self.gallery - int((self.own >= 0).any())
 
 
 def find_relevance(labels: LabelSets, is_query: Mask, is_gallery: Mask) -> Relevance:
-    """Return the relevance among N pictures; is_query, is_gallery: bool [N].
+    """Return the relevance among N images; is_query, is_gallery: bool [N].
 
-    Queries and gallery pictures are numbered in the order of the pictures.
+    Queries and gallery images are numbered in the order of the images.
     """
     queries, gallery = np.flatnonzero(is_query), np.flatnonzero(is_gallery)
     found = labels.take(gallery)
@@ -97,16 +97,18 @@ def find_relevance(labels: LabelSets, is_query: Mask, is_gallery: Mask) -> Relev
     )
 
 
-def draw_pairs(pairs: Pairs, own: Ints, gallery: int, *, uniforms: NDArray[np.float64]) -> Ints:
+def sample_pairs(
+    pairs: RelevantPairs, own: Ints, gallery: int, *, uniforms: NDArray[np.float64]
+) -> Ints:
     """Return int64 [2, Q, n]: n relevant and n other gallery rows of each query, drawn evenly.
 
     They are distinct as far as there are enough, then repeat in turn; -1 where there is none. The
-    query's own picture is never drawn.
+    query's own image is never drawn.
 
     uniforms: float64 [Q, n, 2] in [0, 1), the chance behind the draw.
     """
     drawn = np.full((2, *uniforms.shape[:2]), -1, dtype=np.int64)
-    _fill_draws(pairs.starts, pairs.rows, own, gallery, uniforms, drawn)
+    _fill_samples(pairs.starts, pairs.rows, own, gallery, uniforms, drawn)
     return drawn
 
 
@@ -153,7 +155,7 @@ def _walk_pairs(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_draws(
+def _fill_samples(
     starts: Ints,
     rows: Ints,
     own: Ints,
@@ -190,7 +192,7 @@ def _fill_draws(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _skip(place: int, relevant: Ints, own: int) -> int:
-    """Return the gallery row of the `place`-th picture that is neither relevant nor `own`."""
+    """Return the gallery row of the `place`-th image that is neither relevant nor `own`."""
     passed = own < 0
     for row in relevant:
         if not passed and own < row:

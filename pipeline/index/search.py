@@ -1,4 +1,4 @@
-"""The faiss index of a gallery: built, kept on disk, and asked for the nearest pictures."""
+"""The faiss index of a gallery: built, kept on disk, and asked for the nearest images."""
 
 import os
 import re
@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.data.lineage import Provenance, from_metadata, to_metadata
+from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError
-from pipeline.index.distances import Scores, Vectors, pair_scores, prepare
+from pipeline.index.distances import Scores, Vectors, pair_scores, prepare_vectors
 from pipeline.index.relevance import Ints
 
 METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
@@ -45,7 +45,7 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
     Raises:
         UserError: faiss does not know the factory string, or the gallery is too small for it.
     """
-    vectors = prepare(vectors, distance=distance)
+    vectors = prepare_vectors(vectors, distance=distance)
     try:
         index = faiss.index_factory(vectors.shape[1], factory, METRICS[distance])
     except RuntimeError as error:
@@ -61,7 +61,7 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
             index.train(vectors)
             index.add(vectors)
         except RuntimeError as error:
-            allowed = f"a factory that {len(vectors)} gallery pictures suffice for, such as Flat"
+            allowed = f"a factory that {len(vectors)} gallery images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None
     return index
 
@@ -70,7 +70,7 @@ def write_index(
     directory: Path,
     index: faiss.Index,
     ids: Sequence[str],
-    provenance: Provenance | None = None,
+    provenance: Lineage | None = None,
 ) -> None:
     """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`.
 
@@ -106,7 +106,7 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
     return index, ids
 
 
-def read_index_provenance(directory: Path) -> Provenance | None:
+def read_index_lineage(directory: Path) -> Lineage | None:
     """Return how the vectors of the index in `directory`, which can be read, were made."""
     return from_metadata(read_metadata(directory / "ids.parquet"))
 
@@ -135,13 +135,13 @@ def check_gallery(
 def search_index(
     index: faiss.Index, gallery: Vectors, queries: Vectors, own: Ints, k: int, *, distance: str
 ) -> Found:
-    """Return the k gallery pictures that the index finds nearest to each query.
+    """Return the k gallery images that the index finds nearest to each query.
 
     Highest score first, ties by gallery order; -1 and -inf where the index finds fewer. The
-    query's own picture, own[q], is left out by its row, wherever it stands.
+    query's own image, own[q], is left out by its row, wherever it stands.
 
     The scores are the index's own, which an index that compresses gets wrong by a little. Those of
-    a flat index are summed again by `pair_scores`, because faiss sums identical pictures in
+    a flat index are summed again by `pair_scores`, because faiss sums identical images in
     different orders and so breaks ties between them. What faiss may have put just beyond the last
     by such a sum is fetched too.
 
@@ -191,7 +191,7 @@ def fetch_nearest(
     distance: str,
     options: Any = None,
 ) -> tuple[Ints, Scores]:
-    """Return (rows, scores) [Q, fetch], sorted, the own picture moved to the end as -1.
+    """Return (rows, scores) [Q, fetch], sorted, the own image moved to the end as -1.
 
     gallery: float32 [G, D], by which the scores are summed again; None takes the index's own.
     options: faiss.SearchParameters that fit the index.
@@ -208,7 +208,7 @@ def fetch_nearest(
 
 
 def ends_in_tie(scores: Scores, k: int, *, slack: float) -> NDArray[np.bool_]:
-    """Return bool [Q]: whether a picture that was not fetched may tie with the k-th answer.
+    """Return bool [Q]: whether an image that was not fetched may tie with the k-th answer.
 
     slack: by how much the two may differ, of a score of up to 1 or else relative.
     """

@@ -10,11 +10,18 @@ import faiss
 import numpy as np
 
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.distances import Gallery, Scores, Vectors, listed_scores, pair_scores, prepare
-from pipeline.index.relevance import Ints, Pairs, Relevance, draw_pairs, find_relevance
+from pipeline.index.distances import (
+    Gallery,
+    Scores,
+    Vectors,
+    listed_scores,
+    pair_scores,
+    prepare_vectors,
+)
+from pipeline.index.relevance import Ints, Relevance, RelevantPairs, find_relevance, sample_pairs
 from pipeline.index.search import METRICS
 from pipeline.mining.embedding_kernels import negatives_in_reach, pick_negatives, pick_positives
-from pipeline.mining.triplets import Mined
+from pipeline.mining.triplets import MinedTriplets
 
 ANCHORS_AT_ONCE = 1024
 # Anchors whose negatives are not among the first FIRST nearest are asked for GROWTH times as many,
@@ -32,13 +39,13 @@ def mine_embeddings(
     per_anchor: int,
     distance: str,
     seed: int,
-) -> Mined:
-    """Return `per_anchor` triplets of each of N pictures, by the distance of their embeddings.
+) -> MinedTriplets:
+    """Return `per_anchor` triplets of each of N images, by the distance of their embeddings.
 
     positives: `hard`, the farthest that share a label; `easy`, the nearest; `random`.
     negatives: `hard`, the nearest that share none; `semi_hard`, the nearest that are farther than
     the positive (Schroff et al.: FaceNet, 2015); `random`. Ties go by row, and what ties is what
-    `pair_scores` says, however a picture was found.
+    `pair_scores` says, however an image was found.
 
     The positives and the negatives of an anchor are distinct as far as there are enough, then
     repeat in turn; no triplet stands twice. A positive that has no negative gives no triplet.
@@ -49,14 +56,14 @@ def mine_embeddings(
         UserError: the embeddings are not finite.
     """
     everyone = np.ones(len(labels), dtype=bool)
-    vectors = prepare(embeddings, distance=distance)
+    vectors = prepare_vectors(embeddings, distance=distance)
     space = _Space(vectors, find_relevance(labels, everyone, everyone), distance)
     uniforms = np.random.default_rng(seed).random((len(labels), per_anchor, 2))
     blocks = []
     for start in range(0, max(len(labels), 1), ANCHORS_AT_ONCE):
         stop = min(start + ANCHORS_AT_ONCE, len(labels))
         block = _Block(np.arange(start, stop), space.relevance.pairs(start, stop))
-        drawn = draw_pairs(block.pairs, block.rows, len(labels), uniforms=uniforms[start:stop])
+        drawn = sample_pairs(block.pairs, block.rows, len(labels), uniforms=uniforms[start:stop])
         chosen = _positives(space, block, drawn[0], hardness=positives)
         refused = _negatives(space, block, chosen, drawn[1], hardness=negatives)
         blocks.append(_tabulate(block, chosen, refused))
@@ -65,14 +72,14 @@ def mine_embeddings(
 
 @dataclass(frozen=True)
 class _Block:
-    """A anchors. rows: int64 [A], ascending. pairs: the pictures that share a label with them."""
+    """A anchors. rows: int64 [A], ascending. pairs: the images that share a label with them."""
 
     rows: Ints
-    pairs: Pairs
+    pairs: RelevantPairs
 
 
 class _Space:
-    """All N pictures: prepared vectors float32 [N, D] and who shares a label with whom."""
+    """All N images: prepared vectors float32 [N, D] and who shares a label with whom."""
 
     def __init__(self, vectors: Vectors, relevance: Relevance, distance: str) -> None:
         self.vectors, self.relevance, self.distance = vectors, relevance, distance
@@ -142,7 +149,7 @@ def _negatives(
 def _negatives_among_all(
     space: _Space, block: _Block, some: Ints, positives: Ints, *, semi_hard: bool
 ) -> Ints:
-    """Return the negatives of the block's anchors `some`, of all pictures.
+    """Return the negatives of the block's anchors `some`, of all images.
 
     One matrix product scores them all, but for its last bits; those that these could decide about
     are scored again, as `pair_scores` does.
@@ -165,7 +172,7 @@ def _limits(positive_scores: Scores, *, semi_hard: bool) -> Scores:
     return np.where(positive_scores > -np.inf, np.float32(np.inf), positive_scores)
 
 
-def _tabulate(block: _Block, positives: Ints, negatives: Ints) -> Mined:
+def _tabulate(block: _Block, positives: Ints, negatives: Ints) -> MinedTriplets:
     """Return the triplets of a block: positives, negatives int64 [A, n], -1 for none."""
     there = (positives >= 0) & (negatives >= 0)
     for i in range(1, there.shape[1]):
@@ -179,7 +186,7 @@ def _tabulate(block: _Block, positives: Ints, negatives: Ints) -> Mined:
     owners = np.repeat(np.arange(len(block.rows)), block.pairs.counts)
     found = np.searchsorted(owners * size + block.pairs.rows, a * size + chosen)
     lonely = block.pairs.counts == 0
-    return Mined(
+    return MinedTriplets(
         anchors=block.rows[a],
         positives=chosen,
         negatives=negatives[a, place],
@@ -189,8 +196,8 @@ def _tabulate(block: _Block, positives: Ints, negatives: Ints) -> Mined:
     )
 
 
-def _join(blocks: list[Mined]) -> Mined:
-    return Mined(
+def _join(blocks: list[MinedTriplets]) -> MinedTriplets:
+    return MinedTriplets(
         anchors=np.concatenate([block.anchors for block in blocks]),
         positives=np.concatenate([block.positives for block in blocks]),
         negatives=np.concatenate([block.negatives for block in blocks]),

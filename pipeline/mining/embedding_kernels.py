@@ -5,10 +5,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.index.distances import Scores
-from pipeline.index.relevance import Ints, Pairs
+from pipeline.index.relevance import Ints, RelevantPairs
 
 
-def pick_positives(pairs: Pairs, scores: Scores, n: int, *, nearest: bool) -> Ints:
+def pick_positives(pairs: RelevantPairs, scores: Scores, n: int, *, nearest: bool) -> Ints:
     """Return int64 [A, n]: the nearest or farthest relevant rows of each anchor; ties by row.
 
     Where there are fewer than n they repeat in turn; -1 where there is none.
@@ -21,18 +21,18 @@ def pick_positives(pairs: Pairs, scores: Scores, n: int, *, nearest: bool) -> In
 
 
 def pick_negatives(
-    pairs: Pairs, own: Ints, rows: Ints, scores: Scores, limits: Scores, beyond: Scores
+    pairs: RelevantPairs, own: Ints, rows: Ints, scores: Scores, limits: Scores, beyond: Scores
 ) -> tuple[Ints, NDArray[np.bool_]]:
     """Return (int64 [A, n], bool [A]): a negative for each positive, and whether it is certain.
 
     The negative of positive i is the nearest candidate that shares no label with the anchor,
     scores below limits[a, i] and was not taken for an earlier positive; where only taken ones are
-    left, the nearest of them; -1 where there is none. Ties by row. It is certain if no picture
+    left, the nearest of them; -1 where there is none. Ties by row. It is certain if no image
     that is not a candidate could come before.
 
     rows: int64 [A, K] and scores: float32 [A, K], the candidates in any order, -inf where there is
-    no picture. limits: float32 [A, n], -inf where there is no positive. beyond: float32 [A], what
-    a picture that is not a candidate may score at most; -inf where there is none to be picked.
+    no image. limits: float32 [A, n], -inf where there is no positive. beyond: float32 [A], what
+    an image that is not a candidate may score at most; -inf where there is none to be picked.
     """
     negatives = np.full(limits.shape, -1, dtype=np.int64)
     certain = np.zeros(len(rows), dtype=np.bool_)
@@ -41,13 +41,13 @@ def pick_negatives(
 
 
 def negatives_in_reach(
-    pairs: Pairs, own: Ints, lowest: Scores, highest: Scores, limits: Scores
+    pairs: RelevantPairs, own: Ints, lowest: Scores, highest: Scores, limits: Scores
 ) -> Ints:
     """Return int64 [A, K]: all that `pick_negatives` may pick, if scores are known within bounds.
 
     Ascending, -1 behind where an anchor has fewer than K.
 
-    lowest, highest: float32 [A, N], between which the scores of all N pictures lie; what cannot be
+    lowest, highest: float32 [A, N], between which the scores of all N images lie; what cannot be
     picked is set to -inf in both. limits: float32 [A, n], as in `pick_negatives`.
     """
     reached = np.zeros(lowest.shape, dtype=np.bool_)

@@ -1,7 +1,7 @@
-"""Pictures by the labels they share: the compiled loops of mining by label sets.
+"""Images by the labels they share: the compiled loops of mining by label sets.
 
 All is done on the distinct label sets, of which a large dataset has few (COCO 2014: 25,499 of
-122,218 pictures): each is compared with each, and pictures only with what is drawn for them.
+122,218 images): each is compared with each, and images only with what is drawn for them.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.relevance import Ints
 
-# So many draws find a disjoint picture where there are some; else all sets are looked at.
+# So many draws find a disjoint image where there are some; else all sets are looked at.
 TRIES = 64
 Small = NDArray[np.int32]
 
 
 class DistinctSets(NamedTuple):
-    """The S distinct label sets of N pictures, and who has them.
+    """The S distinct label sets of N images, and who has them.
 
-    of: int32 [N], the set of each picture. members: int32 [N], the pictures by set: set s has
+    of: int32 [N], the set of each image. members: int32 [N], the images by set: set s has
     members[starts[s]:starts[s + 1]], ascending. Set s holds the labels
     labels[label_starts[s]:label_starts[s + 1]], ascending; label l is held by the sets
     holders[holder_starts[l]:holder_starts[l + 1]].
@@ -72,9 +72,9 @@ def _starts(counts: Ints) -> Ints:
 
 
 class Candidates(NamedTuple):
-    """The pictures of some label sets, numbered 0, 1, …; a buffer that is filled again and again.
+    """The images of some label sets, numbered 0, 1, …; a buffer that is filled again and again.
 
-    sets: int32 [S], the sets, `size[0]` of them. ends: int64 [S], how many pictures they have up
+    sets: int32 [S], the sets, `size[0]` of them. ends: int64 [S], how many images they have up
     to and with each. gains: int16 [S], the labels that every set shares with what was asked.
     gain: int16 [1], the labels that those chosen share.
     """
@@ -111,7 +111,7 @@ def add_gains(sets: DistinctSets, s: int, gains: NDArray[np.int16]) -> None:
 def find_most_shared(sets: DistinctSets, s: int, into: Candidates) -> int:
     """Choose the sets that share most labels with s; return that number, 0 for none.
 
-    Set s itself counts where two pictures or more have it.
+    Set s itself counts where two images or more have it.
     """
     into.gains[:] = 0
     add_gains(sets, s, into.gains)
@@ -124,10 +124,10 @@ def find_most_shared(sets: DistinctSets, s: int, into: Candidates) -> int:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def find_least_shared(sets: DistinctSets, s: int, t: int, barred: Ints, into: Candidates) -> int:
+def find_least_shared(sets: DistinctSets, s: int, t: int, excluded: Ints, into: Candidates) -> int:
     """Choose the sets that share fewest labels with the union of s and t; return that number.
 
-    -1 where nobody is left without the pictures `barred`.
+    -1 where nobody is left without the images `barred`.
     """
     into.gains[:] = 0
     add_gains(sets, s, into.gains)
@@ -137,7 +137,7 @@ def find_least_shared(sets: DistinctSets, s: int, t: int, barred: Ints, into: Ca
     highest = into.gains.max()
     while least <= highest:
         _choose(sets, least, into)
-        if count_left(sets, into, barred) > 0:
+        if count_left(sets, into, excluded) > 0:
             return int(least)
         least += 1
     return -1
@@ -168,49 +168,51 @@ def _choose(sets: DistinctSets, gain: int, into: Candidates) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def count_left(sets: DistinctSets, among: Candidates, barred: Ints) -> int:
-    """Return how many candidates there are besides the pictures `barred` (-1 stands for none)."""
+def count_left(sets: DistinctSets, among: Candidates, excluded: Ints) -> int:
+    """Return how many candidates there are besides the images `barred` (-1 stands for none)."""
     if among.size[0] == 0:
         return 0
     left = among.ends[among.size[0] - 1]
-    for i in range(len(barred)):
-        if barred[i] >= 0 and among.gains[sets.of[barred[i]]] == among.gain[0]:
-            left -= not contains(barred[:i], barred[i])
+    for i in range(len(excluded)):
+        if excluded[i] >= 0 and among.gains[sets.of[excluded[i]]] == among.gain[0]:
+            left -= not contains(excluded[:i], excluded[i])
     return int(left)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def contains(pictures: Ints, picture: int) -> bool:
-    """Return whether `picture` is one of a few."""
-    for other in pictures:  # noqa: SIM110 - numba takes no generator here
-        if other == picture:
+def contains(images: Ints, image: int) -> bool:
+    """Return whether `image` is one of a few."""
+    for other in images:  # noqa: SIM110 - numba takes no generator here
+        if other == image:
             return True
     return False
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def draw(sets: DistinctSets, among: Candidates, barred: Ints, state: NDArray[np.uint64]) -> int:
+def sample_candidate(
+    sets: DistinctSets, among: Candidates, excluded: Ints, state: NDArray[np.uint64]
+) -> int:
     """Return a candidate that is not barred, each as likely as the other; there must be one."""
     while True:
         place = below(state, among.ends[among.size[0] - 1])
         k = np.searchsorted(among.ends[: among.size[0]], place, side="right")
         t = among.sets[k]
         before = among.ends[k - 1] if k else 0
-        picture = sets.members[sets.starts[t] + place - before]
-        if not contains(barred, picture):
-            return int(picture)
+        image = sets.members[sets.starts[t] + place - before]
+        if not contains(excluded, image):
+            return int(image)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def draw_disjoint(
-    sets: DistinctSets, s: int, t: int, barred: Ints, state: NDArray[np.uint64]
+def sample_disjoint(
+    sets: DistinctSets, s: int, t: int, excluded: Ints, state: NDArray[np.uint64]
 ) -> int:
-    """Return a picture without a label of s or t that is not barred; -1 if TRIES found none."""
+    """Return an image without a label of s or t that is not barred; -1 if TRIES found none."""
     for _ in range(TRIES):
-        picture = below(state, len(sets.of))
-        u = sets.of[picture]
-        if disjoint(sets, s, u) and disjoint(sets, t, u) and not contains(barred, picture):
-            return int(picture)
+        image = below(state, len(sets.of))
+        u = sets.of[image]
+        if disjoint(sets, s, u) and disjoint(sets, t, u) and not contains(excluded, image):
+            return int(image)
     return -1
 
 

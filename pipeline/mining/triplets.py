@@ -9,13 +9,13 @@ from pipeline.index.relevance import Ints
 
 
 @dataclass(frozen=True)
-class Mined:
-    """T triplets of N pictures, in the order of their anchors.
+class MinedTriplets:
+    """T triplets of N images, in the order of their anchors.
 
     anchors, positives, negatives: int64 [T], rows. shared: int16 [T], the labels that anchor and
-    positive share. without_positive, without_negative: pictures left out, because none shares a
+    positive share. without_positive, without_negative: images left out, because none shares a
     label with them, or because none can be their negative. overlapping: triplets whose negative
-    shares a label with anchor or positive, because no picture is without.
+    shares a label with anchor or positive, because no image is without.
     """
 
     anchors: Ints

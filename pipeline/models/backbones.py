@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel
-from pipeline.models.weights import State, put_weights, read_weights
+from pipeline.models.weights import StateDict, put_weights, read_weights
 
 TIMM = "timm:"
 
 
 class Backbone(nn.Module):
-    """Pictures [B, 3, H, W] -> a map [B, C, h, w] to be pooled, or vectors [B, C].
+    """Images [B, 3, H, W] -> a map [B, C, h, w] to be pooled, or vectors [B, C].
 
     Attributes:
         features: the vector's size after pooling and `after_pool`: C, or C * h * w flattened.
@@ -52,21 +52,21 @@ class Backbone(nn.Module):
         return normed.mT.flatten(1)
 
 
-class Library(Protocol):
+class NetworkLibrary(Protocol):
     """What torchvision_networks and timm_networks both offer; arguments go by position."""
 
     def check_name(self, name: str, /) -> None: ...
     def build(self, name: str, image_size: int, /) -> nn.Module: ...
     def classifier(self, name: str, /) -> Sequence[str]: ...
-    def imagenet(self, name: str, image_size: int, /) -> State: ...
-    def adapt(self, state: State, network: nn.Module, name: str, /) -> State: ...
+    def imagenet(self, name: str, image_size: int, /) -> StateDict: ...
+    def adapt(self, state: StateDict, network: nn.Module, name: str, /) -> StateDict: ...
     def preprocessing(self, name: str, /) -> Preprocessing: ...
     def take_trunk(
         self, network: nn.Module, name: str, pooling: str, level: int | str | None, /
     ) -> tuple[nn.Module, nn.Module]: ...
 
 
-def library_of(name: str) -> tuple[Library, str]:
+def library_of(name: str) -> tuple[NetworkLibrary, str]:
     """Return the library of a backbone and the backbone's name there, imported only now.
 
     Raises:
@@ -78,19 +78,19 @@ def library_of(name: str) -> tuple[Library, str]:
     return library, plain
 
 
-def _library(name: str) -> Library:
+def _library(name: str) -> NetworkLibrary:
     # Imported only now: torchvision takes three seconds, timm more.
     if name.startswith(TIMM):
         from pipeline.models import timm_networks
 
-        return cast(Library, timm_networks)
+        return cast(NetworkLibrary, timm_networks)
     from pipeline.models import torchvision_networks
 
-    return cast(Library, torchvision_networks)
+    return cast(NetworkLibrary, torchvision_networks)
 
 
 def preprocessing_of(name: str) -> Preprocessing:
-    """Return how the backbone's library feeds it pictures."""
+    """Return how the backbone's library feeds it images."""
     library, plain = library_of(name)
     return library.preprocessing(plain)
 
@@ -108,7 +108,7 @@ def build_backbone(
 
     Args:
         name: an architecture of torchvision, or "timm:" and one of timm.
-        image_size: pixels of the square pictures that it will see.
+        image_size: pixels of the square images that it will see.
         pooling: "avg", "gem" or "flatten", which is applied after it.
         level: of a detector's feature pyramid; not read for networks without one.
         weights: None (random, drawn from `seed`), "imagenet" (the library's own, downloaded; for
@@ -139,12 +139,12 @@ def build_backbone(
     if pooling != "avg" and not backbone.spatial:
         raise UserError(
             f"backbone.pooling: found '{pooling}'; {name} gives no map to pool, only one vector "
-            "for each picture; allowed: avg"
+            "for each image; allowed: avg"
         )
     return backbone
 
 
-def _state(library: Library, name: str, image_size: int, weights: str | Path) -> State:
+def _state(library: NetworkLibrary, name: str, image_size: int, weights: str | Path) -> StateDict:
     if str(weights) != "imagenet":
         return read_weights(Path(weights))
     try:
@@ -161,11 +161,11 @@ def _output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
     # On the meta device shapes are computed and no arithmetic is done.
     tensors = {key: value.to("meta") for key, value in trunk.state_dict(keep_vars=True).items()}
     tensors |= {key: value.to("meta") for key, value in trunk.named_buffers()}
-    picture = torch.empty(1, 3, image_size, image_size, device="meta")
+    image = torch.empty(1, 3, image_size, image_size, device="meta")
     trunk.eval()
     try:
         with torch.no_grad():
-            shape = cast(Tensor, torch.func.functional_call(trunk, tensors, (picture,))).shape
+            shape = cast(Tensor, torch.func.functional_call(trunk, tensors, (image,))).shape
     except (ValueError, RuntimeError, AssertionError) as error:
         raise _wrong_size(name, image_size, error) from None
     return shape if len(shape) in (2, 4) else shape[:1] + shape[-1:] + shape[1:-1]
@@ -174,6 +174,6 @@ def _output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UserError(
-        f"backbone.image_size: found {image_size}; {name} does not take pictures of that size "
+        f"backbone.image_size: found {image_size}; {name} does not take images of that size "
         f"({reason}); choose another, 224 suits most"
     )

@@ -1,4 +1,4 @@
-"""The model that embeds pictures: backbone, pooling, head; and its two files on disk."""
+"""The model that embeds images: backbone, pooling, head; and its two files on disk."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Spec(Preprocessing):
 
 
 class Embedder(nn.Module):
-    """Pictures, float [B, 3, H, W] as `preprocessing.normalize` gives them -> float32 [B, dim].
+    """Images, float [B, 3, H, W] as `preprocessing.normalize` gives them -> float32 [B, dim].
 
     The backbone runs in whatever autocast is on; what follows it is always float32, since
     pooling and normalisation lose in bf16 what the backbone has found.

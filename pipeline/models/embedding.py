@@ -1,4 +1,4 @@
-"""Embeds many pictures: worker processes decode and resize, the model's device does the rest."""
+"""Embeds many images: worker processes decode and resize, the model's device does the rest."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.models.devices import autocast
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import fit, normalize
 from pipeline.progress import show_progress
 
 
-class FittedPictures(Dataset[NDArray[np.uint8]]):
+class FittedImages(Dataset[NDArray[np.uint8]]):
     """uint8 [S, S, 3] of each of `image_ids`, resized as the model wants it."""
 
     def __init__(
-        self, pictures: PackedPictures, image_ids: Sequence[str], size: int, interpolation: str
+        self, images: PackedImages, image_ids: Sequence[str], size: int, interpolation: str
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self.image_ids = list(image_ids)
         self.size = size
         self.interpolation = interpolation
@@ -30,19 +30,19 @@ class FittedPictures(Dataset[NDArray[np.uint8]]):
         return len(self.image_ids)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        return fit(self.pictures.decode(self.image_ids[row]), self.size, self.interpolation)
+        return fit(self.images.decode(self.image_ids[row]), self.size, self.interpolation)
 
 
 def embed(
     model: Embedder,
-    pictures: PackedPictures,
+    images: PackedImages,
     image_ids: Sequence[str],
     *,
     batch_size: int,
     precision: torch.dtype,
     workers: int,
     device: torch.device,
-    mirror: bool = False,
+    hflip: bool = False,
     what: str = "embed",
 ) -> NDArray[np.float32]:
     """Return float32 [N, D], row i the embedding of image_ids[i].
@@ -50,15 +50,15 @@ def embed(
     The model runs in eval mode and in `precision` (see `devices.resolve_precision`), and stays on
     `device`; every module's mode is restored. The bits do not depend on the number of workers.
 
-    mirror: take the mean of the embeddings of the picture and of its mirror image (of length 1
+    mirror: take the mean of the embeddings of the image and of its mirror image (of length 1
     again, where the model's are), at twice the cost.
 
     Raises:
-        UserError: an id has no picture.
+        UserError: an id has no image.
     """
-    pictures.require(image_ids)
+    images.require(image_ids)
     spec = model.spec
-    rows = FittedPictures(pictures, image_ids, spec.image_size, spec.interpolation)
+    rows = FittedImages(images, image_ids, spec.image_size, spec.interpolation)
     batches = DataLoader(
         rows, batch_size=batch_size, num_workers=workers, pin_memory=device.type == "cuda"
     )
@@ -67,7 +67,7 @@ def embed(
     model.to(device).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode(), autocast(device, precision):
         for number, pixels in enumerate(show_progress(batches, total=len(batches), what=what)):
-            found = embed_pixels(model, pixels.to(device, non_blocking=True), mirror=mirror)
+            found = embed_pixels(model, pixels.to(device, non_blocking=True), hflip=hflip)
             start = number * batch_size
             vectors[start : start + len(found)] = found.cpu().numpy()
     for module, training in modes.items():
@@ -75,7 +75,7 @@ def embed(
     return vectors
 
 
-def embed_pixels(model: Embedder, pixels: Tensor, *, mirror: bool) -> Tensor:
+def embed_pixels(model: Embedder, pixels: Tensor, *, hflip: bool) -> Tensor:
     """Return float32 [B, D] of uint8 [B, S, S, 3], fitted by `preprocessing.fit`.
 
     The caller has put both on one device, and chosen the mode, the precision and the gradients.
@@ -84,7 +84,7 @@ def embed_pixels(model: Embedder, pixels: Tensor, *, mirror: bool) -> Tensor:
     """
     x = normalize(pixels.permute(0, 3, 1, 2), model.spec)  # (B, 3, S, S)
     found: Tensor = model(x)  # (B, D)
-    if mirror:
+    if hflip:
         found = (found + model(x.flip(3))) / 2
         found = torch.nn.functional.normalize(found, dim=1) if model.spec.normalize else found
     return found

@@ -1,4 +1,4 @@
-"""From a picture to a network's input, the same way for every model: Pillow resizes, torch scales.
+"""From an image to a network's input, the same way for every model: Pillow resizes, torch scales.
 
 Resizing gives bytes (a quarter of the floats to send between processes), in worker processes;
 floats are made on the side of the model.
@@ -25,32 +25,32 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its pictures: mean and std of RGB in [0, 1], and how they are resized."""
+    """How a network wants its images: mean and std of RGB in [0, 1], and how they are resized."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
 
 
-def fit(picture: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
+def fit(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
     """Return uint8 [image_size, image_size, 3]: shorter side resized to fit, centre kept.
 
     Pillow's filters widen with the shrinkage, so the result is antialiased.
     """
     size = (image_size, image_size)
     # One resize of the centre square; the same as resize and crop, without the wasted margin.
-    return np.array(ImageOps.fit(picture, size, INTERPOLATIONS[interpolation]))
+    return np.array(ImageOps.fit(image, size, INTERPOLATIONS[interpolation]))
 
 
-def fit_whole(picture: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
+def fit_whole(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
     """Return uint8 [image_size, image_size, 3]: the longer side resized to fit, nothing cut away.
 
-    What the picture leaves free, on two sides, is filled with its mirror image: networks that are
-    trained on whole squares find less in a squeezed picture, and far less beside plain bars.
+    What the image leaves free, on two sides, is filled with its mirror image: networks that are
+    trained on whole squares find less in a squeezed image, and far less beside plain bars.
     """
-    longer = max(picture.size)
-    width, height = (max(1, round(side * image_size / longer)) for side in picture.size)
-    fitted = np.array(picture.resize((width, height), INTERPOLATIONS[interpolation]))
+    longer = max(image.size)
+    width, height = (max(1, round(side * image_size / longer)) for side in image.size)
+    fitted = np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))
     free = [image_size - side for side in fitted.shape[:2]]
     margins = [(each // 2, each - each // 2) for each in free]
     return np.pad(fitted, [*margins, (0, 0)], mode="symmetric")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError, name_choices
 from pipeline.models.preprocessing import INTERPOLATIONS, Preprocessing
-from pipeline.models.weights import State
+from pipeline.models.weights import StateDict
 
 
 class ChannelsFirst(nn.Module):
@@ -41,7 +41,7 @@ def build(name: str, image_size: int) -> nn.Module:
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     settings = timm.get_pretrained_cfg(name)
-    # Only a network whose weights depend on the size of its pictures takes the size.
+    # Only a network whose weights depend on the size of its images takes the size.
     sized = settings is not None and settings.fixed_input_size
     options = {"img_size": image_size} if sized else {}
     return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **options))
@@ -54,12 +54,12 @@ def classifier(name: str) -> Sequence[str]:
     return (named,) if isinstance(named, str) else tuple(named or ())
 
 
-def imagenet(name: str, image_size: int) -> State:
+def imagenet(name: str, image_size: int) -> StateDict:
     """Return timm's own weights, fitted to image_size; OSError without a network."""
     return dict(_create(name, image_size, pretrained=True).state_dict())
 
 
-def adapt(state: State, _network: nn.Module, _name: str) -> State:
+def adapt(state: StateDict, _network: nn.Module, _name: str) -> StateDict:
     """Return `state` as it is: timm has fitted its own weights, and files must fit."""
     return state
 

@@ -18,11 +18,11 @@ class Family:
         classifier: the modules that are taken off, and whose weights a file may lack; of a
             detector, what proposes and judges boxes.
         trunk: the children that make the map [B, C, h, w], in order; empty where the network
-            without its classifier gives one vector [B, D] for each picture.
+            without its classifier gives one vector [B, D] for each image.
         ends_in_relu: the library's forward applies a ReLU to the map (a function, not a child).
         after_pool: the normalisation of the pooled features that was trained with them.
         options: arguments of the library's builder, of image_size.
-        symmetric: trained on pictures in [-1, 1] (the library's `transform_input`).
+        symmetric: trained on images in [-1, 1] (the library's `transform_input`).
         pyramid: a detector, whose child `backbone` gives a map for each level by its name.
     """
 

@@ -12,7 +12,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from pipeline.errors import UserError, name_choices
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel, cut, family_of, level_names
-from pipeline.models.weights import State
+from pipeline.models.weights import StateDict
 
 # The one detector here whose published weights the library runs with frozen batch norm of eps 0.
 WITHOUT_EPS = "fasterrcnn_resnet50_fpn"
@@ -38,7 +38,7 @@ def classifier(name: str) -> Sequence[str]:
     return family_of(name).classifier
 
 
-def imagenet(name: str, _image_size: int) -> State:
+def imagenet(name: str, _image_size: int) -> StateDict:
     """Return the library's best weights, a classifier's of ImageNet and a detector's of COCO.
 
     Raises:
@@ -48,10 +48,10 @@ def imagenet(name: str, _image_size: int) -> State:
     return dict(weights.get_state_dict(progress=False, check_hash=True))
 
 
-def adapt(state: State, network: nn.Module, name: str) -> State:
+def adapt(state: StateDict, network: nn.Module, name: str) -> StateDict:
     """Return `state` as `network` takes it.
 
-    A transformer's position embedding is resized to the network's pictures. A detector's pyramid
+    A transformer's position embedding is resized to the network's images. A detector's pyramid
     gets today's names, and its frozen batch norm becomes one that can be trained.
     """
     if isinstance(network, GeneralizedRCNN):
@@ -68,7 +68,7 @@ def _rename(key: str) -> str:
     return re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
 
 
-def _fold_eps(state: State, network: nn.Module) -> State:
+def _fold_eps(state: StateDict, network: nn.Module) -> StateDict:
     """Return frozen norms of eps 0 as weights that give the same in norms with an eps.
 
     w / sqrt(var) = w' / sqrt(var + eps) for w' = w * sqrt((var + eps) / var). An eps of 0 in the

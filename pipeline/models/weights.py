@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 WRAPPERS = ("state_dict", "model")
 SHOWN = 3
 
 
-def read_weights(path: Path) -> State:
+def read_weights(path: Path) -> StateDict:
     """Return the tensors of a .safetensors, .pt or .pth file by name, wrappers and "module." off.
 
     Raises:
@@ -57,7 +57,7 @@ def _read_pickle(path: Path) -> object:
 
 
 def put_weights(
-    network: nn.Module, state: State, *, optional: Sequence[str] = (), where: str
+    network: nn.Module, state: StateDict, *, optional: Sequence[str] = (), where: str
 ) -> None:
     """Copy `state` into `network`, in place.
 

@@ -1,1 +1,1 @@
-"""A dataset, wherever it is, into packed and checked pictures."""
+"""A dataset, wherever it is, into packed and checked images."""

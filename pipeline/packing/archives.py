@@ -18,7 +18,7 @@ from typing import IO, Self
 
 from pipeline.errors import UserError
 
-# What the unpacked files must leave free on the disk, for the packed pictures and all the rest.
+# What the unpacked files must leave free on the disk, for the packed images and all the rest.
 SPARE_BYTES = 256 * 2**20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, UnicodeError)
 

@@ -1,4 +1,4 @@
-"""One picture of a dataset made ready to be stored: read, decoded, cropped to its box, shrunk."""
+"""One image of a dataset made ready to be stored: read, decoded, cropped to its box, shrunk."""
 
 import io
 import warnings
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.shards import decode
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A picture ready to be stored; or, where `reason` is set, why it cannot be."""
+class PreparedImage:
+    """An image ready to be stored; or, where `reason` is set, why it cannot be."""
 
     encoded: bytes = b""
     width: int = 0
@@ -22,26 +22,26 @@ class Prepared:
     reason: str | None = None
 
 
-def prepare(picture: Picture, *, max_side: int | None) -> Prepared:
-    """Read, decode, crop and shrink one picture.
+def prepare_image(image: SourceImage, *, max_side: int | None) -> PreparedImage:
+    """Read, decode, crop and shrink one image.
 
-    The bytes stay as they came unless a box or `max_side` changes the picture; then they are PNG
-    where they were PNG, else JPEG. Width and height are those of the upright picture that `decode`
+    The bytes stay as they came unless a box or `max_side` changes the image; then they are PNG
+    where they were PNG, else JPEG. Width and height are those of the upright image that `decode`
     gives of the bytes stored.
     """
-    if picture.read is None:
-        raise ValueError(f"{picture.path}: has nothing to prepare")
+    if image.read is None:
+        raise ValueError(f"{image.path}: has nothing to prepare")
     try:
-        encoded = picture.read()
+        encoded = image.read()
         upright = _decode_with_care(encoded)
-        changed = _shrink(_crop(upright, picture.box), max_side)
+        changed = _shrink(_crop(upright, image.box), max_side)
         if changed is not upright:
             encoded = _encode(changed, like=encoded)
     except OSError as error:
-        return Prepared(reason=_one_line(error.strerror or error))
+        return PreparedImage(reason=_one_line(error.strerror or error))
     except _UndecodableError as error:
-        return Prepared(reason=_one_line(error))
-    return Prepared(encoded, changed.width, changed.height)
+        return PreparedImage(reason=_one_line(error))
+    return PreparedImage(encoded, changed.width, changed.height)
 
 
 class _UndecodableError(Exception):
@@ -55,39 +55,37 @@ def _decode_with_care(encoded: bytes) -> Image.Image:
         try:
             return decode(encoded)
         except UnidentifiedImageError:
-            raise _UndecodableError("not a picture that Pillow can identify") from None
+            raise _UndecodableError("not an image that Pillow can identify") from None
         except Exception as error:  # Pillow's decoders raise what they like on damaged bytes
             raise _UndecodableError(str(error) or type(error).__name__) from None
 
 
-def _crop(picture: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+def _crop(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
     if box is None:
-        return picture
+        return image
     left, top, right, bottom = box
-    inside = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+    inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise _UndecodableError(
-            f"box {box} lies outside its {picture.width} x {picture.height} pixels"
-        )
-    return picture if inside == (0, 0, *picture.size) else picture.crop(inside)
+        raise _UndecodableError(f"box {box} lies outside its {image.width} x {image.height} pixels")
+    return image if inside == (0, 0, *image.size) else image.crop(inside)
 
 
-def _shrink(picture: Image.Image, max_side: int | None) -> Image.Image:
-    longer = max(picture.size)
+def _shrink(image: Image.Image, max_side: int | None) -> Image.Image:
+    longer = max(image.size)
     if max_side is None or longer <= max_side:
-        return picture
-    width, height = (max(1, round(side * max_side / longer)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        return image
+    width, height = (max(1, round(side * max_side / longer)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _encode(picture: Image.Image, *, like: bytes) -> bytes:
+def _encode(image: Image.Image, *, like: bytes) -> bytes:
     with Image.open(io.BytesIO(like)) as original:
         lossless = original.format == "PNG"
     out = io.BytesIO()
     if lossless:
-        picture.save(out, "PNG")
+        image.save(out, "PNG")
     else:
-        picture.save(out, "JPEG", quality=JPEG_QUALITY)
+        image.save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Pack a dataset: each picture is read and decoded once, then stored by image_id in shards."""
+"""Pack a dataset: each image is read and decoded once, then stored by image_id in shards."""
 
 import csv
 import multiprocessing
@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, Table, write_table
-from pipeline.datasets.source_image import NoPicturesError, Picture
+from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
-from pipeline.packing.decoding import Prepared, prepare
+from pipeline.packing.decoding import PreparedImage, prepare_image
 from pipeline.progress import show_progress
 
-# Pictures travel between processes in chunks; what is under way bounds the memory, at about
-# processes * UNDER_WAY * CHUNK encoded pictures.
+# Images travel between processes in chunks; what is under way bounds the memory, at about
+# processes * UNDER_WAY * CHUNK encoded images.
 CHUNK = 8
 UNDER_WAY = 3
 
@@ -40,31 +40,31 @@ class Outputs:
 
 @dataclass(frozen=True)
 class _Kept:
-    picture: Picture
+    image: SourceImage
     width: int
     height: int
 
 
 def pack(
-    pictures: Iterable[Picture],
+    images: Iterable[SourceImage],
     to: Outputs,
     *,
     max_side: int | None,
     max_rejected: float,
     processes: int = 2,
 ) -> int:
-    """Write `pictures` to the files of `to`, ordered by image_id: all of them or none.
+    """Write `images` to the files of `to`, ordered by image_id: all of them or none.
 
-    A picture that does not decode is left out and listed in `to.rejected` (path, reason). Of one
+    An image that does not decode is left out and listed in `to.rejected` (path, reason). Of one
     that has no `read` only the row of the catalog is written. Return how many have no label and
     were left out.
 
     Raises:
-        UserError: there are no pictures, none has a label, two have one image_id, or more than
+        UserError: there are no images, none has a label, two have one image_id, or more than
             the share `max_rejected` of those with labels does not decode.
     """
-    everything = sorted(pictures, key=image_id_of)
-    ordered = [picture for picture in everything if picture.labels]
+    everything = sorted(images, key=image_id_of)
+    ordered = [image for image in everything if image.labels]
     _check(everything, labelled=len(ordered))
     unfinished = to.images.with_name(to.images.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -77,66 +77,66 @@ def pack(
     return len(everything) - len(ordered)
 
 
-def image_id_of(picture: Picture) -> str:
-    """Return the id of `picture`: its path unless one is given."""
-    return picture.path if picture.image_id is None else picture.image_id
+def image_id_of(image: SourceImage) -> str:
+    """Return the id of `image`: its path unless one is given."""
+    return image.path if image.image_id is None else image.image_id
 
 
-def _check(pictures: Sequence[Picture], *, labelled: int) -> None:
-    if not pictures:
-        raise NoPicturesError(
-            "data.source: found no pictures; allowed: the layouts in pictures/README.md; "
+def _check(images: Sequence[SourceImage], *, labelled: int) -> None:
+    if not images:
+        raise NoImagesError(
+            "data.source: found no images; allowed: the layouts in images/README.md; "
             "set data.source and data.name"
         )
-    for before, after in pairwise(pictures):
+    for before, after in pairwise(images):
         if image_id_of(before) == image_id_of(after):
             raise UserError(
-                f"data.source: two pictures have the image_id '{image_id_of(after)}'; each may "
+                f"data.source: two images have the image_id '{image_id_of(after)}'; each may "
                 "stand once; take one away"
             )
     if not labelled:
         raise UserError(
-            f"data.source: none of {len(pictures)} pictures has a label, the first is "
-            f"'{pictures[0].path}'; allowed: one label or more for each that counts; label them"
+            f"data.source: none of {len(images)} images has a label, the first is "
+            f"'{images[0].path}'; allowed: one label or more for each that counts; label them"
         )
 
 
 def _store(
-    pictures: Sequence[Picture], directory: Path, *, max_side: int | None, processes: int
+    images: Sequence[SourceImage], directory: Path, *, max_side: int | None, processes: int
 ) -> tuple[list[_Kept], list[tuple[str, str]]]:
     kept: list[_Kept] = []
     rejected: list[tuple[str, str]] = []
     writer = ShardWriter(directory)
-    to_read = [picture for picture in pictures if picture.read is not None]
-    shown = show_progress(pictures, total=len(pictures), what="pictures")
+    to_read = [image for image in images if image.read is not None]
+    shown = show_progress(images, total=len(images), what="images")
     with closing(_prepare_all(to_read, max_side=max_side, processes=processes)) as ready:
-        for picture in shown:
-            prepared = _unread(picture) if picture.read is None else next(ready)
+        for image in shown:
+            prepared = _unread(image) if image.read is None else next(ready)
             if prepared.reason is not None:
-                rejected.append((picture.path, prepared.reason))
+                rejected.append((image.path, prepared.reason))
                 continue
-            if picture.read is not None:
-                writer.add(image_id_of(picture), prepared.encoded)
-            kept.append(_Kept(picture, prepared.width, prepared.height))
+            if image.read is not None:
+                writer.add(image_id_of(image), prepared.encoded)
+            kept.append(_Kept(image, prepared.width, prepared.height))
     writer.close()
     return kept, rejected
 
 
-def _unread(picture: Picture) -> Prepared:
-    if picture.size is None:
-        raise ValueError(f"{picture.path}: has neither a size nor anything to read")
-    return Prepared(width=picture.size[0], height=picture.size[1])
+def _unread(image: SourceImage) -> PreparedImage:
+    if image.size is None:
+        raise ValueError(f"{image.path}: has neither a size nor anything to read")
+    return PreparedImage(width=image.size[0], height=image.size[1])
 
 
 def _prepare_all(
-    pictures: Iterable[Picture], *, max_side: int | None, processes: int
-) -> Generator[Prepared, None, None]:
-    """Yield each picture prepared, in order, with a bounded number of them under way."""
-    under_way: deque[Future[list[Prepared]]] = deque()
+    images: Iterable[SourceImage], *, max_side: int | None, processes: int
+) -> Generator[PreparedImage, None, None]:
+    """Yield each image prepared, in order, with a bounded number of them under way."""
+    under_way: deque[Future[list[PreparedImage]]] = deque()
     # spawn: the parent holds Arrow's threads, which a fork would copy in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for chunk in _chunks(pictures, CHUNK):
+        for chunk in _chunks(images, CHUNK):
             under_way.append(pool.submit(_prepare_chunk, chunk, max_side))
             if len(under_way) >= processes * UNDER_WAY:
                 yield from under_way.popleft().result()
@@ -144,12 +144,12 @@ def _prepare_all(
             yield from under_way.popleft().result()
 
 
-def _prepare_chunk(pictures: list[Picture], max_side: int | None) -> list[Prepared]:
-    return [prepare(picture, max_side=max_side) for picture in pictures]
+def _prepare_chunk(images: list[SourceImage], max_side: int | None) -> list[PreparedImage]:
+    return [prepare_image(image, max_side=max_side) for image in images]
 
 
-def _chunks(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    remaining = iter(pictures)
+def _chunks(images: Iterable[SourceImage], size: int) -> Iterator[list[SourceImage]]:
+    remaining = iter(images)
     while chunk := list(islice(remaining, size)):
         yield chunk
 
@@ -162,7 +162,7 @@ def _check_rejected(
         return
     first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
     raise UserError(
-        f"{len(rejected)} of {total} pictures ({share:.1%}) do not decode; allowed: "
+        f"{len(rejected)} of {total} images ({share:.1%}) do not decode; allowed: "
         f"{max_rejected:.1%} (download.max_rejected), never all; mend them or take them away: "
         f"{first}"
     )
@@ -171,7 +171,7 @@ def _check_rejected(
 def _publish(
     kept: Sequence[_Kept], rejected: Sequence[tuple[str, str]], unfinished: Path, to: Outputs
 ) -> None:
-    names = sorted({name for item in kept for name in item.picture.labels})
+    names = sorted({name for item in kept for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
     write_table(_catalog(kept, label_of), to.catalog, CATALOG)
     write_table(_classes(kept, names), to.classes, CLASSES)
@@ -182,11 +182,11 @@ def _publish(
 
 def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
     rows = {
-        "image_id": [image_id_of(item.picture) for item in kept],
-        "labels": [sorted({label_of[name] for name in item.picture.labels}) for item in kept],
-        "group": [item.picture.group for item in kept],
-        "source_split": [item.picture.source_split for item in kept],
-        "path": [item.picture.path for item in kept],
+        "image_id": [image_id_of(item.image) for item in kept],
+        "labels": [sorted({label_of[name] for name in item.image.labels}) for item in kept],
+        "group": [item.image.group for item in kept],
+        "source_split": [item.image.source_split for item in kept],
+        "path": [item.image.path for item in kept],
         "width": [item.width for item in kept],
         "height": [item.height for item in kept],
     }
@@ -196,10 +196,10 @@ def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
 def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
     groups: dict[str, set[str | None]] = {name: set() for name in names}
     for item in kept:
-        # Where a picture has several classes, its group is that of one of them, no telling which.
-        if len(set(item.picture.labels)) == 1:
-            groups[item.picture.labels[0]].add(item.picture.group)
-    # A class whose pictures are of several groups has none of its own.
+        # Where an image has several classes, its group is that of one of them, no telling which.
+        if len(set(item.image.labels)) == 1:
+            groups[item.image.labels[0]].add(item.image.group)
+    # A class whose images are of several groups has none of its own.
     only = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
     rows = {"label": list(range(len(names))), "name": list(names), "group": only}
     return _table(rows, CLASSES)

@@ -11,17 +11,17 @@ from pipeline.config.load import Params
 from pipeline.data import tables
 from pipeline.figures.palette import MODELS
 from pipeline.figures.sample import Sample
-from pipeline.report.dataset_summary import Dataset, describe_dataset, read_rejected
+from pipeline.report.dataset_summary import DatasetSummary, describe_dataset, read_rejected
 from pipeline.report.embedded_sheets import Sheet, read_sheets
 from pipeline.report.graphs import Graph, class_graph, read_graphs
 from pipeline.report.hardest_classes import HardClass, hardest_classes
 from pipeline.report.metric_rows import (
     TRAINING,
-    Figures,
-    Row,
+    MetricRow,
+    Metrics,
     estimate_rows,
     plain_rows,
-    read_figures,
+    read_metrics,
 )
 from pipeline.report.shown_params import chosen_settings
 from pipeline.report.thumbnails import Atlas
@@ -39,7 +39,7 @@ class Sources:
     results: Path
     history: Path
     curves: Path
-    pictures: Path
+    images: Path
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ class Contents:
     """What the page shows, in its order.
 
     examples: rows of the atlas, spread over the classes. points: of `describe_points`.
-    class_picture: class name -> row of the atlas, where the sample has the class.
+    class_image: class name -> row of the atlas, where the sample has the class.
     """
 
     settings: Mapping[str, Any]
-    dataset: Dataset
+    dataset: DatasetSummary
     class_sizes: Graph | None
     examples: list[int]
-    estimates: list[Row]
+    estimates: list[MetricRow]
     counts: list[tuple[str, list[float | None]]]
-    training: Figures
+    training: Metrics
     graphs: list[Graph]
     sample: Sample
     points: Mapping[str, Any]
     sheets: list[Sheet]
     hardest: list[HardClass]
-    class_picture: Mapping[str, int]
+    class_image: Mapping[str, int]
     atlas: Atlas
 
 
@@ -83,7 +83,7 @@ def assemble(
     Raises:
         UserError: a file is missing or is not what its stage writes.
     """
-    figures = read_figures(sources.metrics)
+    figures = read_metrics(sources.metrics)
     splits = tables.read_table(sources.splits, tables.SPLITS).to_pandas()
     dataset = describe_dataset(known, names, splits, read_rejected(sources.rejected))
     by_class = {
@@ -103,9 +103,9 @@ def assemble(
         graphs=read_graphs(sources.curves, sources.history),
         sample=sample,
         points=points,
-        sheets=read_sheets(sources.pictures),
+        sheets=read_sheets(sources.images),
         hardest=hardest_classes(by_class, names),
-        class_picture=_first_rows(sample),
+        class_image=_first_rows(sample),
         atlas=atlas,
     )
 
@@ -113,7 +113,7 @@ def assemble(
 def spread(sample: Sample, *, most: int) -> list[int]:
     """Return at most `most` rows of the sample, spread evenly over its classes.
 
-    Of each class the first picture; where there are fewer classes, then the second, and so on.
+    Of each class the first image; where there are fewer classes, then the second, and so on.
     """
     turns: dict[str, int] = {}
     order = []
@@ -121,7 +121,7 @@ def spread(sample: Sample, *, most: int) -> list[int]:
         first = names[0] if names else ""
         turns[first] = turns.get(first, 0) + 1
         order.append((turns[first], row))
-    # All first pictures, evenly thinned where there are too many; then of the second ones …
+    # All first images, evenly thinned where there are too many; then of the second ones …
     rows: list[int] = []
     for turn in range(1, max(turns.values(), default=0) + 1):
         free = most - len(rows)

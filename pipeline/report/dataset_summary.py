@@ -1,4 +1,4 @@
-"""The dataset at a glance: how many pictures and classes there are, and which were left out."""
+"""The dataset at a glance: how many images and classes there are, and which were left out."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ import pandas as pd
 from pipeline.errors import UserError
 
 SPLITS = ("train", "val", "test")
-NAMED = 8  # rejected pictures that are named
+NAMED = 8  # rejected images that are named
 MOST_BARS = 40  # of classes that have a bar each; of more, a histogram
 
 
 @dataclass(frozen=True)
-class Part:
-    """One split: its pictures, and the classes that they have."""
+class PartSummary:
+    """One split: its images, and the classes that they have."""
 
     name: str
-    pictures: int
+    images: int
     classes: int
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """Pictures that were left out: how many for each reason, and the path and reason of a few."""
+    """Images that were left out: how many for each reason, and the path and reason of a few."""
 
     count: int
     reasons: list[tuple[str, int]]
@@ -33,30 +33,30 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetSummary:
     """What the page says of a dataset. `groups` is 0 where it has none.
 
-    sizes: split -> class name -> pictures; a picture of several classes counts for each.
+    sizes: split -> class name -> images; an image of several classes counts for each.
     """
 
-    pictures: int
+    images: int
     classes: int
     groups: int
     queries: int
     gallery: int
-    parts: list[Part]
+    parts: list[PartSummary]
     rejected: Rejected
     sizes: Mapping[str, Mapping[str, int]]
 
     @property
     def totals(self) -> Counter[str]:
-        """Class name -> pictures, of all splits."""
+        """Class name -> images, of all splits."""
         return sum((Counter(sizes) for sizes in self.sizes.values()), Counter[str]())
 
 
 def describe_dataset(
     known: pd.DataFrame, names: Mapping[int, str], splits: pd.DataFrame, rejected: Rejected
-) -> Dataset:
+) -> DatasetSummary:
     """Return what there is, from CATALOG, label -> name, SPLITS and what was left out."""
     rows = known.merge(splits, on="image_id", validate="one_to_one")
     sizes = {
@@ -67,13 +67,15 @@ def describe_dataset(
         for split in SPLITS
     }  # fmt: skip
     counts = rows["split"].value_counts()
-    return Dataset(
-        pictures=len(rows),
+    return DatasetSummary(
+        images=len(rows),
         classes=len(set().union(*sizes.values())),
         groups=int(rows["group"].nunique()),
         queries=int(rows["is_query"].sum()),
         gallery=int(rows["is_gallery"].sum()),
-        parts=[Part(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS],
+        parts=[
+            PartSummary(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS
+        ],
         rejected=rejected,
         sizes=sizes,
     )
@@ -87,7 +89,7 @@ def read_rejected(path: Path) -> Rejected:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro download")
-    # A picture may be called NA, and a reason may be empty.
+    # An image may be called NA, and a reason may be empty.
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(table.columns) != ["path", "reason"]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The report as one file: HTML with its style, its script, plotly and all pictures inside."""
+"""The report as one file: HTML with its style, its script, plotly and all images inside."""
 
 import json
 from base64 import b64encode
@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.dotted_keys import show_value
 from pipeline.report.contents import Contents
 from pipeline.report.metric_meanings import meanings_of
-from pipeline.report.metric_rows import show, show_difference
+from pipeline.report.metric_rows import format_difference, format_value
 from pipeline.report.shown_params import main_settings
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -35,8 +35,8 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "show": show,
-        "difference": show_difference,
+        "show": format_value,
+        "difference": format_difference,
         "setting": show_value,
         "data_uri": data_uri,
     }
@@ -66,7 +66,7 @@ def as_script(values: Mapping[str, Any]) -> str:
 
 
 def data_uri(encoded: bytes, kind: str) -> str:
-    """Return a picture of `kind` (jpeg, webp) as a URI that holds it.
+    """Return an image of `kind` (jpeg, webp) as a URI that holds it.
 
     >>> data_uri(b"abc", "webp")
     'data:image/webp;base64,YWJj'

@@ -1,4 +1,4 @@
-"""The sheets of plots/pictures, made small enough to stand inside the page."""
+"""The sheets of plots/figures, made small enough to stand inside the page."""
 
 import io
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from PIL import Image
 
-# What is looked for in plots/pictures, in this order: file stem -> heading, and what it shows.
+# What is looked for in plots/figures, in this order: file stem -> heading, and what it shows.
 SHEETS = {
-    "successes": ("Successes", "Queries whose first picture is relevant, spread over the classes."),
-    "failures": ("Failures", "Queries without a relevant picture at the top, the worst first."),
+    "successes": ("Successes", "Queries whose first image is relevant, spread over the classes."),
+    "failures": ("Failures", "Queries without a relevant image at the top, the worst first."),
     "near_duplicates": (
         "Near-duplicates",
-        "Pictures that are nearly the same but labelled otherwise.",
+        "Images that are nearly the same but labelled otherwise.",
     ),
     "confusions": ("Confusions", "Classes that are most often taken for each other."),
 }
@@ -24,7 +24,7 @@ MOST_SIDE = 16_383  # pixels, of a WebP
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet for the page. webp: the encoded picture, width by height pixels."""
+    """A sheet for the page. webp: the encoded image, width by height pixels."""
 
     name: str
     heading: str
@@ -41,23 +41,23 @@ def read_sheets(directory: Path) -> list[Sheet]:
         path = directory / f"{name}.png"
         if path.is_file():
             with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-            size, webp = shrink_sheet(picture)
+                image = opened.convert("RGB")
+            size, webp = shrink_sheet(image)
             sheets.append(Sheet(name, heading, caption, *size, webp))
     return sheets
 
 
 def shrink_sheet(
-    picture: Image.Image, *, most_bytes: int = MOST_BYTES
+    image: Image.Image, *, most_bytes: int = MOST_BYTES
 ) -> tuple[tuple[int, int], bytes]:
-    """Return a picture's size and WebP in `most_bytes`: poorer first, and only then smaller.
+    """Return an image's size and WebP in `most_bytes`: poorer first, and only then smaller.
 
     What does not fit even at the smallest size is returned as that.
     """
-    largest = min(1.0, MOST_SIDE / max(picture.size))
+    largest = min(1.0, MOST_SIDE / max(image.size))
     for share in (largest * share for share in SHRINKING):
-        size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
-        scaled = picture if share == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+        scaled = image if share == 1 else image.resize(size, Image.Resampling.LANCZOS)
         for quality in QUALITIES:
             encoded = io.BytesIO()
             scaled.save(encoded, "WEBP", quality=quality, method=4)

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.figures.curve_figures import WATCHED
 from pipeline.figures.curve_tables import read_history
 from pipeline.figures.palette import FAINT, MODEL_COLOURS, MODELS, OTHER
-from pipeline.report.dataset_summary import MOST_BARS, SPLITS, Dataset
+from pipeline.report.dataset_summary import MOST_BARS, SPLITS, DatasetSummary
 
 Trace = dict[str, Any]
 
@@ -61,8 +61,8 @@ def training_graphs(history: pd.DataFrame) -> list[Graph]:
     ]
 
 
-def class_graph(dataset: Dataset) -> Graph | None:
-    """Return the pictures of each class, stacked by split; of many classes, a histogram.
+def class_graph(dataset: DatasetSummary) -> Graph | None:
+    """Return the images of each class, stacked by split; of many classes, a histogram.
 
     None where every class has equally many: a sentence says that better.
     """
@@ -95,18 +95,18 @@ def class_graph(dataset: Dataset) -> Graph | None:
         }
         return Graph(
             "classes",
-            "Pictures of each class",
+            "Images of each class",
             bars,
-            {**stacked, "xaxis": ticks, **_counted("pictures")},
+            {**stacked, "xaxis": ticks, **_counted("images")},
         )
-    return Graph("classes", "Classes by their number of pictures", _bins(dataset), {
+    return Graph("classes", "Classes by their number of images", _bins(dataset), {
         **stacked,
-        "xaxis": {"title": {"text": "pictures of a class"}},
+        "xaxis": {"title": {"text": "images of a class"}},
         **_counted("classes"),
     })  # fmt: skip
 
 
-def _bins(dataset: Dataset) -> list[Trace]:
+def _bins(dataset: DatasetSummary) -> list[Trace]:
     totals = dataset.totals
     most, least = max(totals.values()), min(totals.values())
     width = -(-(most - least + 1) // MOST_BINS)
@@ -123,7 +123,7 @@ def _bins(dataset: Dataset) -> list[Trace]:
         "width": [width * 0.9] * len(starts),
         "text": names,
         "textposition": "none",
-        "hovertemplate": "%{y} classes of %{text} pictures<extra></extra>",
+        "hovertemplate": "%{y} classes of %{text} images<extra></extra>",
         "marker": {"color": MODEL_COLOURS["finetuned"]},
         "showlegend": False,
     }]  # fmt: skip
@@ -144,7 +144,7 @@ def _recall_at_k(table: pd.DataFrame) -> Graph:
     ]
     layout = {**_each_k(table["k"]), "yaxis": {"title": {"text": "share of queries"}}}
     return Graph(
-        "recall_at_k", "Recall@k: queries with a relevant picture in the top k", traces, layout
+        "recall_at_k", "Recall@k: queries with a relevant image in the top k", traces, layout
     )
 
 

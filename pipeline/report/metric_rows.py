@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.evaluation.higher_is_better import has_say
+from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.figures.palette import MODELS
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 TRAINING = "train"
 ENDINGS = ("_low", "_high")
@@ -28,7 +28,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric of both models. `baseline` and `finetuned` are None where the file lacks it."""
 
     name: str
@@ -51,12 +51,12 @@ class Row:
         one, other = self.baseline, self.finetuned
         if one is None or other is None or (one.low <= other.high and other.low <= one.high):
             return "overlap"
-        if not has_say(self.name):
+        if not higher_is_better(self.name):
             return "apart"
         return "better" if other.value > one.value else "worse"
 
 
-def read_figures(directory: Path) -> dict[str, Figures]:
+def read_metrics(directory: Path) -> dict[str, Metrics]:
     """Return {file stem: figures by name} of both models and of the training.
 
     Raises:
@@ -65,16 +65,16 @@ def read_figures(directory: Path) -> dict[str, Figures]:
     return {stem: _read(directory / f"{stem}.json") for stem in (*MODELS, TRAINING)}
 
 
-def estimate_rows(figures: Mapping[str, Figures]) -> list[Row]:
+def estimate_rows(figures: Mapping[str, Metrics]) -> list[MetricRow]:
     """Return a row for each metric with an interval, in the order of the trained model's file."""
     return [
-        Row(name, *(_estimate(figures[model], name) for model in MODELS))
+        MetricRow(name, *(_estimate(figures[model], name) for model in MODELS))
         for name in _names(figures)
         if any(_has_interval(figures[model], name) for model in MODELS)
     ]
 
 
-def plain_rows(figures: Mapping[str, Figures]) -> list[tuple[str, list[float | None]]]:
+def plain_rows(figures: Mapping[str, Metrics]) -> list[tuple[str, list[float | None]]]:
     """Return (name, the value of each model) of what has no interval: counts and choices."""
     return [
         (name, [figures[model].get(name) for model in MODELS])
@@ -83,7 +83,7 @@ def plain_rows(figures: Mapping[str, Figures]) -> list[tuple[str, list[float | N
     ]
 
 
-def show(value: float | None) -> str:
+def format_value(value: float | None) -> str:
     """Return a figure as it is printed everywhere: counts whole, the others with three digits.
 
     >>> show(0.5475), show(60502), show(0.000134), show(None)
@@ -96,7 +96,7 @@ def show(value: float | None) -> str:
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
 
 
-def show_difference(value: float | None) -> str:
+def format_difference(value: float | None) -> str:
     """Return a difference with its sign.
 
     >>> show_difference(0.3125), show_difference(-0.25), show_difference(0.0), show_difference(None)
@@ -107,7 +107,7 @@ def show_difference(value: float | None) -> str:
     return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
-def _read(path: Path) -> Figures:
+def _read(path: Path) -> Metrics:
     try:
         figures = json.loads(path.read_text())
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def _read(path: Path) -> Figures:
     return figures  # type: ignore[no-any-return]
 
 
-def _names(figures: Mapping[str, Figures]) -> list[str]:
+def _names(figures: Mapping[str, Metrics]) -> list[str]:
     known = dict.fromkeys(name for model in reversed(MODELS) for name in figures[model])
     return [name for name in known if not _is_bound(name, known)]
 
@@ -131,11 +131,11 @@ def _is_bound(name: str, known: Mapping[str, None]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in known for end in ENDINGS)
 
 
-def _has_interval(figures: Figures, name: str) -> bool:
+def _has_interval(figures: Metrics, name: str) -> bool:
     return all(f"{name}{end}" in figures for end in ENDINGS)
 
 
-def _estimate(figures: Figures, name: str) -> Estimate | None:
+def _estimate(figures: Metrics, name: str) -> Estimate | None:
     if name not in figures or not _has_interval(figures, name):
         return None
     return Estimate(figures[name], figures[f"{name}_low"], figures[f"{name}_high"])

@@ -12,7 +12,7 @@ from pipeline.figures.projections import Vectors
 from pipeline.figures.sample import Sample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
-SPRITE_SIDE = 48  # pixels of each picture, unless there are too many
+SPRITE_SIDE = 48  # pixels of each image, unless there are too many
 MOST_PIXELS = 8192  # of the sprite's side: the projector loads no larger one
 DIGITS = 5
 
@@ -23,12 +23,12 @@ def write_projector(
     vectors: Mapping[str, Vectors],
     thumbnails: Sequence[Image.Image],
 ) -> None:
-    """Write what `tensorboard --logdir <directory>` shows of N pictures.
+    """Write what `tensorboard --logdir <directory>` shows of N images.
 
     vectors_<model>.tsv: N rows of D numbers. metadata.tsv: a header and N rows. sprite.png: a
-    square of pictures, row by row. projector_config.pbtxt: which of these belong together.
+    square of images, row by row. projector_config.pbtxt: which of these belong together.
 
-    vectors: {model: [N, D]}. thumbnails: N pictures of one size.
+    vectors: {model: [N, D]}. thumbnails: N images of one size.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for model, rows in vectors.items():
@@ -45,7 +45,7 @@ def write_projector(
 
 
 def sprite_side(count: int) -> int:
-    """Return the side, in pixels, of each of `count` pictures in a sprite.
+    """Return the side, in pixels, of each of `count` images in a sprite.
 
     >>> sprite_side(3000), sprite_side(100_000)
     (48, 25)

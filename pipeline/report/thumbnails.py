@@ -1,4 +1,4 @@
-"""Small pictures, all of one size, and the atlas: one JPEG that holds them row by row."""
+"""Small images, all of one size, and the atlas: one JPEG that holds them row by row."""
 
 import io
 import math
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from pipeline.data.shards import PackedPictures, decode, to_rgb
+from pipeline.data.shards import PackedImages, decode, to_rgb
 
-# Multiples of a JPEG's 16-pixel blocks, so that no picture bleeds into its neighbours.
+# Multiples of a JPEG's 16-pixel blocks, so that no image bleeds into its neighbours.
 SIDES = (96, 80, 64, 48, 32, 16)
-# Pixels and bytes of an atlas: 3,000 pictures of 64 px fit both. Phones refuse much larger ones.
+# Pixels and bytes of an atlas: 3,000 images of 64 px fit both. Phones refuse much larger ones.
 MOST_PIXELS = 12_500_000
 MOST_BYTES = 2_000_000
 QUALITIES = (75, 65, 55, 45, 35, 25, 15)
@@ -31,12 +31,12 @@ def thumbnail_side(count: int) -> int:
     return next((side for side in SIDES if count * side * side <= MOST_PIXELS), SIDES[-1])
 
 
-def shrink_pictures(
-    image_ids: Sequence[str], pictures: PackedPictures, *, side: int
+def shrink_images(
+    image_ids: Sequence[str], images: PackedImages, *, side: int
 ) -> list[Image.Image]:
-    """Return each picture as RGB, `side` pixels square, its middle where it is not square."""
+    """Return each image as RGB, `side` pixels square, its middle where it is not square."""
     return [
-        ImageOps.fit(_open(pictures.read(image_id), side), (side, side), Image.Resampling.LANCZOS)
+        ImageOps.fit(_open(images.read(image_id), side), (side, side), Image.Resampling.LANCZOS)
         for image_id in image_ids
     ]
 

@@ -15,13 +15,13 @@ Mask = NDArray[np.bool_]
 
 
 def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
-    """Return one line for each kind of picture that `splits` leaves without use, counted and named.
+    """Return one line for each kind of image that `splits` leaves without use, counted and named.
 
     `catalog` and `splits` have the same image_ids, in any order.
 
     Raises:
         UserError: nothing is left to train on, to ask with or to search, or no query has a
-            relevant picture in the gallery: then there is nothing to measure.
+            relevant image in the gallery: then there is nothing to measure.
     """
     catalog, splits = catalog.sort_by("image_id"), splits.sort_by("image_id")
     sets = label_sets(catalog["labels"])
@@ -31,31 +31,31 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
     gallery = splits["is_gallery"].to_numpy(zero_copy_only=False)
     for name, mask in (("train", part == "train"), ("query", query), ("gallery", gallery)):
         if not mask.any():
-            raise UserError(f"split: no picture is for {name}; allowed: one or more; {REMEDY}")
+            raise UserError(f"split: no image is for {name}; allowed: one or more; {REMEDY}")
     unanswered = query & ~sets.have_relevant(gallery)
     if unanswered.sum() == query.sum():
         raise UserError(
-            f"split: none of the {query.sum()} queries has another picture of its class in the "
+            f"split: none of the {query.sum()} queries has another image of its class in the "
             f"gallery ({_named(ids[query])}), so nothing can be measured; allowed: one or more "
-            f"that does; add pictures, or {REMEDY}"
+            f"that does; add images, or {REMEDY}"
         )
     val, searched = validation_roles(part, gallery)
     counted = (
-        (_is_alone(sets), "classes of one picture, which has nothing to match: {} ({})"),
-        (unanswered, "queries without another picture of their class in the gallery: {} ({})"),
+        (_is_alone(sets), "classes of one image, which has nothing to match: {} ({})"),
+        (unanswered, "queries without another image of their class in the gallery: {} ({})"),
         (
             val & ~sets.have_relevant(searched),
-            "validation pictures without another of their class to find: {} ({})",
+            "validation images without another of their class to find: {} ({})",
         ),
     )
     lines = [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
     if not val.any():
-        lines.append(f"no picture is for validation, so the best epoch cannot be told; {REMEDY}")
+        lines.append(f"no image is for validation, so the best epoch cannot be told; {REMEDY}")
     return lines
 
 
 def _is_alone(sets: LabelSets) -> Mask:
-    """Return bool [N]: whether a picture is the only one of one of its labels."""
+    """Return bool [N]: whether an image is the only one of one of its labels."""
     counts = sets.count(np.ones(len(sets), dtype=bool))
     return np.logical_or.reduceat(counts[sets.values] == 1, sets.starts[:-1])
 

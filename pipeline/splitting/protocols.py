@@ -1,4 +1,4 @@
-"""Who is trained on, who asks and who is searched: one row of splits.parquet for each picture."""
+"""Who is trained on, who asks and who is searched: one row of splits.parquet for each image."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
 
 ROLES = ("train", "val", "query", "gallery")
-# A picture that was trained on measures nothing as a query.
+# An image that was trained on measures nothing as a query.
 SOURCE_SPLITS = ("train", "train+gallery", "val", "query", "gallery", "query+gallery")
-# Fewer validation classes than this say little: their pictures are found by chance too easily.
+# Fewer validation classes than this say little: their images are found by chance too easily.
 FEWEST_VAL_CLASSES = 5
 FEWEST_TO_FIND = 2
 
@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Roles:
-    """The roles of N pictures; each mask is bool [N]. What is neither train nor val is test."""
+    """The roles of N images; each mask is bool [N]. What is neither train nor val is test."""
 
     train: Mask
     val: Mask
@@ -46,12 +46,12 @@ def make_splits(
 
     protocol: `official` takes the roles of `source_split`; `class_disjoint` gives
     `test_fraction` of the classes of each group to test; `random` that share of each class's
-    pictures; `auto` is official where the dataset has roles, else class_disjoint. Then
+    images; `auto` is official where the dataset has roles, else class_disjoint. Then
     `val_fraction` of train is held out by `class`, by `image` of each class, or `auto`: by class
     unless that leaves under 5 classes. A dataset's own val is kept as it is.
 
-    Where pictures have several labels, classes cannot be held apart: `auto` is random, and by
-    image, each class then drawn among the pictures whose least label it is.
+    Where images have several labels, classes cannot be held apart: `auto` is random, and by
+    image, each class then drawn among the images whose least label it is.
 
     Depends on `seed` and on the set of rows, not on their order.
 
@@ -64,7 +64,7 @@ def make_splits(
     classes = labels.first().astype(np.int64)
     groups: list[str | None] = catalog["group"].to_pylist()
     source_split: list[str | None] = catalog["source_split"].to_pylist()
-    draw = _Draw(classes, groups, np.random.default_rng(seed))
+    draw = _Sampler(classes, groups, np.random.default_rng(seed))
     if protocol == "auto":
         apart = "class_disjoint" if labels.single else "random"
         protocol = "official" if any(source_split) else apart
@@ -78,7 +78,7 @@ def make_splits(
         roles = _apart(_test_classes(draw, fraction=test_fraction))
     else:
         everything = np.ones(len(classes), dtype=bool)
-        roles = _apart(draw.pictures(everything, fraction=test_fraction))
+        roles = _apart(draw.images(everything, fraction=test_fraction))
     if not roles.val.any():
         val = _validation(draw, roles.train, val_by, fraction=val_fraction)
         roles = replace(roles, train=roles.train & ~val, val=val)
@@ -92,7 +92,7 @@ def _refuse_classes(protocol: str, val_by: str) -> None:
     ):
         if found == by:
             raise UserError(
-                f"split.{key}: found {found}, but pictures have several labels, so that no class "
+                f"split.{key}: found {found}, but images have several labels, so that no class "
                 f"can be held apart; allowed: {allowed}"
             )
 
@@ -116,11 +116,11 @@ def _official(source_split: Sequence[str | None], *, image_ids: Sequence[str]) -
 
 
 def _apart(test: Mask) -> _Roles:
-    """Return the roles where the pictures of `test` are searched among themselves."""
+    """Return the roles where the images of `test` are searched among themselves."""
     return _Roles(train=~test, val=np.zeros_like(test), query=test, gallery=test)
 
 
-def _test_classes(draw: "_Draw", *, fraction: float) -> Mask:
+def _test_classes(draw: "_Sampler", *, fraction: float) -> Mask:
     count = len(np.unique(draw.classes))
     if count < 2:
         raise UserError(
@@ -130,12 +130,12 @@ def _test_classes(draw: "_Draw", *, fraction: float) -> Mask:
     return draw.whole_classes(np.ones(len(draw.classes), dtype=bool), fraction=fraction)
 
 
-def _validation(draw: "_Draw", train: Mask, val_by: str, *, fraction: float) -> Mask:
+def _validation(draw: "_Sampler", train: Mask, val_by: str, *, fraction: float) -> Mask:
     count = len(np.unique(draw.classes[train]))
     if val_by == "auto":
         val_by = "class" if _rounded(fraction * count) >= FEWEST_VAL_CLASSES else "image"
     if val_by == "image":
-        return draw.pictures(train, fraction=fraction)
+        return draw.images(train, fraction=fraction)
     if count < 2:
         raise UserError(
             f"split.val_by: found class, but {count} class is for training; allowed: image, auto"
@@ -144,10 +144,10 @@ def _validation(draw: "_Draw", train: Mask, val_by: str, *, fraction: float) -> 
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """Draws from N pictures, given in the order of their image_ids.
+class _Sampler:
+    """Draws from N images, given in the order of their image_ids.
 
-    classes: int64 [N], the class that each picture goes by. groups: its super-class.
+    classes: int64 [N], the class that each image goes by. groups: its super-class.
     """
 
     classes: Ints
@@ -155,7 +155,7 @@ class _Draw:
     rng: np.random.Generator
 
     def whole_classes(self, among: Mask, *, fraction: float) -> Mask:
-        """Return bool [N]: all pictures of a share of the classes, the same share of each group.
+        """Return bool [N]: all images of a share of the classes, the same share of each group.
 
         Rounded to at least one class and at most all but one.
         """
@@ -175,8 +175,8 @@ class _Draw:
             drawn += self.rng.permutation(members[group])[:count].tolist()
         return among & np.isin(self.classes, drawn)
 
-    def pictures(self, among: Mask, *, fraction: float) -> Mask:
-        """Return bool [N]: a share of the pictures of each class, two or more or none of them.
+    def images(self, among: Mask, *, fraction: float) -> Mask:
+        """Return bool [N]: a share of the images of each class, two or more or none of them.
 
         They are searched among themselves, where a lone one has nothing to find; so two stay,
         too, and a class of fewer than four gives none.

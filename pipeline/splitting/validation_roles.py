@@ -9,10 +9,10 @@ Mask = NDArray[np.bool_]
 def validation_roles(split: NDArray[np.object_], is_gallery: Mask) -> tuple[Mask, Mask]:
     """Return who asks and who is searched in validation: two masks, bool [N].
 
-    Validation pictures are searched where test pictures will be: among the training pictures
+    Validation images are searched where test images will be: among the training images
     where those are in the gallery, else among one another.
 
-    split: of each of N pictures, train, val or test. is_gallery: bool [N], who is searched in test.
+    split: of each of N images, train, val or test. is_gallery: bool [N], who is searched in test.
     """
     asks: Mask = split == "val"
     known: Mask = (split == "train") & is_gallery

@@ -1,4 +1,4 @@
-"""Which training pictures stand together in a batch: plain lists of rows, drawn from a seed."""
+"""Which training images stand together in a batch: plain lists of rows, drawn from a seed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,18 +11,18 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
 
 BATCHES: dict[str, Options] = {
-    "pk": {"classes": Count, "pictures": Count},
+    "pk": {"classes": Count, "per_class": Count},
     "triplets": {"size": Count},
     "random": {"size": Count, "anchors": Count | None},
 }
 
 Rows = NDArray[np.int64]
-# A pass is drawn greedily and may fail by chance, where pictures of several labels stand in each
+# A pass is drawn greedily and may fail by chance, where images of several labels stand in each
 # other's way; so many in a row mean that there is no such batch.
 PASSES_TRIED = 20
 
 
-def draw_batches(
+def sample_batches(
     name: str,
     options: dict[str, Any],
     *,
@@ -31,17 +31,17 @@ def draw_batches(
     steps: int | None,
     seed: list[int],
 ) -> list[Rows]:
-    """Return the batches of one epoch, each an array of rows into the training pictures.
+    """Return the batches of one epoch, each an array of rows into the training images.
 
     labels: the N label sets of the rows. triplets: int64 [T, 3], rows of anchor, positive and
     negative; a batch of them is [a1 … an, p1 … pn, n1 … nn]. steps: how many batches; None: until
-    each picture (or triplet) was shown about once, in pk once for each of its labels. The same
+    each image (or triplet) was shown about once, in pk once for each of its labels. The same
     seed gives the same batches.
 
-    A batch of pk has no picture twice, but where a class has fewer than K and repeats its own.
+    A batch of pk has no image twice, but where a class has fewer than K and repeats its own.
 
     Raises:
-        UserError: there are too few classes, pictures or triplets for one batch.
+        UserError: there are too few classes, images or triplets for one batch.
     """
     rng = np.random.default_rng(seed)
     match name:
@@ -58,7 +58,7 @@ def draw_batches(
 
 
 def _pk_passes(
-    labels: LabelSets, *, classes: int, pictures: int, rng: np.random.Generator
+    labels: LabelSets, *, classes: int, per_class: int, rng: np.random.Generator
 ) -> Iterator[list[Rows]]:
     by_class = _rows_by_class(labels)
     if classes > len(by_class):
@@ -67,23 +67,23 @@ def _pk_passes(
             f"allowed: at most {len(by_class)}"
         )
     largest = max(len(rows) for rows in by_class)
-    if pictures > largest:
+    if per_class > largest:
         raise UserError(
-            f"batches.pk.pictures: found {pictures}; the largest training class has "
-            f"{largest} pictures, allowed: at most {largest}"
+            f"batches.pk.per_class: found {per_class}; the largest training class has "
+            f"{largest} images, allowed: at most {largest}"
         )
-    most = _most_batches(by_class, classes=classes, pictures=pictures)
+    most = _most_batches(by_class, classes=classes, per_class=per_class)
     while True:
         drawn: list[Rows] = []
         failed = 0
         while len(drawn) < most:
-            a_pass = _pk_pass(by_class, classes=classes, pictures=pictures, rng=rng)
+            a_pass = _pk_pass(by_class, classes=classes, per_class=per_class, rng=rng)
             failed = 0 if a_pass else failed + 1
             if failed == PASSES_TRIED:
                 raise UserError(
-                    f"batches.pk: found {classes} classes of {pictures} pictures; the training "
-                    "part's classes share too many of their pictures for such a batch; allowed: "
-                    "fewer classes or pictures, or batches.name random"
+                    f"batches.pk: found {classes} classes of {per_class} images; the training "
+                    "part's classes share too many of their images for such a batch; allowed: "
+                    "fewer classes or images, or batches.name random"
                 )
             drawn += a_pass
         yield drawn[:most]
@@ -97,10 +97,10 @@ def _rows_by_class(labels: LabelSets) -> list[Rows]:
     return np.split(by_label, np.cumsum(counts)[:-1]) if len(counts) else []
 
 
-def _most_batches(by_class: list[Rows], *, classes: int, pictures: int) -> int:
+def _most_batches(by_class: list[Rows], *, classes: int, per_class: int) -> int:
     # The most B with sum over classes of min(groups, B) >= P B. An epoch has as many whatever the
-    # draw, though a pass ends earlier where pictures of several labels stand in each other's way.
-    groups = np.array([max(1, len(rows) // pictures) for rows in by_class])
+    # draw, though a pass ends earlier where images of several labels stand in each other's way.
+    groups = np.array([max(1, len(rows) // per_class) for rows in by_class])
     most = int(groups.sum()) // classes
     while (fitting := int(np.minimum(groups, most).sum()) // classes) < most:
         most = fitting
@@ -108,26 +108,26 @@ def _most_batches(by_class: list[Rows], *, classes: int, pictures: int) -> int:
 
 
 def _pk_pass(
-    by_class: list[Rows], *, classes: int, pictures: int, rng: np.random.Generator
+    by_class: list[Rows], *, classes: int, per_class: int, rng: np.random.Generator
 ) -> list[Rows]:
-    # Each class has its pictures drawn from a pile; a batch takes K from each of the P classes
+    # Each class has its images drawn from a pile; a batch takes K from each of the P classes
     # that have most left, so that large classes are not left over at the end.
-    piles = [_pile_of(rows, pictures, rng) for rows in by_class]
-    left = np.array([len(pile) // pictures for pile in piles])
+    piles = [_pile_of(rows, per_class, rng) for rows in by_class]
+    left = np.array([len(pile) // per_class for pile in piles])
     batches: list[Rows] = []
     while np.count_nonzero(left) >= classes:
         fullest = np.lexsort((rng.random(len(left)), -left))[: np.count_nonzero(left)]
         taken: dict[int, list[int]] = {}
         in_batch: set[int] = set()
         for c in fullest.tolist():
-            group = _take(piles[c], pictures, in_batch)
+            group = _take(piles[c], per_class, in_batch)
             if group:
                 taken[c] = group
                 in_batch.update(group)
             if len(taken) == classes:
                 break
         else:
-            break  # no P classes have K pictures each that are not another's
+            break  # no P classes have K images each that are not another's
         batches.append(np.array(list(taken.values()), dtype=np.int64).reshape(-1))
         left[list(taken)] -= 1
     rng.shuffle(batches)
@@ -174,7 +174,7 @@ def _triplet_passes(
 def _random_passes(count: int, *, size: int, rng: np.random.Generator) -> Iterator[list[Rows]]:
     if count < size:
         raise UserError(
-            f"batches.random.size: found {size}; the training part has {count} pictures, "
+            f"batches.random.size: found {size}; the training part has {count} images, "
             f"allowed: at most {count}"
         )
     while True:

@@ -1,4 +1,4 @@
-"""Losses for pictures of several labels: a pair counts by how much its label sets have in common.
+"""Losses for images of several labels: a pair counts by how much its label sets have in common.
 
 Where every set is of one label, a pair is relevant by 1 or 0, and each loss here is that of
 pytorch-metric-learning under the same name, to rounding.
@@ -16,9 +16,9 @@ from pipeline.data.label_sets import LabelSets
 
 
 def membership(labels: LabelSets) -> Tensor:
-    """Return which labels each of N pictures has, uint8 [N, L], L = greatest label + 1.
+    """Return which labels each of N images has, uint8 [N, L], L = greatest label + 1.
 
-    It is held as a whole, so that a batch's sets are one lookup: 9 MB for the 118,000 pictures
+    It is held as a whole, so that a batch's sets are one lookup: 9 MB for the 118,000 images
     and 80 labels of COCO.
     """
     members = torch.zeros((len(labels), int(labels.values.max()) + 1), dtype=torch.uint8)
@@ -29,11 +29,11 @@ def membership(labels: LabelSets) -> Tensor:
     return members
 
 
-def find_relevance(members: Tensor) -> Tensor:
+def jaccard_relevance(members: Tensor) -> Tensor:
     """Return the relevance of each pair, float32 [B, B], of members uint8 [B, L].
 
-    w_ij = |Y_i and Y_j| / |Y_i or Y_j|, the Jaccard index of two label sets; w_ii = 0, for a
-    picture is not its own positive. To weigh the pairs of a contrastive loss by it is the idea of
+    w_ij = |Y_i and Y_j| / |Y_i or Y_j|, the Jaccard index of two label sets; w_ii = 0, for an
+    image is not its own positive. To weigh the pairs of a contrastive loss by it is the idea of
     Lin et al., "An Effective Deployment of Contrastive Learning in Multi-label Text
     Classification", Findings of ACL 2023 (their JSCL).
     """
@@ -88,7 +88,7 @@ class GradedTriplet(nn.Module):
     Image Retrieval", CVPR 2015. Theirs is a gain of 2 ** (common labels) and codes in Hamming
     space; the Jaccard index as gain, the distance and the mean are this project's, so that sets
     of one label give the triplet loss of pytorch-metric-learning. A negative may thus share
-    labels with the anchor, only less than the positive does: where one label is in most pictures,
+    labels with the anchor, only less than the positive does: where one label is in most images,
     as "person" in COCO, few pairs of a batch share nothing. Such a near miss weighs little, and
     a negative with nothing in common weighs w_ap.
 
@@ -109,7 +109,7 @@ class GradedTriplet(nn.Module):
             far = torch.minimum(far, apart[None, :, :])  # (a, p, n)
         hinge = torch.relu(apart[:, :, None] - far + self.margin)  # (a, p, n)
         weights = (relevance[:, :, None] - relevance[:, None, :]).clamp(min=0).to(hinge.dtype)
-        weights.diagonal(dim1=0, dim2=2).zero_()  # n = a: no picture is its own negative
+        weights.diagonal(dim1=0, dim2=2).zero_()  # n = a: no image is its own negative
         return _mean_of_positive(hinge, weights)
 
 

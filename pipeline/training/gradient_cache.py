@@ -15,8 +15,8 @@ from torch import Tensor, nn
 RandomState = tuple[Tensor, ...]
 
 
-class Chunks:
-    """The pictures of one batch in chunks: `embed`, the loss's own backward, then `backward`.
+class GradientCache:
+    """The images of one batch in chunks: `embed`, the loss's own backward, then `backward`.
 
     network: called with what `scale` makes of a chunk, it returns embeddings [b, D]. A single chunk
     is embedded once, with its graph.
@@ -63,7 +63,7 @@ class Chunks:
 
 @contextmanager
 def _unchanged_buffers(network: nn.Module) -> Iterator[None]:
-    """Put running statistics back: they are to count each picture once, in the second pass."""
+    """Put running statistics back: they are to count each image once, in the second pass."""
     before = [(buffer, buffer.clone()) for buffer in network.buffers()]
     yield
     for buffer, value in before:

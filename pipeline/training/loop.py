@@ -13,19 +13,19 @@ from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.trainer import Row, Trainer
+from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData
 
 
 @dataclass
-class Trained:
+class TrainingResult:
     """The embedder of the best epoch, and one row of figures an epoch."""
 
     model: Embedder
     best_epoch: int = 0
     best_value: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochMetrics] = field(default_factory=list)
 
 
 def train(
@@ -34,8 +34,8 @@ def train(
     params: Params,
     *,
     checkpoint: Checkpoint,
-    on_epoch: Callable[[Row], None],
-) -> Trained:
+    on_epoch: Callable[[EpochMetrics], None],
+) -> TrainingResult:
     """Train `model` (changed in place) and return its best epoch by `params.train.monitor`.
 
     The same data, params and machine give the same bits, interrupted or not: every epoch is
@@ -55,7 +55,7 @@ def train(
         if _is_over(trained, params.train.patience):
             break
         set_seed((params.training_seed * 1_000_003 + epoch) % 2**32)
-        row: Row = {"epoch": epoch + 1, "lr": trainer.rate()}
+        row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()
         _note(trained, row, value=row[f"val_{params.train.monitor}"])
@@ -88,11 +88,11 @@ def _finite(loss: float, params: Params, *, epoch: int, step: int) -> float:
     return loss
 
 
-def _is_over(trained: Trained, patience: int | None) -> bool:
+def _is_over(trained: TrainingResult, patience: int | None) -> bool:
     return patience is not None and len(trained.history) - trained.best_epoch >= patience
 
 
-def _note(trained: Trained, row: Row, *, value: float) -> None:
+def _note(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None:
     trained.history.append(row)
     if value > trained.best_value:
         trained.best_epoch, trained.best_value = int(row["epoch"]), value
@@ -100,15 +100,15 @@ def _note(trained: Trained, row: Row, *, value: float) -> None:
         trained.best_weights = {name: w.detach().cpu().clone() for name, w in weights.items()}
 
 
-def _keep(trained: Trained, trainer: Trainer, checkpoint: Checkpoint) -> None:
+def _keep(trained: TrainingResult, trainer: Trainer, checkpoint: Checkpoint) -> None:
     if trainer.accelerator.is_main_process:
         progress = {name: value for name, value in vars(trained).items() if name != "model"}
         checkpoint.save({"trainer": trainer.state(), "trained": progress})
 
 
-def _take_up(trainer: Trainer, checkpoint: Checkpoint) -> Trained:
+def _take_up(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
     state = checkpoint.load()
     if state is None:
-        return Trained(trainer.model)
+        return TrainingResult(trainer.model)
     trainer.restore(state["trainer"])
-    return Trained(trainer.model, **state["trained"])
+    return TrainingResult(trainer.model, **state["trained"])

@@ -48,7 +48,7 @@ LOSSES: dict[str, Loss] = {
 # Losses on pairs or triplets: of a batch of mined triplets these are all they look at. Others see
 # the labels of the whole batch.
 TAKES_TRIPLETS = {"triplet", "contrastive", "multi_similarity", "circle", "ntxent", "margin"}
-# Losses that pictures of several labels can be trained with: they have a form for label sets, in
+# Losses that images of several labels can be trained with: they have a form for label sets, in
 # graded_losses.py. All others compare one label with another.
 TAKES_LABEL_SETS = {"supcon", "triplet"}
 
@@ -109,8 +109,8 @@ def _smooth_ap(*, temperature: float) -> "nn.Module":
         Asked by those that have a positive in the batch, or by the anchors of the chosen pairs.
         AP of q: the mean over its positives i, q among them, of rank+(i) / rank(i), where rank(i)
         = 1 + sum over j != i of sigmoid((s_qj - s_qi) / temperature), and rank+ is that sum over
-        positives j alone. Not pytorch-metric-learning's: its 2.9.0 takes K pictures of P classes
-        for P pictures of K classes.
+        positives j alone. Not pytorch-metric-learning's: its 2.9.0 takes K images of P classes
+        for P images of K classes.
         """
 
         def forward(

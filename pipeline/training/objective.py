@@ -6,8 +6,8 @@ import torch
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
-from pipeline.config.contradictions import anchors_of
-from pipeline.training.graded_losses import build_graded_loss, find_relevance
+from pipeline.config.contradictions import anchor_count
+from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance
 from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 
@@ -23,7 +23,7 @@ class Objective(nn.Module):
     Where several processes train, each brings its slice of the batch; the slices are gathered
     with their gradients, so the loss is that of one process with the whole batch.
 
-    members: uint8 [N, L], the labels of all training pictures where they have several; then
+    members: uint8 [N, L], the labels of all training images where they have several; then
     "labels" are rows of it, and pairs count by what their label sets share. Not for mined
     triplets, whose mining has settled what is relevant.
     """
@@ -43,17 +43,19 @@ class Objective(nn.Module):
             if members is None
             else build_graded_loss(chosen.name, chosen.options, normalize=normalize)
         )
-        self.anchors = anchors_of(params.batches)
+        self.anchors = anchor_count(params.batches)
         self.of_triplets = params.batches.name == "triplets" and chosen.name in TAKES_TRIPLETS
-        if params.train.memory:
-            self.loss = _memory(self.loss, self.miner, dim=dim, size=params.train.memory)
+        if params.train.cross_batch_memory:
+            self.loss = _memory(
+                self.loss, self.miner, dim=dim, size=params.train.cross_batch_memory
+            )
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, float32 scalar."""
         embeddings, labels = _gather(embeddings), _gather(labels)  # (B, D), (B,)
         loss: Tensor
         if self.members is not None:
-            loss = self.loss(embeddings, find_relevance(self.members[labels]))
+            loss = self.loss(embeddings, jaccard_relevance(self.members[labels]))
         else:
             loss = self.loss(embeddings, labels, self._chosen(embeddings, labels))
         return loss

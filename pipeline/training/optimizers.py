@@ -24,7 +24,7 @@ OPTIMIZERS: dict[str, Options] = {
 SCHEDULERS: dict[str, Options] = {
     "constant": {"warmup": NonNegative},
     "cosine": {"warmup": NonNegative},
-    "step": {"warmup": NonNegative, "every": Positive, "factor": Positive},
+    "step": {"warmup": NonNegative, "step_size": Positive, "gamma": Positive},
 }
 
 
@@ -68,7 +68,7 @@ def rate_at(
 
     With w = warmup epochs in batches and T = all batches: (t + 1) / w while t < w; after that
     constant: 1; cosine: (1 + cos(pi (t - w) / (T - w))) / 2 (Loshchilov & Hutter, SGDR, 2017,
-    without restarts); step: factor ** floor(t / (every * steps)).
+    without restarts); step: gamma ** floor(t / (step_size * steps)).
     """
     warmup, total = float(options["warmup"]) * steps, epochs * steps
 
@@ -78,8 +78,8 @@ def rate_at(
         if name == "cosine":
             return (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup))) / 2
         if name == "step":
-            passed = math.floor(step / (options["every"] * steps))
-            return math.pow(options["factor"], passed)
+            passed = math.floor(step / (options["step_size"] * steps))
+            return math.pow(options["gamma"], passed)
         return 1.0
 
     return factor

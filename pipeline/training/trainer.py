@@ -20,15 +20,15 @@ from pipeline.models.devices import find_device, resolve_precision
 from pipeline.models.embedder import Embedder
 from pipeline.models.embedding import embed
 from pipeline.models.preprocessing import normalize
-from pipeline.training.augmentation import TrainingPictures, build_augmentation
-from pipeline.training.batches import Rows, draw_batches
+from pipeline.training.augmentation import TrainingImages, build_augmentation
+from pipeline.training.batches import Rows, sample_batches
 from pipeline.training.graded_losses import membership
-from pipeline.training.gradient_cache import Chunks
+from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
 from pipeline.training.optimizers import build_optimizer, rate_at
 from pipeline.training.training_data import VALIDATION_K, TrainingData
 
-Row = dict[str, float]
+EpochMetrics = dict[str, float]
 VALIDATION_BATCH = 128
 
 
@@ -38,7 +38,7 @@ class Trainer:
     steps: batches an epoch. forward: the model as accelerate runs it, in bf16 or on many devices.
 
     Raises:
-        UserError: the pictures have several labels and the params name a loss, miner or memory
+        UserError: the images have several labels and the params name a loss, miner or memory
             that compares one label with another; or the batches do not fit the data.
     """
 
@@ -92,7 +92,7 @@ class Trainer:
 
     def _epoch_batches(self, epoch: int) -> list[Rows]:
         params, data = self.params, self.data
-        return draw_batches(
+        return sample_batches(
             params.batches.name,
             params.batches.options,
             labels=data.train_labels,
@@ -109,7 +109,7 @@ class Trainer:
             for rows in self._epoch_batches(epoch):
                 if len(rows) % share:
                     raise UserError(
-                        f"batches: found {len(rows)} pictures a batch for {share} processes; "
+                        f"batches: found {len(rows)} images a batch for {share} processes; "
                         f"allowed: a multiple of {share}"
                     )
                 shown = seeds.integers(2**63, size=len(rows))
@@ -120,8 +120,8 @@ class Trainer:
         """Return the batches of all epochs to come as one stream: no worker waits for an epoch."""
         train, spec, labels = self.params.train, self.model.spec, self.data.train_labels
         rows = np.arange(len(labels))
-        pictures = TrainingPictures(
-            self.data.pictures,
+        images = TrainingImages(
+            self.data.images,
             self.data.train_ids,
             rows if self.several_labels else labels.first().astype(np.int64),
             build_augmentation(
@@ -131,7 +131,7 @@ class Trainer:
             ),
         )
         draws = _Stream(partial(self._draws, first_epoch))
-        return DataLoader(pictures, batch_sampler=draws, num_workers=train.workers)  # type: ignore[arg-type]
+        return DataLoader(images, batch_sampler=draws, num_workers=train.workers)  # type: ignore[arg-type]
 
     def set_mode(self) -> None:
         """Put all in training mode but what is frozen."""
@@ -152,21 +152,21 @@ class Trainer:
 
         pixels: uint8 [B, S, S, 3]. labels: int64 [B]. Returns a float scalar.
         """
-        chunks = math.ceil(len(pixels) / (self.params.train.chunk or len(pixels)))
-        batch = Chunks(self.forward, self.scale, torch.tensor_split(pixels, chunks))
+        chunks = math.ceil(len(pixels) / (self.params.train.chunk_size or len(pixels)))
+        batch = GradientCache(self.forward, self.scale, torch.tensor_split(pixels, chunks))
         embeddings = batch.embed()  # (B, D)
         loss: Tensor = self.objective(embeddings, labels.to(self.device))
         self.accelerator.backward(loss)
         batch.backward(embeddings)
         return loss
 
-    def validate(self) -> Row:
+    def validate(self) -> EpochMetrics:
         """Return the validation figures, by the same code as the evaluate stage."""
         self._share_statistics()
         val = self.data.val
         vectors = embed(
             self.model,
-            self.data.pictures,
+            self.data.images,
             val.ids,
             batch_size=VALIDATION_BATCH,
             precision=self.precision,

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.data.label_sets import LabelSets, label_sets
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, SPLITS, TRIPLETS, read_table
 from pipeline.errors import UserError
 from pipeline.index.relevance import find_relevance
@@ -22,7 +22,7 @@ VALIDATION_K = (1, 5)
 
 @dataclass(frozen=True)
 class Validation:
-    """V pictures that ask or are searched after each epoch. is_query, is_gallery: bool [V].
+    """V images that ask or are searched after each epoch. is_query, is_gallery: bool [V].
 
     Which these are is said by `validation_roles`; those that ask come first.
     """
@@ -35,13 +35,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """N training pictures and the rest that training needs.
+    """N training images and the rest that training needs.
 
     train_labels: their N label sets, the C labels that occur numbered 0…C-1. triplets: int64
-    [T, 3], rows of the training pictures.
+    [T, 3], rows of the training images.
     """
 
-    pictures: PackedPictures
+    images: PackedImages
     train_ids: list[str]
     train_labels: LabelSets
     val: Validation
@@ -54,7 +54,7 @@ def read_training_data(
     """Return the training and validation part of a dataset.
 
     Raises:
-        UserError: a part is empty, or a table names a picture that another does not know.
+        UserError: a part is empty, or a table names an image that another does not know.
     """
     known = read_table(catalog, CATALOG)
     row_of = {image_id: row for row, image_id in enumerate(known["image_id"].to_pylist())}
@@ -63,11 +63,11 @@ def read_training_data(
     train_ids = _part(parts, "train", where=splits)
     train_labels = labels.take(_rows(train_ids, row_of, where=splits))
     val = _validation(parts, labels, row_of, where=splits)
-    pictures = PackedPictures(images)
-    pictures.require(train_ids + val.ids)
+    packed = PackedImages(images)
+    packed.require(train_ids + val.ids)
     _, numbers = np.unique(train_labels.values, return_inverse=True)
     return TrainingData(
-        pictures=pictures,
+        images=packed,
         train_ids=train_ids,
         train_labels=LabelSets(train_labels.starts, numbers.astype(np.int32)),
         val=val,
@@ -79,9 +79,9 @@ def _part(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     ids: list[str] = splits.filter(pc.equal(splits["split"], name))["image_id"].to_pylist()
     if not ids:
         raise UserError(
-            f"{where}: no picture is in split '{name}'; "
+            f"{where}: no image is in split '{name}'; "
             "change split.protocol, split.val_by or split.val_fraction "
-            "(of few pictures: random, image and 0.5)"
+            "(of few images: random, image and 0.5)"
         )
     return ids
 
@@ -105,7 +105,7 @@ def _require_relevant(
     queries, fewest = int(is_query.sum()), max(VALIDATION_K)
     if relevance.most_found < fewest or not relevance.pairs(0, queries).counts.any():
         raise UserError(
-            f"{where}: found {queries} validation pictures to search among "
+            f"{where}: found {queries} validation images to search among "
             f"{relevance.most_found} others; allowed: {fewest} others or more, and one of the "
             "same class; change split.val_by or split.val_fraction"
         )

@@ -5,17 +5,17 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image
 
-from app.output_folder import ResultFolder
+from app.output_folder import OutputFolder
 from pipeline.data.tables import Table
 
 KIND = Table("things", (pa.field("name", pa.string(), nullable=False),), key="name")
 
 
-def open_folder(place: Path) -> ResultFolder:
-    return ResultFolder(place, kind=KIND, what="thing", sheets=["sheet*.png"])
+def open_folder(place: Path) -> OutputFolder:
+    return OutputFolder(place, kind=KIND, what="thing", sheets=["sheet*.png"])
 
 
-def fill(results: ResultFolder, name: str) -> None:
+def fill(results: OutputFolder, name: str) -> None:
     results.add_sheet(Image.new("RGB", (2, 2)))
     results.add_table(pa.table({"name": [name]}, schema=pa.schema(KIND.columns)))
 

@@ -21,11 +21,11 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment
 
 SMALL: dict[str, Any] = {
-    "data.products": {"classes": 24, "pictures": 6, "size": 32},
+    "data.products": {"classes": 24, "per_class": 6, "image_size": 32},
     "split.val_fraction": 0.4,
     "backbone.image_size": 32,
     "head.dim": 16,
-    "batches.pk": {"classes": 4, "pictures": 3},
+    "batches.pk": {"classes": 4, "per_class": 3},
     "train.epochs": 3,
     # Each would be a process that imports all of torch; the number of them changes no bit.
     "train.workers": 0,

@@ -1,4 +1,4 @@
-"""The slow oracle of ranking, metrics and mining: plain Python, one picture at a time.
+"""The slow oracle of ranking, metrics and mining: plain Python, one image at a time.
 
 Vectors that are drawn here have scores that float32 holds exactly, so that ties are ties.
 """
@@ -15,7 +15,7 @@ from pipeline.data.label_sets import LabelSets, from_lists
 
 @dataclass
 class Case:
-    """N pictures: vectors float32 [N, 4], their label lists, who asks and who is searched."""
+    """N images: vectors float32 [N, 4], their label lists, who asks and who is searched."""
 
     vectors: np.ndarray
     lists: list[list[int]]
@@ -46,12 +46,12 @@ class Case:
         return sum(p * q for p, q in zip(x, y, strict=True)) / 4
 
     def ranking(self, query: int) -> list[int]:
-        """Return the gallery pictures in the order of the ranking, without the query."""
+        """Return the gallery images in the order of the ranking, without the query."""
         others = [g for g in self.gallery if g != query]
         return sorted(others, key=lambda g: (-self.score(query, g), g))
 
     def hits(self, query: int) -> list[tuple[int, int]]:
-        """Return (rank, gain) of each relevant picture."""
+        """Return (rank, gain) of each relevant image."""
         return [
             (rank, self.shared(query, g))
             for rank, g in enumerate(self.ranking(query), start=1)
@@ -59,13 +59,13 @@ class Case:
         ]
 
     def hits_of(self, query: int, label: int) -> list[int]:
-        """Return the rank of each picture that has this label."""
+        """Return the rank of each image that has this label."""
         return [
             rank for rank, g in enumerate(self.ranking(query), start=1) if label in self.lists[g]
         ]
 
     def asking(self, label: int) -> list[int]:
-        """Return the queries that have this label, as another gallery picture does."""
+        """Return the queries that have this label, as another gallery image does."""
         return [q for q in self.queries if label in self.lists[q] and self.hits_of(q, label)]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from pipeline.datasets import cars196, cifar10, cub, fashion_mnist, inshop, sop
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 
 
 def pixels(seed: int, side: int = 12) -> Any:
@@ -34,7 +34,7 @@ def put(path: Path, content: str | bytes) -> None:
 
 
 def make_sop(folder: Path) -> None:
-    """Two classes for training, three for testing, of three pictures, in two super-classes."""
+    """Two classes for training, three for testing, of three images, in two super-classes."""
     root = folder / "Stanford_Online_Products"
     number = 0
     for name, classes in (("train", (1, 2)), ("test", (11319, 11320, 11321))):
@@ -50,7 +50,7 @@ def make_sop(folder: Path) -> None:
 
 
 def make_cub(folder: Path) -> None:
-    """Classes 99 to 102 of three pictures; the split for classification has each on both sides."""
+    """Classes 99 to 102 of three images; the split for classification has each on both sides."""
     root = folder / "CUB_200_2011"
     put(folder / "attributes.txt", "1 has_bill_shape::curved\n")
     rows = [
@@ -67,7 +67,7 @@ def make_cub(folder: Path) -> None:
 
 
 def make_cars196(folder: Path) -> None:
-    """Classes 97 to 100 of three pictures; the field `test` has each on both sides."""
+    """Classes 97 to 100 of three images; the field `test` has each on both sides."""
     rows = [
         (1 + 3 * i + shot, label, shot)
         for i, label in enumerate(range(97, 101))
@@ -85,7 +85,7 @@ def make_cars196(folder: Path) -> None:
 
 
 def make_inshop(folder: Path) -> None:
-    """Two items for training, two that ask with one picture and are searched with two."""
+    """Two items for training, two that ask with one image and are searched with two."""
     root = folder / "In-shop Clothes Retrieval Benchmark"
     partition, boxes = [], []
     for item in range(1, 5):
@@ -102,7 +102,7 @@ def make_inshop(folder: Path) -> None:
 
 
 def make_cifar10(folder: Path) -> None:
-    """Six batches of four pictures of two classes."""
+    """Six batches of four images of two classes."""
     root = folder / "cifar-10-batches-bin"
     put(root / "batches.meta.txt", "airplane\nautomobile\n\n")
     for number, batch in enumerate(cifar10.BATCHES):
@@ -119,7 +119,7 @@ def idx(content: Any) -> bytes:
 
 
 def make_fashion_mnist(folder: Path) -> None:
-    """Eight pictures for training and four for testing, of two classes."""
+    """Eight images for training and four for testing, of two classes."""
     for part, number in (("train", 8), ("t10k", 4)):
         images = np.random.default_rng(number).integers(0, 256, (number, 28, 28), dtype=np.uint8)
         labels = np.arange(number, dtype=np.uint8) % 2 * 9
@@ -128,7 +128,7 @@ def make_fashion_mnist(folder: Path) -> None:
 
 
 def make_huggingface(folder: Path, config: str = "default", **columns: Any) -> None:
-    """Four pictures of two named classes in each of two splits, in row groups of three."""
+    """Four images of two named classes in each of two splits, in row groups of three."""
     features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     for split in ("train", "test"):
@@ -158,12 +158,16 @@ MODULES: dict[str, ModuleType] = {
 }
 # What the small ones hold, in place of the official numbers.
 COUNTS = {
-    "sop": {"train": Part(6, 2, 2), "query+gallery": Part(9, 3, 2)},
-    "cub": {"train": Part(6, 2), "query+gallery": Part(6, 2)},
-    "cars196": {"train": Part(6, 2), "query+gallery": Part(6, 2)},
-    "inshop": {"train": Part(6, 2, 1), "query": Part(2, 2, 1), "gallery": Part(4, 2, 1)},
-    "cifar10": {"train+gallery": Part(20, 2), "query": Part(4, 2)},
-    "fashion_mnist": {"train+gallery": Part(8, 2), "query": Part(4, 2)},
+    "sop": {"train": PartCounts(6, 2, 2), "query+gallery": PartCounts(9, 3, 2)},
+    "cub": {"train": PartCounts(6, 2), "query+gallery": PartCounts(6, 2)},
+    "cars196": {"train": PartCounts(6, 2), "query+gallery": PartCounts(6, 2)},
+    "inshop": {
+        "train": PartCounts(6, 2, 1),
+        "query": PartCounts(2, 2, 1),
+        "gallery": PartCounts(4, 2, 1),
+    },
+    "cifar10": {"train+gallery": PartCounts(20, 2), "query": PartCounts(4, 2)},
+    "fashion_mnist": {"train+gallery": PartCounts(8, 2), "query": PartCounts(4, 2)},
 }
 
 

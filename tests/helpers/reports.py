@@ -33,29 +33,29 @@ FIGURES = {
 }
 BASELINE = FIGURES | {"recall_at_1": 0.235, "recall_at_1_low": 0.2, "recall_at_1_high": 0.26}
 TRAINING = {"epochs": 2, "best_epoch": 1, "lr": 0.000134, "loss": 0.778689, "val_map": 0.7}
-PICTURES = 24
+IMAGES = 24
 NAMES = ("cup", "jug", "pot")
-COLOURS = [(10 * row, 250 - 10 * row, 90) for row in range(PICTURES)]
+COLOURS = [(10 * row, 250 - 10 * row, 90) for row in range(IMAGES)]
 
 
 def small_contents(
     folder: Path,
     *,
-    pictures: int = PICTURES,
+    images: int = IMAGES,
     names: Sequence[str] = NAMES,
     groups: Sequence[str | None] = (None,) * 3,
 ) -> Contents:
-    """Return the contents of a run of plain pictures of three classes, its files in `folder`.
+    """Return the contents of a run of plain images of three classes, its files in `folder`.
 
-    Every fourth picture is trained on; the others are tested, and each of these is a point.
+    Every fourth image is trained on; the others are tested, and each of these is a point.
     """
-    sources = write_sources(folder, pictures=pictures)
-    ids = picture_ids(pictures)
-    labels = [[row % 3] for row in range(pictures)]
+    sources = write_sources(folder, images=images)
+    ids = image_ids(images)
+    labels = [[row % 3] for row in range(images)]
     known = pd.DataFrame(
         {"image_id": ids, "labels": labels, "group": [groups[label] for [label] in labels]}
     )
-    drawn = [row for row in range(pictures) if row % 4]
+    drawn = [row for row in range(images) if row % 4]
     sample = Sample(
         image_ids=[ids[row] for row in drawn],
         classes=[[names[row % 3]] for row in drawn],
@@ -75,7 +75,7 @@ def small_contents(
     }
     notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
     colouring = choose_colouring(sample.classes, sample.groups)
-    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % PICTURES]) for row in drawn]
+    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % IMAGES]) for row in drawn]
     return assemble(
         check_params(overlaid({}), where="params.yaml"),
         sources,
@@ -87,18 +87,18 @@ def small_contents(
     )
 
 
-def picture_ids(pictures: int) -> list[str]:
-    return [f"p{row:02d} <i>" for row in range(pictures)]
+def image_ids(images: int) -> list[str]:
+    return [f"p{row:02d} <i>" for row in range(images)]
 
 
-def write_sources(folder: Path, *, pictures: int = PICTURES) -> Sources:
+def write_sources(folder: Path, *, images: int = IMAGES) -> Sources:
     """Write the files that a report reads, and return where they are."""
     for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
         (folder / f"metrics/{stem}.json").write_text(json.dumps(figures))
-    tested = [bool(row % 4) for row in range(pictures)]
+    tested = [bool(row % 4) for row in range(images)]
     splits = {
-        "image_id": picture_ids(pictures),
+        "image_id": image_ids(images),
         "split": ["test" if row else "train" for row in tested],
         "is_query": tested,
         "is_gallery": tested,
@@ -113,11 +113,11 @@ def write_sources(folder: Path, *, pictures: int = PICTURES) -> Sources:
         }
         path = folder / f"results/{model}/classes.parquet"
         tables.write_table(pa.table(classes), path, tables.CLASS_RESULTS)
-    (folder / "rejected.csv").write_text("path,reason\na&b <script>.jpg,not a whole picture\n")
+    (folder / "rejected.csv").write_text("path,reason\na&b <script>.jpg,not a whole image\n")
     (folder / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     _write_curves(folder / "curves")
-    (folder / "pictures").mkdir()
-    Image.new("RGB", (900, 300), "#225588").save(folder / "pictures/successes.png")
+    (folder / "images").mkdir()
+    Image.new("RGB", (900, 300), "#225588").save(folder / "images/successes.png")
     return Sources(
         splits=folder / "splits.parquet",
         rejected=folder / "rejected.csv",
@@ -125,7 +125,7 @@ def write_sources(folder: Path, *, pictures: int = PICTURES) -> Sources:
         results=folder / "results",
         history=folder / "history.csv",
         curves=folder / "curves",
-        pictures=folder / "pictures",
+        images=folder / "images",
     )
 
 

@@ -1,4 +1,4 @@
-"""A small project that can be asked: drawn pictures, two models and their indexes, all by stages.
+"""A small project that can be asked: drawn images, two models and their indexes, all by stages.
 
 No network is trained and no process started, so it takes seconds.
 """
@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.models import embedder
 from pipeline.packing.packing import Outputs, pack
 from stages import embed, index, split
@@ -21,7 +21,7 @@ from tests.helpers.overlay import overlaid
 
 COLOURS = ("red", "green", "blue", "black", "purple")
 SHAPES = ("disc", "square")
-PICTURES = 4  # of each class, a colour and a shape, of which half are searched
+IMAGES = 4  # of each class, a colour and a shape, of which half are searched
 SIZE = (48, 40)
 PARAMS = {"embed.workers": 0, "embed.precision": "fp32", "split.protocol": "class_disjoint"}
 
@@ -39,7 +39,7 @@ def build(place: Path, **changes: object) -> Path:
         (place / "data").mkdir()
         torch.set_num_threads(1)  # on a busy machine, cores that wait for each other take longer
         to = Outputs(*(Path("data") / name for name in names))
-        pack(drawn_pictures(), to, max_side=None, max_rejected=0.0, processes=1)
+        pack(drawn_images(), to, max_side=None, max_rejected=0.0, processes=1)
         split.main(catalog=to.catalog, out=Path("data/splits.parquet"))
         write_models(place)
         for model in ("baseline", "finetuned"):
@@ -83,10 +83,10 @@ def index_again(place: Path, model: str) -> None:
         )
 
 
-def drawn_pictures() -> list[Picture]:
-    """Return the pictures: each colour and shape is a class, each shape a group."""
+def drawn_images() -> list[SourceImage]:
+    """Return the images: each colour and shape is a class, each shape a group."""
     return [
-        Picture(
+        SourceImage(
             path=f"{colour} {shape}/{number}.jpg",
             labels=(f"{colour} {shape}",),
             read=partial(draw, colour, shape, number),
@@ -94,7 +94,7 @@ def drawn_pictures() -> list[Picture]:
         )
         for colour in COLOURS
         for shape in SHAPES
-        for number in range(PICTURES)
+        for number in range(IMAGES)
     ]
 
 
@@ -102,13 +102,13 @@ def draw(colour: str, shape: str, number: int) -> bytes:
     """Return the JPEG of a shape that stands elsewhere for each number."""
     rng = np.random.default_rng([COLOURS.index(colour), SHAPES.index(shape), number])
     ground = tuple(int(level) for level in rng.integers(190, 255, 3))
-    picture = Image.new("RGB", SIZE, ground)
+    image = Image.new("RGB", SIZE, ground)
     left, top, side = rng.integers(2, 20), rng.integers(2, 12), rng.integers(16, 26)
-    pen = ImageDraw.Draw(picture)
+    pen = ImageDraw.Draw(image)
     corners = (int(left), int(top), int(left + side), int(top + side))
     (pen.ellipse if shape == "disc" else pen.rectangle)(corners, fill=colour)
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=92)
+    image.save(out, "JPEG", quality=92)
     return out.getvalue()
 
 

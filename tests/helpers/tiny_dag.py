@@ -83,7 +83,7 @@ def run(place: Path, *arguments: str) -> None:
 
 
 def write_data(place: Path) -> None:
-    """Write the tables and the pictures, all of them queries and, but for some, gallery."""
+    """Write the tables and the images, all of them queries and, but for some, gallery."""
     left_out = YAML(typ="safe").load(place / "params.yaml")["split"]["left_out"]
     labels = np.repeat(np.arange(CLASSES), EACH)
     of_int = dict.fromkeys(("width", "height"), pa.array([8] * len(IDS), pa.int32()))

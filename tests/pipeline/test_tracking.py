@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tracking import Execution, TrackedEpochs, Tracker
+from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
 from tests.helpers.clone import free_port, running, wait_until
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
@@ -19,23 +19,23 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def execution(root: Path, **changes: Any) -> Execution:
+def execution(root: Path, **changes: Any) -> RunIdentity:
     told: dict[str, Any] = {
         "experiment": "test",
         "params": {"seed": 7, "loss": {"name": "triplet", "triplet": {"margin": 0.1}}},
         "dataset": "d1",
         "tags": {"dvc_exp_name": "brave-fox"},
     }
-    return Execution(root=root, **(told | changes))
+    return RunIdentity(root=root, **(told | changes))
 
 
-def track(of: Execution, *, rows: list[dict[str, float]], finish: bool) -> None:
+def track(of: RunIdentity, *, rows: list[dict[str, float]], finish: bool) -> None:
     tracker = Tracker(of)
     tracker.open()
     for row in rows:
         tracker.log_epoch(row)
     if finish:
-        tracker.log_figures({"finetuned/recall_at_1": 0.5})
+        tracker.log_metrics({"finetuned/recall_at_1": 0.5})
         tracker.finish()
 
 
@@ -140,13 +140,13 @@ def test_a_failure_while_following_is_warned_of_once_and_tried_again(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_pictures_lie_under_the_project_whatever_the_current_folder(tmp_path: Path) -> None:
-    (tmp_path / "sheet.png").write_bytes(b"picture")
+def test_images_lie_under_the_project_whatever_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").write_bytes(b"image")
     tracker = Tracker(execution(tmp_path))
     tracker.open()
-    tracker.log_pictures([tmp_path / "sheet.png"])
+    tracker.log_artifacts([tmp_path / "sheet.png"])
     found = list((tmp_path / "mlruns").rglob("plots/sheet.png"))
-    assert [path.read_bytes() for path in found] == [b"picture"]
+    assert [path.read_bytes() for path in found] == [b"image"]
 
 
 def test_a_server_that_is_down_costs_one_warning_and_little_time(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
 from tests.helpers.paths import ROOT
@@ -24,19 +24,19 @@ TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
 
 
-def write_picture(path: Path, seed: int) -> None:
+def write_image(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
 
 
 def make_project(folder: Path, **split_params: object) -> Path:
-    """Return `folder` with params and 8 classes of 6 pictures, in git-ignored pictures/."""
+    """Return `folder` with params and 8 classes of 6 images, in git-ignored images/."""
     write_params(folder, **split_params)
-    (folder / "pictures").mkdir()
-    (folder / "pictures/README.md").touch()
+    (folder / "images").mkdir()
+    (folder / "images/README.md").touch()
     for seed in range(48):
-        write_picture(folder / f"pictures/class{seed % 8}/{seed}.png", seed)
+        write_image(folder / f"images/class{seed % 8}/{seed}.png", seed)
     return folder
 
 
@@ -58,10 +58,10 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose pictures are packed, one class with a single picture among them."""
+    """A project whose images are packed, one class with a single image among them."""
     folder = make_project(tmp_path_factory.mktemp("packed"))
-    write_picture(folder / "pictures/lone/1.png", 99)
-    done = download(folder, "pictures")
+    write_image(folder / "images/lone/1.png", 99)
+    done = download(folder, "images")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -98,8 +98,8 @@ def test_a_folder_is_packed(packed: Path) -> None:
 
 def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
     with tarfile.open(project / "p.tar.gz", "w:gz") as tar:
-        tar.add(project / "pictures", "pictures")
-    download(project, "pictures")
+        tar.add(project / "images", "images")
+    download(project, "images")
     expected = {path: path.read_bytes() for path in (project / "data").rglob("*.*")}
     assert download(project, "p.tar.gz").returncode == 0
     assert {path: path.read_bytes() for path in (project / "data").rglob("*.*")} == expected
@@ -110,48 +110,51 @@ def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
 def copy(project: Path) -> Path:
     """The folder that `dvc exp run --temp` works in: what git ignores is not there."""
     copy = project / ".dvc/tmp/exps/1"
-    (copy / "pictures").mkdir(parents=True)
-    (copy / "pictures/README.md").touch()
+    (copy / "images").mkdir(parents=True)
+    (copy / "images/README.md").touch()
     (copy / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
     return copy
 
 
-def test_an_experiment_in_a_copy_reads_only_the_copys_pictures(project: Path, copy: Path) -> None:
-    write_picture(copy / "pictures/cat/1.png", 1)
-    packed = download(copy, "pictures", root=project)
+def test_an_experiment_in_a_copy_reads_only_the_copys_images(project: Path, copy: Path) -> None:
+    write_image(copy / "images/cat/1.png", 1)
+    packed = download(copy, "images", root=project)
     assert packed.returncode == 0, packed.stderr
     assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 1
 
 
-def test_an_experiment_in_a_copy_without_pictures_is_told_what_to_do(
+def test_an_experiment_in_a_copy_without_images_is_told_what_to_do(
     project: Path, copy: Path
 ) -> None:
-    failed = download(copy, "pictures", root=project)
+    failed = download(copy, "images", root=project)
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
-    assert line.startswith("download: pictures: found no pictures; allowed: ")
+    assert line.startswith("download: images: found no images; allowed: ")
     assert line.endswith(
         "; a queued experiment sees only what is in git or DVC, so there data.source is to be an "
         "absolute path"
     )
-    packed = download(copy, str(project / "pictures"), root=project)
+    packed = download(copy, str(project / "images"), root=project)
     assert packed.returncode == 0, packed.stderr
 
 
-def test_products_need_no_pictures_in_a_copy(project: Path, copy: Path) -> None:
+def test_products_need_no_images_in_a_copy(project: Path, copy: Path) -> None:
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    params["data"] |= {"name": "products", "products": {"classes": 2, "pictures": 2, "size": 16}}
+    params["data"] |= {
+        "name": "products",
+        "products": {"classes": 2, "per_class": 2, "image_size": 16},
+    }
     with open(copy / "params.yaml", "w") as out:
         YAML().dump(params, out)
-    packed = download(copy, "pictures", root=project)
+    packed = download(copy, "images", root=project)
     assert packed.returncode == 0, packed.stderr
     assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 4
 
 
-def test_likely_pictures_that_are_passed_over_are_told_in_one_line(project: Path) -> None:
+def test_likely_images_that_are_passed_over_are_told_in_one_line(project: Path) -> None:
     for name in ("1.heic", "2.HEIC", "3.tif"):
-        (project / "pictures/class0" / name).touch()
-    done = download(project, "pictures")
+        (project / "images/class0" / name).touch()
+    done = download(project, "images")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
         "download: passed over 2 .heic, 1 .tif; read are .bmp, .jpeg, .jpg, .png, .webp; convert "
@@ -160,18 +163,18 @@ def test_likely_pictures_that_are_passed_over_are_told_in_one_line(project: Path
 
 
 @pytest.mark.skipif(not TINY_COCO.is_file(), reason="shared/datasets/tiny_coco.tar is not there")
-@pytest.mark.parametrize("pictures", [True, False])
-def test_coco_is_packed_with_its_pictures_or_without(tmp_path: Path, pictures: bool) -> None:
-    write_params(tmp_path, data="coco", options={"pictures": pictures})
+@pytest.mark.parametrize("images", [True, False])
+def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool) -> None:
+    write_params(tmp_path, data="coco", options={"images": images})
     done = download(tmp_path, str(TINY_COCO))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "download: left out 3 pictures without a label"
+    assert done.stderr.splitlines()[0] == "download: left out 3 images without a label"
     catalog = read_table(tmp_path / "data/catalog.parquet", CATALOG)
     assert len(catalog) == 97
-    # The annotations give the sizes that the pictures themselves have.
+    # The annotations give the sizes that the images themselves have.
     row = {row["path"]: row for row in catalog.to_pylist()}["train2017/000000391895.jpg"]
     assert (row["width"], row["height"], row["group"]) == (640, 360, "person")
-    assert len(PackedPictures(tmp_path / "data/images")) == (97 if pictures else 0)
+    assert len(PackedImages(tmp_path / "data/images")) == (97 if images else 0)
     done = run("split", tmp_path, "--catalog", "data/catalog.parquet", "--out", "splits.parquet")
     assert done.returncode == 0, done.stderr
     splits = read_table(tmp_path / "splits.parquet", SPLITS)
@@ -180,7 +183,7 @@ def test_coco_is_packed_with_its_pictures_or_without(tmp_path: Path, pictures: b
 
 def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: Path) -> None:
     for place in ("train/coast/1.png", "train/coast/2.png", "test/coast/3.png"):
-        write_picture(tmp_path / "MIT_split" / place, 1)
+        write_image(tmp_path / "MIT_split" / place, 1)
     (tmp_path / "served").mkdir()
     with tarfile.open(tmp_path / "served/p.tar", "w") as tar:
         tar.add(tmp_path / "MIT_split", "MIT_split")
@@ -199,25 +202,25 @@ def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: 
     assert failed.stderr.splitlines()[-1].startswith(f"download: {url}: the sha256 is ")
 
 
-def test_every_cpu_prepares_pictures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr("stages.download.pack", lambda *_, **options: asked.update(options))
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     monkeypatch.chdir(project)
     nowhere = Path("unused")
-    main(Path("pictures"), images=nowhere, catalog=nowhere, classes=nowhere, rejected=nowhere)
+    main(Path("images"), images=nowhere, catalog=nowhere, classes=nowhere, rejected=nowhere)
     assert asked["processes"] == 7
 
 
-def test_too_many_truncated_pictures_are_one_line(project: Path) -> None:
+def test_too_many_truncated_images_are_one_line(project: Path) -> None:
     for name in ("class0/0.png", "class1/1.png"):
-        path = project / "pictures" / name
+        path = project / "images" / name
         path.write_bytes(path.read_bytes()[:500])
-    failed = download(project, "pictures")
+    failed = download(project, "images")
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith(
-        "download: 2 of 48 pictures (4.2%) do not decode; allowed: 1.0% (download.max_rejected), "
+        "download: 2 of 48 images (4.2%) do not decode; allowed: 1.0% (download.max_rejected), "
         "never all; mend them or take them away: class0/0.png: "
     )
     assert not any((project / "data").iterdir())
@@ -233,9 +236,9 @@ def test_too_many_truncated_pictures_are_one_line(project: Path) -> None:
         ),
         (
             "empty",
-            "download: empty: found no pictures; allowed: <class>/*.jpg, or train/<class>/*.jpg "
+            "download: empty: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg "
             "and test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp "
-            "or .bmp; put some there (see pictures/README.md)",
+            "or .bmp; put some there (see images/README.md)",
         ),
         (
             "evil.tar",
@@ -263,7 +266,7 @@ def test_a_split_is_written_and_what_it_leaves_without_use_reported(
     done = split(packed, tmp_path, protocol="random", val_by="class", val_fraction=0.25)
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "split: classes of one picture, which has nothing to match: 1 ('lone/1.png')"
+        "split: classes of one image, which has nothing to match: 1 ('lone/1.png')"
     )
     splits = read_table(tmp_path / "splits.parquet", SPLITS)
     counts = {row["values"]: row["counts"] for row in pc.value_counts(splits["split"]).to_pylist()}

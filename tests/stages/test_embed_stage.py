@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.embeddings import read_embeddings
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.models import embedder
 from pipeline.packing.packing import Outputs, pack
 from stages.embed import main
@@ -19,7 +19,7 @@ def test_labels_alone_give_an_empty_table_and_one_line(
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
     to = Outputs(*map(Path, names))
-    unread = [Picture(path=f"{n}.jpg", labels=("a",), read=None, size=(8, 6)) for n in range(3)]
+    unread = [SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(8, 6)) for n in range(3)]
     pack(unread, to, max_side=None, max_rejected=0.0)
     model = embedder.build_baseline(
         "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
@@ -30,5 +30,5 @@ def test_labels_alone_give_an_empty_table_and_one_line(
     ids, vectors = read_embeddings(out)
     assert (ids, vectors.shape) == ([], (0, model.dim))
     assert capsys.readouterr().err == (
-        "embed: no pictures were packed, only their labels: embeddings.parquet is empty\n"
+        "embed: no images were packed, only their labels: embeddings.parquet is empty\n"
     )

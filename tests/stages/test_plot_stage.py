@@ -1,4 +1,4 @@
-"""The plot stage itself, on twelve drawn pictures of three classes."""
+"""The plot stage itself, on twelve drawn images of three classes."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from tests.helpers.processes import run_module
 IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
 FIGURES = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
-PICTURES = {
+DRAWN = {
     *("training", "precision_recall", "precision_recall_classes", "recall_at_k", "similarities"),
     "knn_accuracy",
     *("projection_pca", "projection_tsne", "projection_umap"),
@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
 def plot(project: Path) -> subprocess.CompletedProcess[str]:
     data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
     made = "--splits data/splits.parquet --embeddings embeddings --results results"
-    rest = "--history history.csv --curves plots/curves --pictures plots/pictures"
+    rest = "--history history.csv --curves plots/curves --figures plots/figures"
     told = "--metrics metrics --rejected data/rejected.csv"
     pages = "--report plots/report.html --projector plots/projector"
     return run_module(project, "stages.plot", *f"{data} {made} {rest} {told} {pages}".split())
@@ -66,7 +66,7 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
         made = sorted((project / "plots").rglob("*.*"))
         runs.append({path.relative_to(project): path.read_bytes() for path in made})
     assert runs[0] == runs[1]
-    assert {path.stem for path in runs[0] if path.parent.name == "pictures"} == PICTURES
+    assert {path.stem for path in runs[0] if path.parent.name == "figures"} == DRAWN
     at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
     assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
     knn = (project / "plots/curves/knn_accuracy.csv").read_text()
@@ -84,7 +84,7 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
     assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
 
 
-def test_of_more_test_pictures_than_plot_points_some_are_drawn_and_the_page_says_so(
+def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_so(
     project: Path,
 ) -> None:
     text = (project / "params.yaml").read_text()
@@ -92,7 +92,7 @@ def test_of_more_test_pictures_than_plot_points_some_are_drawn_and_the_page_says
     done = plot(project)
     assert done.returncode == 0, done.stderr
     assert (
-        "Of 12 test pictures 9 were drawn at random." in (project / "plots/report.html").read_text()
+        "Of 12 test images 9 were drawn at random." in (project / "plots/report.html").read_text()
     )
     lines = (project / "plots/projector/metadata.tsv").read_text().splitlines()
     assert len(lines) == 10
@@ -115,7 +115,7 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
             *(Path(f"data/{name}") for name in ("catalog.parquet", "classes.parquet")),
             *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
             *(Path(name) for name in ("embeddings", "results", "history.csv")),
-            *(Path(f"plots/{name}") for name in ("curves", "pictures")),
+            *(Path(f"plots/{name}") for name in ("curves", "images")),
             *(Path(name) for name in ("metrics", "data/rejected.csv")),
             *(Path(f"plots/{name}") for name in ("report.html", "projector")),
         )
@@ -126,14 +126,14 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert all(np.array_equal(points[model], same[model]) for model in points)
 
 
-def test_a_test_picture_without_embedding_is_one_line(project: Path) -> None:
+def test_a_test_image_without_embedding_is_one_line(project: Path) -> None:
     write_embeddings(
         project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
     )
     done = plot(project)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "plot: embeddings/finetuned.parquet: 1 test pictures have no embedding, the first is "
+        "plot: embeddings/finetuned.parquet: 1 test images have no embedding, the first is "
         "'p00'; run: dvc repro embed"
     ]
 
@@ -144,7 +144,7 @@ def test_an_index_that_found_nothing_still_gives_sheets(project: Path) -> None:
     tables.write_table(nothing, found, tables.NEIGHBORS)
     done = plot(project)
     assert done.returncode == 0, done.stderr
-    assert (project / "plots/pictures/failures.png").is_file()
+    assert (project / "plots/figures/failures.png").is_file()
 
 
 def _write_data(data: Path) -> None:
@@ -180,7 +180,7 @@ def _write_catalog(data: Path, labels: list[list[int]]) -> None:
 
 
 def _write_cases(results: Path) -> None:
-    """Every query of class 0 fails; its hit is another class's, the first the same picture."""
+    """Every query of class 0 fails; its hit is another class's, the first the same image."""
     rows = [
         {"image_id": IDS[i], "top_hit": IDS[i + 1], "label": 0, "other": 1, "queries": 4.0}
         | {"positives": 3, "first_hit_rank": 11, "average_precision": 0.1, "share": 1.0}

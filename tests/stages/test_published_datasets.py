@@ -21,19 +21,19 @@ import stages.evaluate
 import stages.index
 import stages.split
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, read_table
 from pipeline.datasets import DATASETS
-from pipeline.datasets.counts import Part
+from pipeline.datasets.counts import PartCounts
 from pipeline.datasets.published import if_official
 from pipeline.errors import UserError
 from tests.helpers.overlay import overlaid
 from tests.helpers.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
-# There are fewer pictures than the default looks at, and some of them are to validate.
+# There are fewer images than the default looks at, and some of them are to validate.
 FEW = {"evaluate__k": [1], "evaluate__knn": [1], "split__val_fraction": 0.5}
-# Where test pictures are searched among the training ones, validation pictures are too.
+# Where test images are searched among the training ones, validation images are too.
 AMONG_TRAINING = ("cifar10", "fashion_mnist")
 FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
@@ -92,7 +92,7 @@ def told(name: str, source: Path | str = "unused", **options: Any) -> str:
 
 
 def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the metrics where each picture's embedding is nearest to those of its class."""
+    """Return the metrics where each image's embedding is nearest to those of its class."""
     paths = {"catalog": Path("data/catalog.parquet"), "out": Path("splits.parquet")}
     stages.split.main(**paths)
     ids = [row["image_id"] for row in catalog]
@@ -123,11 +123,11 @@ def test_an_official_archive_goes_through_to_the_metrics(project: Path, name: st
     packed = download(name, "a.tar")
     assert download(name, "made") == packed
     metrics = evaluate(packed)
-    parts = COUNTS.get(name, {"train": Part(4, 2), "query+gallery": Part(4, 2)})
+    parts = COUNTS.get(name, {"train": PartCounts(4, 2), "query+gallery": PartCounts(4, 2)})
     asked = sum(part.images for roles, part in parts.items() if "query" in roles)
     searched = sum(part.images for roles, part in parts.items() if "gallery" in roles)
     assert metrics["queries"] == asked
-    # Part of what is both trained on and searched is held out for validation.
+    # PartCounts of what is both trained on and searched is held out for validation.
     assert metrics["gallery"] <= searched
     assert metrics["queries_without_positives"] == 0
     assert metrics["recall_at_1"] == 1
@@ -196,8 +196,8 @@ def test_wrong_numbers_are_one_line(
     monkeypatch.setattr(MODULES[name], "COUNTS", COUNTS[name] | {roles: wanted})
     groups = f" in {part.groups} groups" if part.groups else ""
     assert told(name, "made") == (
-        f"made: found {part.images} pictures of {part.classes} classes{groups} for {roles}; "
-        f"allowed: 12,345 pictures of {part.classes} classes{groups}, as published; get a whole "
+        f"made: found {part.images} images of {part.classes} classes{groups} for {roles}; "
+        f"allowed: 12,345 images of {part.classes} classes{groups}, as published; get a whole "
         "copy, or read a part of it with data.name folder"
     )
     assert not Path("data").exists()
@@ -250,7 +250,7 @@ def test_a_missing_file_is_one_line(project: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sop", "cub", "cars196", "inshop"])
-def test_a_missing_picture_is_one_line(project: Path, name: str) -> None:
+def test_a_missing_image_is_one_line(project: Path, name: str) -> None:
     MAKE[name](project / "made")
     path = min((project / "made").rglob("*.[jJ][pP][gG]"))
     path.unlink()
@@ -313,7 +313,7 @@ def test_a_dataset_that_the_hub_does_not_have_is_told() -> None:
     )
 
 
-def test_pictures_of_the_hub_are_those_of_their_rows(project: Path) -> None:
+def test_images_of_the_hub_are_those_of_their_rows(project: Path) -> None:
     make_huggingface(project / "made")
     rows = download("huggingface", "made")
     assert [row["path"] for row in rows[:2]] == [
@@ -321,5 +321,5 @@ def test_pictures_of_the_hub_are_those_of_their_rows(project: Path) -> None:
         "default/test/0000/0000001",
     ]
     stored = pq.read_table("made/default/test/0000.parquet")["image"].to_pylist()
-    packed = PackedPictures(Path("data/images"))
+    packed = PackedImages(Path("data/images"))
     assert [packed.read(row["image_id"]) for row in rows[:4]] == [cell["bytes"] for cell in stored]

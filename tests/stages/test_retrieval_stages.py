@@ -62,11 +62,11 @@ def project(tmp_path: Path) -> Path:
         "height": pa.array([1] * N, pa.int32()),
     }
     write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
-    write_pictures(tmp_path, draw_pictures())
+    write_images(tmp_path, draw_images())
     return tmp_path
 
 
-def draw_pictures() -> dict[str, Image.Image]:
+def draw_images() -> dict[str, Image.Image]:
     pixels = np.random.default_rng(1).integers(0, 256, (N, 6, 6, 3), np.uint8)
     return {
         image_id: Image.fromarray(drawn).resize((48, 48), Image.Resampling.BICUBIC)
@@ -74,11 +74,11 @@ def draw_pictures() -> dict[str, Image.Image]:
     }
 
 
-def write_pictures(project: Path, pictures: dict[str, Image.Image]) -> None:
+def write_images(project: Path, images: dict[str, Image.Image]) -> None:
     writer = ShardWriter(project / "images")
-    for image_id, picture in pictures.items():
+    for image_id, image in images.items():
         encoded = io.BytesIO()
-        picture.save(encoded, "JPEG", quality=90)
+        image.save(encoded, "JPEG", quality=90)
         writer.add(image_id, encoded.getvalue())
     writer.close()
 
@@ -158,7 +158,7 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     classes = read_table(results / "classes.parquet", CLASS_RESULTS).to_pandas().set_index("label")
     recalls = [f"recall_at_{k}" for k in (1, 5, 10)]
     assert list(classes.columns) == ["queries", "map", *recalls, "knn_accuracy"]
-    # Every tested class but the one of p59, which no other picture has.
+    # Every tested class but the one of p59, which no other image has.
     asked_by_class = queries.drop("p59").groupby(class_of)
     assert list(classes.index) == list(range(6, 12))
     assert (classes["queries"] == asked_by_class.size()).all()
@@ -175,7 +175,7 @@ def test_the_vote_is_that_of_the_k_that_validation_chooses(project: Path) -> Non
     table = read_table(project / "results/m/knn.parquet", KNN).to_pandas()
     assert list(table["distance"]) == ["cosine"] * 5 + ["euclidean"] * 5
     assert list(table["k"]) == [1, 3, 5, 10, 20] * 2
-    # Each of the ten validation pictures finds nine others.
+    # Each of the ten validation images finds nine others.
     assert (table["val_accuracy"].isna() == (table["k"] > 9)).all()
     for _, rows in table.groupby("distance"):
         best = rows["val_accuracy"].max()
@@ -226,7 +226,7 @@ def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
     assert successes["image_id"].tolist() == first.index[first == 1].tolist()
     assert 0 < metrics["failures"] == len(failures) < (first > 1).sum()
     assert metrics["recall_at_1"] == round(len(successes) / len(first), 6)
-    # No picture here is like another.
+    # No image here is like another.
     assert metrics["label_noise"] == metrics["failures_label_noise"] == 0
     assert metrics["recall_at_1_without_label_noise"] == metrics["recall_at_1"]
     # The top hits are those of the index, which is exact.
@@ -243,18 +243,18 @@ def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
 
 
 def test_planted_wrong_labels_are_found(project: Path) -> None:
-    """Three test pictures are copied, smaller and darker, under another label; a fourth in grey."""
+    """Three test images are copied, smaller and darker, under another label; a fourth in grey."""
     copies = {"p06": "p07", "p08": "p09", "p10": "p11", "p18": "p31"}
     grey = "p18"
-    pictures = draw_pictures()
+    images = draw_images()
     table = pq.read_table(project / "embeddings.parquet")
     vectors = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     noise = np.random.default_rng(2).normal(0, 0.01, (4, 8))
     for (image_id, copy), moved in zip(copies.items(), noise, strict=True):
-        darker = pictures[image_id].resize((40, 40)).point(lambda value: int(value * 0.95))
-        pictures[copy] = darker if image_id != grey else darker.convert("L").convert("RGB")
+        darker = images[image_id].resize((40, 40)).point(lambda value: int(value * 0.95))
+        images[copy] = darker if image_id != grey else darker.convert("L").convert("RGB")
         vectors[copy] = list(np.array(vectors[image_id]) + moved)
-    write_pictures(project, pictures)
+    write_images(project, images)
     write_embeddings(
         project / "embeddings.parquet", IDS, np.array([vectors[i] for i in IDS], np.float32)
     )
@@ -275,22 +275,20 @@ def test_planted_wrong_labels_are_found(project: Path) -> None:
     assert without > metrics["recall_at_1"]
 
 
-def test_a_picture_that_is_to_be_compared_and_was_not_packed_is_told(project: Path) -> None:
+def test_an_image_that_is_to_be_compared_and_was_not_packed_is_told(project: Path) -> None:
     set_param(project, "cosine: 0.9 ", "cosine: -1.0 ")
-    pictures = draw_pictures()
+    images = draw_images()
     for image_id in [each for each, part in zip(IDS, SPLIT, strict=True) if part == "test"]:
-        del pictures[image_id]
-    write_pictures(project, pictures)
+        del images[image_id]
+    write_images(project, images)
     assert index(project).returncode == 0
     told = error(evaluate(project))
-    assert re.fullmatch(
-        r"evaluate: images: no picture has image_id 'p\d\d'; run: dvc repro\n", told
-    )
+    assert re.fullmatch(r"evaluate: images: no image has image_id 'p\d\d'; run: dvc repro\n", told)
     assert not (project / "metrics").exists()
     assert not (project / "results").exists()
 
 
-def test_triplets_are_of_training_pictures(project: Path) -> None:
+def test_triplets_are_of_training_images(project: Path) -> None:
     run = mine(project)
     assert run.returncode == 0, run.stderr
     table = read_table(project / "triplets.parquet", TRIPLETS).to_pandas()
@@ -320,14 +318,14 @@ def test_triplets_by_labels(project: Path, how: str) -> None:
     assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
     assert (table["shared"] == 1).all()
     assert not table.duplicated().any()
-    assert f"mine: {len(table)} triplets for 20 of 20 training pictures" in run.stderr
+    assert f"mine: {len(table)} triplets for 20 of 20 training images" in run.stderr
 
 
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     assert index(project).returncode == 0
     set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
     assert error(evaluate(project)) == (
-        "evaluate: evaluate.k: found 500; the gallery has 30 pictures, one fewer for a query that "
+        "evaluate: evaluate.k: found 500; the gallery has 30 images, one fewer for a query that "
         "is in it; allowed: 1 to 29\n"
     )
     assert not (project / "metrics").exists()
@@ -340,13 +338,13 @@ def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
         (
             "knn: [1, 3, 5, 10, 20]",
             "knn: [30]",
-            "evaluate.knn: found 30; the gallery has 30 pictures, one fewer for a query that is "
+            "evaluate.knn: found 30; the gallery has 30 images, one fewer for a query that is "
             "in it; allowed: 1 to 29",
         ),
         (
             "knn: [1, 3, 5, 10, 20]",
             "knn: [20, 10]",
-            "evaluate.knn: found [20, 10], of which validation chooses; its pictures find 9 "
+            "evaluate.knn: found [20, 10], of which validation chooses; its images find 9 "
             "others; allowed: at least one of 1 to 9; add a smaller one, or change split.val_by or "
             "split.val_fraction",
         ),
@@ -371,11 +369,11 @@ def test_of_the_candidates_those_count_that_the_gallery_has(project: Path) -> No
     assert table["k"].to_pylist() == [1, 3, 1, 3]
 
 
-def test_without_validation_pictures_no_k_can_be_chosen(project: Path) -> None:
+def test_without_validation_images_no_k_can_be_chosen(project: Path) -> None:
     write_splits(project, ["train" if part == "val" else part for part in SPLIT])
     assert index(project).returncode == 0
     assert error(evaluate(project)) == (
-        "evaluate: splits: found 0 validation pictures, none with another of its class to find, so "
+        "evaluate: splits: found 0 validation images, none with another of its class to find, so "
         "evaluate.knn cannot be chosen; allowed: one or more that has; change split.val_by or "
         "split.val_fraction\n"
     )
@@ -404,8 +402,8 @@ def test_where_labels_alone_were_packed_there_are_no_vectors_to_work_on(project:
     write_embeddings(project / "embeddings.parquet", [], np.empty((0, 8), np.float32))
     for run, name in ((index(project), "index"), (mine(project), "mine")):
         assert error(run) == (
-            f"{name}: embeddings.parquet: holds no vectors, because no pictures were packed, only "
-            "their labels; allowed here: vectors; set data.coco.pictures: true\n"
+            f"{name}: embeddings.parquet: holds no vectors, because no images were packed, only "
+            "their labels; allowed here: vectors; set data.coco.images: true\n"
         )
 
 

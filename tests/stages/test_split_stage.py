@@ -33,6 +33,6 @@ def test_a_loss_for_one_label_is_told_of_before_the_long_stages(
     assert (tmp_path / "s.parquet").is_file()
     told = (
         "split: train will stop at this: params.yaml: loss.name: found 'multi_similarity'; the "
-        "pictures have several labels; allowed: supcon, triplet\n"
+        "images have several labels; allowed: supcon, triplet\n"
     )
     assert (told in ran.stderr) == (several == "everywhere")

@@ -1,7 +1,7 @@
 // What is searched for, and the page's address that says so: each can be made from the other, so
 // that Back works and a link can be passed on.
 
-export const DEFAULTS = { picture: "", photo: "", class: "", group: "", crop: "center", k: "12" };
+export const DEFAULTS = { image: "", photo: "", class: "", group: "", crop: "center", k: "12" };
 
 /** Return what the address asks for; what it does not say is as in DEFAULTS. */
 export function readAddress(address) {
@@ -19,14 +19,14 @@ export function writeAddress(state) {
 /** Return the server's options of a search. */
 export function searchOptions(state) {
   const options = changed(state);
-  options.delete("picture");
+  options.delete("image");
   options.delete("photo");
   return options;
 }
 
-/** Return where a picture of the dataset is, at most `side` pixels wide and high. */
-export function pictureAddress(id, side) {
-  return `/api/pictures/${encodeURIComponent(id)}?side=${side}`;
+/** Return where an image of the dataset is, at most `side` pixels wide and high. */
+export function imageAddress(id, side) {
+  return `/api/images/${encodeURIComponent(id)}?side=${side}`;
 }
 
 function changed(state) {

@@ -22,7 +22,7 @@ export async function searchByPhoto(photo, options, limits, signal) {
   if (photo.size > limits.most_bytes) {
     const most = limits.most_bytes / 2 ** 20;
     throw new Error(`${photo.name}: found ${(photo.size / 2 ** 20).toFixed(0)} MiB; `
-      + `allowed: up to ${most} MiB; make the picture smaller`);
+      + `allowed: up to ${most} MiB; make the image smaller`);
   }
   options.set("name", (photo.name || "photo").slice(-255));
   options.set("preview", "true");
@@ -33,7 +33,7 @@ export async function searchByPhoto(photo, options, limits, signal) {
   return ask(`/api/search?${options}`, { method: "POST", body, headers, signal });
 }
 
-/** Return what is found by a picture of the dataset. */
-export function searchByPicture(id, options, signal) {
+/** Return what is found by an image of the dataset. */
+export function searchByImage(id, options, signal) {
   return ask(`/api/search/${encodeURIComponent(id)}?${options}`, { signal });
 }

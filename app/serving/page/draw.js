@@ -1,6 +1,6 @@
 // What was found, as elements. Text is only ever set as text: names come from the dataset.
 
-import { pictureAddress, writeAddress } from "/page/address.js";
+import { imageAddress, writeAddress } from "/page/address.js";
 
 const QUERY_SIDE = 640;
 const TILE_SIDE = 384;
@@ -8,12 +8,12 @@ const ABOUT = { baseline: "before training", finetuned: "after training" };
 
 const byId = (id) => document.getElementById(id);
 
-/** Show what was asked by: a picture of the dataset or an own photo. */
+/** Show what was asked by: an image of the dataset or an own photo. */
 export function drawQuery(query, state, photoName) {
-  const picture = byId("query-picture");
-  picture.src = query.preview ?? pictureAddress(query.image_id, QUERY_SIDE);
-  picture.alt = query.image_id ? `query: ${describe(query)}` : `query: your photo ${photoName}`;
-  picture.classList.toggle("whole", state.crop === "none");
+  const image = byId("query-image");
+  image.src = query.preview ?? imageAddress(query.image_id, QUERY_SIDE);
+  image.alt = query.image_id ? `query: ${describe(query)}` : `query: your photo ${photoName}`;
+  image.classList.toggle("whole", state.crop === "none");
   const caption = byId("query-caption");
   const title = query.image_id ? describe(query) : photoName;
   caption.replaceChildren(
@@ -26,9 +26,9 @@ export function drawQuery(query, state, photoName) {
 export function drawWelcome() {
   show({ query: false });
   byId("columns").replaceChildren(element("div", { className: "welcome" },
-    element("h2", {}, "Which pictures look like this one?"),
+    element("h2", {}, "Which images look like this one?"),
     element("p", {}, "Drop a photo anywhere on this page, paste one, or take a random test "
-      + "picture. Each model shows the nearest pictures it finds; click one to search from it.")));
+      + "image. Each model shows the nearest images it finds; click one to search from it.")));
 }
 
 /** Show each model's results side by side. */
@@ -45,7 +45,7 @@ export function drawChoices(choices) {
   byId("group").append(...options(choices.groups));
   byId("group").options[0].textContent = `all ${count(choices.groups.length, "group", "groups")}`;
   byId("group-field").hidden = !choices.groups.length;
-  byId("dataset").textContent = `${count(choices.pictures, "picture", "pictures")} searched by `
+  byId("dataset").textContent = `${count(choices.images, "image", "images")} searched by `
     + choices.models.join(" and ");
 }
 
@@ -58,7 +58,7 @@ export function summarise(found, milliseconds) {
 }
 
 function show({ query }) {
-  byId("query-picture").hidden = byId("query-caption").hidden = !query;
+  byId("query-image").hidden = byId("query-caption").hidden = !query;
   byId("drop").hidden = query;
 }
 
@@ -76,7 +76,7 @@ function drawColumn(each, state) {
     ...each.results.map((result) => element("li", {}, drawTile(result, state))));
   const section = element("section", { className: "column" },
     element("div", { className: "column-head" }, ...parts),
-    each.results.length ? tiles : element("p", { className: "nothing" }, "No picture to be found."));
+    each.results.length ? tiles : element("p", { className: "nothing" }, "No image to be found."));
   section.setAttribute("aria-labelledby", heading);
   return section;
 }
@@ -87,12 +87,12 @@ function drawTile(result, state) {
   const score = result.score.toFixed(3);
   const link = element("a", {
     className: `tile ${verdict}`,
-    href: writeAddress({ ...state, picture: result.image_id, photo: "" }),
+    href: writeAddress({ ...state, image: result.image_id, photo: "" }),
     title: `${names}\n${result.image_id}\nscore ${score}: search from it`,
   });
-  link.dataset.picture = result.image_id;
+  link.dataset.image = result.image_id;
   link.append(element("img", {
-    src: pictureAddress(result.image_id, TILE_SIDE),
+    src: imageAddress(result.image_id, TILE_SIDE),
     alt: "",
     width: TILE_SIDE,
     height: TILE_SIDE,
@@ -111,8 +111,8 @@ function drawTile(result, state) {
   return link;
 }
 
-function describe(picture) {
-  return picture.names.join(", ") || picture.image_id;
+function describe(image) {
+  return image.names.join(", ") || image.image_id;
 }
 
 function count(number, one, many) {

@@ -1,7 +1,7 @@
 // The page: what a person does, one search after another.
 
 import { DEFAULTS, readAddress, searchOptions, writeAddress } from "/page/address.js";
-import { ask, searchByPhoto, searchByPicture } from "/page/ask.js";
+import { ask, searchByPhoto, searchByImage } from "/page/ask.js";
 import { drawChoices, drawQuery, drawResults, drawWelcome, summarise } from "/page/draw.js";
 
 // Own photos stay in this page's memory, so that Back finds them again; the oldest go first.
@@ -50,7 +50,7 @@ function search(wanted, signal) {
     if (!photo) throw new Error("that photo is no longer in this page's memory; drop it again");
     return searchByPhoto(photo, searchOptions(wanted), choices, signal);
   }
-  return wanted.picture ? searchByPicture(wanted.picture, searchOptions(wanted), signal) : null;
+  return wanted.image ? searchByImage(wanted.image, searchOptions(wanted), signal) : null;
 }
 
 async function loadChoices() {
@@ -91,13 +91,13 @@ function settle() {
 function searchFile(files) {
   const photo = files[0];
   if (!photo) {
-    fail("that is no file; save the picture first, then drop the file");
+    fail("that is no file; save the image first, then drop the file");
     return;
   }
   const key = drawKey();
   photos.set(key, photo);
   if (photos.size > MOST_PHOTOS) photos.delete(photos.keys().next().value);
-  go({ ...state, picture: "", photo: key }, { push: true });
+  go({ ...state, image: "", photo: key }, { push: true });
 }
 
 /** Return a key that no other visit gives, as its address may be reloaded or passed on. */
@@ -106,11 +106,11 @@ function drawKey() {
 }
 
 function searchRandom() {
-  const drawPicture = async (signal) => {
+  const drawImage = async (signal) => {
     const drawn = await ask("/api/random", { signal });
-    return { ...state, picture: drawn.image_id, photo: "" };
+    return { ...state, image: drawn.image_id, photo: "" };
   };
-  go(drawPicture, { push: true });
+  go(drawImage, { push: true });
 }
 
 function readFilters() {
@@ -194,7 +194,7 @@ function listenToPhotos() {
 
 function listenToLinks() {
   byId("columns").addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-picture]");
+    const link = event.target.closest("a[data-image]");
     // A new tab or window is the browser's to open.
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();

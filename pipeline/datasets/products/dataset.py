@@ -1,6 +1,6 @@
-"""`products`: pictures of things to buy, rendered from a seed, so that all runs without a download.
+"""`products`: images of things to buy, rendered from a seed, so that all runs without a download.
 
-A class is one instance of a super-class, as `mug 03` of `mug`. Its pictures differ in viewpoint,
+A class is one instance of a super-class, as `mug 03` of `mug`. Its images differ in viewpoint,
 light, colour balance, ground and clutter. The instances of a super-class share its palette and
 its form, so neither colour nor outline alone tells them apart. One half of the classes is for
 training; the other, unseen in training, is searched.
@@ -35,15 +35,15 @@ from pipeline.datasets.products.vessels import (
     make_mug,
     make_vase,
 )
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"classes": Count, "pictures": Count, "size": Count}
-LEAST = {"classes": 2, "pictures": 2, "size": 16}
+OPTIONS: Options = {"classes": Count, "per_class": Count, "image_size": Count}
+LEAST = {"classes": 2, "per_class": 2, "image_size": 16}
 WHY = {
     "classes": "one to train on and one to search",
-    "pictures": "a query and what it should find",
-    "size": "pixels, to show anything",
+    "per_class": "a query and what it should find",
+    "image_size": "pixels, to show anything",
 }
 QUALITY = 90  # of the JPEG
 
@@ -63,8 +63,8 @@ GROUPS: dict[str, Callable[[np.random.Generator, Floats], list[Part]]] = {
 }
 
 
-def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[Picture]:
-    """Yield the pictures, class by class. `source` is not used: there is nothing to read.
+def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:
+    """Yield the images, class by class. `source` is not used: there is nothing to read.
 
     Raises UserError where there is too little to train on and to search.
     """
@@ -78,29 +78,29 @@ def pictures(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator
     # Two instances of a group at least, so that each group is in both halves.
     groups = list(GROUPS)[: options["classes"] // 2]
     for number in range(options["classes"]):
-        yield from _class_pictures(number, groups, options, seed)
+        yield from _class_images(number, groups, options, seed)
 
 
-def _class_pictures(
+def _class_images(
     number: int, groups: list[str], options: Mapping[str, Any], seed: int
-) -> Iterator[Picture]:
+) -> Iterator[SourceImage]:
     instance, place = divmod(number, len(groups))
     group = groups[place]
     label = f"{group} {instance + 1:02d}"
     # Alternating by group too keeps the halves equal where a group has an odd number.
     split = "train" if (instance + place) % 2 == 0 else "query+gallery"
-    for shot in range(1, options["pictures"] + 1):
-        yield Picture(
+    for shot in range(1, options["per_class"] + 1):
+        yield SourceImage(
             path=f"{group}/{label}/{shot:02d}.jpg",
             labels=(label,),
-            read=partial(render_jpeg, group, number, shot, size=options["size"], seed=seed),
+            read=partial(render_jpeg, group, number, shot, size=options["image_size"], seed=seed),
             group=group,
             source_split=split,
         )
 
 
 def render_jpeg(group: str, number: int, shot: int, *, size: int, seed: int) -> bytes:
-    """Return picture `shot` (from 1) of class `number`, (size, size, 3), as JPEG."""
+    """Return image `shot` (from 1) of class `number`, (size, size, 3), as JPEG."""
     rng = np.random.default_rng([seed, number, shot])
     pixels = photograph(make_product(group, number, seed), rng, size)
     image = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
@@ -109,14 +109,14 @@ def render_jpeg(group: str, number: int, shot: int, *, size: int, seed: int) -> 
     return buffer.getvalue()
 
 
-@lru_cache(maxsize=8)  # a class's pictures are mostly asked for one after the other
+@lru_cache(maxsize=8)  # a class's images are mostly asked for one after the other
 def make_product(group: str, number: int, seed: int) -> list[Part]:
     """Return the product that class `number` is; shot 0 of the class is what draws it."""
     rng = np.random.default_rng([seed, number, 0])
-    return GROUPS[group](rng, _draw_palette(group, rng))
+    return GROUPS[group](rng, _sample_palette(group, rng))
 
 
-def _draw_palette(group: str, rng: np.random.Generator) -> Floats:
+def _sample_palette(group: str, rng: np.random.Generator) -> Floats:
     """Return four colours, (4, 3), from the few hues that a group comes in."""
     hues = (list(GROUPS).index(group) * 0.37 + np.array([0.0, 0.1, 0.33, 0.5, 0.7])) % 1
     colours = []

@@ -13,20 +13,20 @@ TURN = np.deg2rad(80)  # a product is seen from its front, this far to either si
 
 
 def photograph(product: list[Part], rng: np.random.Generator, side: int) -> Floats:
-    """Return a picture of a product at a viewpoint and in surroundings drawn from `rng`.
+    """Return an image of a product at a viewpoint and in surroundings drawn from `rng`.
 
     sRGB values in [0, 1], (side, side, 3).
     """
     height, radius = _measure(product)
     azimuth = rng.uniform(-TURN, TURN)
-    camera = draw_camera(rng, azimuth, height, radius)
-    parts = [*product, *_draw_clutter(rng, azimuth, radius)]
-    light = _draw_light(rng, azimuth)
-    picture = render(parts, camera, light, _draw_backdrop(rng, side, radius), side)
-    return _develop(picture, rng)
+    camera = sample_camera(rng, azimuth, height, radius)
+    parts = [*product, *_sample_clutter(rng, azimuth, radius)]
+    light = _sample_light(rng, azimuth)
+    image = render(parts, camera, light, _draw_backdrop(rng, side, radius), side)
+    return _develop(image, rng)
 
 
-def draw_camera(rng: np.random.Generator, azimuth: float, height: float, radius: float) -> Camera:
+def sample_camera(rng: np.random.Generator, azimuth: float, height: float, radius: float) -> Camera:
     """Return a camera that sees all of a product, from 8 to 45 degrees above it."""
     elevation = np.deg2rad(rng.uniform(8, 45))
     focal = rng.uniform(1.1, 2.6)
@@ -42,7 +42,7 @@ def draw_camera(rng: np.random.Generator, azimuth: float, height: float, radius:
     return Camera(eye, target, float(focal))
 
 
-def draw_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Floats:
+def sample_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Floats:
     """Return a colour of any hue, linear, (3,)."""
     hue, strength, value = rng.random(), rng.uniform(*saturation), rng.uniform(0.12, 0.95)
     return make_colour(hue, strength, value)
@@ -62,7 +62,7 @@ def _measure(product: list[Part]) -> tuple[float, float]:
     return float(corners[1].max()), wide
 
 
-def _draw_light(rng: np.random.Generator, towards: float) -> Light:
+def _sample_light(rng: np.random.Generator, towards: float) -> Light:
     # From the camera's side, so that the side in view is never all in shadow.
     azimuth = towards + rng.uniform(-1.7, 1.7)
     elevation = np.deg2rad(rng.uniform(25, 75))
@@ -80,11 +80,11 @@ def _draw_light(rng: np.random.Generator, towards: float) -> Light:
 
 
 def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdrop:
-    base = draw_colour(rng, (0.0, 0.4))
+    base = sample_colour(rng, (0.0, 0.4))
     near = rng.random() < 0.75
-    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else draw_colour(rng, (0.0, 0.4))
+    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else sample_colour(rng, (0.0, 0.4))
     ground = draw_ground(rng, base, second)
-    paint = base if rng.random() < 0.4 else draw_colour(rng, (0.0, 0.35))
+    paint = base if rng.random() < 0.4 else sample_colour(rng, (0.0, 0.35))
     fall = np.linspace(1, rng.uniform(0.4, 1), side, dtype=np.float32)[:, None]
     mottle = 1 + rng.uniform(0, 0.8) * (draw_noise(rng, 4, 4, side) - 0.5)
     wall = (paint * (fall * mottle)[..., None]).astype(np.float32)
@@ -92,7 +92,7 @@ def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdr
     return Backdrop(ground, wall, rng.uniform(2, 6), rng.uniform(0, np.pi), radius + far)
 
 
-def _draw_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> list[Part]:
+def _sample_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> list[Part]:
     """Return up to two other things, beside and behind the product as the camera sees it."""
     parts: list[Part] = []
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
@@ -103,12 +103,12 @@ def _draw_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> li
         spin = rng.uniform(0, 2 * np.pi)
         cos, sin = np.cos(spin), np.sin(spin)
         turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32) * size
-        parts += [part.moved(turn, place) for part in _draw_thing(rng)]
+        parts += [part.moved(turn, place) for part in _sample_object(rng)]
     return parts
 
 
-def _draw_thing(rng: np.random.Generator) -> list[Part]:
-    colours = np.stack([draw_colour(rng) for _ in range(4)])
+def _sample_object(rng: np.random.Generator) -> list[Part]:
+    colours = np.stack([sample_colour(rng) for _ in range(4)])
     kind = rng.integers(6)
     if kind < 3:
         return (make_ball, make_bottle, make_bowl)[kind](rng, colours)
@@ -127,12 +127,12 @@ def _draw_thing(rng: np.random.Generator) -> list[Part]:
     return [Part(box((-wide, 0, -0.3), (wide, high, 0.3)), plain)]
 
 
-def _develop(picture: Floats, rng: np.random.Generator) -> Floats:
+def _develop(image: Floats, rng: np.random.Generator) -> Floats:
     """Return linear light as a camera would store it: balance, exposure, contrast, noise."""
     balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     exposure = np.float32(np.exp(rng.normal(0.15, 0.22)))
     seen = 1 - np.exp(
-        -1.35 * np.clip(picture, 0, None) * balance * exposure
+        -1.35 * np.clip(image, 0, None) * balance * exposure
     )  # film: soft in the light
     seen = seen ** np.float32(1 / 2.2)
     contrast = np.float32(rng.uniform(0.85, 1.15))

@@ -1,4 +1,4 @@
-"""From a scene to a picture: surfaces, light, shadow, ground, and the camera's own faults."""
+"""From a scene to an image: surfaces, light, shadow, ground, and the camera's own faults."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from pipeline.datasets.products.rays import Floats, Pieces, dot
 from pipeline.datasets.products.scene import Camera, Hits, Part, cast_camera, cast_shadow, transform
 
-FINER = 2  # pixels of the render for one of the picture, each way
+FINER = 2  # pixels of the render for one of the image, each way
 SHADOW_SIDE = 32  # shadow rays each way: shadows are soft, so few are enough
 HORIZON = 40.0  # depth in scene units beyond which all is wall
 
@@ -20,7 +20,7 @@ class Light:
     direction: Floats
     key: Floats
     sky: Floats
-    softness: float  # of the shadow's edge, in shares of the picture
+    softness: float  # of the shadow's edge, in shares of the image
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Backdrop:
 def render(
     parts: list[Part], camera: Camera, light: Light, backdrop: Backdrop, side: int
 ) -> Floats:
-    """Return the picture, linear light, (side, side, 3)."""
+    """Return the image, linear light, (side, side, 3)."""
     hits = cast_camera(parts, camera, side * FINER)
     lit = _shade(parts, hits, camera, light, side * FINER)
     # Slices added up: three times faster than a mean over two axes.

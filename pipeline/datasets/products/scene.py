@@ -58,7 +58,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole at `eye` that looks at `target`; `focal` is in widths of the picture."""
+    """A pinhole at `eye` that looks at `target`; `focal` is in widths of the image."""
 
     eye: tuple[float, float, float]
     target: tuple[float, float, float]
@@ -74,7 +74,7 @@ class Camera:
         return np.stack([right, np.cross(right, forward), forward]).astype(np.float32)
 
     def rays(self, side: int) -> Floats:
-        """Return the directions through the pixels of a square picture, (3, side, side).
+        """Return the directions through the pixels of a square image, (3, side, side).
 
         A direction is as long as one unit of depth, so a distance along it is a depth.
         """

@@ -43,7 +43,7 @@
   const colour = (key) => (key < 0 ? points.other : points.colours[key % points.colours.length]);
   const second = (key) => key >= points.colours.length;
   const alone = new Set(); // categories that were chosen in the legend
-  let current = -1; // the picture that the arrow keys are at
+  let current = -1; // the image that the arrow keys are at
 
   const chosen = () => {
     const method = controls.method.value;
@@ -112,12 +112,12 @@
     });
   };
 
-  // ---- the card with the picture
+  // ---- the card with the image
   const showCard = (row, x, y) => {
-    const [picture, name, group, id] = hover.children;
-    picture.style.setProperty("--column", row % atlas.columns);
-    picture.style.setProperty("--row", Math.floor(row / atlas.columns));
-    picture.setAttribute("aria-label", points.classes[row]);
+    const [image, name, group, id] = hover.children;
+    image.style.setProperty("--column", row % atlas.columns);
+    image.style.setProperty("--row", Math.floor(row / atlas.columns));
+    image.setAttribute("aria-label", points.classes[row]);
     name.textContent = points.classes[row];
     group.textContent = points.groups[row] === points.classes[row] ? "" : points.groups[row];
     id.textContent = points.ids[row];

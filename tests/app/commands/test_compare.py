@@ -124,8 +124,8 @@ def test_an_interval_that_holds_everything_has_no_verdict() -> None:
     row = ("map", 1.0, -float("inf"), float("inf"), 1.0)
     columns = ["metric", "difference", "low", "high", "p_holm"]
     assert describe_verdict(pd.DataFrame([row], columns=columns)) == (
-        "not told: fewer than 6 classes or queries, or one label on so many that over 50% of "
-        "their pairs share a label; map +1.000 (not told)"
+        "inconclusive: fewer than 6 classes or queries, or one label on so many that over 50% of "
+        "their pairs share a label; map +1.000 (inconclusive)"
     )
 
 
@@ -144,14 +144,14 @@ def test_another_gallery_is_one_line_and_exit_status_1(project: Path, tmp_path: 
     ran = run_module(project, "app.cli", "compare", "finetuned", "split", "--out", str(out))
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        "lookalike: A and B: found two galleries, 2 pictures are in A's alone and 0 in B's; "
+        "lookalike: A and B: found two galleries, 2 images are in A's alone and 0 in B's; "
         "allowed: one gallery, or the figures mean different things; give both the same data, "
         "split and seed (train.seed draws another training alone)\n"
     )
     assert not out.exists()
 
 
-def test_without_pictures_there_are_figures_but_no_sheets(
+def test_without_images_there_are_figures_but_no_sheets(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, away = project / "data/images", project / "away"

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 
 from app.commands.query import ask, tabulate
-from app.searching.catalog import Library
-from app.searching.model_index import Answer, Finder
+from app.searching.catalog import Catalog
+from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.query_sheets import (
     MOST_PIXELS,
     MOST_ROWS,
     MOST_WIDTH,
-    AnsweredPhoto,
+    PhotoNeighbors,
     draw_sheets,
     fit_tile,
 )
-from pipeline.data.tables import ANSWERS, read_table
+from pipeline.data.tables import PHOTO_NEIGHBORS, read_table
 from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.tiles import FRAME, MARGIN, PAPER
@@ -31,17 +31,17 @@ RESULTS = ["answers.parquet", "sheet.png"]
 
 
 @pytest.fixture(scope="module")
-def library(searchable: Path) -> Library:
-    return Library(searchable)
+def catalog(searchable: Path) -> Catalog:
+    return Catalog(searchable)
 
 
 @pytest.fixture
-def photos(library: Library, searchable: Path, tmp_path: Path) -> Path:
-    """A folder of two pictures of the gallery, and one that is none."""
+def photos(catalog: Catalog, searchable: Path, tmp_path: Path) -> Path:
+    """A folder of two images of the gallery, and one that is none."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number, image_id in enumerate(Finder(searchable, "finetuned").ids[:2]):
-        (folder / f"{number}.jpg").write_bytes(library.pictures.read(image_id))
+    for number, image_id in enumerate(ModelIndex(searchable, "finetuned").ids[:2]):
+        (folder / f"{number}.jpg").write_bytes(catalog.images.read(image_id))
     (folder / "bad.jpg").write_bytes(b"nothing")
     return folder
 
@@ -58,7 +58,7 @@ def test_names_of_any_bytes_are_kept_as_text(
     out = tmp_path / "out"
     assert ask(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
     shown = f"{photos}/\\udcff a\\nb.jpg"
-    assert read_table(out / "answers.parquet", ANSWERS)["photo"].to_pylist() == [shown]
+    assert read_table(out / "answers.parquet", PHOTO_NEIGHBORS)["photo"].to_pylist() == [shown]
     assert shown in capsys.readouterr().out.splitlines()
 
 
@@ -69,10 +69,10 @@ def test_the_command_answers_what_can_be_read_and_tells_what_cannot(
     ran = run_module(searchable, "app.cli", "query", str(photos), "-k", "3", "--out", str(out))
     assert ran.returncode == 1, ran.stderr
     assert ran.stderr == (
-        f"lookalike: {photos}/bad.jpg: not a picture; allowed: JPEG, PNG, WebP, HEIC\n"
+        f"lookalike: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, HEIC\n"
     )
-    rows = read_table(out / "answers.parquet", ANSWERS).to_pylist()
-    ids = Finder(searchable, "finetuned").ids
+    rows = read_table(out / "answers.parquet", PHOTO_NEIGHBORS).to_pylist()
+    ids = ModelIndex(searchable, "finetuned").ids
     assert [(row["photo"], row["rank"]) for row in rows] == [
         (f"{photos}/{number}.jpg", rank) for number in (0, 1) for rank in (1, 2, 3)
     ]
@@ -119,7 +119,7 @@ def test_a_photo_that_is_large_but_not_too_large_is_no_reason_to_warn(
     large.write_bytes(begin_large())
     assert not query(searchable, large, out=tmp_path / "out")
     assert capsys.readouterr().err == (
-        f"lookalike: {large}: damaged (image file is truncated); give the whole picture\n"
+        f"lookalike: {large}: damaged (image file is truncated); give the whole image\n"
     )
 
 
@@ -155,7 +155,7 @@ def test_an_earlier_query_is_replaced_and_other_files_are_left(
     (out / "notes.txt").write_text("mine")
     assert query(searchable, photos / "0.jpg", out=out)
     assert files(out) == ["answers.parquet", "notes.txt", "sheet.png"]
-    assert len(read_table(out / "answers.parquet", ANSWERS)) == 3
+    assert len(read_table(out / "answers.parquet", PHOTO_NEIGHBORS)) == 3
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet_001.png", "answers.parquet"])
@@ -211,24 +211,26 @@ def test_a_wrong_crop_is_told_before_anything_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_lines_are_aligned_and_long_names_shortened(library: Library) -> None:
+def test_lines_are_aligned_and_long_names_shortened(catalog: Catalog) -> None:
     ids = ["red disc/0.jpg", "purple square/1.jpg"]
-    answers = [Answer(image_id, score) for image_id, score in zip(ids, (0.5, -12.25), strict=True)]
-    assert tabulate(answers, library).splitlines() == [
+    answers = [
+        Neighbor(image_id, score) for image_id, score in zip(ids, (0.5, -12.25), strict=True)
+    ]
+    assert tabulate(answers, catalog).splitlines() == [
         "   1    0.5000  red disc       red disc/0.jpg",
         "   2  -12.2500  purple square  purple square/1.jpg",
     ]
-    assert tabulate([], library) == ""
+    assert tabulate([], catalog) == ""
 
 
-def asked(library: Library, count: int, *, answers: int, side: int = 100) -> list[AnsweredPhoto]:
-    found = [Answer(image_id, 0.5) for image_id in library.pictures.ids[:answers]]
+def asked(catalog: Catalog, count: int, *, answers: int, side: int = 100) -> list[PhotoNeighbors]:
+    found = [Neighbor(image_id, 0.5) for image_id in catalog.images.ids[:answers]]
     photo = Image.new("RGB", (side, side // 2), "orange")
-    return [AnsweredPhoto(Path(f"{number}.jpg"), photo, found) for number in range(count)]
+    return [PhotoNeighbors(Path(f"{number}.jpg"), photo, found) for number in range(count)]
 
 
-def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(library: Library) -> None:
-    (sheet,) = draw_sheets(asked(library, 1, answers=2), library, first=1, model="m")
+def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(catalog: Catalog) -> None:
+    (sheet,) = draw_sheets(asked(catalog, 1, answers=2), catalog, first=1, model="m")
     colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
     assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colours
     middle = sheet.height // 2
@@ -240,7 +242,7 @@ def rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def test_small_pictures_are_enlarged_to_160_pixels_and_large_ones_fill_their_tile() -> None:
+def test_small_images_are_enlarged_to_160_pixels_and_large_ones_fill_their_tile() -> None:
     def width_of(side: int, size: int) -> int:
         tile = np.asarray(fit_tile(Image.new("RGB", (side, side), "red"), size))
         return int((tile[size // 2] == [255, 0, 0]).all(axis=1).sum())
@@ -250,14 +252,14 @@ def test_small_pictures_are_enlarged_to_160_pixels_and_large_ones_fill_their_til
     assert fit_tile(Image.new("RGB", (9000, 3)), 200).size == (200, 200)
 
 
-def test_sheets_are_never_absurdly_large(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Library, "size", lambda *_: (4000, 3000))
+def test_sheets_are_never_absurdly_large(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Catalog, "size", lambda *_: (4000, 3000))
     monkeypatch.setattr("app.searching.query_sheets.MOST_PIXELS", MOST_PIXELS // 4)
-    sheets = list(draw_sheets(asked(library, 3, answers=10), library, first=1, model="m"))
-    assert len(sheets) == 3  # 512 pixels a picture
+    sheets = list(draw_sheets(asked(catalog, 3, answers=10), catalog, first=1, model="m"))
+    assert len(sheets) == 3  # 512 pixels an image
     assert {sheet.width // 11 // 512 for sheet in sheets} == {1}
     monkeypatch.setattr("app.searching.query_sheets.MOST_WIDTH", MOST_WIDTH // 8)
-    narrow = list(draw_sheets(asked(library, 1, answers=40), library, first=1, model="m"))
+    narrow = list(draw_sheets(asked(catalog, 1, answers=40), catalog, first=1, model="m"))
     assert len(narrow) == 1
     assert narrow[0].width <= MOST_WIDTH // 8
     assert MOST_ROWS == 20

@@ -39,19 +39,19 @@ def test_it_serves_from_the_address_it_tells_until_ctrl_c(searchable: Path) -> N
         try:
             assert said[0] == "serve: baseline, finetuned: loading …\n"
             told = re.fullmatch(
-                r"serve: (http://127\.0\.0\.1:\d+)  \(20 pictures, baseline, finetuned; "
+                r"serve: (http://127\.0\.0\.1:\d+)  \(20 images, baseline, finetuned; "
                 r"start-up [\d.]+ s; Ctrl-C ends it\)\n",
                 said[1],
             )
             assert told, said
             with open_client(told[1]) as client:
-                assert client.get("/api/choices").json()["pictures"] == 20
+                assert client.get("/api/choices").json()["images"] == 20
                 refused = client.post("/api/search", content=begin_large())
                 assert refused.status_code == 400
         finally:
             process.send_signal(signal.SIGINT)
         last = process.stderr.read()
-    damaged = "photo: damaged (image file is truncated); give the whole picture"
+    damaged = "photo: damaged (image file is truncated); give the whole image"
     # Nothing else: Pillow does not warn of a photo that is not too large for us.
     assert re.fullmatch(
         rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped after \d+ s\n", last

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.experiments.dvc_lock import Made, read_lock
+from app.experiments.dvc_lock import Provenance, read_lock
 from app.experiments.lineage_diff import (
     are_one_setting,
     list_differences,
@@ -13,12 +13,12 @@ from app.experiments.lineage_diff import (
 )
 from pipeline.errors import UserError
 
-CODE = {"pipeline/loss.py": "1", "pipeline/loop.py": "2", "pictures": "3"}
+CODE = {"pipeline/loss.py": "1", "pipeline/loop.py": "2", "images": "3"}
 
 
-def made(sources: dict[str, str] | None = None, **settings: Any) -> Made:
+def made(sources: dict[str, str] | None = None, **settings: Any) -> Provenance:
     values = {key.replace("__", "."): value for key, value in settings.items()}
-    return Made({"seed": 7, "loss.name": "triplet"} | values, CODE | (sources or {}))
+    return Provenance({"seed": 7, "loss.name": "triplet"} | values, CODE | (sources or {}))
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ def made(sources: dict[str, str] | None = None, **settings: Any) -> Made:
         (made(loss__name="supcon"), False),
         (made(loss__triplet__margin=0.2), False),
         (made({"pipeline/loss.py": "9"}), False),
-        (made({"pictures": "9"}), False),
+        (made({"images": "9"}), False),
     ],
 )
-def test_one_setting_is_the_same_but_for_seeds(other: Made, one: bool) -> None:
+def test_one_setting_is_the_same_but_for_seeds(other: Provenance, one: bool) -> None:
     assert are_one_setting([made(), other]) == one
     assert are_one_setting([other, other, made()]) == one
 
@@ -47,7 +47,7 @@ def test_a_training_is_drawn_from_its_own_seed_or_from_that_of_all() -> None:
 def test_differences_are_told_with_code_and_data() -> None:
     a = made(train__epochs=7, loss__triplet__margin=0.1)
     b = made(
-        {"pipeline/loss.py": "9", "pipeline/loop.py": "9", "pictures": "9"},
+        {"pipeline/loss.py": "9", "pipeline/loop.py": "9", "images": "9"},
         train__epochs=7,
         train__seed=None,
         loss__name="supcon",
@@ -58,12 +58,12 @@ def test_differences_are_told_with_code_and_data() -> None:
         "loss.triplet.margin: 0.1 -> -",
         "loss.supcon.temperature: - -> 0.1",
         "code: pipeline/loss.py and 1 more",
-        "data: pictures",
+        "data: images",
     ]
     assert list_differences(a, b, one_model=False) == [
         "loss.name: triplet -> supcon",
         "code: pipeline/loss.py and 1 more",
-        "data: pictures",
+        "data: images",
     ]
 
 
@@ -110,7 +110,9 @@ def test_a_lock_tells_what_made_a_file_and_nothing_else() -> None:
     assert trained.settings == split | {"loss.name": "triplet", "loss.triplet.margin": 0.1}
     assert trained.sources == {"data": "d.dir", "loss.py": "l"}
     assert trained.trained
-    assert untrained == Made(split, {"data": "d.dir"}, frozenset({"split", "evaluate@baseline"}))
+    assert untrained == Provenance(
+        split, {"data": "d.dir"}, frozenset({"split", "evaluate@baseline"})
+    )
     assert not untrained.trained
 
 

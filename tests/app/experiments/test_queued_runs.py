@@ -73,31 +73,31 @@ def test_a_source_is_whole_in_the_queue_if_git_or_dvc_has_all_of_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     git(tmp_path, "init", "--quiet")
-    source = Path("pictures/mugs")
+    source = Path("images/mugs")
     source.mkdir(parents=True)
     (source / "a.png").touch()
     assert not is_complete_in_queue(source, whole=False)
-    git(tmp_path, "add", "pictures")
+    git(tmp_path, "add", "images")
     assert is_complete_in_queue(source, whole=True)
     (source / "b.png").touch()
     assert is_complete_in_queue(source, whole=False)
     assert not is_complete_in_queue(source, whole=True)
     assert is_complete_in_queue(source.absolute(), whole=True)
-    Path("pictures.dvc").touch()
+    Path("images.dvc").touch()
     assert is_complete_in_queue(source, whole=True)
 
 
 @pytest.mark.parametrize("name", ["sop", "fashion_mnist"])
-def test_what_is_fetched_does_not_need_the_pictures_at_the_source(
+def test_what_is_fetched_does_not_need_the_images_at_the_source(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Be it archives or files that are fetched: pictures that git has not are not read."""
+    """Be it archives or files that are fetched: images that git has not are not read."""
     monkeypatch.chdir(tmp_path)
     git(tmp_path, "init", "--quiet")
-    Path("pictures").mkdir()
-    Path("pictures/README.md").touch()
-    git(tmp_path, "add", "pictures")
-    Path("pictures/mine.png").touch()
+    Path("images").mkdir()
+    Path("images/README.md").touch()
+    git(tmp_path, "add", "images")
+    Path("images/mine.png").touch()
     origin = Origin("abc", "", (ROOT / "params.yaml").read_text())
     for official in (True, False):
         settings = {"data.name": name, f"data.{name}.official": official}
@@ -125,11 +125,11 @@ def test_what_begins_while_the_queue_is_read_is_not_lost(monkeypatch: pytest.Mon
     }
 
 
-def test_pictures_that_dvc_has_and_that_changed_make_another_origin(
+def test_images_that_dvc_has_and_that_changed_make_another_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "pictures.dvc", "dvc.lock"):
+    for name in ("params.yaml", "images.dvc", "dvc.lock"):
         Path(name).write_text("1")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
@@ -137,7 +137,7 @@ def test_pictures_that_dvc_has_and_that_changed_make_another_origin(
     before = read_origin(Path("params.yaml"))
     Path("dvc.lock").write_text("2")
     assert read_origin(Path("params.yaml")) == before
-    Path("pictures.dvc").write_text("2")
+    Path("images.dvc").write_text("2")
     assert read_origin(Path("params.yaml")).digest() != before.digest()
 
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from app.experiments.recipes import Recipe, names, read_recipe
-from pipeline.config.contradictions import batch_pictures
+from pipeline.config.contradictions import batch_size_of
 from pipeline.config.load import Params, check_params
 from pipeline.data.label_sets import from_lists
-from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
-from pipeline.training.batches import draw_batches
+from pipeline.training.batches import sample_batches
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import train
 from pipeline.training.trainer import Trainer
@@ -27,11 +27,11 @@ RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes
 
 # No network here for the weights, and no worker processes for a single step.
 HERE = {"backbone.weights": None, "train.workers": 0, "train.epochs": 1, "train.steps": 1}
-# One step on two cores: the least size that all networks take, and batches of 4 or 6 pictures, of
+# One step on two cores: the least size that all networks take, and batches of 4 or 6 images, of
 # which each loss still makes a pair or a triplet. Random ones stay: too few would have no pair.
 SMALL = {
     "backbone.image_size": 32,
-    "batches.pk": {"classes": 2, "pictures": 2},
+    "batches.pk": {"classes": 2, "per_class": 2},
     "batches.triplets.size": 2,
 }
 # Numbers by which nothing is built otherwise.
@@ -58,8 +58,8 @@ def make_model(params: Params) -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
-    """Eight pictures of noise, "0" to "7"."""
+def noise(tmp_path_factory: pytest.TempPathFactory) -> PackedImages:
+    """Eight images of noise, "0" to "7"."""
     directory = tmp_path_factory.mktemp("noise")
     writer, rng = ShardWriter(directory), np.random.default_rng(0)
     for number in range(8):
@@ -67,40 +67,38 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
         Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(encoded, "PNG")
         writer.add(str(number), encoded.getvalue())
     writer.close()
-    return PackedPictures(directory)
+    return PackedImages(directory)
 
 
-def make_data(
-    noise: PackedPictures, params: Params, *, classes: int, pictures: int
-) -> TrainingData:
-    """Return a dataset of that shape, for which the same eight pictures stand again and again.
+def make_data(noise: PackedImages, params: Params, *, classes: int, images: int) -> TrainingData:
+    """Return a dataset of that shape, for which the same eight images stand again and again.
 
     Each has one label, or two where the recipe is for COCO.
     """
-    rows = np.arange(classes * pictures)
+    rows = np.arange(classes * images)
     second = [[classes + row % 2] if params.data.name == "coco" else [] for row in rows]
-    labels = [[row // pictures, *more] for row, more in zip(rows, second, strict=True)]
+    labels = [[row // images, *more] for row, more in zip(rows, second, strict=True)]
     ids, every = [str(row % 8) for row in rows], np.ones(8, dtype=bool)
-    anothers = rows // pictures * pictures + (rows + 1) % pictures
+    anothers = rows // images * images + (rows + 1) % images
     return TrainingData(
-        pictures=noise,
+        images=noise,
         train_ids=ids,
         train_labels=from_lists(labels),
         val=Validation(ids[:8], from_lists(labels[4:12]), is_query=every, is_gallery=every),
-        triplets=np.stack([rows, anothers, (rows + pictures) % len(rows)], axis=1),
+        triplets=np.stack([rows, anothers, (rows + images) % len(rows)], axis=1),
     )
 
 
 @pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
 def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
-    recipe: Recipe, settings: dict[str, Any], noise: PackedPictures
+    recipe: Recipe, settings: dict[str, Any], noise: PackedImages
 ) -> None:
     params = make_params(recipe, settings | HERE)
-    data = make_data(noise, params, classes=96, pictures=16)
+    data = make_data(noise, params, classes=96, images=16)
     model = make_model(params)
     trainer = Trainer(model, data, params)
     assert model.dim == (params.head.dim if params.head.name != "none" else 384)
-    rows = draw_batches(
+    rows = sample_batches(
         params.batches.name,
         params.batches.options,
         labels=data.train_labels,
@@ -108,7 +106,7 @@ def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
         steps=1,
         seed=[0],
     )[0]
-    assert len(rows) == batch_pictures(params.batches)
+    assert len(rows) == batch_size_of(params.batches)
     embeddings = torch.randn(len(rows), model.dim, requires_grad=True)
     labels = torch.from_numpy(data.train_labels.first()[rows]).long()
     loss = trainer.objective(embeddings, labels)
@@ -131,10 +129,10 @@ class Nowhere(Checkpoint):
 
 @pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
 def test_a_recipe_takes_a_step(
-    recipe: Recipe, settings: dict[str, Any], noise: PackedPictures, tmp_path: Path
+    recipe: Recipe, settings: dict[str, Any], noise: PackedImages, tmp_path: Path
 ) -> None:
     params = make_params(recipe, settings | HERE | SMALL)
-    data = make_data(noise, params, classes=8, pictures=8)
+    data = make_data(noise, params, classes=8, images=8)
     model = make_model(params)
     watched = [next(model.backbone.parameters()), *list(model.head.parameters())[:1]]
     before = [weight.detach().clone() for weight in watched]

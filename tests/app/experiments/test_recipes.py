@@ -33,9 +33,9 @@ def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) 
 PINNED = {
     *("data.name", "split.protocol", "split.val_by", "split.val_fraction", "backbone.name"),
     *("backbone.image_size", "head.name", "head.normalize", "loss.name", "miner.name"),
-    *("batches.name", "optimizer.name", "scheduler.name", "embed.mirror", "index.distance"),
-    *(f"train.{key}" for key in ("epochs", "steps", "patience", "monitor", "chunk")),
-    *("train.freeze", "train.memory"),
+    *("batches.name", "optimizer.name", "scheduler.name", "embed.hflip", "index.distance"),
+    *(f"train.{key}" for key in ("epochs", "steps", "patience", "monitor", "chunk_size")),
+    *("train.freeze", "train.cross_batch_memory"),
 }
 
 
@@ -148,8 +148,8 @@ def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
         ({"loss.triplet": 1}, "r: loss.triplet: found 1; allowed: a mapping of keys"),
         ({"train.epochs": "ten"}, "r: train.epochs: found 'ten' (str); allowed: a whole number"),
         (
-            {"loss.name": "smooth_ap", "batches.pk.pictures": 1},
-            "r: batches.pk.pictures: found 1 with loss.name 'smooth_ap', which needs two pictures "
+            {"loss.name": "smooth_ap", "batches.pk.per_class": 1},
+            "r: batches.pk.per_class: found 1 with loss.name 'smooth_ap', which needs two images "
             "of a class; allowed: 2 or more",
         ),
     ],

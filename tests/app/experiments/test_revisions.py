@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.experiments.revisions import Evaluated, differs_from_lock, open_side
-from pipeline.data.shards import PackedPictures
+from app.experiments.revisions import EvaluatedModel, differs_from_lock, open_side
+from pipeline.data.shards import PackedImages
 from pipeline.errors import UserError
 from tests.helpers.clone import git
 from tests.helpers.tiny_dag import IDS, write_results
@@ -18,7 +18,7 @@ def project(compared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return compared
 
 
-def only(text: str, scratch: Path) -> Evaluated:
+def only(text: str, scratch: Path) -> EvaluatedModel:
     (side,) = open_side(text, letter="A", scratch=scratch)
     return side
 
@@ -60,7 +60,7 @@ def test_an_experiment_is_read_from_the_cache_and_the_working_tree_stays(
     assert side.made.trained
     cached = (side.results / "queries.parquet").read_bytes()
     assert cached != (project / "results/finetuned/queries.parquet").read_bytes()
-    assert PackedPictures(side.root / "data/images").decode(IDS[0]).size == (8, 8)
+    assert PackedImages(side.root / "data/images").decode(IDS[0]).size == (8, 8)
 
 
 def test_a_revision_may_name_its_model(project: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "optimizer.adamw.lr": {"low": 1e-4, "high": 0.01, "log": True},
         "batches.pk.classes": {"low": 4, "high": 16, "step": 4},
         "loss.multi_similarity.beta": {"low": 10, "high": 50, "step": 10},
-        "train.augment.flip": {"low": 0, "high": 0.5},
+        "train.augment.hflip": {"low": 0, "high": 0.5},
     }
     space = read_space(recipe({"trials": 20, "space": drawn}), PARAMS)
     assert space.trials == 20
@@ -43,7 +43,7 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "optimizer.adamw.lr": FloatDistribution(1e-4, 0.01, log=True),
         "batches.pk.classes": IntDistribution(4, 16, step=4),
         "loss.multi_similarity.beta": IntDistribution(10, 50, step=10),
-        "train.augment.flip": FloatDistribution(0.0, 0.5),
+        "train.augment.hflip": FloatDistribution(0.0, 0.5),
     }
     params = optuna.create_study().ask(dict(space.dimensions)).params
     assert type(params["batches.pk.classes"]) is int
@@ -97,8 +97,8 @@ def test_what_cannot_be_drawn_from_is_one_line(drawn: Any) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("seed", "launch", "data.products.size", "download.max_side", "split.val_fraction"),
-        *("train.monitor", "embed.mirror", "index.factory", "evaluate.k", "plot.rows"),
+        *("seed", "launch", "data.products.image_size", "download.max_side", "split.val_fraction"),
+        *("train.monitor", "embed.hflip", "index.factory", "evaluate.k", "plot.rows"),
         *("track.experiment", "train.workers"),
     ],
 )
@@ -116,20 +116,20 @@ def test_what_would_change_what_validates_or_nothing_is_refused(key: str) -> Non
         ({"head.dmi": [8]}, ".space: head.dmi: unknown key; found 'dmi'; allowed: dim, "),
         ({"head": [8]}, ".space: head: found 8; allowed: a mapping of keys"),
         (
-            {"train.augment.flip": {"low": 0, "high": 1}},
-            ".space: train.augment.flip: found {'low': 0, 'high': 1}, of which only whole numbers "
+            {"train.augment.hflip": {"low": 0, "high": 1}},
+            ".space: train.augment.hflip: found {'low': 0, 'high': 1}, of which only whole numbers "
             "would be drawn; write 0.0 and 1.0; or, if that is meant, give a step",
         ),
         ({3: [8]}, ".space: 3: unknown key; found '3'; allowed: backbone, "),
         ({"head.dim": [8, 0]}, ".space: head.dim: found 0; allowed: greater than or equal to 1"),
         (
-            {"train.augment.flip": {"low": 0.5, "high": 1.5}},
-            ".space: train.augment.flip: found 1.5; allowed: less than or equal to 1",
+            {"train.augment.hflip": {"low": 0.5, "high": 1.5}},
+            ".space: train.augment.hflip: found 1.5; allowed: less than or equal to 1",
         ),
         (
-            {"batches.pk.pictures": [4, 1]},
-            ".space: batches.pk.pictures: found 1 with loss.name 'smooth_ap', which needs two "
-            "pictures of a class; allowed: 2 or more",
+            {"batches.pk.per_class": [4, 1]},
+            ".space: batches.pk.per_class: found 1 with loss.name 'smooth_ap', which needs two "
+            "images of a class; allowed: 2 or more",
         ),
     ],
 )

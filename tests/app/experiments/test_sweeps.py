@@ -7,7 +7,7 @@ import pytest
 
 from app.experiments.queued_runs import Origin, Run
 from app.experiments.recipes import Recipe
-from app.experiments.sweeps import Result, plan, tabulate
+from app.experiments.sweeps import FinishedRun, plan, tabulate
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 
@@ -68,9 +68,9 @@ def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
         ),
         (
             {"loss.name": "smooth_ap"},
-            {"batches.pk.pictures": [4, 1]},
-            "recipes/tiny.yaml: pictures=1: batches.pk.pictures: found 1 with loss.name "
-            "'smooth_ap', which needs two pictures of a class; allowed: 2 or more",
+            {"batches.pk.per_class": [4, 1]},
+            "recipes/tiny.yaml: per_class=1: batches.pk.per_class: found 1 with loss.name "
+            "'smooth_ap', which needs two images of a class; allowed: 2 or more",
         ),
         (
             {"data.name": "folder"},
@@ -101,7 +101,7 @@ def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> N
         "metrics/train.json": {"val_map_at_r": 0.5},
         "metrics/finetuned.json": {"recall_at_1": 0.61, "precision_at_5": 0.4, "map": 0.3333},
     }
-    table = tabulate(swept, {"n0.5": Result("1a2b3c4", metrics)})
+    table = tabulate(swept, {"n0.5": FinishedRun("1a2b3c4", metrics)})
     assert table.splitlines() == [
         "margin  epochs  val_map_at_r  recall_at_1  precision_at_5    map  experiment",
         "   0.3      10             -            -               -      -      failed",

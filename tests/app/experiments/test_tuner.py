@@ -53,7 +53,7 @@ class Queue:
     def finished(self, _: str) -> dict[str, str]:
         return {name: f"c-{name}" for name, state in self.states.items() if state == "Success"}
 
-    def read_figures(self, commit: str, path: str) -> dict[str, Any]:
+    def read_metrics(self, commit: str, path: str) -> dict[str, Any]:
         assert path == "metrics/train.json"
         values = self.epochs(self.settings[commit.removeprefix("c-")])
         return {"epochs": len(values), "val_map_at_r": max(values)}
@@ -72,11 +72,11 @@ class Queue:
         return dict(enumerate(values, start=1))
 
 
-Made = Callable[..., Queue]
+Provenance = Callable[..., Queue]
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Provenance:
     """Return a function that puts a queue of such epochs in the place of DVC's, and MLflow's."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS)
@@ -86,7 +86,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
         queue = Queue(epochs)
         fakes: dict[str, Any] = {
             **{name: getattr(queue, name) for name in ("queue", "read_queue", "finished")},
-            "read_figures": queue.read_figures,
+            "read_metrics": queue.read_metrics,
             "kill": queue.kill,
             "forget": queue.states.pop,
             "baseline": lambda: "abc",
@@ -138,7 +138,7 @@ def by_rate(settings: dict[str, Any]) -> list[float]:
     return [rate * share for share in (10, 30, 60, 50, 55, 58, 59)]
 
 
-def test_each_trial_is_told_the_validation_of_its_best_epoch(made: Made) -> None:
+def test_each_trial_is_told_the_validation_of_its_best_epoch(made: Provenance) -> None:
     queue = made(by_rate)
     tuning = tune(trials=3)
     found = trials(tuning)
@@ -164,7 +164,7 @@ def test_each_trial_is_told_the_validation_of_its_best_epoch(made: Made) -> None
 
 
 @pytest.mark.parametrize("looks", [3, 14])
-def test_an_interrupted_search_goes_on_as_it_would_have(looks: int, made: Made) -> None:
+def test_an_interrupted_search_goes_on_as_it_would_have(looks: int, made: Provenance) -> None:
     made(by_rate)
     undisturbed = [trial.params for trial in trials(tune())]
     Path("tune.db").unlink()
@@ -176,7 +176,7 @@ def test_an_interrupted_search_goes_on_as_it_would_have(looks: int, made: Made) 
     assert [trial.params for trial in trials(tune())] == undisturbed
 
 
-def test_what_was_lost_is_queued_again_and_not_counted_twice(made: Made) -> None:
+def test_what_was_lost_is_queued_again_and_not_counted_twice(made: Provenance) -> None:
     queue = made(by_rate)
     queue.looks_left = 4
     with pytest.raises(KeyboardInterrupt):
@@ -191,7 +191,7 @@ def test_what_was_lost_is_queued_again_and_not_counted_twice(made: Made) -> None
     assert found[0].user_attrs["experiment"] == lost
 
 
-def test_more_trials_go_on_and_other_settings_begin_another_study(made: Made) -> None:
+def test_more_trials_go_on_and_other_settings_begin_another_study(made: Provenance) -> None:
     made(by_rate)
     assert len(trials(tune(trials=2))) == 2
     assert len(trials(tune(trials=3))) == 3
@@ -200,7 +200,9 @@ def test_more_trials_go_on_and_other_settings_begin_another_study(made: Made) ->
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_no_point_is_tried_twice_and_a_space_ends_with_its_last(made: Made, jobs: int) -> None:
+def test_no_point_is_tried_twice_and_a_space_ends_with_its_last(
+    made: Provenance, jobs: int
+) -> None:
     queue = made(lambda settings: [settings["head.dim"] / 100])
     said: list[str] = []
     space = {"head.dim": [16, 32, 64], "train.patience": {"low": 1, "high": 2}}
@@ -213,7 +215,7 @@ def test_no_point_is_tried_twice_and_a_space_ends_with_its_last(made: Made, jobs
     assert not studies.failures(tuning.study)
 
 
-def test_a_trial_that_was_lost_while_it_was_drawn_is_replaced(made: Made) -> None:
+def test_a_trial_that_was_lost_while_it_was_drawn_is_replaced(made: Provenance) -> None:
     made(by_rate)
     tune(trials=1).study.ask()  # and the command is killed
     found = trials(tune(trials=2))
@@ -221,7 +223,7 @@ def test_a_trial_that_was_lost_while_it_was_drawn_is_replaced(made: Made) -> Non
     assert [trial.state for trial in found] == [complete, lost, complete]
 
 
-def test_as_many_as_there_are_jobs_run_at_a_time(made: Made) -> None:
+def test_as_many_as_there_are_jobs_run_at_a_time(made: Provenance) -> None:
     queue = made(by_rate)
     at_once = []
     reading = queue.read_queue
@@ -236,7 +238,7 @@ def test_as_many_as_there_are_jobs_run_at_a_time(made: Made) -> None:
     assert max(at_once) == 3
 
 
-def test_what_is_behind_the_median_is_ended_early_and_its_run_marked(made: Made) -> None:
+def test_what_is_behind_the_median_is_ended_early_and_its_run_marked(made: Provenance) -> None:
     rates: list[float] = []
 
     def falling(settings: dict[str, Any]) -> list[float]:
@@ -256,14 +258,16 @@ def test_what_is_behind_the_median_is_ended_early_and_its_run_marked(made: Made)
     assert table(tuning).splitlines()[-1].split()[2:] == ["0.030", "2", "pruned", "-"]
 
 
-def test_without_mlflow_nothing_is_ended_early(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlflow_nothing_is_ended_early(
+    made: Provenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = made(lambda settings: [settings["optimizer.adamw.lr"]] * 7)
     monkeypatch.setattr(tracking.TrackedEpochs, "epochs", lambda *_: {})
     assert {trial.state for trial in trials(tune(trials=6))} == {TrialState.COMPLETE}
     assert not queue.killed
 
 
-def test_a_failed_trial_is_named_with_its_reason_and_the_search_goes_on(made: Made) -> None:
+def test_a_failed_trial_is_named_with_its_reason_and_the_search_goes_on(made: Provenance) -> None:
     made(lambda settings: [] if settings["head.dim"] == 32 else [0.1, 0.2])
     tuning = tune(trials=6)
     failed = [trial for trial in trials(tuning) if trial.state == TrialState.FAIL]
@@ -276,7 +280,7 @@ def test_a_failed_trial_is_named_with_its_reason_and_the_search_goes_on(made: Ma
     assert table(tuning).splitlines()[-1].split()[2:] == ["-", "-", "failed", "-"]
 
 
-def test_values_that_do_not_go_together_are_a_failed_trial(made: Made) -> None:
+def test_values_that_do_not_go_together_are_a_failed_trial(made: Provenance) -> None:
     made(by_rate)
     drawn = {"loss.name": ["multi_similarity", "smooth_ap"], "miner.name": ["none", "batch_hard"]}
     recipe = Recipe(Path("recipes/tiny.yaml"), "Tiny", {}, (), {"trials": 12, "space": drawn})
@@ -292,7 +296,7 @@ def test_values_that_do_not_go_together_are_a_failed_trial(made: Made) -> None:
     )
 
 
-def test_a_search_whose_first_trials_all_fail_stops(made: Made) -> None:
+def test_a_search_whose_first_trials_all_fail_stops(made: Provenance) -> None:
     made(lambda _: [])
     said: list[str] = []
     with pytest.raises(UserError) as error:
@@ -305,7 +309,7 @@ def test_a_search_whose_first_trials_all_fail_stops(made: Made) -> None:
 
 
 def test_code_or_params_that_change_meanwhile_stop_the_search(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+    made: Provenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = made(by_rate)
     settings = by_rate
@@ -323,7 +327,7 @@ def test_code_or_params_that_change_meanwhile_stop_the_search(
     )
 
 
-def test_two_commands_do_not_tune_at_once(made: Made) -> None:
+def test_two_commands_do_not_tune_at_once(made: Provenance) -> None:
     made(by_rate)
     recipe = Recipe(Path("recipes/tiny.yaml"), "Tiny", {}, (), {"trials": 8, "space": SPACE})
     params = Path("params.yaml")

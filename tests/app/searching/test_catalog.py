@@ -1,4 +1,4 @@
-"""What is known of pictures, against the tables it is read from."""
+"""What is known of images, against the tables it is read from."""
 
 import shutil
 from pathlib import Path
@@ -6,59 +6,59 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.searching.catalog import Library
+from app.searching.catalog import Catalog
 from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, read_table, write_table
 from pipeline.errors import UserError
-from tests.helpers.searchable import COLOURS, PICTURES, SHAPES
+from tests.helpers.searchable import COLOURS, IMAGES, SHAPES
 
 RED = "red disc/1.jpg"
 
 
 @pytest.fixture(scope="module")
-def library(searchable: Path) -> Library:
-    return Library(searchable)
+def catalog(searchable: Path) -> Catalog:
+    return Catalog(searchable)
 
 
-def test_pictures_have_the_names_and_groups_of_the_tables(library: Library) -> None:
-    assert library.classes == sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-    assert library.groups == ["disc", "square"]
-    assert (library.names(RED), library.group(RED)) == (["red disc"], "disc")
-    assert library.pictures.decode(RED).size == (48, 40)
+def test_images_have_the_names_and_groups_of_the_tables(catalog: Catalog) -> None:
+    assert catalog.classes == sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    assert catalog.groups == ["disc", "square"]
+    assert (catalog.names(RED), catalog.group(RED)) == (["red disc"], "disc")
+    assert catalog.images.decode(RED).size == (48, 40)
 
 
-def test_queries_are_the_test_pictures_that_ask(library: Library, searchable: Path) -> None:
+def test_queries_are_the_test_images_that_ask(catalog: Catalog, searchable: Path) -> None:
     rows = read_table(searchable / "data/splits.parquet", SPLITS).to_pylist()
     asked = [row["image_id"] for row in rows if row["is_query"] and row["split"] == "test"]
-    assert library.queries == asked
-    assert len(asked) == len(COLOURS) * PICTURES  # half of the classes
+    assert catalog.queries == asked
+    assert len(asked) == len(COLOURS) * IMAGES  # half of the classes
 
 
-def test_relevant_is_what_shares_a_label(library: Library) -> None:
-    assert library.is_relevant(RED, "red disc/3.jpg")
-    assert not library.is_relevant(RED, "red square/1.jpg")
-    assert library.labels(RED) == library.labels("red disc/3.jpg") != frozenset()
+def test_relevant_is_what_shares_a_label(catalog: Catalog) -> None:
+    assert catalog.is_relevant(RED, "red disc/3.jpg")
+    assert not catalog.is_relevant(RED, "red square/1.jpg")
+    assert catalog.labels(RED) == catalog.labels("red disc/3.jpg") != frozenset()
 
 
-def test_masks_are_of_a_class_or_a_group_in_the_order_that_is_asked_for(library: Library) -> None:
+def test_masks_are_of_a_class_or_a_group_in_the_order_that_is_asked_for(catalog: Catalog) -> None:
     ids = ["red square/1.jpg", RED, "blue disc/0.jpg", "red disc/0.jpg"]
-    assert library.of_class("red disc", ids).tolist() == [False, True, False, True]
-    assert library.of_group("disc", ids).tolist() == [False, True, True, True]
-    for name in library.classes:
-        expected = [name in library.names(image_id) for image_id in library.pictures.ids]
-        assert library.of_class(name, library.pictures.ids).tolist() == expected
+    assert catalog.of_class("red disc", ids).tolist() == [False, True, False, True]
+    assert catalog.of_group("disc", ids).tolist() == [False, True, True, True]
+    for name in catalog.classes:
+        expected = [name in catalog.names(image_id) for image_id in catalog.images.ids]
+        assert catalog.of_class(name, catalog.images.ids).tolist() == expected
 
 
-def test_a_wrong_name_or_picture_is_one_line(library: Library, searchable: Path) -> None:
-    catalog = searchable / "data/catalog.parquet"
+def test_a_wrong_name_or_image_is_one_line(catalog: Catalog, searchable: Path) -> None:
+    path = searchable / "data/catalog.parquet"
     for ask, told in {
-        lambda: library.of_class("red disk", [RED]): (
-            f"class: found 'red disk'; allowed: {', '.join(library.classes)}; did you mean "
+        lambda: catalog.of_class("red disk", [RED]): (
+            f"class: found 'red disk'; allowed: {', '.join(catalog.classes)}; did you mean "
             "'red disc'?"
         ),
-        lambda: library.of_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
-        lambda: library.names("x"): f"{catalog}: no picture has image_id 'x'; run: dvc repro",
-        lambda: library.of_class("red disc", [RED, "x", "y"]): (
-            f"{searchable / 'index'}: 2 of 3 image_ids are not in {catalog}, the first is 'x'; "
+        lambda: catalog.of_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
+        lambda: catalog.names("x"): f"{path}: no image has image_id 'x'; run: dvc repro",
+        lambda: catalog.of_class("red disc", [RED, "x", "y"]): (
+            f"{searchable / 'index'}: 2 of 3 image_ids are not in {path}, the first is 'x'; "
             "both must come from one run: dvc repro"
         ),
     }.items():
@@ -73,14 +73,14 @@ def test_what_is_missing_is_told_with_how_to_get_it(
 ) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data", ignore=shutil.ignore_patterns(name))
     with pytest.raises(UserError) as error:
-        Library(tmp_path)
+        Catalog(tmp_path)
     assert str(error.value) == (
         f"{tmp_path / 'data' / name}: no such file or folder; fetch it: dvc pull, or make it: "
         "dvc repro"
     )
 
 
-def test_classes_that_share_a_name_and_pictures_with_several_are_told_apart(
+def test_classes_that_share_a_name_and_images_with_several_are_told_apart(
     searchable: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data")
@@ -92,13 +92,13 @@ def test_classes_that_share_a_name_and_pictures_with_several_are_told_apart(
     names = {"label": pa.array([0, 1, 2], pa.int32()), "name": ["cup", "cup", "bowl"]}
     classes = pa.table(names | {"group": pa.nulls(3, pa.string())})
     write_table(classes, tmp_path / "data/classes.parquet", CLASSES)
-    library, ids = Library(tmp_path), catalog["image_id"].to_pylist()[:4]
-    assert library.classes == ["bowl", "cup (0)", "cup (1)"]
-    assert [library.names(image_id) for image_id in ids] == [
+    catalog, ids = Catalog(tmp_path), catalog["image_id"].to_pylist()[:4]
+    assert catalog.classes == ["bowl", "cup (0)", "cup (1)"]
+    assert [catalog.names(image_id) for image_id in ids] == [
         ["cup (0)", "cup (1)"],
         ["cup (1)"],
         ["bowl"],
         ["cup (0)"],
     ]
-    assert library.of_class("cup (1)", ids).tolist() == [True, True, False, False]
-    assert [library.is_relevant(ids[0], other) for other in ids[1:]] == [True, False, True]
+    assert catalog.of_class("cup (1)", ids).tolist() == [True, True, False, False]
+    assert [catalog.is_relevant(ids[0], other) for other in ids[1:]] == [True, False, True]

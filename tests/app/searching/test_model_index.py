@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from app.searching.catalog import Library
-from app.searching.model_index import Finder
+from app.searching.catalog import Catalog
+from app.searching.model_index import ModelIndex
 from pipeline.data.embeddings import read_embeddings, write_embeddings
 from pipeline.errors import UserError
 from pipeline.index.search import read_index, write_index
@@ -21,13 +21,13 @@ from tests.helpers.searchable import build, draw, embed_again, index_again, writ
 
 
 @pytest.fixture(scope="module", params=["baseline", "finetuned"])
-def finder(searchable: Path, request: pytest.FixtureRequest) -> Finder:
-    return Finder(searchable, request.param)
+def model_index(searchable: Path, request: pytest.FixtureRequest) -> ModelIndex:
+    return ModelIndex(searchable, request.param)
 
 
 @pytest.fixture(scope="module")
-def library(searchable: Path) -> Library:
-    return Library(searchable)
+def catalog(searchable: Path) -> Catalog:
+    return Catalog(searchable)
 
 
 @pytest.fixture
@@ -36,63 +36,71 @@ def copy(searchable: Path, tmp_path: Path) -> Path:
     return shutil.copytree(searchable, tmp_path / "project")
 
 
-def test_a_photo_is_embedded_as_the_stage_embeds_it(finder: Finder, library: Library) -> None:
-    for image_id in library.queries[:4]:
-        vector = finder.embed(library.pictures.decode(image_id))
+def test_a_photo_is_embedded_as_the_stage_embeds_it(
+    model_index: ModelIndex, catalog: Catalog
+) -> None:
+    for image_id in catalog.queries[:4]:
+        vector = model_index.embed(catalog.images.decode(image_id))
         assert vector.dtype == np.float32
-        assert vector == pytest.approx(finder.vector(image_id), abs=1e-5)
+        assert vector == pytest.approx(model_index.vector(image_id), abs=1e-5)
 
 
-def test_a_photo_of_the_gallery_finds_itself_first(finder: Finder, library: Library) -> None:
-    for image_id in finder.ids[:6]:
-        best = finder.find(finder.embed(library.pictures.decode(image_id)), 1)[0]
+def test_a_photo_of_the_gallery_finds_itself_first(
+    model_index: ModelIndex, catalog: Catalog
+) -> None:
+    for image_id in model_index.ids[:6]:
+        best = model_index.find(model_index.embed(catalog.images.decode(image_id)), 1)[0]
         assert best.image_id == image_id
         assert best.score == pytest.approx(1, abs=1e-5)
 
 
-def test_answers_are_those_of_a_plain_sort(finder: Finder, searchable: Path) -> None:
-    index, ids = read_index(searchable / "index" / finder.model)
+def test_answers_are_those_of_a_plain_sort(model_index: ModelIndex, searchable: Path) -> None:
+    index, ids = read_index(searchable / "index" / model_index.model)
     gallery = index.reconstruct_n(0, len(ids))
-    query = finder.vector(ids[3])
+    query = model_index.vector(ids[3])
     scores = gallery @ query / np.linalg.norm(query)
     order = [int(row) for row in np.argsort(-scores, kind="stable") if row != 3]
     allowed = np.arange(len(ids)) % 2 == 0
     for mask in (None, allowed):
         rows = [row for row in order if mask is None or mask[row]][:5]
-        found = finder.find(query, 5, allowed=mask, leave_out=ids[3])
+        found = model_index.find(query, 5, allowed=mask, leave_out=ids[3])
         assert [answer.image_id for answer in found] == [ids[row] for row in rows]
         assert [answer.score for answer in found] == pytest.approx(scores[rows], abs=1e-6)
     assert allowed.sum() == 10  # what a caller gave is not changed
 
 
-def test_there_are_no_more_answers_than_pictures_that_may_be_found(finder: Finder) -> None:
-    query = finder.vector(finder.ids[0])
-    assert len(finder.find(query, 100)) == len(finder.ids)
-    assert len(finder.find(query, 100, leave_out=finder.ids[0])) == len(finder.ids) - 1
-    assert finder.find(query, 5, allowed=np.zeros(len(finder.ids), bool)) == []
+def test_there_are_no_more_answers_than_images_that_may_be_found(model_index: ModelIndex) -> None:
+    query = model_index.vector(model_index.ids[0])
+    assert len(model_index.find(query, 100)) == len(model_index.ids)
+    assert (
+        len(model_index.find(query, 100, leave_out=model_index.ids[0])) == len(model_index.ids) - 1
+    )
+    assert model_index.find(query, 5, allowed=np.zeros(len(model_index.ids), bool)) == []
 
 
-def test_the_whole_picture_is_another_query_than_its_centre(finder: Finder) -> None:
+def test_the_whole_image_is_another_query_than_its_centre(model_index: ModelIndex) -> None:
     wide = Image.new("RGB", (80, 40), "white")
     wide.paste("red", (0, 0, 15, 40))
-    centre, whole = (finder.embed(wide, crop=crop) for crop in ("center", "none"))
+    centre, whole = (model_index.embed(wide, crop=crop) for crop in ("center", "none"))
     assert centre != pytest.approx(whole, abs=1e-4)
     square = wide.crop((0, 0, 40, 40))
-    assert finder.embed(square) == pytest.approx(finder.embed(square, crop="none"), abs=1e-6)
+    assert model_index.embed(square) == pytest.approx(
+        model_index.embed(square, crop="none"), abs=1e-6
+    )
     with pytest.raises(UserError) as error:
-        finder.embed(wide, crop="centre")
+        model_index.embed(wide, crop="centre")
     assert str(error.value) == (
         "crop: found 'centre'; allowed: center, none; did you mean 'center'?"
     )
 
 
-def test_many_threads_get_what_one_gets(finder: Finder, library: Library) -> None:
+def test_many_threads_get_what_one_gets(model_index: ModelIndex, catalog: Catalog) -> None:
     def ask(image_id: str) -> list[str]:
-        vector = finder.embed(library.pictures.decode(image_id))
-        known = finder.find(finder.vector(image_id), 5)
-        return [answer.image_id for answer in finder.find(vector, 5) + known]
+        vector = model_index.embed(catalog.images.decode(image_id))
+        known = model_index.find(model_index.vector(image_id), 5)
+        return [answer.image_id for answer in model_index.find(vector, 5) + known]
 
-    asked = library.queries * 3
+    asked = catalog.queries * 3
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(ask, asked))
     assert together == [ask(image_id) for image_id in asked]
@@ -100,14 +108,14 @@ def test_many_threads_get_what_one_gets(finder: Finder, library: Library) -> Non
 
 def test_a_mirrored_index_is_asked_with_mirrored_queries(tmp_path: Path) -> None:
     # params.yaml may say otherwise by now: what counts is how the index was made.
-    project = build(tmp_path / "project", embed__mirror=True)
+    project = build(tmp_path / "project", embed__hflip=True)
     (project / "params.yaml").unlink()
-    finder, library = Finder(project, "finetuned"), Library(project)
-    picture = library.pictures.decode(library.queries[0])
-    vector = finder.embed(picture)
-    assert vector == pytest.approx(finder.vector(library.queries[0]), abs=1e-5)
-    flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert vector == pytest.approx(finder.embed(flipped), abs=1e-5)
+    model_index, catalog = ModelIndex(project, "finetuned"), Catalog(project)
+    image = catalog.images.decode(catalog.queries[0])
+    vector = model_index.embed(image)
+    assert vector == pytest.approx(model_index.vector(catalog.queries[0]), abs=1e-5)
+    flipped = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert vector == pytest.approx(model_index.embed(flipped), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -120,17 +128,17 @@ def test_other_kinds_of_index_answer_too(copy: Path, factory: str, distance: str
     text = text.replace("factory: Flat", f"factory: {factory}")
     (copy / "params.yaml").write_text(text.replace("distance: cosine", f"distance: {distance}"))
     index_again(copy, "finetuned")
-    finder = Finder(copy, "finetuned")
-    assert finder.distance == distance
-    for image_id in finder.ids[:5]:
-        found = finder.find(finder.vector(image_id), len(finder.ids))
-        assert sorted(answer.image_id for answer in found) == sorted(finder.ids)
+    model_index = ModelIndex(copy, "finetuned")
+    assert model_index.distance == distance
+    for image_id in model_index.ids[:5]:
+        found = model_index.find(model_index.vector(image_id), len(model_index.ids))
+        assert sorted(answer.image_id for answer in found) == sorted(model_index.ids)
         assert found[0].image_id == image_id
 
 
-def test_the_length_of_a_vector_is_nothing_to_the_cosine(finder: Finder) -> None:
-    query = finder.vector(finder.ids[2])
-    one, longer = finder.find(query, 4), finder.find(7 * query, 4)
+def test_the_length_of_a_vector_is_nothing_to_the_cosine(model_index: ModelIndex) -> None:
+    query = model_index.vector(model_index.ids[2])
+    one, longer = model_index.find(query, 4), model_index.find(7 * query, 4)
     assert [answer.image_id for answer in longer] == [answer.image_id for answer in one]
     assert longer[0].score == pytest.approx(1, abs=1e-5)
 
@@ -152,7 +160,7 @@ def forget_provenance(project: Path) -> str:
 def empty_index(project: Path) -> str:
     folder = project / "index/finetuned"
     write_index(folder, faiss.IndexFlatIP(16), [])
-    return f"{folder}: holds no pictures; run: dvc repro index"
+    return f"{folder}: holds no images; run: dvc repro index"
 
 
 def lose(name: str) -> Callable[[Path], str]:
@@ -188,7 +196,7 @@ def test_what_cannot_be_asked_is_told_in_one_line(
 ) -> None:
     told = change(copy)
     with pytest.raises(UserError) as error:
-        Finder(copy, "finetuned")
+        ModelIndex(copy, "finetuned")
     assert str(error.value) == told
 
 
@@ -196,9 +204,9 @@ def test_a_new_model_can_be_asked_after_its_stages(copy: Path) -> None:
     remake_model(copy)
     embed_again(copy, "finetuned")
     index_again(copy, "finetuned")
-    finder = Finder(copy, "finetuned")
-    picture = Image.open(io.BytesIO(draw("red", "disc", 0)))
-    assert finder.find(finder.embed(picture), 1)
+    model_index = ModelIndex(copy, "finetuned")
+    image = Image.open(io.BytesIO(draw("red", "disc", 0)))
+    assert model_index.find(model_index.embed(image), 1)
 
 
 def test_a_wrong_model_is_told_with_those_there_are(searchable: Path, tmp_path: Path) -> None:
@@ -217,31 +225,31 @@ def test_a_wrong_model_is_told_with_those_there_are(searchable: Path, tmp_path: 
         ),
     ]:
         with pytest.raises(UserError) as error:
-            Finder(root, name)
+            ModelIndex(root, name)
         if told:
             assert str(error.value) == told
 
 
-def test_embeddings_are_only_wanted_where_a_known_picture_asks(copy: Path) -> None:
+def test_embeddings_are_only_wanted_where_a_known_image_asks(copy: Path) -> None:
     path = copy / "embeddings/finetuned.parquet"
     ids, vectors = read_embeddings(path)
     path.unlink()
-    finder = Finder(copy, "finetuned")
-    assert finder.find(np.ones(16, np.float32), 1)
+    model_index = ModelIndex(copy, "finetuned")
+    assert model_index.find(np.ones(16, np.float32), 1)
     with pytest.raises(UserError) as error:
-        finder.vector(ids[0])
+        model_index.vector(ids[0])
     assert str(error.value).startswith(f"{path}: no such file or folder; fetch it: dvc pull")
     write_embeddings(path, ids, vectors)
     with pytest.raises(UserError) as error:
-        finder.vector(ids[0])
+        model_index.vector(ids[0])
     assert str(error.value) == (f"{path}: does not tell which model made it; run: dvc repro embed")
     embed_again(copy, "finetuned")
-    assert finder.vector(ids[0]) == pytest.approx(vectors[0], abs=1e-6)
+    assert model_index.vector(ids[0]) == pytest.approx(vectors[0], abs=1e-6)
     with pytest.raises(UserError) as error:
-        finder.vector("x")
-    assert str(error.value) == f"{path}: no picture has image_id 'x'; run: dvc repro embed"
+        model_index.vector("x")
+    assert str(error.value) == f"{path}: no image has image_id 'x'; run: dvc repro embed"
 
 
-def test_a_finder_uses_one_core_a_thread(finder: Finder) -> None:
-    finder.find(finder.embed(Image.new("RGB", (9, 9))), 1)
+def test_a_finder_uses_one_core_a_thread(model_index: ModelIndex) -> None:
+    model_index.find(model_index.embed(Image.new("RGB", (9, 9))), 1)
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (1, 1)

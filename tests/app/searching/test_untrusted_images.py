@@ -1,4 +1,4 @@
-"""Pictures that nobody has checked: read as they are meant, or refused in one line."""
+"""Images that nobody has checked: read as they are meant, or refused in one line."""
 
 import io
 import os
@@ -23,18 +23,18 @@ from app.searching.untrusted_images import (
 from pipeline.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
-PICTURE = Image.fromarray(PIXELS).resize((40, 30), Image.Resampling.BICUBIC)
+IMAGE = Image.fromarray(PIXELS).resize((40, 30), Image.Resampling.BICUBIC)
 
 
-def encoded(kind: str, picture: Image.Image = PICTURE, **options: object) -> bytes:
+def encoded(kind: str, image: Image.Image = IMAGE, **options: object) -> bytes:
     out = io.BytesIO()
-    picture.save(out, kind, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
-def heic(picture: Image.Image = PICTURE) -> bytes:
+def heic(image: Image.Image = IMAGE) -> bytes:
     out = io.BytesIO()
-    pillow_heif.from_pillow(picture).save(out, quality=95)
+    pillow_heif.from_pillow(image).save(out, quality=95)
     return out.getvalue()
 
 
@@ -46,24 +46,24 @@ def refused(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_the_usual_kinds_are_read(kind: str) -> None:
-    picture = decode_photo(encoded(kind), name="a")
-    assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
-    difference = np.abs(np.asarray(picture, np.int16) - np.asarray(PICTURE, np.int16))
+    image = decode_photo(encoded(kind), name="a")
+    assert (image.mode, image.size) == ("RGB", IMAGE.size)
+    difference = np.abs(np.asarray(image, np.int16) - np.asarray(IMAGE, np.int16))
     assert difference.mean() < 12
 
 
 def test_heic_is_read() -> None:
-    picture = decode_photo(heic(), name="a.heic")
-    assert (picture.mode, picture.size) == ("RGB", PICTURE.size)
-    difference = np.abs(np.asarray(picture, np.int16) - np.asarray(PICTURE, np.int16))
+    image = decode_photo(heic(), name="a.heic")
+    assert (image.mode, image.size) == ("RGB", IMAGE.size)
+    difference = np.abs(np.asarray(image, np.int16) - np.asarray(IMAGE, np.int16))
     assert difference.mean() < 12
 
 
-def test_a_picture_stands_upright_and_its_transparency_is_white() -> None:
+def test_an_image_stands_upright_and_its_transparency_is_white() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90°
     turned = decode_photo(encoded("PNG", exif=exif), name="a")
-    assert np.array_equal(turned, PICTURE.transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(turned, IMAGE.transpose(Image.Transpose.ROTATE_270))
     clear = Image.new("RGBA", (3, 2), (9, 9, 9, 0))
     assert decode_photo(encoded("PNG", clear), name="a").getpixel((1, 1)) == (255, 255, 255)
 
@@ -71,30 +71,30 @@ def test_a_picture_stands_upright_and_its_transparency_is_white() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
     deep = np.linspace(0, 2**16 - 1, 48).reshape(6, 8).astype(np.uint16)
-    picture = decode_photo(encoded(kind, Image.fromarray(deep)), name="a")
-    assert np.array_equal(np.asarray(picture)[:, :, 0], deep // 257)
+    image = decode_photo(encoded(kind, Image.fromarray(deep)), name="a")
+    assert np.array_equal(np.asarray(image)[:, :, 0], deep // 257)
 
 
-def test_what_is_no_picture_is_told_in_one_line() -> None:
+def test_what_is_no_image_is_told_in_one_line() -> None:
     allowed = "allowed: JPEG, PNG, WebP, HEIC"
-    assert refused(b"") == "a.jpg: the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)"
-    assert refused(b"hello, world") == f"a.jpg: not a picture; {allowed}"
+    assert refused(b"") == "a.jpg: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"
+    assert refused(b"hello, world") == f"a.jpg: not an image; {allowed}"
     # Pillow would start another program to read it.
-    assert refused(encoded("EPS")) == f"a.jpg: not a picture; {allowed}"
-    assert refused(encoded("PDF")) == f"a.jpg: not a picture; {allowed}"
+    assert refused(encoded("EPS")) == f"a.jpg: not an image; {allowed}"
+    assert refused(encoded("PDF")) == f"a.jpg: not an image; {allowed}"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_picture_that_ends_too_early_is_damaged(kind: str) -> None:
+def test_an_image_that_ends_too_early_is_damaged(kind: str) -> None:
     whole = encoded(kind)
     told = refused(whole[: len(whole) * 2 // 3])
     assert told.startswith("a.jpg: damaged (")
-    assert told.endswith("); give the whole picture")
+    assert told.endswith("); give the whole image")
     assert "\n" not in told
 
 
 def test_a_damaged_heic_is_told_too() -> None:
-    assert refused(heic()[:200]).startswith(("a.jpg: damaged (", "a.jpg: not a picture; "))
+    assert refused(heic()[:200]).startswith(("a.jpg: damaged (", "a.jpg: not an image; "))
 
 
 def test_too_many_bytes_are_not_even_looked_at() -> None:
@@ -121,7 +121,7 @@ def test_decoding_leaves_the_filters_of_warnings_alone_which_all_threads_share(
 ) -> None:
     for name in ("catch_warnings", "simplefilter", "filterwarnings"):
         monkeypatch.setattr(warnings, name, raise_touched)
-    assert decode_photo(encoded("PNG"), name="a").size == PICTURE.size
+    assert decode_photo(encoded("PNG"), name="a").size == IMAGE.size
 
 
 def raise_touched(*_: object, **__: object) -> None:
@@ -142,9 +142,9 @@ def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(encoded("PNG"))
     bad.write_bytes(b"")
-    assert np.array_equal(read_photo(good), PICTURE)
+    assert np.array_equal(read_photo(good), IMAGE)
     for path, reason in {
-        bad: "the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)",
+        bad: "the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)",
         tmp_path / "none.png": "cannot be read (No such file or directory)",
         tmp_path: "cannot be read (Is a directory)",
     }.items():
@@ -167,7 +167,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_photo(tmp_path / "a.jpg")
     assert str(error.value) == (
-        f"{tmp_path}/a.jpg: not a file; allowed: files of pictures, and folders of them"
+        f"{tmp_path}/a.jpg: not a file; allowed: files of images, and folders of them"
     )
 
 
@@ -194,11 +194,11 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
     ]
 
 
-def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError) as error:
         find_photos([tmp_path])
     assert str(error.value) == (
-        f"{tmp_path}: found no pictures; allowed: files that end in .jpg, .jpeg, .png, .webp, "
+        f"{tmp_path}: found no images; allowed: files that end in .jpg, .jpeg, .png, .webp, "
         ".heic or .heif"
     )

@@ -1,4 +1,4 @@
-"""Packed pictures as a browser gets them."""
+"""Packed images as a browser gets them."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.serving.browser_images import SMALL_BYTES, encode_tile
+from app.serving.browser_images import SMALL_BYTES, encode_for_browser
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -19,13 +19,13 @@ def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_what_a_browser_shows_keeps_its_bytes(kind: str) -> None:
     packed = encoded(kind)
-    tile = encode_tile(packed, side=None)
+    tile = encode_for_browser(packed, side=None)
     assert (tile.encoded, tile.media_type) == (packed, f"image/{kind.lower()}")
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "BMP", "PPM"])
 def test_what_a_browser_may_not_show_becomes_a_jpeg_of_its_size(kind: str) -> None:
-    tile = encode_tile(encoded(kind), side=None)
+    tile = encode_for_browser(encoded(kind), side=None)
     assert tile.media_type == "image/jpeg"
     with Image.open(io.BytesIO(tile.encoded)) as shown:
         assert (shown.format, shown.size) == ("JPEG", (64, 48))
@@ -34,6 +34,6 @@ def test_what_a_browser_may_not_show_becomes_a_jpeg_of_its_size(kind: str) -> No
 def test_only_what_has_many_bytes_is_shrunk() -> None:
     large, small = encoded("PNG", (400, 200)), encoded("PNG")
     assert len(small) < SMALL_BYTES < len(large)
-    with Image.open(io.BytesIO(encode_tile(large, side=100).encoded)) as shown:
+    with Image.open(io.BytesIO(encode_for_browser(large, side=100).encoded)) as shown:
         assert shown.size == (100, 50)
-    assert encode_tile(small, side=16).encoded == small
+    assert encode_for_browser(small, side=16).encoded == small

@@ -41,7 +41,7 @@ def column(page: Page, model: str) -> list[tuple[str, str, str]]:
     tiles = page.get_by_role("region", name=model).locator("a.tile").all()
     return [
         (
-            tile.get_attribute("data-picture") or "",
+            tile.get_attribute("data-image") or "",
             (tile.locator(".score").text_content() or "").removeprefix(", score "),
             " ".join((tile.get_attribute("class") or "").split()[1:]),
         )
@@ -63,7 +63,7 @@ def expected(address: str, path: str) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def require_drawn(page: Page) -> None:
-    """Fail unless every picture of the page was loaded and can be seen."""
+    """Fail unless every image of the page was loaded and can be seen."""
     page.evaluate("Promise.all([...document.images].filter(i => !i.hidden).map(i => i.decode()))")
 
 
@@ -90,19 +90,17 @@ def drop(page: Page, name: str, encoded: bytes) -> None:
 def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/search",)) as page:
         page.goto(address)
-        expect(
-            page.get_by_role("heading", name="Which pictures look like this one?")
-        ).to_be_visible()
+        expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
         expect(page.locator("#dataset")).to_have_text(
-            "20 pictures searched by baseline and finetuned"
+            "20 images searched by baseline and finetuned"
         )
 
-        page.get_by_role("button", name="Random test picture").click()
+        page.get_by_role("button", name="Random test image").click()
         expect(page.locator("a.tile")).to_have_count(24)
         first = page.url
-        assert "?picture=" in first
+        assert "?image=" in first
         asked = page.locator("#query-caption small").text_content() or ""
-        assert asked in searcher.library.queries
+        assert asked in searcher.catalog.queries
         assert page.title() == f"{searcher.library.names(asked)[0]} · lookalike"
         right = expected(address, f"/api/search/{quote(asked, safe='')}")
         for model in MODELS:
@@ -145,25 +143,25 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         names = page.locator("a.tile .names").all_text_contents()
         assert names
         assert all(name.endswith("square") for name in names)
-        page.get_by_label("Pictures of each model").select_option("6")
+        page.get_by_label("Images of each model").select_option("6")
         expect(page.locator("a.tile")).to_have_count(12)
 
         before = column(page, "baseline")
-        give(page, "notes.txt", b"no picture at all")
+        give(page, "notes.txt", b"no image at all")
         expect(page.get_by_role("alert")).to_have_text(
-            "notes.txt: not a picture; allowed: JPEG, PNG, WebP, HEIC"
+            "notes.txt: not an image; allowed: JPEG, PNG, WebP, HEIC"
         )
         assert column(page, "baseline") == before  # what was there stays
 
-        page.get_by_role("button", name="Random test picture").click()
+        page.get_by_role("button", name="Random test image").click()
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_link_that_was_passed_on_shows_the_same(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    asked = searcher.library.queries[1]
-    link = f"/?picture={quote(asked, safe='')}&group=disc&crop=none&k=3"
+    asked = searcher.catalog.queries[1]
+    link = f"/?image={quote(asked, safe='')}&group=disc&crop=none&k=3"
     right = expected(address, f"/api/search/{quote(asked, safe='')}?group=disc&crop=none&k=3")
     with opened_page(browser) as page:
         page.goto(address + link)
@@ -172,14 +170,14 @@ def test_a_link_that_was_passed_on_shows_the_same(
             assert column(page, model) == right[model]
         expect(page.get_by_label("Find only the group")).to_have_value("disc")
         expect(page.get_by_label("all of it")).to_be_checked()
-        expect(page.get_by_label("Pictures of each model")).to_have_value("3")
+        expect(page.get_by_label("Images of each model")).to_have_value("3")
 
 
 def test_a_link_to_nothing_says_so_and_the_page_still_works(browser: Browser, address: str) -> None:
     with opened_page(browser, refused=("/api/search",)) as page:
-        page.goto(f"{address}/?picture=gone.jpg")
+        page.goto(f"{address}/?image=gone.jpg")
         expect(page.get_by_role("alert")).to_have_text(
-            "picture: found 'gone.jpg'; allowed: an image_id of the dataset"
+            "image: found 'gone.jpg'; allowed: an image_id of the dataset"
         )
         page.goto(f"{address}/?photo=3")
         expect(page.get_by_role("alert")).to_have_text(
@@ -200,9 +198,7 @@ def test_an_own_photo_is_there_again_after_going_back(browser: Browser, address:
         page.go_back()
         expect(page.locator("#query-caption strong")).to_have_text("mine.jpg")
         page.go_back()
-        expect(
-            page.get_by_role("heading", name="Which pictures look like this one?")
-        ).to_be_visible()
+        expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
 
 
 def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
@@ -213,31 +209,31 @@ def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
         give(page, "first.jpg", draw("blue", "disc", 5))
         expect(page.locator("#query-caption strong")).to_have_text("first.jpg")
         page.locator("a.tile").first.click()
-        expect(page).to_have_url(re.compile("picture="))
+        expect(page).to_have_url(re.compile("image="))
         page.reload()
         expect(page.locator("a.tile")).to_have_count(24)
         give(page, "second.jpg", draw("red", "square", 6))
         expect(page.locator("#query-caption strong")).to_have_text("second.jpg")
         page.go_back()
-        expect(page).to_have_url(re.compile("picture="))
+        expect(page).to_have_url(re.compile("image="))
         page.go_back()
         expect(page.get_by_role("alert")).to_have_text(
             "that photo is no longer in this page's memory; drop it again"
         )
 
 
-def test_a_tile_that_is_clicked_wins_over_a_random_picture_that_has_not_come(
+def test_a_tile_that_is_clicked_wins_over_a_random_image_that_has_not_come(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
     waiting: list[Route] = []  # never answered, so that what comes after is sure to be later
     with opened_page(browser) as page:
-        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        page.goto(f"{address}/?image={quote(searcher.library.queries[0], safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
         page.route("**/api/random", lambda route: waiting.append(route))  # noqa: PLW0108
         with page.expect_request("**/api/random"):
-            page.get_by_role("button", name="Random test picture").click()
+            page.get_by_role("button", name="Random test image").click()
         tile = page.locator("a.tile").first
-        chosen = tile.get_attribute("data-picture") or ""
+        chosen = tile.get_attribute("data-image") or ""
         with page.expect_event("requestfailed", lambda request: "/api/random" in request.url):
             tile.click()
         expect(page.locator("#query-caption small")).to_have_text(chosen)
@@ -255,7 +251,7 @@ def test_too_many_bytes_are_not_even_sent(browser: Browser, address: str, tmp_pa
         expect(page.locator("#dataset")).not_to_be_empty()
         page.set_input_files("#file", huge)
         expect(page.get_by_role("alert")).to_have_text(
-            "huge.jpg: found 33 MiB; allowed: up to 32 MiB; make the picture smaller"
+            "huge.jpg: found 33 MiB; allowed: up to 32 MiB; make the image smaller"
         )
 
 
@@ -273,9 +269,9 @@ def test_keys_alone_search_from_a_result(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
     with opened_page(browser) as page:
-        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        page.goto(f"{address}/?image={quote(searcher.library.queries[0], safe='')}")
         tile = page.get_by_role("region", name="baseline").locator("a.tile").first
-        chosen = tile.get_attribute("data-picture") or ""
+        chosen = tile.get_attribute("data-image") or ""
         tile.focus()
         page.keyboard.press("Enter")
         expect(page.locator("#query-caption small")).to_have_text(chosen)
@@ -284,7 +280,7 @@ def test_keys_alone_search_from_a_result(
 
 def test_names_are_shown_as_text(browser: Browser, address: str) -> None:
     with opened_page(browser, refused=("/api/search",)) as page:
-        page.goto(f"{address}/?picture={quote('<img src=x onerror=alert(1)>')}")
+        page.goto(f"{address}/?image={quote('<img src=x onerror=alert(1)>')}")
         expect(page.get_by_role("alert")).to_contain_text("<img src=x onerror=alert(1)>")
 
 
@@ -293,7 +289,7 @@ def test_on_a_phone_all_fits_its_width(
     browser: Browser, address: str, searcher: Searcher, scheme: str
 ) -> None:
     with opened_page(browser, size=(360, 740), scheme=scheme) as page:
-        page.goto(f"{address}/?picture={quote(searcher.library.queries[0], safe='')}")
+        page.goto(f"{address}/?image={quote(searcher.library.queries[0], safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         boxes = [page.get_by_role("region", name=model).bounding_box() for model in MODELS]
@@ -312,7 +308,7 @@ def test_a_server_that_has_ended_is_told(browser: Browser, searcher: Searcher) -
         with serving(build_app(searcher)) as ended:
             page.goto(ended)
             expect(page.locator("#dataset")).not_to_be_empty()
-        page.get_by_role("button", name="Random test picture").click()
+        page.get_by_role("button", name="Random test image").click()
         expect(page.get_by_role("alert")).to_have_text(
             "the server does not answer; is `lookalike serve` still running?"
         )
@@ -321,6 +317,6 @@ def test_a_server_that_has_ended_is_told(browser: Browser, searcher: Searcher) -
 def test_the_api_is_described_on_a_page_of_its_own(browser: Browser, address: str) -> None:
     with opened_page(browser) as page:
         page.goto(f"{address}/docs")
-        for path in ("/api/search", "/api/search/{image_id}", "/api/pictures/{image_id}"):
+        for path in ("/api/search", "/api/search/{image_id}", "/api/images/{image_id}"):
             expect(page.get_by_role("heading", name=path, exact=False).first).to_be_visible()
         expect(page.get_by_role("heading", name="SearchResults")).to_be_visible()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.serving.request_queue import Line, LineFullError
+from app.serving.request_queue import QueueFullError, RequestQueue
 from tests.helpers.serving import PATIENCE
 
 
@@ -24,7 +24,7 @@ def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
         return number
 
     async def ask_all() -> list[int]:
-        line = Line(at_once=2, places=20)
+        line = RequestQueue(at_once=2, places=20)
         return await asyncio.gather(*(line.work(lambda n=n: job(n)) for n in range(20)))
 
     assert asyncio.run(ask_all()) == list(range(20))
@@ -32,8 +32,8 @@ def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
 
 
 def test_a_place_is_free_again_when_its_holder_has_left_or_failed() -> None:
-    line = Line(at_once=1, places=1)
-    with line.place(), pytest.raises(LineFullError), line.place():
+    line = RequestQueue(at_once=1, places=1)
+    with line.place(), pytest.raises(QueueFullError), line.place():
         pass
     with pytest.raises(ZeroDivisionError), line.place():
         raise ZeroDivisionError

@@ -51,7 +51,7 @@ def client(address: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def query(searcher: Searcher) -> str:
-    return searcher.library.queries[0]
+    return searcher.catalog.queries[0]
 
 
 def found(answer: dict[str, Any], model: str) -> list[tuple[str, float]]:
@@ -60,7 +60,7 @@ def found(answer: dict[str, Any], model: str) -> list[tuple[str, float]]:
 
 
 def expected(searcher: Searcher, model: str, vector: Any, k: int, **how: Any) -> Any:
-    answers = searcher.finders[model].find(vector, k, **how)
+    answers = searcher.model_indexes[model].find(vector, k, **how)
     return [(each.image_id, pytest.approx(each.score, abs=1e-5)) for each in answers]
 
 
@@ -68,17 +68,17 @@ def path_of(image_id: str) -> str:
     return f"/api/search/{image_id.replace('/', '%2F').replace(' ', '%20')}"
 
 
-def test_a_picture_of_the_dataset_finds_what_each_model_finds_but_itself(
+def test_an_image_of_the_dataset_finds_what_each_model_finds_but_itself(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
     answer = client.get(path_of(query), params={"k": 7}).raise_for_status().json()
     assert [each["model"] for each in answer["models"]] == list(MODELS)
     for model in MODELS:
-        vector = searcher.finders[model].vector(query)
+        vector = searcher.model_indexes[model].vector(query)
         assert found(answer, model) == expected(searcher, model, vector, 7, leave_out=query)
         assert query not in dict(found(answer, model))
     assert answer["query"]["image_id"] == query
-    assert answer["query"]["names"] == searcher.library.names(query)
+    assert answer["query"]["names"] == searcher.catalog.names(query)
 
 
 def test_an_answer_is_right_where_it_shares_a_class(
@@ -88,11 +88,11 @@ def test_an_answer_is_right_where_it_shares_a_class(
     for model in answer["models"]:
         marks = [each["right"] for each in model["results"]]
         same = [
-            each["names"] == searcher.library.names(query) and each["group"] in SHAPES
+            each["names"] == searcher.catalog.names(query) and each["group"] in SHAPES
             for each in model["results"]
         ]
         assert marks == same
-        assert model["right"] == sum(same) == 3  # of four pictures of the class, one asks
+        assert model["right"] == sum(same) == 3  # of four images of the class, one asks
         assert [each["rank"] for each in model["results"]] == list(range(1, 20))
 
 
@@ -103,20 +103,20 @@ def test_an_own_photo_is_embedded_and_nothing_is_said_to_be_right(
     photo = draw("red", "disc", 99)
     answer = client.post("/api/search", content=photo, params={"k": 5, "crop": crop}).json()
     for model in MODELS:
-        vector = searcher.finders[model].embed(decode_photo(photo, name="photo"), crop=crop)
+        vector = searcher.model_indexes[model].embed(decode_photo(photo, name="photo"), crop=crop)
         assert found(answer, model) == expected(searcher, model, vector, 5)
     assert answer["query"] == {"image_id": None, "names": [], "group": None, "preview": None}
     marks = [each["right"] for model in answer["models"] for each in model["results"]]
     assert set(marks) == {None} == {model["right"] for model in answer["models"]}
 
 
-def test_a_known_picture_is_seen_whole_where_that_is_asked_for(
+def test_a_known_image_is_seen_whole_where_that_is_asked_for(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
     answer = client.get(path_of(query), params={"k": 5, "crop": "none"}).json()
-    picture = searcher.library.pictures.decode(query)
+    image = searcher.catalog.images.decode(query)
     for model in MODELS:
-        vector = searcher.finders[model].embed(picture, crop="none")
+        vector = searcher.model_indexes[model].embed(image, crop="none")
         assert found(answer, model) == expected(searcher, model, vector, 5, leave_out=query)
 
 
@@ -144,7 +144,7 @@ def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> No
 def test_filters_leave_the_nearest_of_what_they_allow(
     client: httpx.Client, searcher: Searcher, query: str, options: dict[str, str], kept: Any
 ) -> None:
-    (own,) = searcher.library.names(query)
+    (own,) = searcher.catalog.names(query)
     wanted = {name: value.format(own=own) for name, value in options.items()}
     everything = client.get(path_of(query), params={"k": 100}).json()
     answer = client.get(path_of(query), params={"k": 3, **wanted}).json()
@@ -160,37 +160,35 @@ def test_filters_that_exclude_each_other_find_nothing(client: httpx.Client, quer
     assert [each["results"] for each in answer["models"]] == [[], []]
 
 
-def test_a_random_picture_is_one_of_the_test_pictures(
-    client: httpx.Client, searcher: Searcher
-) -> None:
+def test_a_random_image_is_one_of_the_test_images(client: httpx.Client, searcher: Searcher) -> None:
     drawn = {client.get("/api/random").json()["image_id"] for _ in range(40)}
-    assert drawn <= set(searcher.library.queries)
+    assert drawn <= set(searcher.catalog.queries)
     assert len(drawn) > 5
 
 
-def test_choices_are_those_that_searched_pictures_have(
+def test_choices_are_those_that_searched_images_have(
     client: httpx.Client, searcher: Searcher
 ) -> None:
     choices = client.get("/api/choices").json()
-    ids = searcher.finders["baseline"].ids
+    ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
-        "classes": sorted({name for each in ids for name in searcher.library.names(each)}),
+        "classes": sorted({name for each in ids for name in searcher.catalog.names(each)}),
         "groups": ["disc", "square"],
-        "pictures": len(ids),
-        "queries": len(searcher.library.queries),
+        "images": len(ids),
+        "queries": len(searcher.catalog.queries),
         "most_bytes": 32 * 2**20,
         "most_pixels": 100_000_000,
     }
     assert len(choices["classes"]) < len(COLOURS) * len(SHAPES)  # the others are for training
 
 
-def test_a_picture_is_served_as_it_is_packed_and_only_once(
+def test_an_image_is_served_as_it_is_packed_and_only_once(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
-    path = path_of(query).replace("search", "pictures")
+    path = path_of(query).replace("search", "images")
     served = client.get(path)
-    assert served.content == searcher.library.pictures.read(query)
+    assert served.content == searcher.catalog.images.read(query)
     assert served.headers["content-type"] == "image/jpeg"
     again = client.get(path, headers={"if-none-match": served.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -208,8 +206,8 @@ def png_of(width: int, height: int) -> bytes:
 
 
 REFUSED = [
-    ("", b"", "photo: the file is empty; allowed: a picture (JPEG, PNG, WebP, HEIC)"),
-    ("?name=a.txt", b"some text", "a.txt: not a picture; allowed: JPEG, PNG, WebP, HEIC"),
+    ("", b"", "photo: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"),
+    ("?name=a.txt", b"some text", "a.txt: not an image; allowed: JPEG, PNG, WebP, HEIC"),
     (
         "",
         png_of(11_000, 10_000),
@@ -222,7 +220,7 @@ REFUSED = [
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `serve` does
 @pytest.mark.parametrize(("options", "photo", "line"), REFUSED)
-def test_what_is_no_sound_picture_is_refused_in_one_line(
+def test_what_is_no_sound_image_is_refused_in_one_line(
     client: httpx.Client, told: list[str], options: str, photo: bytes, line: str
 ) -> None:
     answer = client.post(f"/api/search{options}", content=photo)
@@ -235,13 +233,13 @@ def test_what_is_no_sound_picture_is_refused_in_one_line(
 def test_an_upload_is_counted_as_it_comes_whatever_it_says_of_its_length(
     client: httpx.Client,
 ) -> None:
-    line = "big.jpg: found more than 32 MiB; allowed: up to that; make the picture smaller"
+    line = "big.jpg: found more than 32 MiB; allowed: up to that; make the image smaller"
     one = bytes(2**20)
     for body in (bytes(MOST_BYTES + 1), (one for _ in range(34))):  # the second has no length
         answer = client.post("/api/search?name=big.jpg", content=body)
         assert (answer.status_code, answer.json()) == (413, {"error": line})
     most = client.post("/api/search", content=(one for _ in range(32)))
-    assert most.json() == {"error": "photo: not a picture; allowed: JPEG, PNG, WebP, HEIC"}
+    assert most.json() == {"error": "photo: not an image; allowed: JPEG, PNG, WebP, HEIC"}
 
 
 def test_an_upload_that_never_ends_is_given_up(searcher: Searcher) -> None:
@@ -275,52 +273,52 @@ def test_an_upload_that_was_given_up_by_its_sender_is_no_failure(
 
 
 def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
-    picture = path_of(query)
+    image = path_of(query)
     return [
         (
             "/api/search/ball.jpg",
             404,
-            "picture: found 'ball.jpg'; allowed: an image_id of the dataset",
+            "image: found 'ball.jpg'; allowed: an image_id of the dataset",
         ),
         (
-            "/api/pictures/../../params.yaml",
+            "/api/images/../../params.yaml",
             404,
             "/params.yaml: found no such page; see /docs",
         ),
         (
-            "/api/pictures/..%2F..%2Fparams.yaml",
+            "/api/images/..%2F..%2Fparams.yaml",
             404,
-            "picture: found '../../params.yaml'; allowed: an image_id of the dataset",
+            "image: found '../../params.yaml'; allowed: an image_id of the dataset",
         ),
         ("/page/..%2Fserver.py", 404, "/page/../server.py: found no such page; see /docs"),
         ("/page/server.py", 404, "/page/server.py: found no such page; see /docs"),
         ("/nowhere", 404, "/nowhere: found no such page; see /docs"),
         (
-            f"{picture}?class=gold+ring",
+            f"{image}?class=gold+ring",
             422,
-            "class: found 'gold ring'; allowed: a class that a searched picture has",
+            "class: found 'gold ring'; allowed: a class that a searched image has",
         ),
         (
-            f"{picture}?group=discs",
+            f"{image}?group=discs",
             422,
-            "group: found 'discs'; allowed: a group that a searched picture has; "
+            "group: found 'discs'; allowed: a group that a searched image has; "
             "did you mean 'disc'?",
         ),
         (
-            f"{picture}?class={256 * 'x'}",
+            f"{image}?class={256 * 'x'}",
             422,
             f"class: found '{256 * 'x'}'; string should have at most 255 characters",
         ),
-        (f"{picture}?k=0", 422, "k: found '0'; input should be greater than or equal to 1"),
-        (f"{picture}?k=101", 422, "k: found '101'; input should be less than or equal to 100"),
+        (f"{image}?k=0", 422, "k: found '0'; input should be greater than or equal to 1"),
+        (f"{image}?k=101", 422, "k: found '101'; input should be less than or equal to 100"),
         (
-            f"{picture}?k=many",
+            f"{image}?k=many",
             422,
             "k: found 'many'; input should be a valid integer, unable to parse string as an "
             "integer",
         ),
-        (f"{picture}?crop=left", 422, "crop: found 'left'; input should be 'center' or 'none'"),
-        (f"{picture}?klass=a", 422, "klass: found 'a'; extra inputs are not permitted"),
+        (f"{image}?crop=left", 422, "crop: found 'left'; input should be 'center' or 'none'"),
+        (f"{image}?klass=a", 422, "klass: found 'a'; extra inputs are not permitted"),
         ("/api/search", 405, "/api/search: found GET; allowed: see /docs"),
     ]
 
@@ -362,7 +360,7 @@ def test_the_page_of_another_site_takes_no_place_in_line(client: httpx.Client) -
 
 
 def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) -> None:
-    for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "pictures")):
+    for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "images")):
         headers = client.get(path).headers
         assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"], path
         assert headers["cross-origin-resource-policy"] == "same-origin"
@@ -379,7 +377,7 @@ def test_twenty_people_at_once_are_all_answered_rightly(address: str, client: ht
             together.wait(PATIENCE)
             answer = person.post("/api/search?k=20", content=photos[number]).json()
             shown = [each["image_id"] for each in answer["models"][0]["results"][:6]]
-            tiles = [person.get(path_of(each).replace("search", "pictures")) for each in shown]
+            tiles = [person.get(path_of(each).replace("search", "images")) for each in shown]
             return answer, [tile.status_code for tile in tiles]
 
     with ThreadPoolExecutor(len(photos)) as people:
@@ -418,7 +416,7 @@ def test_a_failure_of_the_server_is_one_line_and_the_next_person_is_served(
 
     with serving(build_app(searcher, tell=lambda _: None)) as address:
         with monkeypatch.context() as broken, open_client(address) as first:
-            broken.setattr(searcher, "search_picture", fail)
+            broken.setattr(searcher, "search_image", fail)
             answer = first.get(path_of(query))
         assert (answer.status_code, answer.json()) == (500, {"error": line})
         with open_client(address) as second:
@@ -432,7 +430,7 @@ def test_the_api_is_described_and_all_its_failures_too(client: httpx.Client) -> 
         "/api/random",
         "/api/search",
         "/api/search/{image_id}",
-        "/api/pictures/{image_id}",
+        "/api/images/{image_id}",
     }
     posted = described["paths"]["/api/search"]["post"]
     assert posted["requestBody"]["content"]["image/*"]["schema"]["format"] == "binary"

@@ -5,17 +5,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.comparison.comparable import check_comparable, read_asked
+from pipeline.comparison.comparable import check_comparable, read_test_set
 from pipeline.data import tables
 from pipeline.errors import UserError
 
-PICTURES = {"a": ["cup"], "b": ["cup", "bowl"], "c": ["bowl"], "t": ["vase"]}
+IMAGES = {"a": ["cup"], "b": ["cup", "bowl"], "c": ["bowl"], "t": ["vase"]}
 
 
-def write(place: Path, pictures: dict[str, list[str]], names: list[str], gallery: str) -> Path:
-    """Write the three tables; `names` are the classes by label, "t" is a training picture."""
-    ids = list(pictures)
-    labels = pa.array([[names.index(n) for n in pictures[i]] for i in ids], tables.LABELS)
+def write(place: Path, images: dict[str, list[str]], names: list[str], gallery: str) -> Path:
+    """Write the three tables; `names` are the classes by label, "t" is a training image."""
+    ids = list(images)
+    labels = pa.array([[names.index(n) for n in images[i]] for i in ids], tables.LABELS)
     catalog = {field.name: [None] * len(ids) for field in tables.CATALOG.columns}
     catalog |= {"image_id": ids, "path": ids, "width": [8] * len(ids), "height": [8] * len(ids)}
     columns = {
@@ -44,15 +44,15 @@ def write(place: Path, pictures: dict[str, list[str]], names: list[str], gallery
 
 
 def test_it_is_queries_and_gallery_by_the_names_of_their_classes(tmp_path: Path) -> None:
-    asked = read_asked(write(tmp_path, PICTURES, ["cup", "bowl", "vase"], "bc"))
+    asked = read_test_set(write(tmp_path, IMAGES, ["cup", "bowl", "vase"], "bc"))
     assert asked.gallery == {"b", "c"}
     assert asked.classes.to_dict() == {"a": ("cup",), "b": ("bowl", "cup"), "c": ("bowl",)}
 
 
-def test_other_training_pictures_and_other_numbers_of_classes_do_not_matter(tmp_path: Path) -> None:
-    a = read_asked(write(tmp_path / "a", PICTURES, ["cup", "bowl", "vase"], "bc"))
-    more = PICTURES | {"t": ["jar"]}
-    b = read_asked(write(tmp_path / "b", more, ["bowl", "jar", "cup"], "bc"))
+def test_other_training_images_and_other_numbers_of_classes_do_not_matter(tmp_path: Path) -> None:
+    a = read_test_set(write(tmp_path / "a", IMAGES, ["cup", "bowl", "vase"], "bc"))
+    more = IMAGES | {"t": ["jar"]}
+    b = read_test_set(write(tmp_path / "b", more, ["bowl", "jar", "cup"], "bc"))
     check_comparable(a, b)
     check_comparable(b, a)
     assert a.gallery == b.gallery
@@ -61,25 +61,25 @@ def test_other_training_pictures_and_other_numbers_of_classes_do_not_matter(tmp_
 
 def test_two_galleries_are_refused(tmp_path: Path) -> None:
     a, b = (
-        read_asked(write(tmp_path / gallery, PICTURES, ["cup", "bowl", "vase"], gallery))
+        read_test_set(write(tmp_path / gallery, IMAGES, ["cup", "bowl", "vase"], gallery))
         for gallery in ("abc", "b")
     )
     with pytest.raises(UserError) as error:
         check_comparable(a, b)
     assert str(error.value) == (
-        "A and B: found two galleries, 2 pictures are in A's alone and 0 in B's; allowed: one "
+        "A and B: found two galleries, 2 images are in A's alone and 0 in B's; allowed: one "
         "gallery, or the figures mean different things; give both the same data, split and seed "
         "(train.seed draws another training alone)"
     )
 
 
-def test_other_classes_of_a_picture_are_refused(tmp_path: Path) -> None:
+def test_other_classes_of_an_image_are_refused(tmp_path: Path) -> None:
     names = ["cup", "bowl", "vase"]
-    a = read_asked(write(tmp_path / "a", PICTURES, names, "bc"))
-    b = read_asked(write(tmp_path / "b", PICTURES | {"b": ["cup"]}, names, "bc"))
+    a = read_test_set(write(tmp_path / "a", IMAGES, names, "bc"))
+    b = read_test_set(write(tmp_path / "b", IMAGES | {"b": ["cup"]}, names, "bc"))
     with pytest.raises(UserError) as error:
         check_comparable(a, b)
     assert str(error.value) == (
-        "A and B: found other classes for 1 pictures, the first is 'b': bowl + cup in A, cup in B; "
+        "A and B: found other classes for 1 images, the first is 'b': bowl + cup in A, cup in B; "
         "allowed: one catalog"
     )

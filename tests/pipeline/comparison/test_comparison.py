@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison.compare import Side, compare, find_luck, holm
+from pipeline.comparison.compare import Side, compare, estimate_seed_variance, holm
 from pipeline.errors import UserError
 
 CLASSES, EACH = 24, 4
@@ -108,12 +108,12 @@ def test_luck_by_hand() -> None:
         np.array([mean + spread for mean in means])[:, :, None] for means in ([0.50, 0.54], [0.6])
     )
     for trained, share in (((True, True), 1 / 2 + 1), ((True, False), 1 / 2)):
-        luck, freedom = find_luck(a, b, trained=trained)
+        luck, freedom = estimate_seed_variance(a, b, trained=trained)
         assert luck == pytest.approx([0.0008 * share])
         assert freedom == 1
-    luck, freedom = find_luck(a[:1], b, trained=(True, True))
+    luck, freedom = estimate_seed_variance(a[:1], b, trained=(True, True))
     assert (luck.tolist(), freedom) == ([0], 0)
-    both, freedom = find_luck(a, 2 * a, trained=(True, True))
+    both, freedom = estimate_seed_variance(a, 2 * a, trained=(True, True))
     assert both == pytest.approx([(0.0008 + 0.0032) / 2])
     assert freedom == 2
 

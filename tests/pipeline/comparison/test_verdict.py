@@ -34,4 +34,4 @@ def test_the_main_metric_decides_and_others_alone_are_mixed(
 
 def test_an_interval_that_holds_everything_tells_nothing() -> None:
     told = figures(map=(0.1, 1), mrr=(0.1, SURE)).assign(low=[-float("inf"), 0.05])
-    assert judge(told) == Verdict("not told", [], [])
+    assert judge(told) == Verdict("inconclusive", [], [])

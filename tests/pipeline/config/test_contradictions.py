@@ -8,7 +8,7 @@ from pytorch_metric_learning.losses import CrossBatchMemory
 from pipeline.config.contradictions import (
     CLASSIFYING,
     WITHOUT_PAIRS,
-    batch_pictures,
+    batch_size_of,
     find_contradictions,
     find_label_set_contradictions,
 )
@@ -36,9 +36,9 @@ def test_a_memory_takes_every_loss_on_pairs() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("pk", 64), ("triplets", 96), ("random", 64)])
-def test_a_batch_is_counted_in_pictures(name: str, pictures: int) -> None:
-    assert batch_pictures(make_params(batches__name=name).batches) == pictures
+@pytest.mark.parametrize(("name", "images"), [("pk", 64), ("triplets", 96), ("random", 64)])
+def test_a_batch_is_counted_in_images(name: str, images: int) -> None:
+    assert batch_size_of(make_params(batches__name=name).batches) == images
 
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
@@ -66,8 +66,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: none",
     ),
     (
-        {"train__chunk": 1},
-        "train.chunk: found 1 with train.freeze 'none'; batch norm needs several pictures; "
+        {"train__chunk_size": 1},
+        "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
         "allowed: 2 or more, or train.freeze batch_norm or backbone",
     ),
     (
@@ -90,41 +90,44 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         {
             "batches__name": "random",
             "batches__random": {"size": 8, "anchors": 2},
-            "train__memory": 8,
+            "train__cross_batch_memory": 8,
         },
-        "batches.random.anchors: found 2 with train.memory, which all look into; allowed: null",
+        "batches.random.anchors: found 2 with train.cross_batch_memory, which all look into; "
+        "allowed: null",
     ),
     *(
         (
-            {"loss__name": loss, "batches__pk": {"classes": 64, "pictures": 1}},
-            f"batches.pk.pictures: found 1 with loss.name '{loss}', which needs two pictures of a "
+            {"loss__name": loss, "batches__pk": {"classes": 64, "per_class": 1}},
+            f"batches.pk.per_class: found 1 with loss.name '{loss}', which needs two images of a "
             "class; allowed: 2 or more",
         )
         for loss in sorted(LOSSES.keys() - CLASSIFYING)
     ),
     *(
         (
-            {"loss__name": loss, "train__memory": 640},
-            f"train.memory: found 640 with loss.name '{loss}', which takes no pairs; allowed: 0",
+            {"loss__name": loss, "train__cross_batch_memory": 640},
+            f"train.cross_batch_memory: found 640 with loss.name '{loss}', which takes no pairs; "
+            "allowed: 0",
         )
         for loss in sorted(WITHOUT_PAIRS)
     ),
     *(
         (
-            {"loss__name": loss, "train__memory": 960, "batches__name": "triplets"},
-            f"train.memory: found 960 with batches.name 'triplets', where loss.name '{loss}' looks "
-            "at nothing but the mined ones; allowed: 0",
+            {"loss__name": loss, "train__cross_batch_memory": 960, "batches__name": "triplets"},
+            f"train.cross_batch_memory: found 960 with batches.name 'triplets', where loss.name "
+            f"'{loss}' looks at nothing but the mined ones; allowed: 0",
         )
         for loss in sorted(TAKES_TRIPLETS)
     ),
     (
-        {"loss__name": "triplet", "loss__triplet__swap": True, "train__memory": 640},
-        "train.memory: found 640 with loss.triplet.swap true, which needs whole triplets; "
-        "allowed: 0",
+        {"loss__name": "triplet", "loss__triplet__swap": True, "train__cross_batch_memory": 640},
+        "train.cross_batch_memory: found 640 with loss.triplet.swap true, which needs whole "
+        "triplets; allowed: 0",
     ),
     (
-        {"train__memory": 63},
-        "train.memory: found 63, less than the 64 pictures of a batch; allowed: 0, or 64 and more",
+        {"train__cross_batch_memory": 63},
+        "train.cross_batch_memory: found 63, less than the 64 images of a batch; allowed: 0, "
+        "or 64 and more",
     ),
     (
         {"train__freeze": "backbone", "head__name": "none"},
@@ -147,8 +150,11 @@ def test_a_contradiction_is_told(changes: dict[str, Any], text: str) -> None:
 
 
 def test_every_contradiction_is_told() -> None:
-    found = find_contradictions(make_params(plot__columns=21, train__memory=63))
-    assert [line.partition(":")[0] for line in found] == ["train.memory", "plot.columns"]
+    found = find_contradictions(make_params(plot__columns=21, train__cross_batch_memory=63))
+    assert [line.partition(":")[0] for line in found] == [
+        "train.cross_batch_memory",
+        "plot.columns",
+    ]
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -165,10 +171,10 @@ def test_every_miner_goes_with_a_loss_on_pairs(miner: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss__name": "arcface", "batches__pk": {"classes": 64, "pictures": 1}},
-        {"loss__name": "supcon", "batches__name": "triplets", "train__memory": 96},
-        {"loss__name": "triplet", "miner__name": "batch_hard", "train__memory": 64},
-        {"loss__name": "contrastive", "loss__triplet__swap": True, "train__memory": 64},
+        {"loss__name": "arcface", "batches__pk": {"classes": 64, "per_class": 1}},
+        {"loss__name": "supcon", "batches__name": "triplets", "train__cross_batch_memory": 96},
+        {"loss__name": "triplet", "miner__name": "batch_hard", "train__cross_batch_memory": 64},
+        {"loss__name": "contrastive", "loss__triplet__swap": True, "train__cross_batch_memory": 64},
         {"train__freeze": "batch_norm", "head__name": "none"},
         {"train__augment__crop": [0.5, 0.5]},
         {"plot__columns": 20},
@@ -180,7 +186,7 @@ def test_what_goes_together_is_left_alone(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("batches", ["pk", "random", "triplets"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_pictures_of_several_labels_train_no_loss_that_sees_the_first_alone(
+def test_images_of_several_labels_train_no_loss_that_sees_the_first_alone(
     loss: str, batches: str
 ) -> None:
     takes = TAKES_TRIPLETS if batches == "triplets" else TAKES_LABEL_SETS
@@ -193,21 +199,20 @@ def test_pictures_of_several_labels_train_no_loss_that_sees_the_first_alone(
     [
         (
             {"loss__name": "arcface"},
-            "loss.name: found 'arcface'; the pictures have several labels; "
-            "allowed: supcon, triplet",
+            "loss.name: found 'arcface'; the images have several labels; allowed: supcon, triplet",
         ),
         (
             {"loss__name": "supcon", "batches__name": "triplets"},
-            "loss.name: found 'supcon' with batches.name 'triplets'; the pictures have several "
+            "loss.name: found 'supcon' with batches.name 'triplets'; the images have several "
             "labels; allowed: circle, contrastive, margin, multi_similarity, ntxent, triplet",
         ),
         (
             {"loss__name": "triplet", "miner__name": "batch_hard"},
-            "miner.name: found 'batch_hard'; the pictures have several labels; allowed: none",
+            "miner.name: found 'batch_hard'; the images have several labels; allowed: none",
         ),
         (
-            {"loss__name": "supcon", "train__memory": 128},
-            "train.memory: found 128; the pictures have several labels; allowed: 0",
+            {"loss__name": "supcon", "train__cross_batch_memory": 128},
+            "train.cross_batch_memory: found 128; the images have several labels; allowed: 0",
         ),
     ],
 )

@@ -61,9 +61,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "weights",
     ),
     "unknown key two levels down": (
-        {"train__augment__flips": 0.5},
-        "train.augment.flips: unknown key; found 'flips'; allowed: crop, flip, jitter; "
-        "did you mean 'flip'?",
+        {"train__augment__hflips": 0.5},
+        "train.augment.hflips: unknown key; found 'hflips'; allowed: crop, hflip, jitter; "
+        "did you mean 'hflip'?",
     ),
     "unknown section": (
         {"tracks": {}},
@@ -234,9 +234,9 @@ def test_a_file_that_is_no_mapping_is_told(values: Any, found: str) -> None:
     [
         {"optimizer__adamw__lr": 1},  # a whole number is a number
         {"train__patience": 3, "train__steps": 5, "download__max_side": 64},
-        {"train__augment": {"crop": None, "flip": 0, "jitter": None}},
+        {"train__augment": {"crop": None, "hflip": 0, "jitter": None}},
         {"backbone__weights": "imagenet", "backbone__name": "timm:vit_tiny_patch16_224"},
-        {"data__source": "../pictures.tar", "data__folder__table": "table.csv"},
+        {"data__source": "../images.tar", "data__folder__table": "table.csv"},
     ],
 )
 def test_what_is_allowed_is_taken(changes: dict[str, Any]) -> None:

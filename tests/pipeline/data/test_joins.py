@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.embeddings import read_embeddings, write_embeddings
-from pipeline.data.joins import read_aligned, read_labels
+from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
 from pipeline.errors import UserError
 
@@ -45,7 +45,7 @@ def test_rows_go_by_image_id_not_by_position(tmp_path: Path) -> None:
     write_splits(splits, ["a", "b", "c"])
     write_embeddings(embeddings, ["c", "a", "b"], np.array([[3], [1], [2]], np.float32))
     write_catalog(catalog, {"b": [20, 2], "c": [3], "a": [1], "unused": [9]})
-    aligned = read_aligned(embeddings, splits)
+    aligned = read_embedded_split(embeddings, splits)
     assert aligned.ids.tolist() == ["a", "b", "c"]
     assert aligned.vectors.tolist() == [[1], [2], [3]]
     labels = read_labels(catalog, aligned.ids, asked=splits)
@@ -58,14 +58,14 @@ def test_an_unknown_image_id_is_named_with_both_tables(tmp_path: Path) -> None:
     write_splits(splits, ["a", "b", "x", "y"])
     write_embeddings(embeddings, ["a", "b"], np.ones((2, 1), np.float32))
     with pytest.raises(UserError) as caught:
-        read_aligned(embeddings, splits)
+        read_embedded_split(embeddings, splits)
     assert str(caught.value) == (
         f"{splits}: 2 of 4 image_ids are not in {embeddings}, the first is 'x'; both must come "
         "from one run: dvc repro"
     )
     write_splits(splits, ["a"])
     with pytest.raises(UserError) as caught:
-        read_aligned(embeddings, splits)
+        read_embedded_split(embeddings, splits)
     assert str(caught.value) == (
         f"{embeddings}: 1 of 2 image_ids are not in {splits}, the first is 'b'; both must come "
         "from one run: dvc repro"

@@ -5,20 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.embeddings import read_embeddings, read_provenance, write_embeddings
+from pipeline.data.embeddings import read_embeddings, read_lineage, write_embeddings
 from pipeline.data.lineage import (
     KEY,
     MODEL_FILES,
-    Provenance,
+    Lineage,
     digest_model,
     from_metadata,
     to_metadata,
 )
 from pipeline.errors import UserError
-from pipeline.index.search import build_index, read_index_provenance, write_index
+from pipeline.index.search import build_index, read_index_lineage, write_index
 from pipeline.models import embedder
 
-MADE = Provenance("0123456789abcdef", mirror=True, precision="bf16")
+MADE = Lineage("0123456789abcdef", hflip=True, precision="bf16")
 VECTORS = np.eye(3, dtype=np.float32)
 
 
@@ -62,8 +62,8 @@ def test_embeddings_and_index_tell_how_they_were_made(tmp_path: Path) -> None:
     write_embeddings(table, ["a", "b", "c"], VECTORS, MADE)
     index = build_index(VECTORS, factory="Flat", distance="cosine", seed=0)
     write_index(tmp_path / "index", index, ["a", "b", "c"], MADE)
-    assert read_provenance(table) == MADE
-    assert read_index_provenance(tmp_path / "index") == MADE
+    assert read_lineage(table) == MADE
+    assert read_index_lineage(tmp_path / "index") == MADE
     ids, vectors = read_embeddings(table)
     assert ids == ["a", "b", "c"]
     assert np.array_equal(vectors, VECTORS)
@@ -78,7 +78,7 @@ def test_the_same_provenance_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_what_tells_nothing_or_not_what_is_needed_is_none(tmp_path: Path) -> None:
     table = tmp_path / "m.parquet"
     write_embeddings(table, ["a", "b", "c"], VECTORS)
-    assert read_provenance(table) is None
+    assert read_lineage(table) is None
     assert from_metadata(to_metadata(None)) is None
     for held in ("not JSON", "[]", "{}", '{"model": "a", "unknown": 1}'):
         assert from_metadata({KEY: held}) is None

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
-from pipeline.datasets.coco import archives, pictures
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.coco import archives, read_images
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from tests.helpers.paths import SHARED
 
 TINY = SHARED / "datasets/tiny_coco.tar"
-OPTIONS: dict[str, Any] = {"year": 2017, "pictures": True, "official": False}
-LABELS_ALONE = OPTIONS | {"pictures": False}
+OPTIONS: dict[str, Any] = {"year": 2017, "images": True, "official": False}
+LABELS_ALONE = OPTIONS | {"images": False}
 CATEGORIES = [
     {"supercategory": "person", "id": 1, "name": "person"},
     {"supercategory": "animal", "id": 18, "name": "dog"},
@@ -39,7 +39,7 @@ def annotation(image_id: int, category_id: int, **fields: Any) -> dict[str, Any]
 
 
 def write(root: Path, name: str = "train", year: int = 2017, **changes: Any) -> Path:
-    """Write annotations and a folder for their pictures; return where the annotations are."""
+    """Write annotations and a folder for their images; return where the annotations are."""
     content = {"images": [image(1)], "annotations": [annotation(1, 1, area=4.0)]}
     content |= {"categories": CATEGORIES, "info": {"year": year}} | changes
     path = root / f"annotations/instances_{name}{year}.json"
@@ -49,8 +49,8 @@ def write(root: Path, name: str = "train", year: int = 2017, **changes: Any) -> 
     return path
 
 
-def read(root: Path, options: dict[str, Any] = OPTIONS) -> list[Picture]:
-    return list(pictures(root, options, seed=0))
+def read(root: Path, options: dict[str, Any] = OPTIONS) -> list[SourceImage]:
+    return list(read_images(root, options, seed=0))
 
 
 def told(root: Path, options: dict[str, Any] = OPTIONS) -> str:
@@ -67,7 +67,7 @@ def outputs(folder: Path) -> Outputs:
 
 @pytest.mark.parametrize("below", [".", "tiny_coco"])
 @pytest.mark.parametrize("year", [2014, 2017])
-def test_a_picture_has_the_labels_of_its_annotations(tmp_path: Path, below: str, year: int) -> None:
+def test_an_image_has_the_labels_of_its_annotations(tmp_path: Path, below: str, year: int) -> None:
     root = tmp_path / below
     found = [
         annotation(9, 18, area=3.5),
@@ -89,7 +89,7 @@ def test_a_picture_has_the_labels_of_its_annotations(tmp_path: Path, below: str,
     assert (eight.labels, eight.group) == ((), None)
     assert (seven.labels, seven.group) == (("person",), "person")
     assert (one.path, one.size) == (f"val{year}/1.jpg", (8, 6))
-    splits = [picture.source_split for picture in (nine, eight, seven, one)]
+    splits = [image.source_split for image in (nine, eight, seven, one)]
     assert splits == ["train", "train", "train", "query+gallery"]
 
 
@@ -99,24 +99,24 @@ def test_without_areas_there_is_no_group(tmp_path: Path) -> None:
         images=[image(1), image(2)],
         annotations=[annotation(1, 1), annotation(2, 18, area=None), annotation(2, 1, area=0.0)],
     )
-    assert [picture.group for picture in read(tmp_path)] == [None, "person"]
+    assert [image.group for image in read(tmp_path)] == [None, "person"]
 
 
 def test_without_super_categories_there_is_no_group(tmp_path: Path) -> None:
     write(tmp_path, categories=[{"id": 1, "name": "person"}])
-    assert [picture.group for picture in read(tmp_path)] == [None]
+    assert [image.group for image in read(tmp_path)] == [None]
 
 
 def test_train_alone_has_no_split_of_its_own(tmp_path: Path) -> None:
     write(tmp_path)
-    assert [picture.source_split for picture in read(tmp_path)] == [None]
+    assert [image.source_split for image in read(tmp_path)] == [None]
 
 
-def test_labels_alone_need_no_pictures(tmp_path: Path) -> None:
+def test_labels_alone_need_no_images(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "train2017").rmdir()
-    (picture,) = read(tmp_path, LABELS_ALONE)
-    assert (picture.labels, picture.read, picture.size) == (("person",), None, (8, 6))
+    (image,) = read(tmp_path, LABELS_ALONE)
+    assert (image.labels, image.read, image.size) == (("person",), None, (8, 6))
 
 
 @given(
@@ -135,15 +135,15 @@ def test_labels_and_group_are_those_of_a_plain_search(
     root = tmp_path_factory.mktemp("drawn")
     found = [annotation(number, kind["id"], area=area) for number, kind, area in drawn]
     write(root, images=[image(number) for number in range(6)], annotations=found)
-    for number, picture in enumerate(read(root)):
+    for number, packed in enumerate(read(root)):
         own = [(area, kind) for image_id, kind, area in drawn if image_id == number]
-        assert set(picture.labels) == {kind["name"] for _, kind in own}
+        assert set(packed.labels) == {kind["name"] for _, kind in own}
         sized = [(area, kind["supercategory"]) for area, kind in own if area is not None]
         largest = max((area for area, _ in sized), default=None)
-        assert picture.group == next((group for area, group in sized if area == largest), None)
+        assert packed.group == next((group for area, group in sized if area == largest), None)
 
 
-def test_a_picture_that_is_missing_is_rejected_and_one_without_annotations_left_out(
+def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_out(
     tmp_path: Path,
 ) -> None:
     write(
@@ -156,7 +156,7 @@ def test_a_picture_that_is_missing_is_rejected_and_one_without_annotations_left_
     assert pack(read(tmp_path), to, max_side=None, max_rejected=0.5) == 1
     assert to.rejected.read_text() == "path,reason\ntrain2017/2.jpg,No such file or directory\n"
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["train2017/1.jpg"]
-    with pytest.raises(UserError, match=r"^1 of 2 pictures \(50\.0%\) do not decode;"):
+    with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) do not decode;"):
         pack(read(tmp_path), to, max_side=None, max_rejected=0.49)
 
 
@@ -184,7 +184,7 @@ def test_a_picture_that_is_missing_is_rejected_and_one_without_annotations_left_
         *(
             (
                 {"images": [image(1, file_name=name)]},
-                f"found file_name {name!r}, which is no file of the folder of pictures; allowed: a "
+                f"found file_name {name!r}, which is no file of the folder of images; allowed: a "
                 "path relative to it; correct it",
             )
             for name in ("../1.jpg", "/etc/1.jpg", "a/../../1.jpg", "1\0.jpg", "")
@@ -252,12 +252,12 @@ def test_a_source_without_annotations_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_annotations_without_their_folder_of_pictures_are_told(tmp_path: Path) -> None:
+def test_annotations_without_their_folder_of_images_are_told(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "train2017").rmdir()
     assert told(tmp_path) == (
         f"{tmp_path}/train2017: no such folder, but there is instances_train2017.json; allowed: "
-        "both, or data.coco.pictures: false; put the pictures there"
+        "both, or data.coco.images: false; put the images there"
     )
 
 
@@ -273,7 +273,7 @@ def test_official_archives_are_those_of_the_year() -> None:
             f"zips/train{year}.zip",
             f"zips/val{year}.zip",
         ]
-    assert archives(official | {"pictures": False}) == {
+    assert archives(official | {"images": False}) == {
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip": (
             "md5:f4bbac642086de4f52a3fdda2de5fa2c"
         )
@@ -281,15 +281,17 @@ def test_official_archives_are_those_of_the_year() -> None:
 
 
 @pytest.mark.skipif(not TINY.is_file(), reason="shared/datasets/tiny_coco.tar is not there")
-def test_a_hundred_real_pictures_are_packed_and_as_many_are_labels_alone(tmp_path: Path) -> None:
+def test_a_hundred_real_images_are_packed_and_as_many_are_labels_alone(tmp_path: Path) -> None:
     catalogs = []
     for options in (OPTIONS, LABELS_ALONE):
-        to = outputs(tmp_path / str(options["pictures"]))
+        to = outputs(tmp_path / str(options["images"]))
         with open_source(TINY, {}, downloads=tmp_path / "downloads") as folder:
-            left_out = pack(pictures(folder, options, seed=0), to, max_side=None, max_rejected=0.0)
+            left_out = pack(
+                read_images(folder, options, seed=0), to, max_side=None, max_rejected=0.0
+            )
         assert left_out == 3
         catalogs.append(read_table(to.catalog, CATALOG))
-        assert len(PackedPictures(to.images)) == (97 if options["pictures"] else 0)
+        assert len(PackedImages(to.images)) == (97 if options["images"] else 0)
     assert catalogs[0].equals(catalogs[1])
     assert Counter(catalogs[0]["source_split"].to_pylist()) == {"train": 49, "query+gallery": 48}
     assert "person" in read_table(to.classes, CLASSES)["name"].to_pylist()

@@ -1,4 +1,4 @@
-"""A person's own pictures are read in each of the layouts that pictures/README.md names."""
+"""A person's own images are read in each of the layouts that images/README.md names."""
 
 import csv
 import pickle
@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.folder import passed_over, pictures
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.folder import passed_over, read_images
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 NO_TABLE = {"table": None}
@@ -24,8 +24,8 @@ def put(root: Path, *names: str) -> None:
         path.write_bytes(name.encode())
 
 
-def read(root: Path, table: str | None = None) -> list[Picture]:
-    return list(pictures(root, {"table": table}, seed=0))
+def read(root: Path, table: str | None = None) -> list[SourceImage]:
+    return list(read_images(root, {"table": table}, seed=0))
 
 
 def told(root: Path, table: str | None = None) -> str:
@@ -34,8 +34,8 @@ def told(root: Path, table: str | None = None) -> str:
     return str(caught.value)
 
 
-def roles(found: list[Picture]) -> dict[str, tuple[str, str | None]]:
-    return {picture.path: (picture.labels[0], picture.source_split) for picture in found}
+def roles(found: list[SourceImage]) -> dict[str, tuple[str, str | None]]:
+    return {image.path: (image.labels[0], image.source_split) for image in found}
 
 
 def test_class_folders_are_labels_without_roles(tmp_path: Path) -> None:
@@ -49,16 +49,16 @@ def test_class_folders_are_labels_without_roles(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path: Path) -> None:
+def test_what_is_hidden_or_no_image_is_passed_over(tmp_path: Path) -> None:
     put(tmp_path, "README.md", ".DS_Store", "cat/1.jpg", "cat/.2.jpg", "cat/.thumbs/3.jpg")
     put(tmp_path, "cat/notes.txt", ".git/4.jpg", "cat/movie.mp4", ".5.jpg")
     assert list(roles(read(tmp_path))) == ["cat/1.jpg"]
 
 
-def test_a_picture_pickles_and_reads_its_bytes(tmp_path: Path) -> None:
+def test_an_image_pickles_and_reads_its_bytes(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg")
-    (picture,) = pickle.loads(pickle.dumps(read(tmp_path)))  # noqa: S301
-    assert picture.read() == b"cat/1.jpg"
+    (image,) = pickle.loads(pickle.dumps(read(tmp_path)))  # noqa: S301
+    assert image.read() == b"cat/1.jpg"
 
 
 def test_train_and_test_folders_are_roles(tmp_path: Path) -> None:
@@ -81,19 +81,19 @@ def test_a_lone_class_stays_a_class(tmp_path: Path) -> None:
     assert roles(read(tmp_path))["cat/1.jpg"] == ("cat", None)
 
 
-def test_no_pictures_names_the_layouts(tmp_path: Path) -> None:
+def test_no_images_names_the_layouts(tmp_path: Path) -> None:
     put(tmp_path, "README.md", "cat/notes.txt")
     assert told(tmp_path) == (
-        f"{tmp_path}: found no pictures; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
+        f"{tmp_path}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
         "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or .bmp; "
-        "put some there (see pictures/README.md)"
+        "put some there (see images/README.md)"
     )
 
 
-def test_a_picture_in_no_class_is_told(tmp_path: Path) -> None:
+def test_an_image_in_no_class_is_told(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "stray.jpg")
     assert told(tmp_path) == (
-        f"{tmp_path}/stray.jpg: a picture outside of any class folder; allowed: "
+        f"{tmp_path}/stray.jpg: an image outside of any class folder; allowed: "
         f"{tmp_path}/<class>/stray.jpg; move it into the folder of its class"
     )
 
@@ -158,7 +158,7 @@ def test_without_test_rows_validation_is_measured(tmp_path: Path) -> None:
     assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train", "query+gallery"]
 
 
-def test_a_training_picture_may_be_searched(tmp_path: Path) -> None:
+def test_a_training_image_may_be_searched(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     write_csv(tmp_path, COLUMNS, "1 a.jpg train  1")
     assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train+gallery"]
@@ -209,12 +209,12 @@ def test_a_parquet_table_reads_like_a_csv(tmp_path: Path) -> None:
         (
             "1 ../a.jpg train  ",
             ", column path: found '../a.jpg', which leads out of {root}; allowed: a path relative "
-            "to data.source; move the picture there",
+            "to data.source; move the image there",
         ),
         (
             "1 /etc/hosts train  ",
             ", column path: found '/etc/hosts', which leads out of {root}; allowed: a path "
-            "relative to data.source; move the picture there",
+            "relative to data.source; move the image there",
         ),
         (
             "1 a.jpg tran  ",
@@ -230,7 +230,7 @@ def test_a_parquet_table_reads_like_a_csv(tmp_path: Path) -> None:
         ),
         (
             "1 a.jpg train 1 0",
-            ", column is_query: found true in split train; allowed: false, since a picture that "
+            ", column is_query: found true in split train; allowed: false, since an image that "
             "was trained on measures nothing; make it false",
         ),
         (
@@ -299,7 +299,7 @@ def test_a_table_outside_of_the_source_is_told(tmp_path: Path, name: str) -> Non
     )
 
 
-def test_pictures_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None:
+def test_images_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None:
     put(tmp_path, "a/1.jpg", "a/2.HEIC", "a/b/3.heic", "b/4.tif", "b/.5.tif", ".c/6.gif", "b/7.txt")
     assert passed_over(tmp_path, NO_TABLE) == {".heic": 2, ".tif": 1}
     assert passed_over(tmp_path, {"table": "t.csv"}) == {}

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.huggingface import choose_files, files, pictures
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.huggingface import choose_files, files, read_images
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from tests.helpers.published import encoded, make_huggingface
 
@@ -25,8 +25,8 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def read(root: Path, **options: Any) -> list[Picture]:
-    return list(pictures(root, OPTIONS | options, seed=0))
+def read(root: Path, **options: Any) -> list[SourceImage]:
+    return list(read_images(root, OPTIONS | options, seed=0))
 
 
 def told(root: Path, **options: Any) -> str:
@@ -36,7 +36,7 @@ def told(root: Path, **options: Any) -> str:
     return line
 
 
-def test_rows_are_pictures_with_the_names_of_their_classes(tmp_path: Path) -> None:
+def test_rows_are_images_with_the_names_of_their_classes(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     found = read(tmp_path)
     assert [(each.path, each.labels, each.source_split) for each in found[3:6]] == [
@@ -74,10 +74,10 @@ def test_a_label_without_a_name_is_as_it_is_and_a_secret_one_is_none(tmp_path: P
 
 def test_a_row_without_bytes_is_rejected_by_its_reason(tmp_path: Path) -> None:
     make_huggingface(tmp_path, image=[{"bytes": None, "path": "a.jpg"}] * 4)
-    picture = read(tmp_path)[0]
-    assert picture.read is not None
-    with pytest.raises(OSError, match="column image holds no bytes of a picture"):
-        picture.read()
+    image = read(tmp_path)[0]
+    assert image.read is not None
+    with pytest.raises(OSError, match="column image holds no bytes of an image"):
+        image.read()
 
 
 def test_files_of_the_wanted_config_and_splits_are_chosen() -> None:

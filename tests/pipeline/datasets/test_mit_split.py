@@ -1,10 +1,10 @@
-"""MIT_split: the training pictures are searched for each test picture."""
+"""MIT_split: the training images are searched for each test image."""
 
 from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.mit_split import archives, pictures
+from pipeline.datasets.mit_split import archives, read_images
 from pipeline.errors import UserError
 
 OPTIONS = {"url": None, "sha256": None}
@@ -19,7 +19,7 @@ def put(root: Path, *names: str) -> None:
 @pytest.mark.parametrize("below", [".", "MIT_split"])
 def test_train_is_gallery_and_test_are_queries(tmp_path: Path, below: str) -> None:
     put(tmp_path / below, "train/coast/a.jpg", "test/coast/b.jpg", "test/forest/c.jpg")
-    found = pictures(tmp_path, OPTIONS, seed=0)
+    found = read_images(tmp_path, OPTIONS, seed=0)
     assert [(p.path, p.labels, p.source_split) for p in found] == [
         ("train/coast/a.jpg", ("coast",), "train+gallery"),
         ("test/coast/b.jpg", ("coast",), "query"),
@@ -31,7 +31,7 @@ def test_train_is_gallery_and_test_are_queries(tmp_path: Path, below: str) -> No
 def test_a_missing_part_is_told(tmp_path: Path, there: str, missing: str) -> None:
     put(tmp_path, f"{there}/coast/a.jpg")
     with pytest.raises(UserError) as caught:
-        list(pictures(tmp_path, OPTIONS, seed=0))
+        list(read_images(tmp_path, OPTIONS, seed=0))
     assert str(caught.value) == (
         f"{tmp_path}: found no {missing}/; allowed for data.name mit_split: the folder MIT_split "
         "or its .tar, with train/<class> and test/<class>; set data.source to it"

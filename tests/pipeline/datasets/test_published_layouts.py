@@ -13,15 +13,15 @@ from scipy.io import savemat
 
 from pipeline.datasets import DATASETS
 from pipeline.datasets.counts import count_parts
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from tests.helpers.published import COUNTS, MAKE, idx, pixels
 
 OPTIONS: dict[str, Any] = {"official": False, "boxes": True, "max_images": None}
 
 
-def read(name: str, root: Path, **options: Any) -> list[Picture]:
-    return list(DATASETS[name].pictures(root, OPTIONS | options, seed=0))
+def read(name: str, root: Path, **options: Any) -> list[SourceImage]:
+    return list(DATASETS[name].read_images(root, OPTIONS | options, seed=0))
 
 
 def told(name: str, root: Path, **options: Any) -> str:
@@ -31,9 +31,9 @@ def told(name: str, root: Path, **options: Any) -> str:
     return line
 
 
-def decoded(picture: Picture) -> Any:
-    assert picture.read is not None
-    return np.asarray(Image.open(io.BytesIO(picture.read())))
+def decoded(image: SourceImage) -> Any:
+    assert image.read is not None
+    return np.asarray(Image.open(io.BytesIO(image.read())))
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -74,8 +74,8 @@ def test_products_of_ebay_have_their_kind_as_group(tmp_path: Path) -> None:
 def test_the_classes_of_the_test_are_never_trained_on(tmp_path: Path, name: str) -> None:
     MAKE[name](tmp_path)
     roles: dict[str, set[str | None]] = {}
-    for picture in read(name, tmp_path):
-        roles.setdefault(picture.labels[0], set()).add(picture.source_split)
+    for image in read(name, tmp_path):
+        roles.setdefault(image.labels[0], set()).add(image.source_split)
     last = {"cub": 100, "cars196": 98}[name]
     assert roles == {
         label: {"train" if int(label[:3]) <= last else "query+gallery"} for label in roles
@@ -86,11 +86,11 @@ def test_the_classes_of_the_test_are_never_trained_on(tmp_path: Path, name: str)
 @pytest.mark.parametrize("boxes", [True, False])
 def test_clothes_have_a_box_where_asked_for(tmp_path: Path, boxes: bool) -> None:
     MAKE["inshop"](tmp_path)
-    picture = read("inshop", tmp_path, boxes=boxes)[-3]
-    assert picture == Picture(
+    image = read("inshop", tmp_path, boxes=boxes)[-3]
+    assert image == SourceImage(
         path="img/WOMEN/Dresses/id_00000004/00_1_front.jpg",
         labels=("id_00000004",),
-        read=picture.read,
+        read=image.read,
         group="WOMEN/Dresses",
         source_split="query",
         box=(2, 1, 10, 12) if boxes else None,
@@ -104,19 +104,19 @@ def test_clothes_without_boxes_need_no_list_of_them(tmp_path: Path) -> None:
     assert len(read("inshop", tmp_path, boxes=False)) == 12
 
 
-def test_a_record_of_cifar_is_its_picture(tmp_path: Path) -> None:
+def test_a_record_of_cifar_is_its_image(tmp_path: Path) -> None:
     MAKE["cifar10"](tmp_path)
-    picture = read("cifar10", tmp_path)[5]
-    assert (picture.path, picture.labels) == ("data_batch_2/00001.png", ("automobile",))
-    np.testing.assert_array_equal(decoded(picture), pixels(5, 32))
+    image = read("cifar10", tmp_path)[5]
+    assert (image.path, image.labels) == ("data_batch_2/00001.png", ("automobile",))
+    np.testing.assert_array_equal(decoded(image), pixels(5, 32))
 
 
-def test_a_picture_of_fashion_mnist_is_its_own(tmp_path: Path) -> None:
+def test_an_image_of_fashion_mnist_is_its_own(tmp_path: Path) -> None:
     MAKE["fashion_mnist"](tmp_path)
-    picture = read("fashion_mnist", tmp_path)[1]
-    assert (picture.path, picture.labels) == ("train/00001.png", ("Ankle boot",))
+    image = read("fashion_mnist", tmp_path)[1]
+    assert (image.path, image.labels) == ("train/00001.png", ("Ankle boot",))
     images = np.random.default_rng(8).integers(0, 256, (8, 28, 28), dtype=np.uint8)
-    np.testing.assert_array_equal(decoded(picture), images[1])
+    np.testing.assert_array_equal(decoded(image), images[1])
 
 
 def _replace(file: str, before: str, after: str) -> Callable[[Path], None]:
@@ -162,7 +162,7 @@ MISTAKES = {
         _write("images.txt", b"1 \xff\xfe"),
         "CUB_200_2011/images.txt: not a text in UTF-8; get a whole copy of it",
     ),
-    "a picture without a class": (
+    "an image without a class": (
         "cub",
         _replace("image_class_labels.txt", "3 99\n", ""),
         "CUB_200_2011/images.txt: line 3: image 3 has no class in image_class_labels.txt; get a "
@@ -210,7 +210,7 @@ MISTAKES = {
         "cifar10",
         _write("data_batch_3.bin", bytes(5000)),
         "cifar-10-batches-bin/data_batch_3.bin: found 5,000 bytes; allowed: a multiple of 3,073, "
-        "the bytes of a picture and its label; get a whole copy of it",
+        "the bytes of an image and its label; get a whole copy of it",
     ),
     "a class without a name": (
         "cifar10",
@@ -230,11 +230,11 @@ MISTAKES = {
         "t10k-labels-idx1-ubyte.gz: not a gzipped IDX file (its first bytes are not those of "
         "unsigned bytes in IDX); get a whole copy of it",
     ),
-    "more labels than pictures": (
+    "more labels than images": (
         "fashion_mnist",
         _write("train-labels-idx1-ubyte.gz", idx(np.zeros(7, np.uint8))),
-        "train-labels-idx1-ubyte.gz: found (7,) labels of (8, 28, 28) pictures; allowed: one a "
-        "picture; get a whole copy of both",
+        "train-labels-idx1-ubyte.gz: found (7,) labels of (8, 28, 28) images; allowed: one an "
+        "image; get a whole copy of both",
     ),
     "a label too high": (
         "fashion_mnist",

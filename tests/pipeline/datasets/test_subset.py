@@ -6,39 +6,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.counts import Part, check_counts
-from pipeline.datasets.source_image import Picture
-from pipeline.datasets.subset import WHOLE, draw_subset
+from pipeline.datasets.counts import PartCounts, check_counts
+from pipeline.datasets.source_image import SourceImage
+from pipeline.datasets.subset import WHOLE, sample_subset
 from pipeline.errors import UserError
 
 
-def make(sizes: list[int], roles: str | None = None) -> list[Picture]:
-    """Return pictures of classes of `sizes`."""
+def make(sizes: list[int], roles: str | None = None) -> list[SourceImage]:
+    """Return images of classes of `sizes`."""
     return [
-        Picture(f"{roles}/{label}/{shot:04d}", (f"c{label:03d}",), None, source_split=roles)
+        SourceImage(f"{roles}/{label}/{shot:04d}", (f"c{label:03d}",), None, source_split=roles)
         for label, size in enumerate(sizes)
         for shot in range(size)
     ]
 
 
-def class_sizes(pictures: list[Picture]) -> Counter[str]:
-    return Counter(picture.labels[0] for picture in pictures)
+def class_sizes(images: list[SourceImage]) -> Counter[str]:
+    return Counter(image.labels[0] for image in images)
 
 
 def test_without_a_number_all_stay() -> None:
-    pictures = make([3, 4])
-    assert draw_subset(pictures, None, seed=7) == pictures
+    images = make([3, 4])
+    assert sample_subset(images, None, seed=7) == images
 
 
 def test_few_large_classes_all_stay_with_equally_many_each() -> None:
-    drawn = draw_subset(make([500] * 9 + [12]), 300, seed=7)
+    drawn = sample_subset(make([500] * 9 + [12]), 300, seed=7)
     # The small one gives all it has, and the others share what is left.
     assert sorted(class_sizes(drawn).values()) == [12] + [32] * 9
 
 
 def test_many_small_classes_stay_whole_or_go_whole() -> None:
     sizes = [2 + label % 11 for label in range(400)]
-    drawn = draw_subset(make(sizes), 300, seed=7)
+    drawn = sample_subset(make(sizes), 300, seed=7)
     assert len(drawn) in (299, 300)
     cut = [
         name for name, number in class_sizes(drawn).items() if number < sizes[int(name.lstrip("c"))]
@@ -48,8 +48,8 @@ def test_many_small_classes_stay_whole_or_go_whole() -> None:
 
 
 def test_classes_that_are_searched_are_those_that_ask() -> None:
-    pictures = make([40] * 30, "train+gallery") + make([40] * 30, "query")
-    drawn = draw_subset(pictures, 100, seed=7)
+    images = make([40] * 30, "train+gallery") + make([40] * 30, "query")
+    drawn = sample_subset(images, 100, seed=7)
     by_part = {
         roles: class_sizes([each for each in drawn if each.source_split == roles])
         for roles in ("train+gallery", "query")
@@ -60,14 +60,14 @@ def test_classes_that_are_searched_are_those_that_ask() -> None:
 
 
 def test_a_class_that_is_cut_keeps_queries_and_gallery() -> None:
-    drawn = draw_subset(make([50] * 4, "query") + make([50] * 4, "gallery"), 40, seed=7)
+    drawn = sample_subset(make([50] * 4, "query") + make([50] * 4, "gallery"), 40, seed=7)
     assert Counter(each.source_split for each in drawn) == {"query": 20, "gallery": 20}
     assert set(class_sizes(drawn).values()) == {WHOLE}
 
 
 def test_each_part_has_the_number_of_its_own() -> None:
-    pictures = make([5] * 40, "train") + make([5] * 30, "val") + make([5] * 20, "query+gallery")
-    drawn = draw_subset(pictures, 50, seed=7)
+    images = make([5] * 40, "train") + make([5] * 30, "val") + make([5] * 20, "query+gallery")
+    drawn = sample_subset(images, 50, seed=7)
     assert Counter(each.source_split for each in drawn) == {
         "train": 50,
         "val": 50,
@@ -75,9 +75,9 @@ def test_each_part_has_the_number_of_its_own() -> None:
     }
 
 
-def test_unlabelled_pictures_stay_to_be_told_of() -> None:
-    unlabelled = Picture("a", (), None)
-    assert unlabelled in draw_subset([unlabelled, *make([30, 30])], 10, seed=7)
+def test_unlabelled_images_stay_to_be_told_of() -> None:
+    unlabelled = SourceImage("a", (), None)
+    assert unlabelled in sample_subset([unlabelled, *make([30, 30])], 10, seed=7)
 
 
 @given(
@@ -89,48 +89,48 @@ def test_unlabelled_pictures_stay_to_be_told_of() -> None:
 def test_a_subset_depends_on_the_seed_and_not_on_the_order(
     sizes: list[int], max_images: int, seed: int, data: st.DataObject
 ) -> None:
-    pictures = make(sizes)
-    drawn = draw_subset(pictures, max_images, seed=seed)
-    assert draw_subset(data.draw(st.permutations(pictures)), max_images, seed=seed) == drawn
+    images = make(sizes)
+    drawn = sample_subset(images, max_images, seed=seed)
+    assert sample_subset(data.draw(st.permutations(images)), max_images, seed=seed) == drawn
     assert len(drawn) <= max_images
-    assert set(drawn) <= set(pictures)
-    if max_images >= len(pictures):
-        assert drawn == pictures
+    assert set(drawn) <= set(images)
+    if max_images >= len(images):
+        assert drawn == images
 
 
 def test_another_seed_draws_others() -> None:
-    pictures = make([5] * 100)
-    assert draw_subset(pictures, 50, seed=1) != draw_subset(pictures, 50, seed=2)
+    images = make([5] * 100)
+    assert sample_subset(images, 50, seed=1) != sample_subset(images, 50, seed=2)
 
 
 def test_right_numbers_pass() -> None:
-    pictures = make([2, 3], "train") + make([4], "query")
-    counts = {"train": Part(5, 2), "query": Part(4, 1)}
-    assert check_counts(iter(pictures), counts, where="here") == pictures
+    images = make([2, 3], "train") + make([4], "query")
+    counts = {"train": PartCounts(5, 2), "query": PartCounts(4, 1)}
+    assert check_counts(iter(images), counts, where="here") == images
 
 
 @pytest.mark.parametrize(
     ("counts", "line"),
     [
         (
-            {"train": Part(1_005, 2, 3)},
-            "here: found 5 pictures of 2 classes for train; allowed: 1,005 pictures of 2 classes "
+            {"train": PartCounts(1_005, 2, 3)},
+            "here: found 5 images of 2 classes for train; allowed: 1,005 images of 2 classes "
             "in 3 groups, as published; get a whole copy, or read a part of it with data.name "
             "folder",
         ),
         (
-            {"train": Part(5, 2), "query": Part(4, 1)},
-            "here: found 0 pictures of 0 classes for query; allowed: 4 pictures of 1 classes, as "
+            {"train": PartCounts(5, 2), "query": PartCounts(4, 1)},
+            "here: found 0 images of 0 classes for query; allowed: 4 images of 1 classes, as "
             "published; get a whole copy, or read a part of it with data.name folder",
         ),
         (
-            {"val": Part(0, 0)},
-            "here: found 5 pictures of 2 classes for train; allowed: 0 pictures of 0 classes, as "
+            {"val": PartCounts(0, 0)},
+            "here: found 5 images of 2 classes for train; allowed: 0 images of 0 classes, as "
             "published; get a whole copy, or read a part of it with data.name folder",
         ),
     ],
 )
-def test_wrong_numbers_are_told(counts: dict[str, Part], line: str) -> None:
+def test_wrong_numbers_are_told(counts: dict[str, PartCounts], line: str) -> None:
     with pytest.raises(UserError) as caught:
         check_counts(make([2, 3], "train"), counts, where="here")
     assert str(caught.value) == line

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.data.joins import Aligned
+from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import from_lists
 from pipeline.data.tables import (
     CONFUSIONS,
@@ -21,7 +21,7 @@ from pipeline.data.tables import (
     read_table,
     write_table,
 )
-from pipeline.evaluation.failures import CaseTables, find_cases
+from pipeline.evaluation.failures import FailureTables, find_failures
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.perceptual_hashes import COLOUR_TOLERANCE, PARTS, Hashes
 
@@ -30,7 +30,7 @@ FAR = 2**64 - 1
 
 @dataclass
 class World:
-    """Pictures p0, p1, …, all of them queries and gallery unless said otherwise."""
+    """Images p0, p1, …, all of them queries and gallery unless said otherwise."""
 
     vectors: NDArray[np.float32]
     labels: list[list[int]]
@@ -39,9 +39,9 @@ class World:
     is_gallery: list[bool] | None = None
     greys: list[int] | None = None
 
-    def cases(self, **options: Any) -> CaseTables:
+    def cases(self, **options: Any) -> FailureTables:
         count = len(self.labels)
-        pictures = Aligned(
+        images = EmbeddedSplit(
             ids=np.array([f"p{i}" for i in range(count)], dtype=object),
             vectors=self.vectors,
             split=np.array(["test"] * count, dtype=object),
@@ -51,18 +51,18 @@ class World:
         labels = from_lists(self.labels)
         choices = {"distance": "cosine", "failure_k": 2, "cosine": 0.9, "bits": 10} | options
         measured = measure(
-            pictures.vectors,
+            images.vectors,
             labels,
-            pictures.is_query,
-            pictures.is_gallery,
+            images.is_query,
+            images.is_gallery,
             k=[1],
             distance=choices["distance"],
             nearest=1,
         )
         self.hashed: list[str] = []
-        return find_cases(measured, pictures, labels, self.hash_pictures, **choices)
+        return find_failures(measured, images, labels, self.hash_images, **choices)
 
-    def hash_pictures(self, image_ids: Sequence[str]) -> Hashes:
+    def hash_images(self, image_ids: Sequence[str]) -> Hashes:
         self.hashed += image_ids
         rows = [int(each[1:]) for each in image_ids]
         greys = np.array(self.greys or [0] * len(self.labels), np.uint8)[rows]
@@ -79,7 +79,7 @@ def at(*degrees: float) -> NDArray[np.float32]:
 
 @pytest.fixture
 def world() -> World:
-    """p0 and p1 are one picture under two labels; p2 stands next to p3, of another class."""
+    """p0 and p1 are one image under two labels; p2 stands next to p3, of another class."""
     return World(
         vectors=at(0, 1, 30, 32, 90, 91),
         labels=[[1], [2], [1], [2], [3], [3]],
@@ -174,7 +174,7 @@ def test_identical_vectors_reach_a_cosine_of_one() -> None:
     assert world.cases(cosine=1.0).figures["label_noise"] == 80
 
 
-def test_only_wrong_and_similar_pictures_are_hashed_and_each_once(world: World) -> None:
+def test_only_wrong_and_similar_images_are_hashed_and_each_once(world: World) -> None:
     # p2 and p3 are cosine 0.9994 apart, p4 and p5 are of one class.
     world.cases(cosine=0.9998)
     assert world.hashed == ["p0", "p1"]
@@ -186,7 +186,7 @@ def test_a_top_that_is_larger_than_the_gallery_has_no_failures(world: World) -> 
     assert world.cases(failure_k=100).figures["failures"] == 0
 
 
-def test_queries_without_a_relevant_picture_are_in_no_table() -> None:
+def test_queries_without_a_relevant_image_are_in_no_table() -> None:
     world = World(at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
     cases = world.cases()
     assert cases.figures == {
@@ -263,7 +263,7 @@ def asked(world: World) -> list[int]:
 
 
 def loop(world: World, query: int) -> dict[str, Any] | None:
-    """What the query finds first, and where its first relevant picture stands."""
+    """What the query finds first, and where its first relevant image stands."""
     vectors, labels = world.vectors.astype(float), [set(each) for each in world.labels]
     distances = np.linalg.norm(vectors - vectors[query], axis=1)
     others = [row for row in range(len(vectors)) if row != query]

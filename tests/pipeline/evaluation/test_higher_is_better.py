@@ -1,15 +1,15 @@
 import pytest
 
-from pipeline.evaluation.higher_is_better import has_say
+from pipeline.evaluation.higher_is_better import higher_is_better
 
 
 @pytest.mark.parametrize("metric", ["map", "recall_at_1", "macro_map", "knn_accuracy"])
 def test_more_of_it_is_better_retrieval(metric: str) -> None:
-    assert has_say(metric)
+    assert higher_is_better(metric)
 
 
 @pytest.mark.parametrize(
     "metric", ["index_recall_at_1", "index_recall_at_10", "cosine_positive", "cosine_negative"]
 )
 def test_more_of_it_is_not(metric: str) -> None:
-    assert not has_say(metric)
+    assert not higher_is_better(metric)

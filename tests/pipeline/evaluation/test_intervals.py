@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.intervals import bootstrap_intervals, macro_means, query_means
+from pipeline.evaluation.intervals import (
+    bootstrap_intervals,
+    macro_mean_statistic,
+    query_mean_statistic,
+)
 
 
 def intervals(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     return bootstrap_intervals(
-        query_means(values), queries=len(values), resamples=resamples, seed=seed
+        query_mean_statistic(values), queries=len(values), resamples=resamples, seed=seed
     )
 
 
@@ -70,7 +74,7 @@ def test_macro_intervals_are_those_of_a_direct_resampling_of_queries() -> None:
             all_of_it = np.flatnonzero(classes == label)
             of_class.append(values[found if len(found) else all_of_it].mean(axis=0))
         means.append(np.mean(of_class, axis=0))
-    statistic = macro_means(values, queries=queries, classes=classes)
+    statistic = macro_mean_statistic(values, queries=queries, classes=classes)
     fast = bootstrap_intervals(statistic, queries=12, resamples=77, seed=5)
     np.testing.assert_allclose(fast, np.percentile(means, [2.5, 97.5], axis=0))
 
@@ -80,7 +84,7 @@ def test_a_macro_interval_lies_about_its_mean_where_small_classes_are_the_worse_
     large = np.repeat(np.arange(40), 10)
     values = np.concatenate([np.tile([0.0, 0.0] + [1.0] * 8, 40), np.zeros(40)])[:, None]
     classes = np.concatenate([large, np.arange(40, 80)])
-    statistic = macro_means(values, queries=np.arange(440), classes=classes)
+    statistic = macro_mean_statistic(values, queries=np.arange(440), classes=classes)
     low, high = bootstrap_intervals(statistic, queries=440, resamples=1000, seed=0)[:, 0]
     # Half of 40 means of ten queries each: 1.96 * 0.4 / sqrt(10 * 40) / 2 = 0.0196, and a bit.
     assert (low, high) == pytest.approx((0.38, 0.42), abs=0.003)
@@ -91,8 +95,8 @@ def test_queries_and_classes_move_together() -> None:
     values = np.random.default_rng(0).random((9, 1))
     one = np.zeros(9, dtype=int)
     low, high = bootstrap_intervals(
-        query_means(values),
-        macro_means(values, queries=np.arange(9), classes=one),
+        query_mean_statistic(values),
+        macro_mean_statistic(values, queries=np.arange(9), classes=one),
         queries=9,
         resamples=100,
         seed=0,

@@ -108,7 +108,7 @@ def roles(*asking: int) -> np.ndarray:
 
 
 def test_the_k_is_chosen_on_validation_and_not_on_test(tmp_path: Path) -> None:
-    # Only the first of each part asks; the other validation pictures are searched as training ones.
+    # Only the first of each part asks; the other validation images are searched as training ones.
     split = np.array(["val", *["train"] * 3, *["test"] * 4], dtype=object)
     gallery = roles(1, 2, 3, 5, 6, 7)
     on_val = knn_on_validation(PLACES, LABELS, split, gallery, k=[3, 1])
@@ -152,7 +152,7 @@ def told(split: Sequence[str], k: Sequence[int]) -> str:
 
 def test_where_validation_is_too_small_for_every_candidate_it_is_one_line() -> None:
     assert told(AMONG_THEMSELVES, [10, 5]) == (
-        "evaluate.knn: found [10, 5], of which validation chooses; its pictures find 3 others; "
+        "evaluate.knn: found [10, 5], of which validation chooses; its images find 3 others; "
         "allowed: at least one of 1 to 3; add a smaller one, or change split.val_by or "
         "split.val_fraction"
     )
@@ -164,7 +164,7 @@ def test_where_validation_finds_nothing_of_its_class_it_is_one_line(
 ) -> None:
     split = ["val" if row in val else "train" if row < 4 else "test" for row in range(8)]
     assert told(split, [1]) == (
-        f"splits: found {found} validation pictures, none with another of its class to find, so "
+        f"splits: found {found} validation images, none with another of its class to find, so "
         "evaluate.knn cannot be chosen; allowed: one or more that has; change split.val_by or "
         "split.val_fraction"
     )

@@ -176,7 +176,7 @@ def test_blocks_of_one_query_give_the_same(case: Case) -> None:
 
 @settings(deadline=None)
 @given(cases())
-def test_triplets_compare_a_relevant_with_another_picture(case: Case) -> None:
+def test_triplets_compare_a_relevant_with_another_image(case: Case) -> None:
     assume(answerable(case) and len(case.gallery) > 1)
     measured = evaluate(case, k=1, triplets=60)
     for q, query in enumerate(case.queries):
@@ -264,13 +264,13 @@ def test_a_k_larger_than_the_gallery_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         everyone_asks([[0]] * 300, k=[1, 500])
     assert str(caught.value) == (
-        "evaluate.k: found 500; the gallery has 300 pictures, one fewer for a query that is in "
+        "evaluate.k: found 500; the gallery has 300 images, one fewer for a query that is in "
         "it; allowed: 1 to 299"
     )
     with pytest.raises(UserError) as caught:
         everyone_asks([[0]] * 4, knn=4)
     assert str(caught.value) == (
-        "evaluate.knn: found 4; the gallery has 4 pictures, one fewer for a query that is in it; "
+        "evaluate.knn: found 4; the gallery has 4 images, one fewer for a query that is in it; "
         "allowed: 1 to 3"
     )
 
@@ -279,14 +279,14 @@ def test_a_gallery_without_the_queries_counts_in_full() -> None:
     evaluate(HAND, k=4)
     with pytest.raises(UserError) as caught:
         evaluate(HAND, k=5)
-    assert str(caught.value) == ("evaluate.k: found 5; the gallery has 4 pictures; allowed: 1 to 4")
+    assert str(caught.value) == ("evaluate.k: found 5; the gallery has 4 images; allowed: 1 to 4")
 
 
-def test_no_relevant_picture_at_all_is_refused() -> None:
+def test_no_relevant_image_at_all_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         everyone_asks([[0], [1], [2]])
     assert str(caught.value) == (
-        "splits: none of 3 queries shares a label with another gallery picture; allowed: at "
+        "splits: none of 3 queries shares a label with another gallery image; allowed: at "
         "least one; change split.protocol"
     )
 
@@ -303,8 +303,8 @@ def test_no_queries_are_refused() -> None:
             distance="cosine",
         )
     assert str(caught.value) == (
-        "splits: found 0 queries and 2 gallery pictures; allowed: queries, and for each a gallery "
-        "picture besides itself; change split.protocol"
+        "splits: found 0 queries and 2 gallery images; allowed: queries, and for each a gallery "
+        "image besides itself; change split.protocol"
     )
 
 

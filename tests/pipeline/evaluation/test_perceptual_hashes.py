@@ -16,12 +16,12 @@ from pipeline.evaluation.perceptual_hashes import (
     COLOUR_TOLERANCE,
     agree_in_colour,
     count_differing_bits,
-    hash_pictures,
+    hash_images,
 )
 
 
 @pytest.fixture(scope="module")
-def pictures() -> dict[str, Image.Image]:
+def images() -> dict[str, Image.Image]:
     """The quarters of two photographs, one of a temple and one of a flower."""
     found = {}
     for name, pixels in zip(("temple", "flower"), load_sample_images().images, strict=True):
@@ -34,42 +34,42 @@ def pictures() -> dict[str, Image.Image]:
     return found
 
 
-def jpeg(picture: Image.Image) -> Image.Image:
+def jpeg(image: Image.Image) -> Image.Image:
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=40)
+    image.save(encoded, "JPEG", quality=40)
     return Image.open(encoded)
 
 
 COPIES = {
-    "of the same pixels": lambda picture: picture.copy(),
+    "of the same pixels": lambda image: image.copy(),
     "in JPEG of low quality": jpeg,
-    "of seven tenths the size": lambda picture: picture.resize(
-        (picture.width * 7 // 10, picture.height * 7 // 10)
+    "of seven tenths the size": lambda image: image.resize(
+        (image.width * 7 // 10, image.height * 7 // 10)
     ),
-    "a little brighter": lambda picture: picture.point(lambda value: min(255, int(value * 1.08))),
+    "a little brighter": lambda image: image.point(lambda value: min(255, int(value * 1.08))),
 }
 OTHER_COLOURS = {
-    "in grey": lambda picture: picture.convert("L"),
-    "a third of the colour circle on": lambda picture: turn_colours(picture, 85),
+    "in grey": lambda image: image.convert("L"),
+    "a third of the colour circle on": lambda image: turn_colours(image, 85),
 }
 
 
-def turn_colours(picture: Image.Image, by: int) -> Image.Image:
+def turn_colours(image: Image.Image, by: int) -> Image.Image:
     """Every hue moved on by so much of 256."""
-    hue, saturation, value = picture.convert("HSV").split()
+    hue, saturation, value = image.convert("HSV").split()
     turned = hue.point(lambda level: (level + by) % 256)
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 @pytest.mark.parametrize("how", COPIES | OTHER_COLOURS)
 def test_a_copy_differs_in_few_bits_and_a_recoloured_one_in_colours(
-    pictures: dict[str, Image.Image], how: str
+    images: dict[str, Image.Image], how: str
 ) -> None:
     # The temple has hardly any colour that it could lose.
-    ids = [name for name in pictures if how in COPIES or name.startswith("flower")]
+    ids = [name for name in images if how in COPIES or name.startswith("flower")]
     change = (COPIES | OTHER_COLOURS)[how]
-    copies = {image_id: change(picture) for image_id, picture in pictures.items()}
-    one, other = (hash_pictures(ids, each.__getitem__) for each in (pictures, copies))
+    copies = {image_id: change(image) for image_id, image in images.items()}
+    one, other = (hash_images(ids, each.__getitem__) for each in (images, copies))
     apart = count_differing_bits(one.bits, other.bits)
     assert apart.max() <= (0 if how == "of the same pixels" else 10)
     assert agree_in_colour(one.colours, other.colours).tolist() == [how in COPIES] * len(ids)
@@ -77,19 +77,19 @@ def test_a_copy_differs_in_few_bits_and_a_recoloured_one_in_colours(
 
 def test_a_small_mug_in_red_and_in_blue_differs_in_colours_alone() -> None:
     mugs = {"red": (190, 40, 40), "blue": (40, 60, 190), "red again": (180, 44, 40)}
-    pictures = {}
+    images = {}
     for name, colour in mugs.items():
-        pictures[name] = Image.new("RGB", (120, 120), "white")
-        ImageDraw.Draw(pictures[name]).ellipse((50, 40, 80, 90), fill=colour)
-    found = hash_pictures(list(mugs), pictures.__getitem__)
+        images[name] = Image.new("RGB", (120, 120), "white")
+        ImageDraw.Draw(images[name]).ellipse((50, 40, 80, 90), fill=colour)
+    found = hash_images(list(mugs), images.__getitem__)
     red, others = np.array([0, 0]), np.array([1, 2])
     assert count_differing_bits(found.bits[red], found.bits[others]).tolist() == [0, 0]
     assert agree_in_colour(found.colours[red], found.colours[others]).tolist() == [False, True]
 
 
-def test_each_part_of_a_picture_has_its_mean_colour() -> None:
+def test_each_part_of_an_image_has_its_mean_colour() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
-    (colours,) = hash_pictures(["p"], lambda _: Image.fromarray(pixels)).colours
+    (colours,) = hash_images(["p"], lambda _: Image.fromarray(pixels)).colours
     for down in range(8):
         for across in range(8):
             part = pixels[3 * down : 3 * down + 3, 5 * across : 5 * across + 5]
@@ -106,23 +106,23 @@ def test_one_part_decides_whether_colours_agree(place: tuple[int, int, int]) -> 
         assert agree_in_colour(other, one).tolist() == [abs(apart) <= COLOUR_TOLERANCE]
 
 
-def test_other_pictures_differ_in_many_bits(pictures: dict[str, Image.Image]) -> None:
-    hashes = hash_pictures(list(pictures), pictures.__getitem__).bits
+def test_other_images_differ_in_many_bits(images: dict[str, Image.Image]) -> None:
+    hashes = hash_images(list(images), images.__getitem__).bits
     for place in range(1, len(hashes)):
         assert count_differing_bits(hashes[:-place], hashes[place:]).min() > 14
 
 
-def test_the_bits_are_those_of_the_definition(pictures: dict[str, Image.Image]) -> None:
-    ids = [image_id for image_id in pictures if image_id.endswith("0")]
-    hashes = hash_pictures(ids, pictures.__getitem__).bits
+def test_the_bits_are_those_of_the_definition(images: dict[str, Image.Image]) -> None:
+    ids = [image_id for image_id in images if image_id.endswith("0")]
+    hashes = hash_images(ids, images.__getitem__).bits
     for image_id, found in zip(ids, hashes, strict=True):
-        assert int(found) == hash_slowly(pictures[image_id])
-        assert f"{int(found):016x}" == str(imagehash.phash(pictures[image_id]))
+        assert int(found) == hash_slowly(images[image_id])
+        assert f"{int(found):016x}" == str(imagehash.phash(images[image_id]))
 
 
-def hash_slowly(picture: Image.Image) -> int:
+def hash_slowly(image: Image.Image) -> int:
     """The lowest 8 x 8 frequencies of 32 x 32 grey pixels, each summed, against their median."""
-    small = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
     grey = np.asarray(small, dtype=float)
     waves = [[math.cos(math.pi * k * (2 * n + 1) / 64) for n in range(32)] for k in range(8)]
     strengths = [
@@ -134,14 +134,14 @@ def hash_slowly(picture: Image.Image) -> int:
     return int("".join("1" if strength > middle else "0" for strength in strengths), 2)
 
 
-def test_hashes_stand_in_the_order_that_was_asked(pictures: dict[str, Image.Image]) -> None:
-    ids = list(pictures)
-    forward, backward = (hash_pictures(each, pictures.__getitem__) for each in (ids, ids[::-1]))
+def test_hashes_stand_in_the_order_that_was_asked(images: dict[str, Image.Image]) -> None:
+    ids = list(images)
+    forward, backward = (hash_images(each, images.__getitem__) for each in (ids, ids[::-1]))
     assert forward.bits.dtype == np.uint64
     assert forward.bits.tolist() == backward.bits[::-1].tolist()
     assert forward.colours.tolist() == backward.colours[::-1].tolist()
     assert len(set(forward.bits.tolist())) == len(ids)
-    none = hash_pictures([], pictures.__getitem__)
+    none = hash_images([], images.__getitem__)
     assert (none.bits.shape, none.colours.shape) == ((0,), (0, 8, 8, 3))
 
 

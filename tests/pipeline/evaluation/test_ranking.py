@@ -8,14 +8,14 @@ from hypothesis import given, settings
 
 from pipeline.evaluation import ranking
 from pipeline.evaluation.ranking import Ranks, count_scores, find_nearest, rank_relevant
-from pipeline.index.distances import Gallery, prepare
+from pipeline.index.distances import Gallery, prepare_vectors
 from pipeline.index.relevance import find_relevance
 from tests.helpers.naive_ranking import Case, cases
 
 
 def rank(case: Case) -> tuple[Ranks, np.ndarray]:
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
-    vectors = prepare(case.vectors, distance=case.distance)
+    vectors = prepare_vectors(case.vectors, distance=case.distance)
     scores = Gallery(vectors[case.is_gallery], distance=case.distance).scores(
         vectors[case.is_query]
     )
@@ -29,7 +29,7 @@ def rank(case: Case) -> tuple[Ranks, np.ndarray]:
 def test_ranks_gains_and_nearest_are_those_of_a_plain_sort(few: int, case: Case) -> None:
     with patch.object(ranking, "FEW", few):
         ranks, nearest = rank(case)
-    place = {picture: row for row, picture in enumerate(case.gallery)}
+    place = {image: row for row, image in enumerate(case.gallery)}
     for q, query in enumerate(case.queries):
         own = slice(ranks.starts[q], ranks.starts[q + 1])
         assert list(zip(ranks.ranks[own], ranks.gains[own], strict=True)) == case.hits(query)
@@ -39,8 +39,8 @@ def test_ranks_gains_and_nearest_are_those_of_a_plain_sort(few: int, case: Case)
         assert nearest[q].tolist() == first + [-1] * (3 - len(first))
 
 
-def test_a_query_is_left_out_by_its_id_where_identical_pictures_tie() -> None:
-    # Four identical pictures; the query is the third. The first hit is the first, not itself.
+def test_a_query_is_left_out_by_its_id_where_identical_images_tie() -> None:
+    # Four identical images; the query is the third. The first hit is the first, not itself.
     everyone = np.ones(4, dtype=bool)
     case = Case(np.ones((4, 4), np.float32), [[0], [1], [0], [0]], everyone, everyone, "cosine")
     ranks, nearest = rank(case)
@@ -51,12 +51,16 @@ def test_a_query_is_left_out_by_its_id_where_identical_pictures_tie() -> None:
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("gallery", [1, 7, 64, 100, 1003])
 @pytest.mark.parametrize("queries", [1, 5, 130])
-def test_identical_pictures_tie_to_the_last_bit(distance: str, gallery: int, queries: int) -> None:
+def test_identical_images_tie_to_the_last_bit(distance: str, gallery: int, queries: int) -> None:
     rng = np.random.default_rng(0)
     for size in (3, 100, 128):
         which = rng.integers(0, 5, gallery)
-        vectors = prepare(rng.normal(size=(5, size)).astype(np.float32)[which], distance=distance)
-        asked = prepare(rng.normal(size=(queries, size)).astype(np.float32), distance=distance)
+        vectors = prepare_vectors(
+            rng.normal(size=(5, size)).astype(np.float32)[which], distance=distance
+        )
+        asked = prepare_vectors(
+            rng.normal(size=(queries, size)).astype(np.float32), distance=distance
+        )
         scores = Gallery(vectors, distance=distance).scores(asked)
         for one in np.unique(which):
             same = scores[:, : len(which)][:, which == one]
@@ -67,7 +71,7 @@ def test_identical_pictures_tie_to_the_last_bit(distance: str, gallery: int, que
 @given(case=cases())
 def test_every_pair_is_counted_once_in_its_bin(case: Case) -> None:
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
-    vectors = prepare(case.vectors, distance=case.distance)
+    vectors = prepare_vectors(case.vectors, distance=case.distance)
     gallery = Gallery(vectors[case.is_gallery], distance=case.distance)
     scores = gallery.scores(vectors[case.is_query])[:, : len(case.gallery)]
     pairs = relevance.pairs(0, len(case.queries))

@@ -9,7 +9,7 @@ from pipeline.figures.centroids import GAP, MOST_NAMES, centroids, choose_names,
 from pipeline.figures.scatters import choose_colouring, draw_projection
 
 
-def test_a_picture_of_many_labels_counts_for_each() -> None:
+def test_an_image_of_many_labels_counts_for_each() -> None:
     classes = [["dog", "person"], ["person"], ["dog"], ["person", "dog"], ["fork"]]
     naming = choose_names(classes)
     # Three points each, in the order of the names; one fork has no mean.

@@ -11,7 +11,7 @@ from pipeline.figures.change_sheets import (
     choose_changes,
     draw_changes,
 )
-from pipeline.figures.chosen_queries import Cases
+from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import RELEVANT, WRONG
 from pipeline.figures.tiles import MARGIN, box
 
@@ -34,12 +34,12 @@ AFTER = queries(e=0.3, d=0.4, c=0.1, b=0.6, a=0.9, f=NAN, other=0.9)
 
 
 def test_what_changed_most_comes_first_and_all_are_counted() -> None:
-    assert choose_changes(BEFORE, AFTER, gained=True, rows=2) == Cases(
+    assert choose_changes(BEFORE, AFTER, gained=True, rows=2) == ChosenQueries(
         ["a", "b"],
         "Better in B: 3 of 5 queries gained average precision, the 2 that gained most are shown; "
         "1 lost, 1 stayed.",
     )
-    assert choose_changes(BEFORE, AFTER, gained=False, rows=2) == Cases(
+    assert choose_changes(BEFORE, AFTER, gained=False, rows=2) == ChosenQueries(
         ["c"], "Worse in B: 1 of 5 queries lost average precision; 3 gained, 1 stayed."
     )
 

@@ -26,7 +26,7 @@ def table(rows: list[tuple[int, int, float]]) -> pd.DataFrame:
 def draw(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> Figure:
     with style():
         tables = {"baseline": baseline, "finetuned": finetuned}
-        figure = draw_confusions(tables, NAMES, _picture)
+        figure = draw_confusions(tables, NAMES, _image)
         figure.savefig(io.BytesIO())  # lays it out
         return figure
 
@@ -84,20 +84,20 @@ def test_at_most_so_many_pairs_are_shown() -> None:
 def test_nothing_confused_is_said() -> None:
     figure = draw(table([(1, 2, 3.0)]), table([]))
     [text] = figure.texts
-    assert text.get_text() == "No confusions: the first picture of finetuned is never wrong."
+    assert text.get_text() == "No confusions: the first image of finetuned is never wrong."
 
 
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
-    pictures = []
+    images = []
     for _ in range(2):
         with style():
             tables = {"baseline": table([]), "finetuned": table([(1, 2, 3.0)])}
-            save_figure(draw_confusions(tables, NAMES, _picture), tmp_path / "bars.png")
-        pictures.append((tmp_path / "bars.png").read_bytes())
-    assert pictures[0] == pictures[1]
+            save_figure(draw_confusions(tables, NAMES, _image), tmp_path / "bars.png")
+        images.append((tmp_path / "bars.png").read_bytes())
+    assert images[0] == images[1]
 
 
-def _picture(image_id: str) -> Image.Image:
+def _image(image_id: str) -> Image.Image:
     """Grey, as dark as its number says; what was found is lighter by 100."""
     grey = int(image_id[1:]) + 100 * (image_id[0] == "h")
     return Image.new("RGB", (30, 30), (grey, grey, grey))

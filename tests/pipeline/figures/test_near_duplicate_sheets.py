@@ -1,10 +1,14 @@
-"""Pairs of the same picture under two labels, and the sheet of them."""
+"""Pairs of the same image under two labels, and the sheet of them."""
 
 import pandas as pd
 import pytest
 from PIL import Image, ImageColor
 
-from pipeline.figures.near_duplicate_sheets import Pairs, choose_pairs, draw_pairs
+from pipeline.figures.near_duplicate_sheets import (
+    DuplicatePairs,
+    choose_duplicate_pairs,
+    draw_duplicate_pairs,
+)
 from pipeline.figures.palette import INK, WRONG
 from pipeline.figures.tiles import MARGIN, TILE, box
 
@@ -23,8 +27,8 @@ def near(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:
     return table.assign(first_hit_rank=3)
 
 
-def choose(found: pd.DataFrame, asked: pd.DataFrame, *, most: int = 8) -> Pairs:
-    return choose_pairs(found, asked, NAMES, model="m", most=most, cosine=0.9, bits=10)
+def choose(found: pd.DataFrame, asked: pd.DataFrame, *, most: int = 8) -> DuplicatePairs:
+    return choose_duplicate_pairs(found, asked, NAMES, model="m", most=most, cosine=0.9, bits=10)
 
 
 ASKED = queries({"a": 3, "b": 3, "c": 3, "d": 1, "e": 1, "f": None})
@@ -46,7 +50,7 @@ def test_one_is_told_in_the_singular() -> None:
 
 
 def test_none_is_said() -> None:
-    assert choose(near([]), ASKED) == Pairs(
+    assert choose(near([]), ASKED) == DuplicatePairs(
         [],
         "No label noise of m: none of 5 queries has a near-duplicate under another label (cosine "
         "at least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1; recall@1 stays "
@@ -81,7 +85,9 @@ def test_pairs_stand_once_and_the_most_alike_first() -> None:
 def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
     rows = [("abcde"[i], "fgh"[i % 3], 0.95, 2) for i in range(pairs)]
     chosen = choose(near(rows), ASKED)
-    sheet = draw_pairs(chosen, lambda _: Image.new("RGB", (300, 200), "#0000ff"), columns=3)
+    sheet = draw_duplicate_pairs(
+        chosen, lambda _: Image.new("RGB", (300, 200), "#0000ff"), columns=3
+    )
     assert _count(sheet, WRONG) == pairs * FRAME_AREA
     assert _count(sheet, "#0000ff") == 2 * pairs * TILE * round(TILE * 200 / 300)
     # Text is drawn in the colour of the query's frame too.
@@ -91,7 +97,7 @@ def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
 
 
 def test_without_pairs_a_sheet_is_its_title_alone() -> None:
-    sheet = draw_pairs(choose(near([]), ASKED), _blue, columns=4)
+    sheet = draw_duplicate_pairs(choose(near([]), ASKED), _blue, columns=4)
     assert sheet.height < 120
     assert 0 < _count(sheet, INK) < sheet.width * sheet.height
 
@@ -100,6 +106,6 @@ def _blue(_: str) -> Image.Image:
     return Image.new("RGB", (9, 9), "#0000ff")
 
 
-def _count(picture: Image.Image, colour: str) -> int:
+def _count(image: Image.Image, colour: str) -> int:
     wanted = ImageColor.getrgb(colour)
-    return sum(n for n, found in picture.getcolors(2**24) if found == wanted)
+    return sum(n for n, found in image.getcolors(2**24) if found == wanted)

@@ -7,11 +7,11 @@ from pipeline.errors import UserError
 from pipeline.figures import projections
 from pipeline.figures.centroids import choose_names
 from pipeline.figures.projections import (
-    draw_sample,
     normalized,
     project_pca,
     project_tsne,
     project_umap,
+    sample_points,
     umap_in_background,
 )
 from pipeline.figures.scatters import choose_colouring, draw_projection
@@ -88,16 +88,16 @@ def test_nan_is_told() -> None:
 
 def test_a_sample_is_drawn_from_the_seed_in_order() -> None:
     ids = [f"{i:03d}" for i in range(100)]
-    drawn = draw_sample(ids, most=20, seed=1)
+    drawn = sample_points(ids, most=20, seed=1)
     assert len(set(drawn)) == 20
     assert drawn == sorted(drawn)
-    assert drawn == draw_sample(ids, most=20, seed=1) != draw_sample(ids, most=20, seed=2)
-    assert draw_sample(ids, most=100, seed=1) == ids
+    assert drawn == sample_points(ids, most=20, seed=1) != sample_points(ids, most=20, seed=2)
+    assert sample_points(ids, most=100, seed=1) == ids
 
 
-def test_too_few_pictures_are_counted() -> None:
-    with pytest.raises(UserError, match=r"^plot: 3 test pictures, plot.points 50; a projection "):
-        draw_sample(["a", "b", "c"], most=50, seed=1)
+def test_too_few_images_are_counted() -> None:
+    with pytest.raises(UserError, match=r"^plot: 3 test images, plot.points 50; a projection "):
+        sample_points(["a", "b", "c"], most=50, seed=1)
 
 
 def test_normalized_rows_have_length_one_and_zero_stays_zero() -> None:
@@ -122,7 +122,7 @@ def test_of_too_many_classes_the_ten_largest_are_coloured_and_the_caption_says_s
     assert "the 10 of 25 classes with most points; the others are grey" in colouring.caption
 
 
-def test_pictures_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() -> None:
+def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() -> None:
     classes = [["dog", "person"], ["person"], ["fork", "person"], ["person", "dog"]]
     groups = ["animal", "person", None, "animal"]
     assert choose_colouring(classes, groups).keys == ["animal", "person", "no group", "animal"]

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from pipeline.index.distances import Gallery, pair_scores, prepare
+from pipeline.index.distances import Gallery, pair_scores, prepare_vectors
 from pipeline.index.search import METRICS
 
 
@@ -17,7 +17,7 @@ def test_pair_scores_lie_within_the_bounds_of_every_sum(
     """Also where all vectors are nearly alike, and a constant rounds in one direction only."""
     rng = np.random.default_rng(0)
     vectors = 1.1 + alike * rng.normal(size=(300, length))
-    vectors = prepare(vectors.astype(np.float32), distance=distance)
+    vectors = prepare_vectors(vectors.astype(np.float32), distance=distance)
     queries, gallery = vectors[:100], Gallery(vectors[20:], distance=distance)
     everyone = np.tile(np.arange(280), (100, 1))
     exact = pair_scores(queries, vectors[20:], everyone, distance=distance)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.index.distances import pair_scores, prepare
-from pipeline.index.filtered_search import ask_index, distance_of
+from pipeline.index.distances import pair_scores, prepare_vectors
+from pipeline.index.filtered_search import distance_of, filtered_search
 from pipeline.index.search import Found, build_index, search_index
 
 N = 400
@@ -40,7 +40,7 @@ FEW = np.isin(np.arange(N), [3, 99, 250])
 
 
 def answers(index: Any, query: NDArray[np.float32], k: int, **options: Any) -> Found:
-    return ask_index(index, query, k, distance=distance_of(index), **options)
+    return filtered_search(index, query, k, distance=distance_of(index), **options)
 
 
 @cache
@@ -50,7 +50,7 @@ def build(factory: str, distance: str) -> Any:
 
 
 def queries(distance: str) -> NDArray[np.float32]:
-    return prepare(QUERIES, distance=distance)
+    return prepare_vectors(QUERIES, distance=distance)
 
 
 def look_everywhere(index: Any) -> None:
@@ -85,7 +85,7 @@ def test_answers_are_those_of_a_plain_sort(
     look_everywhere(index)
     refined = isinstance(index, faiss.IndexRefine)
     held = VECTORS if refined else index.reconstruct_n(0, N)
-    held = prepare(held, distance=distance) if refined else held
+    held = prepare_vectors(held, distance=distance) if refined else held
     rows = np.flatnonzero(among) if among is not None else np.arange(N)
     for query in queries(distance):
         exact = pair_scores(query[None], held, rows[None], distance=distance)[0]
@@ -101,7 +101,7 @@ def test_answers_are_those_of_a_plain_sort(
 @pytest.mark.parametrize("among", [None, SOME, FEW], ids=["all", "some", "few"])
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16", "PQ4x4", "SQ8"])
-def test_a_picture_that_asks_is_left_out_as_by_a_filter(
+def test_an_image_that_asks_is_left_out_as_by_a_filter(
     factory: str, distance: str, among: NDArray[np.bool_] | None
 ) -> None:
     index = faiss.clone_index(build(factory, distance))
@@ -110,7 +110,7 @@ def test_a_picture_that_asks_is_left_out_as_by_a_filter(
     for own in (3, 4):
         others = everyone.copy()
         others[own] = False
-        query = prepare(VECTORS[own : own + 1], distance=distance)[0]
+        query = prepare_vectors(VECTORS[own : own + 1], distance=distance)[0]
         for k in (1, 10, N):
             found = answers(index, query, k, allowed=among, own=own)
             expected = answers(index, query, k, allowed=others)
@@ -176,7 +176,7 @@ def test_ties_and_near_ties_stand_in_the_order_of_their_sums_and_then_of_the_gal
     rng = np.random.default_rng(seed)
     distinct = rng.integers(-1, 2, size=(4, size))
     drawn = distinct[rng.integers(0, 4, 100)] + spread * rng.normal(size=(100, size))
-    vectors = prepare(drawn.astype(np.float32), distance=distance)
+    vectors = prepare_vectors(drawn.astype(np.float32), distance=distance)
     allowed = rng.random(100) < share
     index = build_index(vectors, factory="Flat", distance=distance, seed=0)
     found = answers(index, vectors[0], k, allowed=allowed)
@@ -189,7 +189,7 @@ def test_ties_and_near_ties_stand_in_the_order_of_their_sums_and_then_of_the_gal
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_one_query_finds_what_many_at_once_find(distance: str) -> None:
-    index, gallery = build("Flat", distance), prepare(VECTORS, distance=distance)
+    index, gallery = build("Flat", distance), prepare_vectors(VECTORS, distance=distance)
     asked = queries(distance)
     nobody = np.full(len(asked), -1)
     together = search_index(index, gallery, asked, nobody, 7, distance=distance)
@@ -201,7 +201,9 @@ def test_one_query_finds_what_many_at_once_find(distance: str) -> None:
 
 def test_an_index_that_maps_its_rows_is_asked_by_them() -> None:
     index = faiss.IndexIDMap(faiss.IndexFlatIP(16))
-    index.add_with_ids(prepare(VECTORS, distance="cosine")[::-1].copy(), np.arange(N)[::-1].copy())
+    index.add_with_ids(
+        prepare_vectors(VECTORS, distance="cosine")[::-1].copy(), np.arange(N)[::-1].copy()
+    )
     for among in (None, SOME, FEW):
         expected = answers(build("Flat", "cosine"), queries("cosine")[0], 5, allowed=among)
         found = answers(index, queries("cosine")[0], 5, allowed=among)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.index.relevance import draw_pairs, find_relevance
+from pipeline.index.relevance import find_relevance, sample_pairs
 from tests.helpers.naive_ranking import Case, cases
 
 
@@ -53,7 +53,7 @@ def test_draws_are_of_their_kind_and_distinct_as_far_as_there_are_enough(
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
     pairs = relevance.pairs(0, len(case.queries))
     uniforms = np.random.default_rng(seed).random((len(case.queries), n, 2))
-    drawn = draw_pairs(pairs, relevance.own, len(case.gallery), uniforms=uniforms)
+    drawn = sample_pairs(pairs, relevance.own, len(case.gallery), uniforms=uniforms)
     for q, query in enumerate(case.queries):
         ranking = case.ranking(query)
         for kind in (0, 1):
@@ -62,20 +62,20 @@ def test_draws_are_of_their_kind_and_distinct_as_far_as_there_are_enough(
             if not wanted:
                 assert rows == [-1] * n
                 continue
-            pictures = [case.gallery[row] for row in rows]
-            assert set(pictures) <= wanted
-            assert len(set(pictures)) == min(n, len(wanted))
+            images = [case.gallery[row] for row in rows]
+            assert set(images) <= wanted
+            assert len(set(images)) == min(n, len(wanted))
 
 
 def test_draws_are_even() -> None:
-    # Picture 0 asks; 1, 3, 5 are relevant; 2, 4, 6 are not. 20,000 draws of one, and of two.
+    # Image 0 asks; 1, 3, 5 are relevant; 2, 4, 6 are not. 20,000 draws of one, and of two.
     labels = Case(np.ones((7, 4)), [[i % 2] for i in range(7)], *[np.ones(7, bool)] * 2, "cosine")
     labels.lists[0] = [1]
     relevance = find_relevance(labels.labels, labels.is_query, labels.is_gallery)
     pairs = relevance.pairs(0, 1).take(np.zeros(20_000, dtype=np.int64))
     for n in (1, 2):
         uniforms = np.random.default_rng(0).random((20_000, n, 2))
-        drawn = draw_pairs(pairs, np.zeros(20_000, dtype=np.int64), 7, uniforms=uniforms)
+        drawn = sample_pairs(pairs, np.zeros(20_000, dtype=np.int64), 7, uniforms=uniforms)
         for kind, rows in ((0, [1, 3, 5]), (1, [2, 4, 6])):
             counts = np.bincount(drawn[kind].ravel(), minlength=7)
             assert counts[rows].sum() == 20_000 * n

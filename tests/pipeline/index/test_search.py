@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.index import search
-from pipeline.index.distances import Gallery, prepare
+from pipeline.index.distances import Gallery, prepare_vectors
 from pipeline.index.relevance import find_relevance
 from pipeline.index.search import (
     build_index,
@@ -33,7 +33,7 @@ def test_a_flat_index_finds_what_a_plain_sort_finds_ties_and_all(case: Case, k: 
     index = build_index(
         case.vectors[case.is_gallery], factory="Flat", distance=case.distance, seed=0
     )
-    vectors = prepare(case.vectors, distance=case.distance)
+    vectors = prepare_vectors(case.vectors, distance=case.distance)
     found = search_index(
         index,
         vectors[case.is_gallery],
@@ -42,7 +42,7 @@ def test_a_flat_index_finds_what_a_plain_sort_finds_ties_and_all(case: Case, k: 
         k,
         distance=case.distance,
     )
-    place = {picture: row for row, picture in enumerate(case.gallery)}
+    place = {image: row for row, image in enumerate(case.gallery)}
     for q, query in enumerate(case.queries):
         expected = case.ranking(query)[:k]
         none = k - len(expected)
@@ -54,7 +54,7 @@ def test_a_flat_index_finds_what_a_plain_sort_finds_ties_and_all(case: Case, k: 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_an_approximate_index_never_answers_with_the_query_itself(distance: str) -> None:
     index = build_index(VECTORS, factory="IVF16,PQ4x4", distance=distance, seed=3)
-    vectors = prepare(VECTORS, distance=distance)
+    vectors = prepare_vectors(VECTORS, distance=distance)
     own = np.arange(600)
     found = search_index(index, vectors, vectors, own, 10, distance=distance)
     assert not (found.rows == own[:, None]).any()
@@ -135,7 +135,7 @@ def test_a_flat_index_has_recall_one_near_ties_and_all(
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(3, size))
     noise = rng.normal(size=(200, size)) * spread
-    vectors = prepare(
+    vectors = prepare_vectors(
         (centres[rng.integers(0, 3, 200)] + noise).astype(np.float32), distance=distance
     )
     index = build_index(vectors, factory="Flat", distance=distance, seed=0)
@@ -172,7 +172,7 @@ def test_too_small_a_gallery_is_one_clear_line() -> None:
         build_index(VECTORS[:30], factory="IVF64,Flat", distance="euclidean", seed=0)
     assert str(caught.value) == (
         "index.factory: found 'IVF64,Flat' (Number of training points (30) should be at least as "
-        "large as number of clusters (64)); allowed: a factory that 30 gallery pictures suffice "
+        "large as number of clusters (64)); allowed: a factory that 30 gallery images suffice "
         "for, such as Flat"
     )
 
@@ -215,8 +215,8 @@ def test_an_index_of_another_gallery_is_refused() -> None:
     )
 
 
-def test_many_identical_pictures_are_answered_in_gallery_order() -> None:
-    vectors = prepare(np.repeat(VECTORS[:2], [300, 300], axis=0), distance="cosine")
+def test_many_identical_images_are_answered_in_gallery_order() -> None:
+    vectors = prepare_vectors(np.repeat(VECTORS[:2], [300, 300], axis=0), distance="cosine")
     index = build_index(vectors, factory="Flat", distance="cosine", seed=0)
     own = np.arange(600)
     found = search_index(index, vectors, vectors, own, 5, distance="cosine")

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.label_sets import from_lists
-from pipeline.index.distances import pair_scores, prepare
+from pipeline.index.distances import pair_scores, prepare_vectors
 from pipeline.mining import by_embeddings
 from pipeline.mining.by_embeddings import mine_embeddings
-from pipeline.mining.triplets import Mined
+from pipeline.mining.triplets import MinedTriplets
 from tests.helpers.naive_ranking import Case, cases
 
 HARDNESS = [
@@ -23,7 +23,7 @@ HARDNESS = [
 ]
 
 
-def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> Mined:
+def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> MinedTriplets:
     return mine_embeddings(
         case.vectors,
         case.labels,
@@ -35,7 +35,7 @@ def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> M
     )
 
 
-def triplets_of(mined: Mined) -> dict[int, list[tuple[int, int, int]]]:
+def triplets_of(mined: MinedTriplets) -> dict[int, list[tuple[int, int, int]]]:
     of = defaultdict(list)
     for a, p, n, shared in zip(
         mined.anchors, mined.positives, mined.negatives, mined.shared, strict=True
@@ -171,10 +171,10 @@ def test_growing_searches_find_what_one_look_at_all_finds(distance: str, negativ
 
 @dataclass
 class NearlyTied(Case):
-    """Pictures whose scores differ in their last bits, if at all: `pair_scores` decides."""
+    """Images whose scores differ in their last bits, if at all: `pair_scores` decides."""
 
     def __post_init__(self) -> None:
-        prepared = prepare(self.vectors, distance=self.distance)
+        prepared = prepare_vectors(self.vectors, distance=self.distance)
         everyone = np.tile(np.arange(len(prepared)), (len(prepared), 1))
         self.scores = pair_scores(prepared, prepared, everyone, distance=self.distance)
 
@@ -183,7 +183,7 @@ class NearlyTied(Case):
 
 
 def nearly_tied(distance: str, seed: int, size: int = 150) -> NearlyTied:
-    """Return pictures of few kinds, their values in another order or a hair apart."""
+    """Return images of few kinds, their values in another order or a hair apart."""
     rng = np.random.default_rng(seed)
     kinds = rng.normal(size=(3, 37)).astype(np.float32)
     vectors = kinds[rng.integers(0, 3, size)] * rng.choice([1, 1 + 2**-22], (size, 37))

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from pipeline.data.label_sets import from_lists
 from pipeline.mining.by_labels import mine_labels
 from pipeline.mining.label_overlap import find_distinct
-from pipeline.mining.triplets import Mined
+from pipeline.mining.triplets import MinedTriplets
 
 # Few labels, so that sets repeat, are alone, or all share one; also labels with gaps and one set.
 LISTS = st.one_of(
@@ -23,7 +23,9 @@ HARD = [None, 1, 3, "all"]
 Pair = tuple[int, int]
 
 
-def mine(lists: list[list[int]], how: object, n: int, seed: int = 0, **options: str) -> Mined:
+def mine(
+    lists: list[list[int]], how: object, n: int, seed: int = 0, **options: str
+) -> MinedTriplets:
     labels = from_lists(lists)
     if how is None:
         return mine_labels(labels, per_anchor=n, seed=seed)

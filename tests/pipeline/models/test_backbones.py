@@ -35,7 +35,7 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("name", "size", "features"), FAMILIES)
-def test_a_network_of_each_family_gives_one_unit_vector_a_picture(
+def test_a_network_of_each_family_gives_one_unit_vector_an_image(
     name: str, size: int, features: int
 ) -> None:
     model = embedder.build_baseline(name, image_size=size, pooling="avg", weights=None, seed=3)
@@ -94,11 +94,11 @@ def test_features_are_what_the_library_gives_its_classifier(
     seen: list[torch.Tensor] = []
     layer = network.get_submodule(classifier)
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    pictures = torch.linspace(-2, 2, 3 * size * size).view(1, 3, size, size)
+    images = torch.linspace(-2, 2, 3 * size * size).view(1, 3, size, size)
     with torch.inference_mode():
-        network(pictures)
+        network(images)
         backbone = Backbone(*cut(network, family_of(name)), shape=(1, 1), pooling="avg")
-        found = backbone(pictures)
+        found = backbone(images)
         found = backbone.after_pool(found.mean(dim=(2, 3)) if found.ndim == 4 else found)
     torch.testing.assert_close(found, seen[0].flatten(1), rtol=1e-4, atol=1e-5)
 
@@ -167,14 +167,14 @@ def test_an_unknown_name_of_timm_is_answered_with_a_close_one() -> None:
 def test_pooling_is_refused_where_there_is_no_map(pooling: str) -> None:
     assert message("vit_b_32", pooling=pooling) == (
         f"backbone.pooling: found '{pooling}'; vit_b_32 gives no map to pool, only one vector for "
-        "each picture; allowed: avg"
+        "each image; allowed: avg"
     )
 
 
 @pytest.mark.parametrize(("name", "size"), [("vit_b_32", 50), ("maxvit_t", 96), ("alexnet", 16)])
 def test_a_size_that_the_network_cannot_take_is_refused(name: str, size: int) -> None:
     told = message(name, size)
-    start = f"backbone.image_size: found {size}; {name} does not take pictures of that size ("
+    start = f"backbone.image_size: found {size}; {name} does not take images of that size ("
     assert told.startswith(start)
     assert told.endswith("); choose another, 224 suits most")
     assert "\n" not in told

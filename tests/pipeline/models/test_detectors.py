@@ -32,7 +32,7 @@ def library(name: str, *, seed: int) -> nn.Module:
         return torchvision_networks.build(name, 64).eval()
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -40,11 +40,11 @@ def pictures() -> Tensor:
 def test_each_level_is_the_librarys_and_uses_all_the_weights_it_keeps(name: str) -> None:
     whole = library(name, seed=3).get_submodule("backbone")
     with torch.inference_mode():
-        expected = whole(pictures())
+        expected = whole(images())
     assert list(expected) == [str(level) for level in LEVELS[name]]
     for level in LEVELS[name]:
         cut = PyramidLevel(deepcopy(whole), level)
-        found = cut(pictures())
+        found = cut(images())
         assert torch.equal(found, expected[str(level)])
         found.square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in cut.parameters())
@@ -73,10 +73,10 @@ def test_an_embedder_gives_the_flattened_map_and_comes_back_with_the_same_bits(
     assert loaded.spec == model.spec
     assert json.loads((tmp_path / "model.json").read_text())["level"] == 3
     with torch.inference_mode():
-        level = library(NAME, seed=3).get_submodule("backbone")(pictures())["3"]
-        assert torch.equal(plain.eval()(pictures()), level.flatten(1))
-        assert torch.equal(loaded(pictures()), model(pictures()))
-    loaded(pictures()).square()[:, 0].sum().backward()
+        level = library(NAME, seed=3).get_submodule("backbone")(images())["3"]
+        assert torch.equal(plain.eval()(images()), level.flatten(1))
+        assert torch.equal(loaded(images()), model(images()))
+    loaded(images()).square()[:, 0].sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in loaded.head.parameters())
 
 
@@ -113,8 +113,8 @@ def test_published_weights_give_the_maps_of_the_library(
     network = torchvision.models.get_model(name, weights="DEFAULT").eval()
     backbone = build_backbone(name, 64, pooling="avg", level=0, weights="imagenet")
     with torch.inference_mode():
-        expected = network.backbone(pictures())["0"]
-        found = backbone(pictures())
+        expected = network.backbone(images())["0"]
+        found = backbone(images())
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
@@ -134,8 +134,8 @@ def test_a_file_of_the_whole_detector_or_of_its_pyramid_fits(tmp_path: Path, wra
         SMALL, 64, pooling="flatten", level="pool", weights=tmp_path / "w.pt", seed=9
     )
     with torch.inference_mode():
-        expected = network.get_submodule("backbone")(pictures())["pool"]
-        assert torch.equal(backbone(pictures()), expected)
+        expected = network.get_submodule("backbone")(images())["pool"]
+        assert torch.equal(backbone(images()), expected)
 
 
 def test_building_draws_from_the_seed_and_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_building_draws_from_the_seed_and_fetches_nothing(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", [NAME, SMALL])
-def test_pictures_are_scaled_as_the_detector_scales_them(name: str) -> None:
+def test_images_are_scaled_as_the_detector_scales_them(name: str) -> None:
     transform = library(name, seed=0).get_submodule("transform")
     assert preprocessing_of(name).mean == tuple(transform.image_mean)
     assert preprocessing_of(name).std == tuple(transform.image_std)

@@ -80,10 +80,10 @@ def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling:
     assert {p.name for p in (tmp_path / "two").iterdir()} == {"model.json", "model.safetensors"}
     for name in ("model.json", "model.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         # channels_last has kernels of its own, whose sums round differently
-        torch.testing.assert_close(loaded(pictures), model(pictures), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(loaded(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 def told(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""Embedding many pictures: the same bits however the work is shared out."""
+"""Embedding many images: the same bits however the work is shared out."""
 
 import io
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
@@ -16,7 +16,7 @@ from pipeline.models.preprocessing import Preprocessing, fit, normalize
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
+def images(tmp_path_factory: pytest.TempPathFactory) -> PackedImages:
     directory = tmp_path_factory.mktemp("images")
     writer = ShardWriter(directory)
     random = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> PackedPictures:
         Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(encoded, "PNG")
         writer.add(f"p{number}", encoded.getvalue())
     writer.close()
-    return PackedPictures(directory)
+    return PackedImages(directory)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def model() -> embedder.Embedder:
 
 
 def vectors(
-    model: embedder.Embedder, pictures: PackedPictures, ids: list[str], **options: Any
+    model: embedder.Embedder, images: PackedImages, ids: list[str], **options: Any
 ) -> np.ndarray:
     return embed(
         model,
-        pictures,
+        images,
         ids,
         batch_size=4,
         precision=torch.float32,
@@ -50,19 +50,19 @@ def vectors(
     )
 
 
-def test_the_bits_do_not_depend_on_the_number_of_workers(model, pictures) -> None:
-    alone = vectors(model, pictures, pictures.ids, workers=0)
-    shared = vectors(model, pictures, pictures.ids, workers=2)
+def test_the_bits_do_not_depend_on_the_number_of_workers(model, images) -> None:
+    alone = vectors(model, images, images.ids, workers=0)
+    shared = vectors(model, images, images.ids, workers=2)
     assert alone.dtype == np.float32
     assert alone.shape == (10, 1024)
     assert np.array_equal(alone, shared)
 
 
-def test_each_row_is_the_embedding_of_its_own_picture(model, pictures) -> None:
+def test_each_row_is_the_embedding_of_its_own_image(model, images) -> None:
     ids = ["p7", "p2", "p9", "p0", "p1"]
-    found = vectors(model, pictures, ids)
+    found = vectors(model, images, ids)
     for row, image_id in enumerate(ids):
-        pixels = torch.tensor(fit(pictures.decode(image_id), 32, "bilinear"))
+        pixels = torch.tensor(fit(images.decode(image_id), 32, "bilinear"))
         x = normalize(pixels.permute(2, 0, 1)[None], model.spec)
         with torch.inference_mode():
             expected = model(x)[0].numpy()
@@ -70,13 +70,13 @@ def test_each_row_is_the_embedding_of_its_own_picture(model, pictures) -> None:
 
 
 @pytest.mark.parametrize("unit", [True, False])
-def test_mirrored_it_is_the_mean_of_a_picture_and_its_mirror_image(unit, pictures) -> None:
+def test_mirrored_it_is_the_mean_of_an_image_and_its_mirror_image(unit, images) -> None:
     model = embedder.build_baseline(
         "squeezenet1_0", image_size=64, pooling="flatten", weights=None, seed=1
     )
     model = embedder.attach_head(model, name="linear", dim=8, hidden=8, normalize=unit, seed=2)
-    found = vectors(model, pictures, ["p3"], mirror=True)[0]
-    pixels = torch.tensor(fit(pictures.decode("p3"), 64, "bilinear"))
+    found = vectors(model, images, ["p3"], hflip=True)[0]
+    pixels = torch.tensor(fit(images.decode("p3"), 64, "bilinear"))
     x = normalize(pixels.permute(2, 0, 1)[None], model.spec)
     with torch.inference_mode():
         both = torch.cat([model.eval()(x), model(x.flip(3))])
@@ -87,21 +87,21 @@ def test_mirrored_it_is_the_mean_of_a_picture_and_its_mirror_image(unit, picture
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_embedding_leaves_every_module_in_its_mode(model, pictures) -> None:
+def test_embedding_leaves_every_module_in_its_mode(model, images) -> None:
     model.train()
     model.backbone.eval()
-    vectors(model, pictures, ["p0"])
+    vectors(model, images, ["p0"])
     assert model.training
     assert not model.backbone.training
     model.eval()
 
 
-def test_an_unknown_picture_is_named(model, pictures) -> None:
-    with pytest.raises(UserError, match="1 image_ids have no picture, the first is 'p99'"):
-        vectors(model, pictures, ["p1", "p99"])
+def test_an_unknown_image_is_named(model, images) -> None:
+    with pytest.raises(UserError, match="1 image_ids have no image, the first is 'p99'"):
+        vectors(model, images, ["p1", "p99"])
 
 
-def test_a_picture_is_fitted_by_its_shorter_side_and_centre() -> None:
+def test_an_image_is_fitted_by_its_shorter_side_and_centre() -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 255
     assert np.array_equal(fit(Image.fromarray(wide), 10, "bilinear"), wide[:, 10:20])

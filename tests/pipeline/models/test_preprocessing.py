@@ -1,4 +1,4 @@
-"""What of a picture the network sees: its centre square, or all of it."""
+"""What of an image the network sees: its centre square, or all of it."""
 
 import numpy as np
 from PIL import Image
@@ -7,18 +7,18 @@ from pipeline.models.preprocessing import fit, fit_whole
 
 
 def wide() -> Image.Image:
-    """Return a white picture of 80 x 40 pixels whose left and right ends are red and blue."""
-    picture = Image.new("RGB", (80, 40), "white")
-    picture.paste("red", (0, 0, 15, 40))
-    picture.paste("blue", (65, 0, 80, 40))
-    return picture
+    """Return a white image of 80 x 40 pixels whose left and right ends are red and blue."""
+    image = Image.new("RGB", (80, 40), "white")
+    image.paste("red", (0, 0, 15, 40))
+    image.paste("blue", (65, 0, 80, 40))
+    return image
 
 
 def test_the_centre_square_has_none_of_the_ends() -> None:
     assert np.unique(fit(wide(), 20, "bilinear")).tolist() == [255]
 
 
-def test_the_whole_picture_has_both_ends_and_its_mirror_image_above_and_below() -> None:
+def test_the_whole_image_has_both_ends_and_its_mirror_image_above_and_below() -> None:
     pixels = fit_whole(wide(), 20, "bilinear")
     assert (pixels.shape, pixels.dtype) == ((20, 20, 3), np.uint8)
     assert pixels[10, [0, 10, 19]].tolist() == [[255, 0, 0], [255, 255, 255], [0, 0, 255]]
@@ -30,7 +30,7 @@ def test_the_whole_picture_has_both_ends_and_its_mirror_image_above_and_below() 
     assert np.array_equal(whole[15:], whole[10:15][::-1])
 
 
-def test_a_tall_picture_is_mirrored_at_its_sides() -> None:
+def test_a_tall_image_is_mirrored_at_its_sides() -> None:
     tall = wide().transpose(Image.Transpose.ROTATE_90)
     turned = np.rot90(fit_whole(wide(), 20, "bilinear"))
     assert np.array_equal(fit_whole(tall, 20, "bilinear"), turned)

@@ -21,10 +21,10 @@ SQUEEZENET = SHARED / "weights/squeezenet1_0-imagenet.safetensors"
 def test_real_weights_give_the_features_of_the_library_with_its_classifier_cut_by_hand() -> None:
     network = torchvision.models.squeezenet1_0()
     network.load_state_dict(load_file(SQUEEZENET))
-    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     backbone = build_backbone("squeezenet1_0", 64, pooling="avg", weights=SQUEEZENET)
     with torch.inference_mode():
-        assert torch.equal(backbone(pictures), network.eval().features(pictures))
+        assert torch.equal(backbone(images), network.eval().features(images))
 
 
 def small_state() -> dict[str, torch.Tensor]:

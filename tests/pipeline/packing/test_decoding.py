@@ -1,4 +1,4 @@
-"""One picture: its bytes stay as they came unless a box or max_side changes it."""
+"""One image: its bytes stay as they came unless a box or max_side changes it."""
 
 import io
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data.shards import decode
-from pipeline.datasets.source_image import Picture
-from pipeline.packing.decoding import Prepared, prepare
+from pipeline.datasets.source_image import SourceImage
+from pipeline.packing.decoding import PreparedImage, prepare_image
 
 Box = tuple[int, int, int, int]
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP"]
@@ -24,9 +24,11 @@ def encoded(kind: str, *, size: tuple[int, int] = (40, 20), **options: object) -
     return out.getvalue()
 
 
-def prepared(content: bytes, *, box: Box | None = None, max_side: int | None = None) -> Prepared:
-    picture = Picture(path="p", labels=("a",), read=lambda: content, box=box)
-    return prepare(picture, max_side=max_side)
+def prepared(
+    content: bytes, *, box: Box | None = None, max_side: int | None = None
+) -> PreparedImage:
+    image = SourceImage(path="p", labels=("a",), read=lambda: content, box=box)
+    return prepare_image(image, max_side=max_side)
 
 
 def sideways() -> bytes:
@@ -43,12 +45,12 @@ def kind_of(content: bytes) -> str | None:
 @pytest.mark.parametrize("max_side", [None, 40])
 def test_bytes_stay_as_they_came(kind: str, max_side: int | None) -> None:
     content = encoded(kind)
-    assert prepared(content, max_side=max_side) == Prepared(content, 40, 20)
+    assert prepared(content, max_side=max_side) == PreparedImage(content, 40, 20)
 
 
-def test_size_is_that_of_the_upright_picture() -> None:
+def test_size_is_that_of_the_upright_image() -> None:
     content = sideways()
-    assert prepared(content) == Prepared(content, 20, 40)
+    assert prepared(content) == PreparedImage(content, 20, 40)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -63,12 +65,12 @@ def test_a_sliver_keeps_one_pixel() -> None:
     assert (small.width, small.height) == (10, 1)
 
 
-def test_a_shrunk_picture_is_stored_upright() -> None:
+def test_a_shrunk_image_is_stored_upright() -> None:
     small = prepared(sideways(), max_side=20)
     assert (small.width, small.height) == (10, 20) == Image.open(io.BytesIO(small.encoded)).size
 
 
-def test_a_box_is_cut_from_the_upright_picture() -> None:
+def test_a_box_is_cut_from_the_upright_image() -> None:
     content = encoded("PNG")
     cut = prepared(content, box=(5, 2, 15, 12))
     assert (cut.width, cut.height) == (10, 10)
@@ -77,10 +79,10 @@ def test_a_box_is_cut_from_the_upright_picture() -> None:
     assert prepared(sideways(), box=(0, 0, 20, 30)).height == 30
 
 
-def test_a_box_is_clipped_to_the_picture() -> None:
+def test_a_box_is_clipped_to_the_image() -> None:
     assert prepared(encoded("PNG"), box=(30, 0, 99, 99)).width == 10
     content = encoded("JPEG")
-    assert prepared(content, box=(0, 0, 40, 99)) == Prepared(content, 40, 20)
+    assert prepared(content, box=(0, 0, 40, 99)) == PreparedImage(content, 40, 20)
 
 
 def test_a_box_outside_is_rejected() -> None:
@@ -90,7 +92,7 @@ def test_a_box_outside_is_rejected() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_truncated_picture_is_rejected(kind: str, share: float) -> None:
+def test_a_truncated_image_is_rejected(kind: str, share: float) -> None:
     content = encoded(kind, size=(64, 64))
     rejected = prepared(content[: int(len(content) * share)])
     assert rejected.reason
@@ -99,8 +101,8 @@ def test_a_truncated_picture_is_rejected(kind: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff"])
-def test_what_is_no_picture_is_rejected(content: bytes) -> None:
-    assert prepared(content).reason == "not a picture that Pillow can identify"
+def test_what_is_no_image_is_rejected(content: bytes) -> None:
+    assert prepared(content).reason == "not an image that Pillow can identify"
 
 
 @pytest.mark.parametrize("pixels", [100_000_000, 1_000_000_000])
@@ -114,5 +116,5 @@ def test_a_decompression_bomb_is_rejected(pixels: int) -> None:
 
 def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:
     read: Callable[[], bytes] = partial(Path.read_bytes, tmp_path / "gone.jpg")
-    picture = Picture(path="gone.jpg", labels=("a",), read=read)
-    assert prepare(picture, max_side=None).reason == "No such file or directory"
+    image = SourceImage(path="gone.jpg", labels=("a",), read=read)
+    assert prepare_image(image, max_side=None).reason == "No such file or directory"

@@ -1,4 +1,4 @@
-"""Packing: every picture once, by image_id; all outputs or none."""
+"""Packing: every image once, by image_id; all outputs or none."""
 
 import io
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.data.shards import PackedPictures
+from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
-from pipeline.datasets.source_image import Picture
+from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.packing.packing import CHUNK, Outputs, pack
 
 
 @dataclass(frozen=True)
 class Coloured:
-    """Makes a picture of one colour in the worker process, as a rendered dataset does."""
+    """Makes an image of one colour in the worker process, as a rendered dataset does."""
 
     shade: int
 
@@ -36,8 +36,8 @@ def failing() -> bytes:
     raise ZeroDivisionError("a mistake in the dataset")
 
 
-def coloured(path: str, *labels: str, shade: int = 0, **fields: object) -> Picture:
-    return Picture(path=path, labels=labels, read=Coloured(shade), **fields)  # type: ignore[arg-type]
+def coloured(path: str, *labels: str, shade: int = 0, **fields: object) -> SourceImage:
+    return SourceImage(path=path, labels=labels, read=Coloured(shade), **fields)  # type: ignore[arg-type]
 
 
 def outputs(folder: Path) -> Outputs:
@@ -49,24 +49,24 @@ def outputs(folder: Path) -> Outputs:
     )
 
 
-def packed(pictures: Iterable[Picture], folder: Path, *, max_rejected: float = 0.0) -> Outputs:
+def packed(images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0) -> Outputs:
     to = outputs(folder)
-    pack(pictures, to, max_side=None, max_rejected=max_rejected)
+    pack(images, to, max_side=None, max_rejected=max_rejected)
     return to
 
 
-def told(pictures: Iterable[Picture], folder: Path, *, max_rejected: float = 0.0) -> str:
+def told(images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0) -> str:
     with pytest.raises(UserError) as caught:
-        packed(pictures, folder, max_rejected=max_rejected)
+        packed(images, folder, max_rejected=max_rejected)
     return str(caught.value)
 
 
-def test_pictures_are_packed_in_the_order_of_their_ids(tmp_path: Path) -> None:
+def test_images_are_packed_in_the_order_of_their_ids(tmp_path: Path) -> None:
     count = 3 * CHUNK + 1
-    pictures = [coloured(f"{shade:03}.png", "a", shade=shade) for shade in range(count)]
-    to = packed(reversed(pictures), tmp_path)
-    shards = PackedPictures(to.images)
-    assert shards.ids == sorted(picture.path for picture in pictures)
+    images = [coloured(f"{shade:03}.png", "a", shade=shade) for shade in range(count)]
+    to = packed(reversed(images), tmp_path)
+    shards = PackedImages(to.images)
+    assert shards.ids == sorted(image.path for image in images)
     assert [shards.decode(image_id).getpixel((0, 0)) for image_id in shards.ids] == [
         (shade, 0, 0) for shade in range(count)
     ]
@@ -98,7 +98,7 @@ def test_tables_say_what_the_dataset_says(tmp_path: Path) -> None:
         {"image_id": "2.png", "labels": [0], **tame},
     ]
     assert read_table(to.classes, CLASSES).to_pylist() == [
-        # Picture 1 is of two classes, so its group is not told to be that of either.
+        # Image 1 is of two classes, so its group is not told to be that of either.
         {"label": 0, "name": "ant", "group": "tame"},
         {"label": 1, "name": "bee", "group": "tame"},
         {"label": 2, "name": "zebra", "group": None},
@@ -107,100 +107,103 @@ def test_tables_say_what_the_dataset_says(tmp_path: Path) -> None:
 
 
 def test_what_does_not_decode_is_listed_and_its_class_forgotten(tmp_path: Path) -> None:
-    bad = Picture(path="b,1.png", labels=("b",), read=broken)
+    bad = SourceImage(path="b,1.png", labels=("b",), read=broken)
     to = packed([coloured("a.png", "a"), bad], tmp_path, max_rejected=0.5)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["a.png"]
     assert read_table(to.classes, CLASSES)["name"].to_pylist() == ["a"]
     assert to.rejected.read_text() == (
-        'path,reason\n"b,1.png",not a picture that Pillow can identify\n'
+        'path,reason\n"b,1.png",not an image that Pillow can identify\n'
     )
 
 
 def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
-    pictures = [Picture(path=f"{n}.png", labels=("a",), read=broken) for n in range(4)]
-    pictures += [coloured("9.png", "a"), coloured("8.png", "a")]
-    reason = "not a picture that Pillow can identify"
-    assert told(pictures, tmp_path, max_rejected=0.5) == (
-        "4 of 6 pictures (66.7%) do not decode; allowed: 50.0% (download.max_rejected), never all; "
+    images = [SourceImage(path=f"{n}.png", labels=("a",), read=broken) for n in range(4)]
+    images += [coloured("9.png", "a"), coloured("8.png", "a")]
+    reason = "not an image that Pillow can identify"
+    assert told(images, tmp_path, max_rejected=0.5) == (
+        "4 of 6 images (66.7%) do not decode; allowed: 50.0% (download.max_rejected), never all; "
         f"mend them or take them away: 0.png: {reason}; 1.png: {reason}; 2.png: {reason}"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_all_rejected_stop_whatever_is_allowed(tmp_path: Path) -> None:
-    bad = Picture(path="0.png", labels=("a",), read=broken)
-    assert told([bad], tmp_path, max_rejected=1.0).startswith("1 of 1 pictures (100.0%) do not")
+    bad = SourceImage(path="0.png", labels=("a",), read=broken)
+    assert told([bad], tmp_path, max_rejected=1.0).startswith("1 of 1 images (100.0%) do not")
 
 
-def test_no_pictures_are_told(tmp_path: Path) -> None:
+def test_no_images_are_told(tmp_path: Path) -> None:
     assert told([], tmp_path) == (
-        "data.source: found no pictures; allowed: the layouts in pictures/README.md; set "
+        "data.source: found no images; allowed: the layouts in images/README.md; set "
         "data.source and data.name"
     )
 
 
 def test_a_repeated_id_is_told(tmp_path: Path) -> None:
     assert told([coloured("1.png", "a"), coloured("1.png", "b")], tmp_path) == (
-        "data.source: two pictures have the image_id '1.png'; each may stand once; take one away"
+        "data.source: two images have the image_id '1.png'; each may stand once; take one away"
     )
 
 
-def test_pictures_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
-    unread = Picture(path="0.png", labels=(), read=failing)
+def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    unread = SourceImage(path="0.png", labels=(), read=failing)
     to = outputs(tmp_path)
-    pictures = [coloured("2.png", "a"), unread, coloured("1.png")]
-    assert pack(pictures, to, max_side=None, max_rejected=0.0) == 2
+    images = [coloured("2.png", "a"), unread, coloured("1.png")]
+    assert pack(images, to, max_side=None, max_rejected=0.0) == 2
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["2.png"]
     assert to.rejected.read_bytes() == b"path,reason\n"
 
 
-def test_the_rejected_are_a_share_of_the_pictures_with_labels(tmp_path: Path) -> None:
-    bad = Picture(path="0.png", labels=("a",), read=broken)
-    pictures = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
-    text = told(pictures, tmp_path, max_rejected=0.4)
-    assert text.startswith("1 of 2 pictures (50.0%) do not decode;")
+def test_the_rejected_are_a_share_of_the_images_with_labels(tmp_path: Path) -> None:
+    bad = SourceImage(path="0.png", labels=("a",), read=broken)
+    images = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
+    text = told(images, tmp_path, max_rejected=0.4)
+    assert text.startswith("1 of 2 images (50.0%) do not decode;")
 
 
-def test_pictures_without_any_label_are_told(tmp_path: Path) -> None:
+def test_images_without_any_label_are_told(tmp_path: Path) -> None:
     assert told([coloured("2.png"), coloured("1.png")], tmp_path) == (
-        "data.source: none of 2 pictures has a label, the first is '1.png'; allowed: one label or "
+        "data.source: none of 2 images has a label, the first is '1.png'; allowed: one label or "
         "more for each that counts; label them"
     )
 
 
-def test_labels_alone_are_packed_without_pictures_or_processes(
+def test_labels_alone_are_packed_without_images_or_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.packing.packing.ProcessPoolExecutor", failing)
-    pictures = [
-        Picture(path=f"{n}.jpg", labels=("a",), read=None, size=(640, 400 + n)) for n in range(9)
+    images = [
+        SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(640, 400 + n))
+        for n in range(9)
     ]
-    to = packed(pictures, tmp_path)
+    to = packed(images, tmp_path)
     catalog = read_table(to.catalog, CATALOG)
     assert catalog["image_id"].to_pylist() == [f"{n}.jpg" for n in range(9)]
     assert catalog["height"].to_pylist() == list(range(400, 409))
     assert catalog["width"].to_pylist() == [640] * 9
     assert [path.name for path in to.images.iterdir()] == ["00000.arrow"]
-    shards = PackedPictures(to.images)
+    shards = PackedImages(to.images)
     assert len(shards) == 0
     shards.require([])
     with pytest.raises(UserError) as caught:
         shards.require(["0.jpg"])
     assert str(caught.value) == (
-        f"{to.images}: no pictures were packed, only their labels; allowed here: packed pictures; "
-        "set data.coco.pictures: true"
+        f"{to.images}: no images were packed, only their labels; allowed here: packed images; "
+        "set data.coco.images: true"
     )
 
 
-def test_labels_alone_stand_between_pictures(tmp_path: Path) -> None:
-    unread = [Picture(path=f"{n}.png", labels=("a",), read=None, size=(5, n)) for n in (1, 3, 5)]
+def test_labels_alone_stand_between_images(tmp_path: Path) -> None:
+    unread = [
+        SourceImage(path=f"{n}.png", labels=("a",), read=None, size=(5, n)) for n in (1, 3, 5)
+    ]
     to = packed([*unread, coloured("2.png", "a"), coloured("4.png", "a")], tmp_path)
     assert read_table(to.catalog, CATALOG)["height"].to_pylist() == [1, 6, 3, 6, 5]
-    assert PackedPictures(to.images).ids == ["2.png", "4.png"]
+    assert PackedImages(to.images).ids == ["2.png", "4.png"]
 
 
-def test_a_mistake_in_a_dataset_is_not_a_rejected_picture(tmp_path: Path) -> None:
-    bad = Picture(path="0.png", labels=("a",), read=failing)
+def test_a_mistake_in_a_dataset_is_not_a_rejected_image(tmp_path: Path) -> None:
+    bad = SourceImage(path="0.png", labels=("a",), read=failing)
     with pytest.raises(ZeroDivisionError, match="a mistake in the dataset"):
         packed([bad], tmp_path, max_rejected=1.0)
     assert list(tmp_path.iterdir()) == []
@@ -213,17 +216,17 @@ def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
     told([coloured("1.png")], tmp_path)
     assert len(pq.read_table(to.catalog)) == 2
     packed([coloured("3.png", "a")], tmp_path)
-    assert PackedPictures(to.images).ids == ["3.png"]
+    assert PackedImages(to.images).ids == ["3.png"]
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_the_same_pictures_give_the_same_bytes(tmp_path: Path) -> None:
-    pictures = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
+def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
+    images = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
     written = []
     for name in ("one", "two"):
-        packed(pictures, tmp_path / name)
+        packed(images, tmp_path / name)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         written.append([path.read_bytes() for path in files])
-        pictures.reverse()
+        images.reverse()
     assert written[0] == written[1]
     assert len(written[0]) == 4

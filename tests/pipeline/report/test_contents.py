@@ -25,5 +25,5 @@ def test_of_many_classes_those_in_between_are_left_out() -> None:
     assert spread(sample([f"c{row}" for row in range(100)]), most=4) == [0, 25, 50, 75]
 
 
-def test_of_few_pictures_all_are_examples() -> None:
+def test_of_few_images_all_are_examples() -> None:
     assert sorted(spread(sample(["a", "b", "a"]), most=24)) == [0, 1, 2]

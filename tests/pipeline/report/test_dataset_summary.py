@@ -4,12 +4,18 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.report.dataset_summary import NAMED, Part, Rejected, describe_dataset, read_rejected
+from pipeline.report.dataset_summary import (
+    NAMED,
+    PartSummary,
+    Rejected,
+    describe_dataset,
+    read_rejected,
+)
 
 NOTHING = Rejected(0, [], [])
 
 
-def test_pictures_classes_and_parts_are_counted() -> None:
+def test_images_classes_and_parts_are_counted() -> None:
     known = pd.DataFrame(
         {
             "image_id": ["a", "b", "c", "d"],
@@ -25,27 +31,31 @@ def test_pictures_classes_and_parts_are_counted() -> None:
             "is_gallery": [True, True, False, False],
         }
     )
-    names = {0: "cup", 1: "jug", 2: "pot", 3: "of no picture"}
+    names = {0: "cup", 1: "jug", 2: "pot", 3: "of no image"}
     found = describe_dataset(known, names, splits, NOTHING)
-    assert (found.pictures, found.classes, found.groups) == (4, 3, 2)
+    assert (found.images, found.classes, found.groups) == (4, 3, 2)
     assert (found.queries, found.gallery) == (1, 2)
-    assert found.parts == [Part("train", 2, 2), Part("val", 0, 0), Part("test", 2, 2)]
+    assert found.parts == [
+        PartSummary("train", 2, 2),
+        PartSummary("val", 0, 0),
+        PartSummary("test", 2, 2),
+    ]
     assert found.sizes["train"] == {"cup": 2, "jug": 1}
     assert found.totals == {"cup": 2, "jug": 2, "pot": 1}
 
 
-def test_rejected_pictures_are_counted_by_reason_and_a_few_are_named(tmp_path: Path) -> None:
+def test_rejected_images_are_counted_by_reason_and_a_few_are_named(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
-    many = "".join(f"NA/{number}.jpg,not a picture\n" for number in range(NAMED + 3))
+    many = "".join(f"NA/{number}.jpg,not an image\n" for number in range(NAMED + 3))
     path.write_text(f'path,reason\n"a, b.jpg",truncated\n{many}NA,\n')
     found = read_rejected(path)
     assert found.count == NAMED + 5
-    assert found.reasons == [("not a picture", NAMED + 3), ("", 1), ("truncated", 1)]
-    assert found.named[:2] == [("a, b.jpg", "truncated"), ("NA/0.jpg", "not a picture")]
+    assert found.reasons == [("not an image", NAMED + 3), ("", 1), ("truncated", 1)]
+    assert found.named[:2] == [("a, b.jpg", "truncated"), ("NA/0.jpg", "not an image")]
     assert len(found.named) == NAMED
 
 
-def test_no_rejected_picture_is_none(tmp_path: Path) -> None:
+def test_no_rejected_image_is_none(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
     path.write_text("path,reason\n")
     assert read_rejected(path) == NOTHING
@@ -58,9 +68,9 @@ def test_another_or_no_file_is_told(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: no such file; run the stage that writes it: dvc repro download"
     )
-    path.write_text("picture,why\n")
+    path.write_text("image,why\n")
     with pytest.raises(UserError) as caught:
         read_rejected(path)
     assert str(caught.value) == (
-        f"{path}: found columns picture, why; allowed: path, reason; run: dvc repro download"
+        f"{path}: found columns image, why; allowed: path, reason; run: dvc repro download"
     )

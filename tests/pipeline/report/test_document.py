@@ -24,15 +24,15 @@ from tests.helpers.reports import (
     BASELINE,
     COLOURS,
     FIGURES,
+    IMAGES,
     NAMES,
-    PICTURES,
     TRAINING,
     small_contents,
 )
 
 PATIENCE = 300_000  # milliseconds
 HOSTILE = ("<script>broken()</script>", "\"'><img src=x onerror=broken()> & é", "</script>日本")
-DRAWN = [row for row in range(PICTURES) if row % 4]
+DRAWN = [row for row in range(IMAGES) if row % 4]
 
 
 class Read(HTMLParser):
@@ -124,21 +124,21 @@ def test_names_are_text_whatever_stands_in_them(tmp_path: Path) -> None:
     assert "<script>broken" not in page
 
 
-def test_a_page_of_3000_pictures_takes_at_most_10_megabytes(tmp_path: Path) -> None:
+def test_a_page_of_3000_images_takes_at_most_10_megabytes(tmp_path: Path) -> None:
     """With noise, which compresses worst, as thumbnails and as all four sheets."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, size=(600, 600, 3), dtype=np.uint8)
-    contents = small_contents(tmp_path, pictures=4000)
+    contents = small_contents(tmp_path, images=4000)
     assert len(contents.sample.image_ids) == 3000
     for name in SHEETS:
-        Image.fromarray(pixels).save(tmp_path / f"pictures/{name}.png")
+        Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
     side = thumbnail_side(3000)
     thumbnails = [
         Image.fromarray(pixels[y : y + side, x : x + side])
         for y, x in rng.integers(0, 600 - side, size=(3000, 2))
     ]
     noisy = replace(
-        contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "pictures")
+        contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "images")
     )
     assert len(noisy.sheets) == 4
     assert len(render(noisy).encode()) <= 10_000_000
@@ -185,7 +185,7 @@ def visited(browser: Browser, path: Path, *, width: int) -> Iterator[Page]:
 
 
 def until_shown(page: Page, point_at: Callable[[], None], *, row: str | None = None) -> None:
-    """Point at a picture, as often as a person would: a page that still settles hides its card."""
+    """Point at an image, as often as a person would: a page that still settles hides its card."""
     deadline = time.monotonic() + PATIENCE / 1000
     wanted = "#hover:visible" if row is None else f"#hover[data-row='{row}']:visible"
     while time.monotonic() < deadline:
@@ -196,7 +196,7 @@ def until_shown(page: Page, point_at: Callable[[], None], *, row: str | None = N
         except PlaywrightTimeoutError:
             continue
         return
-    raise AssertionError(f"no card was shown for {row or 'a picture'}")
+    raise AssertionError(f"no card was shown for {row or 'an image'}")
 
 
 def is_foreign(url: str) -> bool:
@@ -208,14 +208,14 @@ def choose(page: Page, name: str, value: str) -> None:
 
 
 def colour_shown(page: Page) -> tuple[int, ...]:
-    """Return the colour in the middle of the picture of the card, as a screen shows it."""
-    picture = page.locator("#hover .thumb")
-    with Image.open(io.BytesIO(picture.screenshot())) as shot:
+    """Return the colour in the middle of the image of the card, as a screen shows it."""
+    image = page.locator("#hover .thumb")
+    with Image.open(io.BytesIO(image.screenshot())) as shot:
         found: tuple[int, ...] = shot.convert("RGB").getpixel((shot.width // 2, shot.height // 2))
     return found
 
 
-def test_pointer_and_arrow_keys_show_a_picture_and_what_it_is(page: Page) -> None:
+def test_pointer_and_arrow_keys_show_an_image_and_what_it_is(page: Page) -> None:
     page.locator("#projection").scroll_into_view_if_needed()
     for row in (0, 7):
         point = page.locator("#projection .scatterlayer .point").nth(row)
@@ -292,7 +292,7 @@ def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_phone_never_scrolls_sideways_and_a_tap_shows_the_picture(phone: Page) -> None:
+def test_a_phone_never_scrolls_sideways_and_a_tap_shows_the_image(phone: Page) -> None:
     phone.locator("details summary").first.click()
     width = phone.evaluate("document.documentElement.scrollWidth")
     assert width <= 390

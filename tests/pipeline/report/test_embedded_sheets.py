@@ -24,10 +24,10 @@ def test_the_sheets_that_exist_are_read_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_many_bytes_gets_poorer_then_smaller() -> None:
-    picture = noise(400, 300)
-    size, free = shrink_sheet(picture)
-    poorer_size, poorer = shrink_sheet(picture, most_bytes=len(free) * 9 // 10)
-    smaller_size, smaller = shrink_sheet(picture, most_bytes=len(free) // 4)
+    image = noise(400, 300)
+    size, free = shrink_sheet(image)
+    poorer_size, poorer = shrink_sheet(image, most_bytes=len(free) * 9 // 10)
+    smaller_size, smaller = shrink_sheet(image, most_bytes=len(free) // 4)
     assert size == poorer_size == (400, 300)
     assert len(poorer) <= len(free) * 9 // 10
     assert len(smaller) <= len(free) // 4

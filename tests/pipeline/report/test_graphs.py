@@ -4,15 +4,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.report.dataset_summary import MOST_BARS, Dataset, Rejected
+from pipeline.report.dataset_summary import MOST_BARS, DatasetSummary, Rejected
 from pipeline.report.graphs import MOST_BINS, class_graph, read_graphs, training_graphs
 from tests.helpers.reports import write_sources
 
 
-def dataset(**sizes: dict[str, int]) -> Dataset:
-    """Of split=class name -> pictures."""
-    return Dataset(
-        pictures=0,
+def dataset(**sizes: dict[str, int]) -> DatasetSummary:
+    """Of split=class name -> images."""
+    return DatasetSummary(
+        images=0,
         classes=0,
         groups=0,
         queries=0,

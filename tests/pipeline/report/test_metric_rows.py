@@ -6,23 +6,23 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.report.metric_rows import (
     Estimate,
-    Row,
+    MetricRow,
     estimate_rows,
+    format_difference,
+    format_value,
     plain_rows,
-    read_figures,
-    show,
-    show_difference,
+    read_metrics,
 )
 from tests.helpers.reports import BASELINE, FIGURES, TRAINING, write_sources
 
 
-def row(one: tuple[float, float], other: tuple[float, float], name: str = "map") -> Row:
+def row(one: tuple[float, float], other: tuple[float, float], name: str = "map") -> MetricRow:
     """Of two intervals, each around its middle."""
-    return Row(name, *(Estimate(sum(ends) / 2, *ends) for ends in (one, other)))
+    return MetricRow(name, *(Estimate(sum(ends) / 2, *ends) for ends in (one, other)))
 
 
 def test_every_figure_is_in_one_of_the_rows_as_it_stands_in_the_file(tmp_path: Path) -> None:
-    figures = read_figures(write_sources(tmp_path).metrics)
+    figures = read_metrics(write_sources(tmp_path).metrics)
     assert figures == {"baseline": BASELINE, "finetuned": FIGURES, "train": TRAINING}
     for place, model in enumerate(("baseline", "finetuned")):
         told = {}
@@ -64,10 +64,10 @@ def test_what_has_no_say_is_neither_better_nor_worse(name: str) -> None:
 
 
 def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
-    assert [show(value) for value in (0.5475, 1.0, 60502, 0, 0.0, 0.000134, -0.03, None)] == [
-        *("0.547", "1.000", "60,502", "0", "0.000", "0.000134", "-0.030", "–")
-    ]
-    assert [show_difference(value) for value in (0.3125, -0.25, 0.0, -0.0001, None)] == [
+    assert [
+        format_value(value) for value in (0.5475, 1.0, 60502, 0, 0.0, 0.000134, -0.03, None)
+    ] == [*("0.547", "1.000", "60,502", "0", "0.000", "0.000134", "-0.030", "–")]
+    assert [format_difference(value) for value in (0.3125, -0.25, 0.0, -0.0001, None)] == [
         *("+0.312", "−0.250", "0.000", "0.000", "–")
     ]
 
@@ -82,9 +82,9 @@ def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
     ):
         broken.write_text(text)
         with pytest.raises(UserError) as caught:
-            read_figures(metrics)
+            read_metrics(metrics)
         assert str(caught.value).startswith(f"{broken}: {told}")
     broken.unlink()
     with pytest.raises(UserError) as caught:
-        read_figures(metrics)
+        read_metrics(metrics)
     assert str(caught.value) == (f"{broken}: no such file; run the stage that writes it: dvc repro")

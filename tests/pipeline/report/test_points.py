@@ -16,7 +16,7 @@ def described(points: np.ndarray) -> dict[str, object]:
     return describe_points(SAMPLE, layouts, COLOURING, {"baseline": {2: "half of it"}})
 
 
-def test_each_point_keeps_its_picture_its_category_and_its_place() -> None:
+def test_each_point_keeps_its_image_its_category_and_its_place() -> None:
     points = np.array([[0, 0], [4, 1], [2, 2]], np.float32)
     told = described(points)
     assert told["ids"] == ["a", "b", "c"]

@@ -29,7 +29,7 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "projector"
 
 
-def test_each_row_is_the_vector_the_names_and_the_picture_of_one_point(written: Path) -> None:
+def test_each_row_is_the_vector_the_names_and_the_image_of_one_point(written: Path) -> None:
     for model, vectors in VECTORS.items():
         read = np.loadtxt(written / f"vectors_{model}.tsv", delimiter="\t", dtype=np.float32)
         assert read.shape == vectors.shape

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.report.thumbnails import (
     MOST_BYTES,
     MOST_PIXELS,
@@ -13,31 +13,31 @@ from pipeline.report.thumbnails import (
     columns_of,
     draw_grid,
     encode_atlas,
-    shrink_pictures,
+    shrink_images,
     thumbnail_side,
 )
 
 
-def packed(folder: Path, **pictures: bytes) -> PackedPictures:
+def packed(folder: Path, **images: bytes) -> PackedImages:
     writer = ShardWriter(folder)
-    for name, encoded in pictures.items():
+    for name, encoded in images.items():
         writer.add(name, encoded)
     writer.close()
-    return PackedPictures(folder)
+    return PackedImages(folder)
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     to = io.BytesIO()
-    picture.save(to, kind, **options)
+    image.save(to, kind, **options)
     return to.getvalue()
 
 
-def test_pictures_of_every_kind_become_squares_of_their_middle(tmp_path: Path) -> None:
+def test_images_of_every_kind_become_squares_of_their_middle(tmp_path: Path) -> None:
     wide = Image.new("RGB", (400, 100), "blue")
     wide.paste("red", (150, 0, 250, 100))
     turned = Image.Exif()
     turned[0x0112] = 6  # lies on its side
-    pictures = packed(
+    images = packed(
         tmp_path,
         jpeg=encoded(wide, "JPEG", quality=95),
         png=encoded(wide, "PNG"),
@@ -46,7 +46,7 @@ def test_pictures_of_every_kind_become_squares_of_their_middle(tmp_path: Path) -
         clear=encoded(Image.new("RGBA", (30, 30), (0, 0, 0, 0)), "PNG"),
         turned=encoded(wide, "JPEG", exif=turned),
     )
-    found = dict(zip(pictures.ids, shrink_pictures(pictures.ids, pictures, side=32), strict=True))
+    found = dict(zip(images.ids, shrink_images(images.ids, images, side=32), strict=True))
     assert {(it.mode, it.size) for it in found.values()} == {("RGB", (32, 32))}
     for name in ("jpeg", "png", "cmyk", "turned"):
         assert np.abs(np.array(found[name]).mean(axis=(0, 1)) - (255, 0, 0)).max() < 12, name

@@ -52,23 +52,23 @@ def test_a_good_split_has_nothing_to_report() -> None:
 def test_what_is_of_no_use_is_named_and_counted() -> None:
     alone: list[Row] = [([3], *TRAIN), ([4], *TRAIN), ([5], *TEST), ([6], *VAL)]
     assert report(VALIDATED + alone) == [
-        "classes of one picture, which has nothing to match: 4 ('06', '07', '08' and 1 more)",
-        "queries without another picture of their class in the gallery: 1 ('08')",
-        "validation pictures without another of their class to find: 1 ('09')",
+        "classes of one image, which has nothing to match: 4 ('06', '07', '08' and 1 more)",
+        "queries without another image of their class in the gallery: 1 ('08')",
+        "validation images without another of their class to find: 1 ('09')",
     ]
 
 
-def test_validation_pictures_are_searched_where_test_pictures_are() -> None:
+def test_validation_images_are_searched_where_test_images_are() -> None:
     searched: list[Row] = [([0], "train", False, True), ([1], *QUERY), ([1], "train", False, True)]
     assert report([*searched, ([0], *VAL)]) == []
     assert report([*searched, ([0], *TRAIN), ([2], *VAL), ([2], *VAL)]) == [
-        "validation pictures without another of their class to find: 2 ('04', '05')",
+        "validation images without another of their class to find: 2 ('04', '05')",
     ]
 
 
 def test_no_validation_is_told() -> None:
     assert report(GOOD) == [
-        f"no picture is for validation, so the best epoch cannot be told; {REMEDY}"
+        f"no image is for validation, so the best epoch cannot be told; {REMEDY}"
     ]
 
 
@@ -81,19 +81,19 @@ def test_no_validation_is_told() -> None:
     ],
 )
 def test_an_empty_role_is_refused(rows: list[Row], role: str) -> None:
-    assert told(rows) == f"split: no picture is for {role}; allowed: one or more; {REMEDY}"
+    assert told(rows) == f"split: no image is for {role}; allowed: one or more; {REMEDY}"
 
 
 def test_queries_without_any_answer_are_refused() -> None:
     rows: list[Row] = [([0], *TRAIN), ([1], *TEST), ([2], *TEST), ([3], *QUERY), ([4], *QUERY)]
     assert told(rows) == (
-        "split: none of the 4 queries has another picture of its class in the gallery ('01', '02', "
+        "split: none of the 4 queries has another image of its class in the gallery ('01', '02', "
         "'03' and 1 more), so nothing can be measured; allowed: one or more that does; add "
-        f"pictures, or {REMEDY}"
+        f"images, or {REMEDY}"
     )
 
 
-def test_a_query_is_not_its_own_answer_but_a_training_picture_may_be() -> None:
+def test_a_query_is_not_its_own_answer_but_a_training_image_may_be() -> None:
     rows: list[Row] = [
         ([0], "train", False, True),
         ([0], *QUERY),
@@ -103,8 +103,8 @@ def test_a_query_is_not_its_own_answer_but_a_training_picture_may_be() -> None:
         ([0], *VAL),
     ]
     assert report(rows) == [
-        "classes of one picture, which has nothing to match: 1 ('02')",
-        "queries without another picture of their class in the gallery: 1 ('02')",
+        "classes of one image, which has nothing to match: 1 ('02')",
+        "queries without another image of their class in the gallery: 1 ('02')",
     ]
 
 

@@ -58,7 +58,7 @@ def told(catalog: pa.Table, **changes: object) -> str:
 
 
 def counts(splits: dict[str, tuple[str, bool, bool]]) -> dict[str, Counter[str]]:
-    """Return class -> split -> number of pictures."""
+    """Return class -> split -> number of images."""
     found: dict[str, Counter[str]] = {}
     for image_id, (part, _, _) in splits.items():
         found.setdefault(image_id.split("/")[0], Counter())[part] += 1
@@ -66,7 +66,7 @@ def counts(splits: dict[str, tuple[str, bool, bool]]) -> dict[str, Counter[str]]
 
 
 def whole(splits: dict[str, tuple[str, bool, bool]]) -> dict[str, str]:
-    """Return class -> the one split that all its pictures are in."""
+    """Return class -> the one split that all its images are in."""
     found = counts(splits)
     assert all(len(parts) == 1 for parts in found.values())
     return {label: next(iter(parts)) for label, parts in found.items()}
@@ -198,10 +198,10 @@ def test_validation_by_class_of_one_class_is_told() -> None:
     )
 
 
-def test_pictures_of_several_labels_are_split_by_picture() -> None:
+def test_images_of_several_labels_are_split_by_image() -> None:
     rows: list[Row] = [(f"{n}", [n % 40, 99], None, None) for n in range(400)]
     parts = split(catalog_of(rows), protocol="auto", val_by="auto")
-    # Of each class some pictures are for training and some are held out.
+    # Of each class some images are for training and some are held out.
     for label in range(40):
         assert {"train", "test"} <= {parts[str(n)][0] for n in range(label, 400, 40)}
     assert parts == split(catalog_of(rows), protocol="random", val_by="image")
@@ -212,17 +212,17 @@ def test_pictures_of_several_labels_are_split_by_picture() -> None:
     [
         (
             {"protocol": "class_disjoint"},
-            "split.protocol: found class_disjoint, but pictures have several labels, so that no "
+            "split.protocol: found class_disjoint, but images have several labels, so that no "
             "class can be held apart; allowed: auto, official, random",
         ),
         (
             {"protocol": "random", "val_by": "class"},
-            "split.val_by: found class, but pictures have several labels, so that no class can be "
+            "split.val_by: found class, but images have several labels, so that no class can be "
             "held apart; allowed: auto, image",
         ),
     ],
 )
-def test_classes_of_pictures_with_several_labels_are_not_held_apart(
+def test_classes_of_images_with_several_labels_are_not_held_apart(
     options: dict[str, str], line: str
 ) -> None:
     rows: list[Row] = [(f"{n}", [n % 4, 9], None, None) for n in range(40)]
@@ -239,7 +239,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(catalogs, fractions, fractions, seeds, st.sampled_from(["class_disjoint", "random"]))
-def test_each_picture_has_one_place_and_validation_never_asks(
+def test_each_image_has_one_place_and_validation_never_asks(
     catalog: pa.Table, test: float, val: float, seed: int, protocol: str
 ) -> None:
     splits = split(catalog, protocol=protocol, test_fraction=test, val_fraction=val, seed=seed)

@@ -1,4 +1,4 @@
-"""What training shows is decided by each picture's seed, and by nothing else."""
+"""What training shows is decided by each image's seed, and by nothing else."""
 
 import io
 from pathlib import Path
@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.load import Augment
-from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.config.load import AugmentParams
+from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError
-from pipeline.training.augmentation import TrainingPictures, build_augmentation
+from pipeline.training.augmentation import TrainingImages, build_augmentation
 
-AUGMENT = Augment(crop=[0.3, 1.0], flip=0.5, jitter=[0.4, 0.4, 0.4, 0.1])
+AUGMENT = AugmentParams(crop=[0.3, 1.0], hflip=0.5, jitter=[0.4, 0.4, 0.4, 0.1])
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> TrainingPictures:
+def images(tmp_path: Path) -> TrainingImages:
     writer = ShardWriter(tmp_path / "images")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
     for number, each in enumerate(pixels):
@@ -26,29 +26,29 @@ def pictures(tmp_path: Path) -> TrainingPictures:
         writer.add(str(number), encoded.getvalue())
     writer.close()
     augmentation = build_augmentation(AUGMENT, image_size=24, interpolation="bilinear")
-    packed = PackedPictures(tmp_path / "images")
-    return TrainingPictures(packed, ["0", "1", "2"], np.array([5, 6, 7]), augmentation)
+    packed = PackedImages(tmp_path / "images")
+    return TrainingImages(packed, ["0", "1", "2"], np.array([5, 6, 7]), augmentation)
 
 
-def test_the_seed_alone_decides_what_is_shown(pictures: TrainingPictures) -> None:
+def test_the_seed_alone_decides_what_is_shown(images: TrainingImages) -> None:
     """The draws are those of torch seeded with it, as `torch.manual_seed` does for all devices."""
-    shown = [pictures[row, 11 * row] for row in range(3)]
+    shown = [images[row, 11 * row] for row in range(3)]
     assert [target for _, target in shown] == [5, 6, 7]
-    for row, (picture, _) in reversed(list(enumerate(shown))):
+    for row, (image, _) in reversed(list(enumerate(shown))):
         torch.manual_seed(11 * row)
-        expected = pictures.augmentation(pictures.pictures.decode(str(row)))
-        assert np.array_equal(picture, np.array(expected))
-        assert not np.array_equal(picture, pictures[row, 11 * row + 1][0])
+        expected = images.augmentation(images.images.decode(str(row)))
+        assert np.array_equal(image, np.array(expected))
+        assert not np.array_equal(image, images[row, 11 * row + 1][0])
 
 
-def test_what_is_drawn_around_it_goes_on_undisturbed(pictures: TrainingPictures) -> None:
+def test_what_is_drawn_around_it_goes_on_undisturbed(images: TrainingImages) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
     drawn = [torch.rand(2)]
-    pictures[0, 9]
-    pictures.image_ids = ["0", "not there", "2"]
+    images[0, 9]
+    images.image_ids = ["0", "not there", "2"]
     with pytest.raises(UserError):
-        pictures[1, 9]
+        images[1, 9]
     drawn.append(torch.rand(2))
     assert torch.equal(torch.cat(drawn), expected)

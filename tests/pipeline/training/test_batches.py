@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError
-from pipeline.training.batches import Rows, draw_batches
+from pipeline.training.batches import Rows, sample_batches
 
 SEED = [7, 0]
 sizes_of_classes = st.lists(st.integers(1, 12), min_size=1, max_size=10)
@@ -38,7 +38,7 @@ def draw(
         labels = np.zeros(0, dtype=np.int32)
     if isinstance(labels, np.ndarray):
         labels = LabelSets(np.arange(len(labels) + 1), labels)
-    return draw_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
+    return sample_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
 
 
 def same(one: list[Rows], other: list[Rows]) -> bool:
@@ -53,31 +53,31 @@ def pk_cases(draw_from: st.DrawFn) -> tuple[list[int], int, int]:
 
 @few
 @given(pk_cases())
-def test_pk_has_k_pictures_of_each_of_p_classes_class_by_class(
+def test_pk_has_k_images_of_each_of_p_classes_class_by_class(
     case: tuple[list[int], int, int],
 ) -> None:
-    sizes, classes, pictures = case
+    sizes, classes, images = case
     labels = labels_of(sizes)
-    for batch in draw("pk", labels=labels, classes=classes, pictures=pictures):
-        of_classes = labels[batch].reshape(classes, pictures)
+    for batch in draw("pk", labels=labels, classes=classes, per_class=images):
+        of_classes = labels[batch].reshape(classes, images)
         assert (of_classes == of_classes[:, :1]).all()
         assert len(set(of_classes[:, 0].tolist())) == classes
 
 
 @few
 @given(pk_cases())
-def test_pk_repeats_a_picture_only_where_its_class_has_too_few(
+def test_pk_repeats_an_image_only_where_its_class_has_too_few(
     case: tuple[list[int], int, int],
 ) -> None:
-    sizes, classes, pictures = case
+    sizes, classes, images = case
     labels = labels_of(sizes)
     shown: list[int] = []
-    for batch in draw("pk", labels=labels, classes=classes, pictures=pictures):
-        for group in batch.reshape(classes, pictures):
+    for batch in draw("pk", labels=labels, classes=classes, per_class=images):
+        for group in batch.reshape(classes, images):
             size = int((labels == labels[group[0]]).sum())
-            assert len(set(group.tolist())) == min(size, pictures)
+            assert len(set(group.tolist())) == min(size, images)
             shown += set(group.tolist())
-    assert len(shown) == len(set(shown))  # a pass shows each picture in at most one batch
+    assert len(shown) == len(set(shown))  # a pass shows each image in at most one batch
 
 
 @few
@@ -86,12 +86,12 @@ def test_pk_has_the_same_and_the_most_batches_whatever_the_seed(
     case: tuple[list[int], int, int],
 ) -> None:
     """The most: as many as B with sum over classes of min(groups, B) >= P B."""
-    sizes, classes, pictures = case
+    sizes, classes, images = case
     labels = labels_of(sizes)
-    groups = [max(1, size // pictures) for size in sizes]
+    groups = [max(1, size // images) for size in sizes]
     most = max(b for b in range(sum(groups) + 1) if sum(min(g, b) for g in groups) >= classes * b)
     for epoch in range(4):
-        drawn = draw("pk", labels=labels, seed=[7, epoch], classes=classes, pictures=pictures)
+        drawn = draw("pk", labels=labels, seed=[7, epoch], classes=classes, per_class=images)
         assert len(drawn) == most >= 1  # never none, so a longer epoch is always filled
 
 
@@ -100,30 +100,30 @@ def test_pk_has_the_same_and_the_most_batches_whatever_the_seed(
 def test_pk_gives_as_many_batches_as_asked_for(
     case: tuple[list[int], int, int], steps: int
 ) -> None:
-    sizes, classes, pictures = case
-    labels, options = labels_of(sizes), {"classes": classes, "pictures": pictures}
+    sizes, classes, images = case
+    labels, options = labels_of(sizes), {"classes": classes, "per_class": images}
     drawn = draw("pk", labels=labels, steps=steps, **options)
     a_pass = draw("pk", labels=labels, **options)
     assert len(drawn) == steps
     assert same(drawn[: len(a_pass)], a_pass[:steps])  # fewer steps cut a pass, more go on
 
 
-def test_pk_shows_every_picture_once_where_classes_are_alike() -> None:
+def test_pk_shows_every_image_once_where_classes_are_alike() -> None:
     labels = labels_of([8] * 6)
-    drawn = draw("pk", labels=labels, classes=3, pictures=4)
+    drawn = draw("pk", labels=labels, classes=3, per_class=4)
     assert sorted(np.concatenate(drawn).tolist()) == list(range(48))
 
 
 def test_pk_shows_the_rest_of_a_class_in_another_epoch() -> None:
     labels = labels_of([5, 5])
-    passes = [draw("pk", labels=labels, seed=[7, e], classes=2, pictures=4) for e in range(20)]
+    passes = [draw("pk", labels=labels, seed=[7, e], classes=2, per_class=4) for e in range(20)]
     shown = {int(row) for drawn in passes for batch in drawn for row in batch}
     assert shown == set(range(10))
 
 
 def test_pk_mixes_classes_anew_from_batch_to_batch() -> None:
     labels = labels_of([8] * 6)
-    drawn = draw("pk", labels=labels, classes=3, pictures=2)
+    drawn = draw("pk", labels=labels, classes=3, per_class=2)
     assert len({frozenset(labels[batch].tolist()) for batch in drawn}) > 2
 
 
@@ -139,14 +139,14 @@ def test_triplets_stand_anchors_then_positives_then_negatives() -> None:
     assert len(set(np.concatenate(drawn).tolist())) == 24
 
 
-def test_random_shows_each_picture_at_most_once_in_a_pass() -> None:
+def test_random_shows_each_image_at_most_once_in_a_pass() -> None:
     drawn = draw("random", labels=labels_of([7, 4, 6]), size=5)
     assert [len(batch) for batch in drawn] == [5, 5, 5]
     assert len(set(np.concatenate(drawn).tolist())) == 15
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "pk": {"labels": labels_of([4, 4, 5]), "classes": 2, "pictures": 2},
+    "pk": {"labels": labels_of([4, 4, 5]), "classes": 2, "per_class": 2},
     "triplets": {"triplets": np.arange(33).reshape(11, 3), "size": 4},
     "random": {"labels": labels_of([7, 4]), "size": 3},
 }
@@ -180,18 +180,18 @@ THREE = labels_of([4, 2, 1])
     [
         (
             "pk",
-            {"labels": THREE, "classes": 4, "pictures": 1},
+            {"labels": THREE, "classes": 4, "per_class": 1},
             "batches.pk.classes: found 4; the training part has 3 classes, allowed: at most 3",
         ),
         (
             "pk",
-            {"labels": THREE, "classes": 3, "pictures": 5},
-            "batches.pk.pictures: found 5; the largest training class has 4 pictures, "
+            {"labels": THREE, "classes": 3, "per_class": 5},
+            "batches.pk.per_class: found 5; the largest training class has 4 images, "
             "allowed: at most 4",
         ),
         (
             "pk",
-            {"classes": 1, "pictures": 1},
+            {"classes": 1, "per_class": 1},
             "batches.pk.classes: found 1; the training part has 0 classes, allowed: at most 0",
         ),
         (
@@ -207,7 +207,7 @@ THREE = labels_of([4, 2, 1])
         (
             "random",
             {"labels": THREE, "size": 8},
-            "batches.random.size: found 8; the training part has 7 pictures, allowed: at most 7",
+            "batches.random.size: found 8; the training part has 7 images, allowed: at most 7",
         ),
     ],
 )
@@ -220,7 +220,7 @@ def test_too_little_for_one_batch_is_told(name: str, given_: dict[str, Any], tex
 @pytest.mark.parametrize("name", OPTIONS)
 def test_just_enough_for_one_batch_is_enough(name: str) -> None:
     options: dict[str, Any] = {
-        "pk": {"labels": THREE, "classes": 3, "pictures": 4},
+        "pk": {"labels": THREE, "classes": 3, "per_class": 4},
         "triplets": {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 5},
         "random": {"labels": THREE, "size": 7},
     }[name]
@@ -231,12 +231,12 @@ def test_just_enough_for_one_batch_is_enough(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "sizes", "options", "digest"),
     [
-        ("pk", [8, 5, 3, 12, 7, 1], {"classes": 3, "pictures": 4}, "14be21bfee446519"),
-        ("pk", [10] * 40, {"classes": 16, "pictures": 4}, "4f5bea39b2e985b6"),
+        ("pk", [8, 5, 3, 12, 7, 1], {"classes": 3, "per_class": 4}, "14be21bfee446519"),
+        ("pk", [10] * 40, {"classes": 16, "per_class": 4}, "4f5bea39b2e985b6"),
         ("random", [7, 4], {"size": 3}, "50ad6335a90fa65f"),
     ],
 )
-def test_batches_of_one_label_a_picture_are_those_of_earlier_releases(
+def test_batches_of_one_label_an_image_are_those_of_earlier_releases(
     name: str, sizes: list[int], options: dict[str, Any], digest: str
 ) -> None:
     drawn = draw(name, labels=labels_of(sizes), steps=50, seed=[7, 3], **options)
@@ -244,11 +244,11 @@ def test_batches_of_one_label_a_picture_are_those_of_earlier_releases(
     assert found.startswith(digest)
 
 
-# --- pictures of several labels ----------------------------------------------------------------
+# --- images of several labels ----------------------------------------------------------------
 
 
 def crowd(count: int, *, labels: int = 8, seed: int = 0) -> LabelSets:
-    """Label sets as in COCO: one label in half of the pictures, the others ever rarer."""
+    """Label sets as in COCO: one label in half of the images, the others ever rarer."""
     rng = np.random.default_rng(seed)
     share = 0.5 / np.arange(1, labels + 1)
     has = rng.random((count, labels)) < share
@@ -258,16 +258,16 @@ def crowd(count: int, *, labels: int = 8, seed: int = 0) -> LabelSets:
 
 @few
 @given(st.integers(0, 999), st.integers(2, 5), st.integers(2, 4))
-def test_pk_takes_k_different_pictures_that_have_the_class(
-    seed: int, classes: int, pictures: int
+def test_pk_takes_k_different_images_that_have_the_class(
+    seed: int, classes: int, images: int
 ) -> None:
-    labels = crowd(200, labels=5, seed=seed)  # each label in 10 pictures and more
+    labels = crowd(200, labels=5, seed=seed)  # each label in 10 images and more
     sets = [set(labels.values[a:b].tolist()) for a, b in itertools.pairwise(labels.starts)]
-    drawn = draw("pk", labels=labels, seed=[seed], classes=classes, pictures=pictures)
+    drawn = draw("pk", labels=labels, seed=[seed], classes=classes, per_class=images)
     assert drawn
     for batch in drawn:
-        assert len(set(batch.tolist())) == classes * pictures
-        common = [set.intersection(*(sets[r] for r in g)) for g in batch.reshape(classes, pictures)]
+        assert len(set(batch.tolist())) == classes * images
+        common = [set.intersection(*(sets[r] for r in g)) for g in batch.reshape(classes, images)]
         assert distinct_choice(common)
 
 
@@ -276,9 +276,9 @@ def distinct_choice(options: list[set[int]]) -> bool:
     return any(len(set(chosen)) == len(chosen) for chosen in itertools.product(*options))
 
 
-def test_pk_shows_a_picture_once_for_each_of_its_labels() -> None:
+def test_pk_shows_an_image_once_for_each_of_its_labels() -> None:
     labels = from_lists([[0, 1]] * 8 + [[2, 3]] * 8)
-    drawn = draw("pk", labels=labels, classes=1, pictures=4)
+    drawn = draw("pk", labels=labels, classes=1, per_class=4)
     assert len(drawn) == 8
     assert np.bincount(np.concatenate(drawn), minlength=16).tolist() == [2] * 16
 
@@ -286,23 +286,23 @@ def test_pk_shows_a_picture_once_for_each_of_its_labels() -> None:
 def test_pk_has_as_many_batches_in_every_epoch_though_labels_overlap() -> None:
     for seed in range(20):
         labels = crowd(60, labels=6, seed=seed)
-        passes = [draw("pk", labels=labels, seed=[7, e], classes=4, pictures=3) for e in range(6)]
+        passes = [draw("pk", labels=labels, seed=[7, e], classes=4, per_class=3) for e in range(6)]
         assert len({len(drawn) for drawn in passes}) == 1
 
 
-def test_pk_repeats_pictures_of_a_class_too_small_and_no_others() -> None:
+def test_pk_repeats_images_of_a_class_too_small_and_no_others() -> None:
     labels = from_lists([[0]] * 8 + [[1]] * 8 + [[2, 1]] * 2)
     for seed in range(20):
-        for batch in draw("pk", labels=labels, seed=[seed], classes=2, pictures=4):
+        for batch in draw("pk", labels=labels, seed=[seed], classes=2, per_class=4):
             repeated = {row for row in batch.tolist() if (batch == row).sum() > 1}
             assert repeated in (set(), {16, 17})
 
 
-def test_pk_of_classes_that_are_the_same_pictures_is_told() -> None:
+def test_pk_of_classes_that_are_the_same_images_is_told() -> None:
     with pytest.raises(UserError) as told:
-        draw("pk", labels=from_lists([[0, 1]] * 5), classes=2, pictures=3)
+        draw("pk", labels=from_lists([[0, 1]] * 5), classes=2, per_class=3)
     assert str(told.value) == (
-        "batches.pk: found 2 classes of 3 pictures; the training part's classes share too many of "
-        "their pictures for such a batch; allowed: fewer classes or pictures, or batches.name "
+        "batches.pk: found 2 classes of 3 images; the training part's classes share too many of "
+        "their images for such a batch; allowed: fewer classes or images, or batches.name "
         "random"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.data.label_sets import from_lists
-from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
+from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance, membership
 from pipeline.training.losses import TAKES_LABEL_SETS, build_loss
 from tests.helpers.overlay import overlaid
 
@@ -25,7 +25,7 @@ batches_of_one = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=1), m
 
 
 def relevance_of(sets: Sets) -> Tensor:
-    return find_relevance(membership(from_lists(sets)))
+    return jaccard_relevance(membership(from_lists(sets)))
 
 
 def draw(count: int, seed: int) -> Tensor:
@@ -118,7 +118,7 @@ def test_triplet_equals_its_formula(sets: Sets, seed: int, swap: bool) -> None:
 @pytest.mark.parametrize("normalize", [True, False])
 @few
 @given(sets=batches_of_one, seed=st.integers(0, 999))
-def test_with_one_label_a_picture_it_is_pytorch_metric_learnings(
+def test_with_one_label_an_image_it_is_pytorch_metric_learnings(
     name: str, changes: dict[str, Any], normalize: bool, sets: Sets, seed: int
 ) -> None:
     ours, theirs = (draw(len(sets), seed).requires_grad_() for _ in range(2))
@@ -135,7 +135,7 @@ def test_with_one_label_a_picture_it_is_pytorch_metric_learnings(
 
 
 def test_supcon_by_hand() -> None:
-    # From the first picture: half of the second, a third of the third, nothing of the fourth.
+    # From the first image: half of the second, a third of the third, nothing of the fourth.
     relevance = relevance_of([[0, 1], [0], [1, 2], [3]])
     assert relevance[0].tolist() == pytest.approx([0, 1 / 2, 1 / 3, 0])
     angles = torch.deg2rad(torch.tensor([0.0, 60.0, 90.0, 180.0], dtype=torch.float64))
@@ -167,9 +167,7 @@ def test_where_nothing_can_be_told_apart_the_loss_is_zero_with_a_gradient(
 @pytest.mark.parametrize("name", sorted(TAKES_LABEL_SETS))
 @few
 @given(sets=batches_of_sets, seed=st.integers(0, 999))
-def test_the_gradient_is_finite_even_where_pictures_repeat(
-    name: str, sets: Sets, seed: int
-) -> None:
+def test_the_gradient_is_finite_even_where_images_repeat(name: str, sets: Sets, seed: int) -> None:
     sets = [*sets, sets[0]]
     vectors = draw(len(sets), seed).float()
     vectors[-1] = vectors[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.gradient_cache import Chunks
+from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.losses import LOSSES, build_loss
 from tests.helpers.overlay import overlaid
 
@@ -20,7 +20,7 @@ def make_network(*further: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 6, 3), *further, nn.Flatten(), nn.Linear(96, DIM)).double()
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.rand(SIZE, 3, 6, 6, generator=torch.Generator().manual_seed(1)).double()
 
 
@@ -32,7 +32,7 @@ def make_loss(name: str) -> nn.Module:
 
 def learn(network: nn.Module, loss: Callable[..., Tensor], *, chunk: int) -> tuple[Tensor, Tensor]:
     """Return the loss and the embeddings of one batch; the gradients are then the network's."""
-    batch = Chunks(network, lambda pixels: pixels, pictures().split(chunk))
+    batch = GradientCache(network, lambda pixels: pixels, images().split(chunk))
     embeddings = batch.embed()
     found = loss(embeddings, LABELS, None)
     found.backward()
@@ -51,7 +51,7 @@ def gradients(*modules: nn.Module) -> list[Tensor]:
 def test_loss_and_gradients_are_those_of_the_whole_batch(name: str, chunk: int) -> None:
     network, whole = make_network(), make_network()
     loss, whole_loss = make_loss(name), make_loss(name)
-    expected = whole_loss(whole(pictures()), LABELS, None)
+    expected = whole_loss(whole(images()), LABELS, None)
     expected.backward()
     found, _ = learn(network, loss, chunk=chunk)
     assert found.item() == pytest.approx(expected.item(), abs=1e-12)
@@ -70,7 +70,7 @@ def test_each_pass_drops_the_same_units() -> None:
     torch.manual_seed(3)
     one_by_one = copy.deepcopy(network)
     one_by_one.zero_grad()
-    again = torch.cat([one_by_one(part) for part in pictures().split(5)])
+    again = torch.cat([one_by_one(part) for part in images().split(5)])
     (again @ asked).sum().backward()
     assert torch.equal(embeddings, again)
     for of_chunks, of_all in zip(gradients(network), gradients(one_by_one), strict=True):
@@ -78,10 +78,10 @@ def test_each_pass_drops_the_same_units() -> None:
     assert torch.equal(after, torch.rand(1)), "what is drawn next was not drawn before"
 
 
-def test_running_statistics_count_each_picture_once() -> None:
+def test_running_statistics_count_each_image_once() -> None:
     network = make_network(nn.BatchNorm2d(6))
     counted = copy.deepcopy(network)
-    for part in pictures().split(5):
+    for part in images().split(5):
         counted(part)
     learn(network, make_loss("contrastive"), chunk=5)
     for found, expected in zip(network.buffers(), counted.buffers(), strict=True):

@@ -1,4 +1,4 @@
-"""Training on a handful of real (tiny, drawn) pictures: it learns, it repeats, it resumes."""
+"""Training on a handful of real (tiny, drawn) images: it learns, it repeats, it resumes."""
 
 import io
 from pathlib import Path
@@ -12,16 +12,16 @@ from PIL import Image
 
 from pipeline.config.load import Params, check_params
 from pipeline.data.label_sets import from_lists
-from pipeline.data.shards import PackedPictures, ShardWriter
+from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.loop import Trained, train
-from pipeline.training.trainer import Row, Trainer
+from pipeline.training.loop import TrainingResult, train
+from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData, Validation
 from tests.helpers.overlay import overlaid
 
-CLASSES, PICTURES, VAL = 6, 6, 3
+CLASSES, IMAGES, VAL = 6, 6, 3
 
 
 class KilledError(Exception):
@@ -30,19 +30,19 @@ class KilledError(Exception):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
-    """Six classes of six noisy pictures, told apart by the direction of their stripes."""
+    """Six classes of six noisy images, told apart by the direction of their stripes."""
     directory = tmp_path_factory.mktemp("images")
     writer, rng = ShardWriter(directory), np.random.default_rng(0)
-    ids = [[f"{c}/{n}" for n in range(PICTURES + VAL)] for c in range(CLASSES)]
+    ids = [[f"{c}/{n}" for n in range(IMAGES + VAL)] for c in range(CLASSES)]
     for c in range(CLASSES):
         for image_id in ids[c]:
             writer.add(image_id, _striped([c], rng))
     writer.close()
-    train_ids = [image_id for of_class in ids for image_id in of_class[:PICTURES]]
-    val_ids = [image_id for of_class in ids for image_id in of_class[PICTURES:]]
-    labels = from_lists([[c] for c in range(CLASSES) for _ in range(PICTURES)])
+    train_ids = [image_id for of_class in ids for image_id in of_class[:IMAGES]]
+    val_ids = [image_id for of_class in ids for image_id in of_class[IMAGES:]]
+    labels = from_lists([[c] for c in range(CLASSES) for _ in range(IMAGES)])
     return TrainingData(
-        pictures=PackedPictures(directory),
+        images=PackedImages(directory),
         train_ids=train_ids,
         train_labels=labels,
         val=Validation(
@@ -72,7 +72,7 @@ def make_params(**changes: Any) -> Params:
     small = {
         "backbone__image_size": 32,
         "head__dim": 16,
-        "batches__pk": {"classes": 6, "pictures": 3},
+        "batches__pk": {"classes": 6, "per_class": 3},
         "batches__triplets__size": 6,
         "batches__random__size": 12,
         "train__epochs": 3,
@@ -89,24 +89,24 @@ def make_model(params: Params) -> Embedder:
     return attach_head(baseline, **params.head.model_dump(), seed=params.training_seed)
 
 
-def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> Trained:
+def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> TrainingResult:
     reporter = on_epoch or (lambda _: None)
     checkpoint = Checkpoint(place, "run")
     return train(make_model(params), data, params, checkpoint=checkpoint, on_epoch=reporter)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_told(data: TrainingData) -> None:
-    params = make_params(train__steps=1)  # batches of 18 pictures
+    params = make_params(train__steps=1)  # batches of 18 images
     trainer = Trainer(make_model(params), data, params)
     trainer.accelerator = SimpleNamespace(num_processes=4, process_index=0)  # type: ignore[assignment]
     with pytest.raises(UserError) as error:
         next(iter(trainer.loader(first_epoch=0)))
     assert str(error.value) == (
-        "batches: found 18 pictures a batch for 4 processes; allowed: a multiple of 4"
+        "batches: found 18 images a batch for 4 processes; allowed: a multiple of 4"
     )
 
 
-def bits(trained: Trained) -> bytes:
+def bits(trained: TrainingResult) -> bytes:
     weights = trained.model.state_dict()
     return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
 
@@ -131,7 +131,7 @@ def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path:
     """With frozen batch norm, whose statistics would be those of a chunk."""
     options = {"train__freeze": "batch_norm", "train__epochs": 1, "optimizer__name": "sgd"}
     whole, chunked = (
-        run(make_params(train__chunk=chunk, **options), data, tmp_path / str(chunk))
+        run(make_params(train__chunk_size=chunk, **options), data, tmp_path / str(chunk))
         for chunk in (None, 7)
     )
     assert chunked.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-4)
@@ -139,13 +139,13 @@ def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path:
         torch.testing.assert_close(chunked.model.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
 
 
-def test_no_chunk_is_left_with_a_single_picture(data: TrainingData, tmp_path: Path) -> None:
-    """Of 18 pictures by 17, which trained batch norm could not take."""
-    trained = run(make_params(train__chunk=17, train__epochs=1), data, tmp_path)
+def test_no_chunk_is_left_with_a_single_image(data: TrainingData, tmp_path: Path) -> None:
+    """Of 18 images by 17, which trained batch norm could not take."""
+    trained = run(make_params(train__chunk_size=17, train__epochs=1), data, tmp_path)
     assert np.isfinite(trained.history[0]["loss"])
 
 
-def test_training_lowers_the_loss_and_finds_validation_pictures(
+def test_training_lowers_the_loss_and_finds_validation_images(
     data: TrainingData, tmp_path: Path
 ) -> None:
     trained = run(make_params(train__epochs=8), data, tmp_path)
@@ -157,7 +157,7 @@ def test_training_lowers_the_loss_and_finds_validation_pictures(
     "changes",
     [
         {},
-        {"train__memory": 36, "loss__name": "contrastive"},
+        {"train__cross_batch_memory": 36, "loss__name": "contrastive"},
         {"loss__name": "arcface", "optimizer__name": "sgd", "train__workers": 2},
         {"batches__name": "triplets", "loss__name": "triplet", "optimizer__name": "adam"},
     ],
@@ -168,7 +168,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
 ) -> None:
     params = make_params(**changes)
 
-    def kill_after_two(row: Row) -> None:
+    def kill_after_two(row: EpochMetrics) -> None:
         if row["epoch"] == 2:
             raise KilledError
 
@@ -243,14 +243,14 @@ def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
     assert str(error.value).endswith("or train.precision fp32")
 
 
-# --- pictures of several labels ------------------------------------------------------------------
+# --- images of several labels ------------------------------------------------------------------
 
 PAIRS = [[a, b] for a in range(CLASSES) for b in range(a + 1, CLASSES)]  # 15, of 6 directions
 
 
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
-    """Pictures of stripes in two directions: three of each pair to train, two to validate.
+    """Images of stripes in two directions: three of each pair to train, two to validate.
 
     The first label misleads: it stands for the lesser direction, whatever the other is.
     """
@@ -263,7 +263,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     writer.close()
     val_ids = [image_id for of_pair in ids for image_id in of_pair[3:]]
     return TrainingData(
-        pictures=PackedPictures(directory),
+        images=PackedImages(directory),
         train_ids=[image_id for of_pair in ids for image_id in of_pair[:3]],
         train_labels=from_lists([pair for pair in PAIRS for _ in range(3)]),
         val=Validation(
@@ -288,7 +288,7 @@ def _disjoint_triplets() -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 SEVERAL: dict[str, dict[str, Any]] = {
-    "supcon-pk": {"loss__name": "supcon", "batches__pk": {"classes": 5, "pictures": 3}},
+    "supcon-pk": {"loss__name": "supcon", "batches__pk": {"classes": 5, "per_class": 3}},
     "triplet-random": {
         "loss__name": "triplet",
         "batches__name": "random",
@@ -321,11 +321,11 @@ def test_a_single_label_run_builds_no_matrix_of_labels(data: TrainingData) -> No
     assert Trainer(make_model(params), data, params).objective.members is None
 
 
-def test_a_loss_that_sees_one_label_is_refused_for_pictures_of_several(
+def test_a_loss_that_sees_one_label_is_refused_for_images_of_several(
     crossed: TrainingData, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as error:
         run(make_params(loss__name="arcface"), crossed, tmp_path)
     assert str(error.value) == (
-        "loss.name: found 'arcface'; the pictures have several labels; allowed: supcon, triplet"
+        "loss.name: found 'arcface'; the images have several labels; allowed: supcon, triplet"
     )

@@ -38,10 +38,10 @@ def make_loss(name: str, *, classes: int, dim: int = DIM, normalize: bool = True
     return build_loss(name, options, dim=dim, classes=classes, normalize=normalize).double()
 
 
-def draw(*, classes: int, pictures: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(*, classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
     """A batch [P*K, DIM] grouped by class, as `pk` batches are, neither easy nor hopeless."""
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(classes).repeat_interleave(pictures)
+    labels = torch.arange(classes).repeat_interleave(images)
     centers = torch.randn(classes, DIM, generator=generator, dtype=torch.float64)
     noise = torch.randn(len(labels), DIM, generator=generator, dtype=torch.float64)
     return centers[labels] + noise, labels
@@ -289,9 +289,9 @@ def test_every_loss_has_an_oracle() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 @settings(max_examples=12, deadline=None)
-@given(classes=st.integers(2, 5), pictures=st.integers(2, 4), seed=st.integers(0, 999))
-def test_a_loss_equals_its_formula(name: str, classes: int, pictures: int, seed: int) -> None:
-    embeddings, labels = draw(classes=classes, pictures=pictures, seed=seed)
+@given(classes=st.integers(2, 5), images=st.integers(2, 4), seed=st.integers(0, 999))
+def test_a_loss_equals_its_formula(name: str, classes: int, images: int, seed: int) -> None:
+    embeddings, labels = draw(classes=classes, images=images, seed=seed)
     loss = make_loss(name, classes=classes + 1)  # one class is not in the batch
     found = loss(embeddings, labels, None).item()
     wanted = ORACLES[name](
@@ -328,14 +328,14 @@ def test_cross_entropy_by_hand() -> None:
 
 
 def test_smooth_ap_is_zero_where_every_class_stands_apart_whatever_p_and_k() -> None:
-    for classes, pictures in [(2, 6), (6, 2), (3, 3), (16, 4)]:
-        labels = torch.arange(classes).repeat_interleave(pictures)
+    for classes, images in [(2, 6), (6, 2), (3, 3), (16, 4)]:
+        labels = torch.arange(classes).repeat_interleave(images)
         apart = torch.eye(classes, dtype=torch.float64)[labels]
         assert make_loss("smooth_ap", classes=classes)(apart, labels).item() < 1e-9
 
 
 def test_smooth_ap_asks_by_those_that_have_a_positive_or_are_chosen() -> None:
-    embeddings, labels = draw(classes=4, pictures=3, seed=0)
+    embeddings, labels = draw(classes=4, images=3, seed=0)
     lonely = labels.clone()
     lonely[-3:] = torch.tensor([7, 8, 9])
     loss = make_loss("smooth_ap", classes=4)
@@ -354,7 +354,7 @@ def test_smooth_ap_asks_by_those_that_have_a_positive_or_are_chosen() -> None:
 
 
 def test_smooth_ap_does_not_depend_on_the_order_of_the_batch() -> None:
-    embeddings, labels = draw(classes=4, pictures=3, seed=0)
+    embeddings, labels = draw(classes=4, images=3, seed=0)
     loss, other = make_loss("smooth_ap", classes=4), torch.randperm(12)
     assert loss(embeddings[other], labels[other]).item() == pytest.approx(
         loss(embeddings, labels).item()
@@ -362,11 +362,11 @@ def test_smooth_ap_does_not_depend_on_the_order_of_the_batch() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_gradient_is_finite_and_moves_the_embeddings_even_where_pictures_repeat(
+def test_the_gradient_is_finite_and_moves_the_embeddings_even_where_images_repeat(
     name: str,
 ) -> None:
-    embeddings, labels = draw(classes=8, pictures=4, seed=3)
-    embeddings[1] = embeddings[0]  # a class smaller than K repeats its pictures
+    embeddings, labels = draw(classes=8, images=4, seed=3)
+    embeddings[1] = embeddings[0]  # a class smaller than K repeats its images
     embeddings = embeddings.float().requires_grad_()
     loss = make_loss(name, classes=8).float()
     loss(embeddings, labels, None).backward()
@@ -377,7 +377,7 @@ def test_the_gradient_is_finite_and_moves_the_embeddings_even_where_pictures_rep
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.sized])
 def test_a_sized_loss_trains_weights_of_its_own(name: str) -> None:
-    embeddings, labels = draw(classes=4, pictures=3, seed=1)
+    embeddings, labels = draw(classes=4, images=3, seed=1)
     loss = make_loss(name, classes=7)
     loss(embeddings, labels, None).backward()
     weights = list(loss.parameters())
@@ -392,7 +392,7 @@ def test_margin_learns_its_beta() -> None:
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if not loss.sized])
 def test_without_normalize_only_euclidean_losses_see_the_length(name: str) -> None:
-    embeddings, labels = draw(classes=3, pictures=3, seed=2)
+    embeddings, labels = draw(classes=3, images=3, seed=2)
 
     def value(vectors: Tensor, *, normalize: bool) -> float:
         loss = make_loss(name, classes=3, normalize=normalize)
@@ -413,7 +413,7 @@ def test_without_normalize_contrastive_takes_distances_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", sorted(EUCLIDEAN))
 def test_chosen_triplets_are_all_that_a_pair_loss_sees(name: str) -> None:
-    embeddings, labels = draw(classes=4, pictures=3, seed=5)
+    embeddings, labels = draw(classes=4, images=3, seed=5)
     rows = [0, 1, 6, 3, 4, 9]  # two triplets of these
     chosen = (torch.tensor([0, 3]), torch.tensor([1, 4]), torch.tensor([6, 9]))
     loss = make_loss(name, classes=4)

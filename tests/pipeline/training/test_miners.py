@@ -16,16 +16,16 @@ from tests.helpers.paths import ROOT
 
 PARAMS = ROOT / "params.yaml"
 KINDS = ["all", "hard", "semihard", "easy"]
-cases = given(classes=st.integers(2, 5), pictures=st.integers(2, 4), seed=st.integers(0, 999))
+cases = given(classes=st.integers(2, 5), images=st.integers(2, 4), seed=st.integers(0, 999))
 few = settings(max_examples=15, deadline=None)
 
 Triplets = list[tuple[int, int, int]]
 Pairs = list[tuple[int, int]]
 
 
-def draw(classes: int, pictures: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(classes).repeat_interleave(pictures)
+    labels = torch.arange(classes).repeat_interleave(images)
     centers = torch.randn(classes, 4, generator=generator, dtype=torch.float64)
     noise = torch.randn(len(labels), 4, generator=generator, dtype=torch.float64)
     return centers[labels] + noise, labels
@@ -87,10 +87,10 @@ def test_none_mines_nothing() -> None:
 @few
 @cases
 def test_triplet_margin_gives_the_triplets_of_its_type(
-    kind: str, classes: int, pictures: int, seed: int
+    kind: str, classes: int, images: int, seed: int
 ) -> None:
     """By g = d(a,n) - d(a,p): all have g <= margin, of these hard g <= 0, semihard g > 0."""
-    embeddings, labels = batch = draw(classes, pictures, seed)
+    embeddings, labels = batch = draw(classes, images, seed)
     d, margin = distances(embeddings), 0.2
     belongs = {
         "all": lambda g: g <= margin,
@@ -106,9 +106,9 @@ def test_triplet_margin_gives_the_triplets_of_its_type(
 @few
 @cases
 def test_batch_hard_gives_each_anchor_its_farthest_positive_and_nearest_negative(
-    classes: int, pictures: int, seed: int
+    classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, pictures, seed)
+    embeddings, labels = batch = draw(classes, images, seed)
     d = distances(embeddings)
     wanted = [
         (
@@ -124,10 +124,10 @@ def test_batch_hard_gives_each_anchor_its_farthest_positive_and_nearest_negative
 @few
 @cases
 def test_multi_similarity_gives_the_pairs_that_are_hard_against_the_hardest(
-    classes: int, pictures: int, seed: int
+    classes: int, images: int, seed: int
 ) -> None:
     """s_ap - epsilon < max s_an and s_an + epsilon > min s_ap; Wang et al., 2019, section 3.2."""
-    embeddings, labels = batch = draw(classes, pictures, seed)
+    embeddings, labels = batch = draw(classes, images, seed)
     s, epsilon = similarities(embeddings), 0.1
     near, far = [], []
     for a in range(len(labels)):
@@ -140,9 +140,9 @@ def test_multi_similarity_gives_the_pairs_that_are_hard_against_the_hardest(
 @few
 @cases
 def test_pair_margin_gives_far_positives_and_near_negatives(
-    classes: int, pictures: int, seed: int
+    classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, pictures, seed)
+    embeddings, labels = batch = draw(classes, images, seed)
     d = distances(embeddings)
     anchors = range(len(labels))
     near = [(a, p) for a in anchors for p in positives(labels, a) if d[a][p] > 0.2]
@@ -154,9 +154,9 @@ def test_pair_margin_gives_far_positives_and_near_negatives(
 @few
 @cases
 def test_distance_weighted_gives_true_triplets_with_negatives_below_the_cutoff(
-    classes: int, pictures: int, seed: int
+    classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, pictures, seed)
+    embeddings, labels = batch = draw(classes, images, seed)
     d = distances(embeddings)
     found = triplets_of(mine("distance_weighted", batch))
     assert set(found) <= set(all_triplets(labels))

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from pipeline.config.contradictions import CLASSIFYING
 from pipeline.config.load import Params, check_params
 from pipeline.data.label_sets import from_lists
-from pipeline.training.graded_losses import build_graded_loss, find_relevance, membership
+from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance, membership
 from pipeline.training.losses import LOSSES, TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
 from pipeline.training.objective import Objective
 from tests.helpers.overlay import overlaid
 
-DIM, CLASSES, PICTURES = 4, 4, 3
-SIZE = CLASSES * PICTURES
+DIM, CLASSES, IMAGES = 4, 4, 3
+SIZE = CLASSES * IMAGES
 
 
 def make_params(**changes: Any) -> Params:
     """The project's params with batches of 12; changes are dotted keys with __ for the dot."""
     small = {
-        "batches__pk": {"classes": CLASSES, "pictures": PICTURES},
+        "batches__pk": {"classes": CLASSES, "per_class": IMAGES},
         "batches__triplets__size": 4,
     }
     return check_params(overlaid(small | changes), where="params.yaml")
@@ -32,7 +32,7 @@ def make_params(**changes: Any) -> Params:
 
 def make_objective(**changes: Any) -> Objective:
     torch.manual_seed(0)
-    sets = changes.pop("sets", None)  # of the training pictures; then "labels" are rows of it
+    sets = changes.pop("sets", None)  # of the training images; then "labels" are rows of it
     members = None if sets is None else membership(from_lists(sets))
     return Objective(make_params(**changes), dim=DIM, classes=CLASSES, members=members).double()
 
@@ -40,7 +40,7 @@ def make_objective(**changes: Any) -> Objective:
 def draw(seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(SIZE, DIM, generator=generator, dtype=torch.float64)
-    labels = torch.arange(CLASSES).repeat_interleave(PICTURES)
+    labels = torch.arange(CLASSES).repeat_interleave(IMAGES)
     return nn.functional.normalize(vectors + 2 * labels[:, None], dim=1), labels
 
 
@@ -84,14 +84,14 @@ def test_the_triplet_loss_of_mined_triplets_is_that_of_their_distances() -> None
     assert found.item() == pytest.approx(by[by > 0].mean().item())
 
 
-# Five pictures of several labels; the "labels" of a batch are rows of them.
+# Five images of several labels; the "labels" of a batch are rows of them.
 SETS = [[0, 1], [1, 2], [2], [0, 3], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("name", ["supcon", "triplet"])
 def test_rows_of_label_sets_become_the_relevance_of_the_batch(name: str) -> None:
     objective, (embeddings, rows) = make_objective(loss__name=name, sets=SETS), draw(0)
-    relevance = find_relevance(membership(from_lists([SETS[row] for row in rows.tolist()])))
+    relevance = jaccard_relevance(membership(from_lists([SETS[row] for row in rows.tolist()])))
     options = overlaid({})["loss"][name]
     wanted = build_graded_loss(name, options, normalize=True)(embeddings, relevance)
     assert objective(embeddings, rows).item() == wanted.item() > 0
@@ -120,7 +120,7 @@ def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
 
 @pytest.mark.parametrize("name", ["triplet", "contrastive", "supcon", "margin", "circle", "ntxent"])
 def test_nothing_mined_is_a_loss_of_nothing_that_still_has_a_gradient(name: str) -> None:
-    apart = torch.eye(DIM, dtype=torch.float64).repeat_interleave(PICTURES, dim=0).requires_grad_()
+    apart = torch.eye(DIM, dtype=torch.float64).repeat_interleave(IMAGES, dim=0).requires_grad_()
     kind = {"margin": 0.2, "type_of_triplets": "hard"}
     objective = make_objective(
         loss__name=name, miner__name="triplet_margin", miner__triplet_margin=kind
@@ -135,7 +135,7 @@ def test_nothing_mined_is_a_loss_of_nothing_that_still_has_a_gradient(name: str)
 @pytest.mark.parametrize("name", ["contrastive", "triplet", "supcon"])
 def test_a_memory_compares_with_the_batches_before(name: str) -> None:
     """With room for two batches the loss of the second is over all pairs (anchor, remembered)."""
-    objective = make_objective(loss__name=name, train__memory=2 * SIZE)
+    objective = make_objective(loss__name=name, train__cross_batch_memory=2 * SIZE)
     first = objective(*draw(1))
     second = objective(*draw(2))
     assert first.item() == pytest.approx(plain_loss(name)(*draw(1), None).item())
@@ -150,14 +150,16 @@ def test_a_memory_compares_with_the_batches_before(name: str) -> None:
 
 
 def test_a_memory_forgets_the_oldest() -> None:
-    one, other = (make_objective(loss__name="contrastive", train__memory=SIZE) for _ in range(2))
+    one, other = (
+        make_objective(loss__name="contrastive", train__cross_batch_memory=SIZE) for _ in range(2)
+    )
     one(*draw(1))
     assert one(*draw(2)).item() == other(*draw(2)).item()
 
 
 def test_a_memory_mines_among_what_it_remembers() -> None:
     objective = make_objective(
-        loss__name="triplet", miner__name="batch_hard", train__memory=2 * SIZE
+        loss__name="triplet", miner__name="batch_hard", train__cross_batch_memory=2 * SIZE
     )
     objective(*draw(1))
     found = objective(*draw(2))
@@ -172,7 +174,7 @@ def test_a_memory_mines_among_what_it_remembers() -> None:
 @pytest.mark.parametrize("batches", [1, 2, 3, 5])
 def test_a_restored_memory_goes_on_as_if_nothing_had_happened(batches: int, tmp_path: Path) -> None:
     """The queue of 30 wraps in the middle of the third batch of 12."""
-    memory = {"loss__name": "contrastive", "train__memory": 30}
+    memory = {"loss__name": "contrastive", "train__cross_batch_memory": 30}
     undisturbed, resumed = make_objective(**memory), make_objective(**memory)
     for seed in range(batches):
         undisturbed(*draw(seed))
@@ -196,7 +198,7 @@ def test_the_weights_of_a_loss_are_saved_and_trained() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - CLASSIFYING))
-def test_only_the_first_pictures_look_for_others(name: str) -> None:
+def test_only_the_first_images_look_for_others(name: str) -> None:
     """The gradient of what no anchor is compared with is nothing; without a positive, of all."""
     embeddings, labels = draw(0)
     shuffled = torch.tensor([0, 3, 1, 4, 6, 9, 2, 5, 7, 8, 10, 11])  # the first two: classes 0, 1
@@ -215,7 +217,7 @@ def test_only_the_first_pictures_look_for_others(name: str) -> None:
     assert objective(embeddings, alone).isfinite()
 
 
-def test_a_miners_choice_is_that_of_the_first_pictures() -> None:
+def test_a_miners_choice_is_that_of_the_first_images() -> None:
     random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
     embeddings, labels = draw(0)
     for miner in ("triplet_margin", "pair_margin"):
@@ -229,7 +231,7 @@ def test_a_miners_choice_is_that_of_the_first_pictures() -> None:
 
 SHARED: list[dict[str, Any]] = [
     {"loss__name": "supcon"},
-    {"loss__name": "contrastive", "train__memory": 2 * SIZE},
+    {"loss__name": "contrastive", "train__cross_batch_memory": 2 * SIZE},
     {"loss__name": "triplet", "batches__name": "triplets"},
     {"loss__name": "triplet", "miner__name": "batch_hard"},
     {"loss__name": "smooth_ap"},

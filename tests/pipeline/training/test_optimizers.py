@@ -97,9 +97,9 @@ def test_cosine_ends_at_nothing() -> None:
 
 
 def test_step_by_hand() -> None:
-    found = factors("step", epochs=5, steps=2, warmup=0.0, every=2.0, factor=0.1)
+    found = factors("step", epochs=5, steps=2, warmup=0.0, step_size=2.0, gamma=0.1)
     assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
-    warm = factors("step", epochs=2, steps=4, warmup=0.5, every=1.0, factor=0.5)
+    warm = factors("step", epochs=2, steps=4, warmup=0.5, step_size=1.0, gamma=0.5)
     assert warm == pytest.approx([0.5, 1, 1, 1, 0.5, 0.5, 0.5, 0.5])
 
 
@@ -112,7 +112,7 @@ def test_step_by_hand() -> None:
 def test_a_rate_rises_through_warm_up_then_never_again_and_stays_within_bounds(
     name: str, epochs: int, steps: int, warmup: float
 ) -> None:
-    found = factors(name, epochs=epochs, steps=steps, warmup=warmup, every=1.5, factor=0.3)
+    found = factors(name, epochs=epochs, steps=steps, warmup=warmup, step_size=1.5, gamma=0.3)
     end = sum(t < warmup * steps for t in range(len(found)))
     assert all(0 < factor <= 1 for factor in found)
     assert found[:end] == sorted(found[:end])

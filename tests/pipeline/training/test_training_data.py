@@ -78,8 +78,8 @@ def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> N
     assert data.val.is_gallery.all()
 
 
-def test_every_label_of_a_training_picture_is_kept(tmp_path: Path) -> None:
-    """Those of the training pictures alone are numbered: 3, which only b5 has, is none of them."""
+def test_every_label_of_a_training_image_is_kept(tmp_path: Path) -> None:
+    """Those of the training images alone are numbered: 3, which only b5 has, is none of them."""
     labels = [[7]] * 6 + [[9, 4], [9], [9], [9], [9], [3, 9]]
     data = read(tmp_path, labels=labels)
     assert data.train_ids == ["b1", "b0", "a1", "a0"]
@@ -88,7 +88,7 @@ def test_every_label_of_a_training_picture_is_kept(tmp_path: Path) -> None:
     assert data.train_labels.values.tolist() == [2, 0, 2, 1, 1]
 
 
-def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
+def test_validation_searches_the_training_images_where_these_are_the_gallery(
     tmp_path: Path,
 ) -> None:
     part = PART | {"b2": "train"}
@@ -105,18 +105,18 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
     [
         (
             {"part": dict.fromkeys(IDS, "train")},
-            "splits.parquet: no picture is in split 'val'; change split.protocol, split.val_by "
-            "or split.val_fraction (of few pictures: random, image and 0.5)",
+            "splits.parquet: no image is in split 'val'; change split.protocol, split.val_by "
+            "or split.val_fraction (of few images: random, image and 0.5)",
         ),
         (
             {"part": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
-            "splits.parquet: found 2 validation pictures to search among 1 others; allowed: 5 "
+            "splits.parquet: found 2 validation images to search among 1 others; allowed: 5 "
             "others or more, and one of the same class; change split.val_by or "
             "split.val_fraction",
         ),
         (
             {"gallery": ["b1", "b0"]},
-            "splits.parquet: found 8 validation pictures to search among 2 others; allowed: 5 "
+            "splits.parquet: found 8 validation images to search among 2 others; allowed: 5 "
             "others or more, and one of the same class; change split.val_by or "
             "split.val_fraction",
         ),
@@ -126,12 +126,12 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
         ),
         (
             {"packed": [image_id for image_id in IDS if image_id != "a4"]},
-            "images: 1 image_ids have no picture, the first is 'a4'; run: dvc repro download",
+            "images: 1 image_ids have no image, the first is 'a4'; run: dvc repro download",
         ),
         (
             {"packed": []},
-            "images: no pictures were packed, only their labels; allowed here: packed pictures; "
-            "set data.coco.pictures: true",
+            "images: no images were packed, only their labels; allowed here: packed images; "
+            "set data.coco.images: true",
         ),
     ],
     ids=[
@@ -139,7 +139,7 @@ def test_validation_searches_the_training_pictures_where_these_are_the_gallery(
         "too small",
         "gallery too small",
         "not in the catalog",
-        "no picture",
+        "no image",
         "no shards",
     ],
 )
@@ -149,6 +149,6 @@ def test_what_does_not_belong_together_is_named(changes: Any, line: str, tmp_pat
     assert str(error.value) == f"{tmp_path}/{line}"
 
 
-def test_triplets_of_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_triplets_of_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"triplets.parquet: image_id 'a5' .*"):
         read(tmp_path, triplets=[("a0", "a5", "b0")])

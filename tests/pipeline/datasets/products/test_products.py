@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.products import dataset
-from pipeline.datasets.products.dataset import GROUPS, make_product, pictures, render_jpeg
-from pipeline.datasets.products.photograph import draw_camera
+from pipeline.datasets.products.dataset import GROUPS, make_product, read_images, render_jpeg
+from pipeline.datasets.products.photograph import sample_camera
 from pipeline.datasets.products.scene import Camera, cast_camera
 from pipeline.errors import UserError
 
@@ -17,19 +17,21 @@ NOWHERE = Path("nowhere")
 
 
 def listed(seed=7, **changes):
-    return list(pictures(NOWHERE, {"classes": 36, "pictures": 4, "size": 32} | changes, seed=seed))
+    return list(
+        read_images(NOWHERE, {"classes": 36, "per_class": 4, "image_size": 32} | changes, seed=seed)
+    )
 
 
-def test_there_are_as_many_classes_and_pictures_as_asked_for():
-    found = listed(classes=37, pictures=3)
-    counts = Counter(picture.labels for picture in found)
+def test_there_are_as_many_classes_and_images_as_asked_for():
+    found = listed(classes=37, per_class=3)
+    counts = Counter(image.labels for image in found)
     assert set(counts.values()) == {3}
     assert len(counts) == 37
-    assert len({picture.path for picture in found}) == 37 * 3
+    assert len({image.path for image in found}) == 37 * 3
 
 
-def test_picture_has_the_size_asked_for_and_a_readable_name():
-    first = listed(size=48)[0]
+def test_image_has_the_size_asked_for_and_a_readable_name():
+    first = listed(image_size=48)[0]
     image = Image.open(io.BytesIO(first.read()))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (48, 48))
     assert (first.path, first.labels, first.group) == ("mug/mug 01/01.jpg", ("mug 01",), "mug")
@@ -39,9 +41,9 @@ def test_picture_has_the_size_asked_for_and_a_readable_name():
 def test_no_class_is_in_both_halves_and_each_group_is(classes):
     halves = {"train": set(), "query+gallery": set()}
     groups = {"train": set(), "query+gallery": set()}
-    for picture in listed(classes=classes, pictures=2):
-        halves[picture.source_split].add(picture.labels)
-        groups[picture.source_split].add(picture.group)
+    for image in listed(classes=classes, per_class=2):
+        halves[image.source_split].add(image.labels)
+        groups[image.source_split].add(image.group)
     assert not halves["train"] & halves["query+gallery"]
     assert groups["train"] == groups["query+gallery"]
     assert abs(len(halves["train"]) - len(halves["query+gallery"])) <= 1
@@ -49,15 +51,15 @@ def test_no_class_is_in_both_halves_and_each_group_is(classes):
 
 def test_same_seed_gives_the_same_bytes_in_any_order_and_after_a_pickle():
     some = listed()[::17]
-    forward = [picture.read() for picture in some]
+    forward = [image.read() for image in some]
     make_product.cache_clear()
     backward = [pickle.loads(pickle.dumps(p.read))() for p in reversed(some)]  # noqa: S301
     assert forward == backward[::-1]
 
 
-def test_pictures_do_not_depend_on_how_many_there_are():
-    few, many = listed(classes=24, pictures=2), listed(classes=48, pictures=5)
-    same = {picture.path: picture for picture in many}
+def test_images_do_not_depend_on_how_many_there_are():
+    few, many = listed(classes=24, per_class=2), listed(classes=48, per_class=5)
+    same = {image.path: image for image in many}
     assert few[5].read() == same[few[5].path].read()
 
 
@@ -68,7 +70,7 @@ def test_the_surroundings_too_are_drawn_from_the_seed(monkeypatch):
     assert first != second
 
 
-def test_another_seed_another_class_or_another_number_is_another_picture():
+def test_another_seed_another_class_or_another_number_is_another_image():
     args = {"size": 32, "seed": 7}
     base = render_jpeg("mug", 0, 1, **args)
     assert base != render_jpeg("mug", 0, 1, size=32, seed=8)
@@ -87,13 +89,13 @@ def test_each_product_stands_on_the_ground_in_view_of_its_camera(group):
         assert 20 < 150 - rows.min() < 130
         corners = np.concatenate([part.corners() for part in parts], axis=1)
         radius = float(np.abs(corners[[0, 2]]).max())
-        camera = draw_camera(rng, 0.4, float(corners[1].max()), radius)
+        camera = sample_camera(rng, 0.4, float(corners[1].max()), radius)
         seen = (cast_camera(parts, camera, 48).part >= 0).mean()
         assert 0.04 < seen < 0.8
 
 
 def test_a_view_turns_in_depth_not_in_the_plane():
-    """From the front a mug's handle hides; no turn of that picture brings it out."""
+    """From the front a mug's handle hides; no turn of that image brings it out."""
     parts = make_product("mug", 0, 7)
     widths = []
     for turn in (0, np.pi / 2):  # the handle points to x: towards the first camera
@@ -116,10 +118,10 @@ def test_instances_of_a_group_differ():
     [
         ({"classes": 1},
          "data.products.classes: found 1; allowed: 2 or more (one to train on and one to search)"),
-        ({"pictures": 1},
-         "data.products.pictures: found 1; allowed: 2 or more (a query and what it should find)"),
-        ({"size": 8},
-         "data.products.size: found 8; allowed: 16 or more (pixels, to show anything)"),
+        ({"per_class": 1},
+         "data.products.per_class: found 1; allowed: 2 or more (a query and what it should find)"),
+        ({"image_size": 8},
+         "data.products.image_size: found 8; allowed: 16 or more (pixels, to show anything)"),
     ],
 )  # fmt: skip
 def test_too_little_to_search_is_refused_in_one_line(changes, message):
