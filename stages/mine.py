@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from typer import Option
 
 from pipeline.config.load import Params
+from pipeline.data.arrays import Vectors
 from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.mining.triplets import MinedTriplets
 from stages.runner import load, run
-
-Vectors = NDArray[np.float32]
 
 
 def main(

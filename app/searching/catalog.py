@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Mask
 from pipeline.data.class_names import display_names
 from pipeline.data.joins import find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from pipeline.errors import UserError, name_choices
-
-Mask = NDArray[np.bool_]
 
 
 class Catalog:

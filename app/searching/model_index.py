@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.searching.catalog import Mask, require
+from app.searching.catalog import require
+from pipeline.data.arrays import Mask
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices

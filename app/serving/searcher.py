@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.searching.catalog import Catalog
@@ -25,9 +24,8 @@ from app.serving.api_schema import (
     SearchOptions,
     SearchResponse,
 )
+from pipeline.data.arrays import Mask
 from pipeline.errors import UserError
-
-Mask = NDArray[np.bool_]
 
 PREVIEW_SIDE = 640
 MASKS = 64

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from pipeline.data.arrays import Floats, Ints
 
 BLOCK = 1024  # label sets whose overlap with all others is held at once
 NO_LABEL = frozenset([()])

@@ -12,7 +12,8 @@ that of a multiway cluster (Cameron, Gelbach and Miller 2011): all pairs of quer
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.comparison.clusters import Clusters, Floats
+from pipeline.comparison.clusters import Clusters
+from pipeline.data.arrays import Floats
 from pipeline.progress import show_progress
 
 LEVEL = 0.95

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ids
 from pipeline.data.embeddings import read_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.tables import CATALOG, SPLITS, read_table
 from pipeline.errors import UserError
-
-Ids = Sequence[str] | NDArray[np.object_]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numba import njit
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Floats, Ints, Labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import CLASS_RESULTS
 from pipeline.evaluation.ranking import Ranks
-from pipeline.index.relevance import Ints
 
-Floats = NDArray[np.float64]
 # The columns of CLASS_RESULTS whose mean over classes is reported too.
 MACRO = ("map", "knn_accuracy")
-Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)

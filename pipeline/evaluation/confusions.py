@@ -4,10 +4,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Mask, Scores
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import CONFUSIONS
-from pipeline.index.distances import Scores
-from pipeline.index.relevance import Ints, Mask
 
 DECIMALS = 6
 

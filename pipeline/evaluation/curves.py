@@ -6,14 +6,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Floats, Ints, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import CURVES
 from pipeline.evaluation.metrics import interpolated_precision
 from pipeline.evaluation.ranking import Ranks, count_scores
-from pipeline.index.distances import Scores, Vectors
-from pipeline.index.relevance import Ints, RelevantPairs
-
-Floats = NDArray[np.float64]
+from pipeline.index.relevance import RelevantPairs
 
 RECALLS = np.arange(101) / 100
 RECALL_K = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 50, 100)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Mask, Scores
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
@@ -17,8 +18,7 @@ from pipeline.evaluation.perceptual_hashes import (
     agree_in_colour,
     count_differing_bits,
 )
-from pipeline.index.distances import Scores, pair_scores, prepare_vectors
-from pipeline.index.relevance import Ints, Mask
+from pipeline.index.distances import pair_scores, prepare_vectors
 from pipeline.index.search import ROUNDING
 
 NOT_COMPARED = -1

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from pipeline.data.arrays import Floats, Ints
+
 # From how often each of R resamples draws each of Q queries, [R, Q], to M metrics of each, [R, M];
 # NaN where a resample has nothing to take a mean of.
 Statistic = Callable[[Floats], Floats]

@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import KNN
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import knn_correct
 from pipeline.evaluation.ranking import find_nearest
 from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import DISTANCES, Gallery, Vectors, prepare_vectors
-from pipeline.index.relevance import Ints, Mask, find_relevance
+from pipeline.index.distances import DISTANCES, Gallery, prepare_vectors
+from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
 
 # By how much float32 vectors that were made of unit length may miss it.

@@ -7,8 +7,8 @@ from operator import add
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Floats, Ints, Mask, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
 from pipeline.evaluation import metrics
@@ -16,10 +16,8 @@ from pipeline.evaluation.classes import ClassQueries, ranks_by_class
 from pipeline.evaluation.curves import CurvePlan, CurveSums, curves_table, plan_curves
 from pipeline.evaluation.ranking import Ranks, find_nearest, rank_relevant
 from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import Gallery, Vectors, pair_scores, prepare_vectors
-from pipeline.index.relevance import Ints, Mask, Relevance, find_relevance, sample_pairs
-
-Floats = NDArray[np.float64]
+from pipeline.index.distances import Gallery, pair_scores, prepare_vectors
+from pipeline.index.relevance import Relevance, find_relevance, sample_pairs
 
 # The mean of a column of each query has a name of its own where the field gave it one.
 MEANS = {

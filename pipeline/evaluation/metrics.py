@@ -9,11 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Floats, Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.ranking import Ranks
-from pipeline.index.relevance import Ints
-
-Floats = NDArray[np.float64]
 
 
 def recall_at_k(ranks: Ranks, k: int) -> Floats:

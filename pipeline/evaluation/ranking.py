@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.index.distances import Scores
-from pipeline.index.relevance import Ints, RelevantPairs
+from pipeline.data.arrays import Ints, Scores
+from pipeline.index.relevance import RelevantPairs
 
 # Counting compares G scores with each relevant one, 16 at a time; above so many relevant
 # images, one binary search for each of the G scores is less work.

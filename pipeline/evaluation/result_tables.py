@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints
 from pipeline.data.tables import NEIGHBORS
 from pipeline.evaluation.intervals import (
     bootstrap_intervals,
@@ -16,7 +17,7 @@ from pipeline.evaluation.intervals import (
     query_mean_statistic,
 )
 from pipeline.evaluation.measure import MEANS, Measured
-from pipeline.index.relevance import Ints, Relevance
+from pipeline.index.relevance import Relevance
 from pipeline.index.search import Found
 
 DECIMALS = 6

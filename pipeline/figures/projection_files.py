@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
+from pipeline.data.arrays import Vectors
 from pipeline.figures.centroids import Naming
 from pipeline.figures.palette import save_figure
-from pipeline.figures.projections import Layouts, Notes, Points, Vectors, project_pca, project_tsne
+from pipeline.figures.projections import Layouts, Notes, Points, project_pca, project_tsne
 from pipeline.figures.scatters import Colouring, draw_projection
 
 TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}

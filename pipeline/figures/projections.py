@@ -9,10 +9,10 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.figures.umap_import import imported_umap
 
-Vectors = NDArray[np.float32]  # [N, D]
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 # {method: {axes: {model: points}}}
 Layouts = dict[str, dict[int, dict[str, Points]]]

@@ -9,10 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.data import tables
+from pipeline.data.arrays import Vectors
 from pipeline.data.embeddings import read_embeddings
 from pipeline.errors import UserError
 from pipeline.figures.palette import MODELS
-from pipeline.figures.projections import Vectors, normalized, sample_points
+from pipeline.figures.projections import normalized, sample_points
 
 
 @dataclass(frozen=True)

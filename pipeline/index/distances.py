@@ -2,13 +2,9 @@
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.errors import UserError, name_choices
-
-Vectors = NDArray[np.float32]
-Scores = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 DISTANCES = ("cosine", "euclidean")
 # What float32 rounds a result of 1 by, at most.
@@ -106,7 +102,7 @@ class Gallery:
         return squares
 
 
-def pair_scores(queries: Vectors, gallery: Vectors, rows: Rows, *, distance: str) -> Scores:
+def pair_scores(queries: Vectors, gallery: Vectors, rows: Ints, *, distance: str) -> Scores:
     """Return float32 [Q, K]: the score of query q with each of its gallery rows `rows[q]`.
 
     rows: int64 [Q, K]; -1 stands for none and scores -inf.
@@ -117,7 +113,7 @@ def pair_scores(queries: Vectors, gallery: Vectors, rows: Rows, *, distance: str
 
 
 def listed_scores(
-    queries: Vectors, gallery: Vectors, starts: Rows, rows: Rows, *, distance: str
+    queries: Vectors, gallery: Vectors, starts: Ints, rows: Ints, *, distance: str
 ) -> Scores:
     """Return float32 [P]: as `pair_scores`, where query q has rows[starts[q]:starts[q + 1]]."""
     scores = np.empty(len(rows), dtype=np.float32)
@@ -125,7 +121,7 @@ def listed_scores(
     return scores
 
 
-def _find_duplicates(vectors: Vectors) -> tuple[Rows, Rows]:
+def _find_duplicates(vectors: Vectors) -> tuple[Ints, Ints]:
     """Return the rows that repeat an earlier one, and the first row of the same vector."""
     plain = np.ascontiguousarray(vectors + np.float32(0))  # -0 is 0
     whole = plain.view(np.dtype((np.void, plain.strides[0]))).reshape(-1)
@@ -138,7 +134,7 @@ def _find_duplicates(vectors: Vectors) -> tuple[Rows, Rows]:
 # Sums may be reordered (so that they run on wide registers), but alike for every pair.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
 def _fill_scores(
-    queries: Vectors, gallery: Vectors, starts: Rows, rows: Rows, euclidean: bool, scores: Scores
+    queries: Vectors, gallery: Vectors, starts: Ints, rows: Ints, euclidean: bool, scores: Scores
 ) -> None:
     for q in range(len(starts) - 1):
         for p in range(starts[q], starts[q + 1]):

@@ -6,8 +6,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.distances import Scores, Vectors
-from pipeline.index.relevance import Ints
+from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.index.search import MOST_FETCHED, ROUNDING, Found, ends_in_tie, fetch_nearest
 
 NOBODY = -1

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError
-from pipeline.index.distances import Scores, Vectors, pair_scores, prepare_vectors
-from pipeline.index.relevance import Ints
+from pipeline.index.distances import pair_scores, prepare_vectors
 
 METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # Graphs are linked in the order in which threads finish, so one thread builds them.

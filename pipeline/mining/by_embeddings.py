@@ -9,16 +9,10 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.distances import (
-    Gallery,
-    Scores,
-    Vectors,
-    listed_scores,
-    pair_scores,
-    prepare_vectors,
-)
-from pipeline.index.relevance import Ints, Relevance, RelevantPairs, find_relevance, sample_pairs
+from pipeline.index.distances import Gallery, listed_scores, pair_scores, prepare_vectors
+from pipeline.index.relevance import Relevance, RelevantPairs, find_relevance, sample_pairs
 from pipeline.index.search import METRICS
 from pipeline.mining.embedding_kernels import negatives_in_reach, pick_negatives, pick_positives
 from pipeline.mining.triplets import MinedTriplets

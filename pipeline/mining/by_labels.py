@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipeline.data.arrays import Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import Gallery, Vectors, prepare_vectors
+from pipeline.index.distances import Gallery, prepare_vectors
 from pipeline.mining.label_kernels import Hardness, TripletBuffers, pick_block
 from pipeline.mining.label_overlap import DistinctSets, find_distinct
 from pipeline.mining.triplets import MinedTriplets

@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.index.distances import Scores
-from pipeline.index.relevance import Ints, RelevantPairs
+from pipeline.data.arrays import Ints, Scores
+from pipeline.index.relevance import RelevantPairs
 
 
 def pick_positives(pairs: RelevantPairs, scores: Scores, n: int, *, nearest: bool) -> Ints:

@@ -6,8 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.index.distances import Scores, Vectors
-from pipeline.index.relevance import Ints
+from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.mining.label_overlap import (
     Candidates,
     DistinctSets,

@@ -10,12 +10,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Labels
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.relevance import Ints
 
 # So many draws find a disjoint image where there are some; else all sets are looked at.
 TRIES = 64
-Small = NDArray[np.int32]
 
 
 class DistinctSets(NamedTuple):
@@ -27,12 +26,12 @@ class DistinctSets(NamedTuple):
     holders[holder_starts[l]:holder_starts[l + 1]].
     """
 
-    of: Small
-    members: Small
+    of: Labels
+    members: Labels
     starts: Ints
-    labels: Small
+    labels: Labels
     label_starts: Ints
-    holders: Small
+    holders: Labels
     holder_starts: Ints
 
 
@@ -79,7 +78,7 @@ class Candidates(NamedTuple):
     gain: int16 [1], the labels that those chosen share.
     """
 
-    sets: Small
+    sets: Labels
     ends: Ints
     gains: NDArray[np.int16]
     size: Ints

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.relevance import Ints
+from pipeline.data.arrays import Ints
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from PIL import Image
 
-from pipeline.figures.projections import Vectors
+from pipeline.data.arrays import Vectors
 from pipeline.figures.sample import Sample
 from pipeline.report.thumbnails import columns_of, draw_grid
 

@@ -4,14 +4,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Mask
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.errors import UserError
 from pipeline.splitting.validation_roles import validation_roles
 
 NAMED = 3
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
-
-Mask = NDArray[np.bool_]
 
 
 def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints, Mask
 from pipeline.data.label_sets import label_sets
 from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
@@ -18,9 +18,6 @@ SOURCE_SPLITS = ("train", "train+gallery", "val", "query", "gallery", "query+gal
 # Fewer validation classes than this say little: their images are found by chance too easily.
 FEWEST_VAL_CLASSES = 5
 FEWEST_TO_FIND = 2
-
-Mask = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

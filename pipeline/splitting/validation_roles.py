@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from pipeline.data.arrays import Mask
 
 
 def validation_roles(split: NDArray[np.object_], is_gallery: Mask) -> tuple[Mask, Mask]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config.choices import Count, Options
+from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
 
@@ -16,7 +16,6 @@ BATCHES: dict[str, Options] = {
     "random": {"size": Count, "anchors": Count | None},
 }
 
-Rows = NDArray[np.int64]
 # A pass is drawn greedily and may fail by chance, where images of several labels stand in each
 # other's way; so many in a row mean that there is no such batch.
 PASSES_TRIED = 20
@@ -27,10 +26,10 @@ def sample_batches(
     options: dict[str, Any],
     *,
     labels: LabelSets,
-    triplets: Rows | None,
+    triplets: Ints | None,
     steps: int | None,
     seed: list[int],
-) -> list[Rows]:
+) -> list[Ints]:
     """Return the batches of one epoch, each an array of rows into the training images.
 
     labels: the N label sets of the rows. triplets: int64 [T, 3], rows of anchor, positive and
@@ -59,7 +58,7 @@ def sample_batches(
 
 def _pk_passes(
     labels: LabelSets, *, classes: int, per_class: int, rng: np.random.Generator
-) -> Iterator[list[Rows]]:
+) -> Iterator[list[Ints]]:
     by_class = _rows_by_class(labels)
     if classes > len(by_class):
         raise UserError(
@@ -74,7 +73,7 @@ def _pk_passes(
         )
     most = _most_batches(by_class, classes=classes, per_class=per_class)
     while True:
-        drawn: list[Rows] = []
+        drawn: list[Ints] = []
         failed = 0
         while len(drawn) < most:
             a_pass = _pk_pass(by_class, classes=classes, per_class=per_class, rng=rng)
@@ -89,7 +88,7 @@ def _pk_passes(
         yield drawn[:most]
 
 
-def _rows_by_class(labels: LabelSets) -> list[Rows]:
+def _rows_by_class(labels: LabelSets) -> list[Ints]:
     """Return the rows of each label that occurs, ascending; a row stands under all its labels."""
     rows = np.repeat(np.arange(len(labels)), np.diff(labels.starts))
     _, counts = np.unique(labels.values, return_counts=True)
@@ -97,7 +96,7 @@ def _rows_by_class(labels: LabelSets) -> list[Rows]:
     return np.split(by_label, np.cumsum(counts)[:-1]) if len(counts) else []
 
 
-def _most_batches(by_class: list[Rows], *, classes: int, per_class: int) -> int:
+def _most_batches(by_class: list[Ints], *, classes: int, per_class: int) -> int:
     # The most B with sum over classes of min(groups, B) >= P B. An epoch has as many whatever the
     # draw, though a pass ends earlier where images of several labels stand in each other's way.
     groups = np.array([max(1, len(rows) // per_class) for rows in by_class])
@@ -108,13 +107,13 @@ def _most_batches(by_class: list[Rows], *, classes: int, per_class: int) -> int:
 
 
 def _pk_pass(
-    by_class: list[Rows], *, classes: int, per_class: int, rng: np.random.Generator
-) -> list[Rows]:
+    by_class: list[Ints], *, classes: int, per_class: int, rng: np.random.Generator
+) -> list[Ints]:
     # Each class has its images drawn from a pile; a batch takes K from each of the P classes
     # that have most left, so that large classes are not left over at the end.
     piles = [_pile_of(rows, per_class, rng) for rows in by_class]
     left = np.array([len(pile) // per_class for pile in piles])
-    batches: list[Rows] = []
+    batches: list[Ints] = []
     while np.count_nonzero(left) >= classes:
         fullest = np.lexsort((rng.random(len(left)), -left))[: np.count_nonzero(left)]
         taken: dict[int, list[int]] = {}
@@ -134,7 +133,7 @@ def _pk_pass(
     return batches
 
 
-def _pile_of(rows: Rows, size: int, rng: np.random.Generator) -> list[int]:
+def _pile_of(rows: Ints, size: int, rng: np.random.Generator) -> list[int]:
     # A class smaller than K is filled up with repeats; the rest of a larger one waits for the
     # next pass, whose order is another.
     shuffled = rng.permutation(rows)
@@ -157,8 +156,8 @@ def _take(pile: list[int], size: int, in_batch: set[int]) -> list[int]:
 
 
 def _triplet_passes(
-    triplets: Rows | None, *, size: int, rng: np.random.Generator
-) -> Iterator[list[Rows]]:
+    triplets: Ints | None, *, size: int, rng: np.random.Generator
+) -> Iterator[list[Ints]]:
     if triplets is None or len(triplets) < size:
         found = 0 if triplets is None else len(triplets)
         raise UserError(
@@ -171,7 +170,7 @@ def _triplet_passes(
         yield [batch.T.reshape(-1) for batch in shuffled[:whole].reshape(-1, size, 3)]
 
 
-def _random_passes(count: int, *, size: int, rng: np.random.Generator) -> Iterator[list[Rows]]:
+def _random_passes(count: int, *, size: int, rng: np.random.Generator) -> Iterator[list[Ints]]:
     if count < size:
         raise UserError(
             f"batches.random.size: found {size}; the training part has {count} images, "

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.config.contradictions import find_label_set_contradictions
 from pipeline.config.load import Params
+from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.devices import find_device, resolve_precision
@@ -21,7 +22,7 @@ from pipeline.models.embedder import Embedder
 from pipeline.models.embedding import embed
 from pipeline.models.preprocessing import normalize
 from pipeline.training.augmentation import TrainingImages, build_augmentation
-from pipeline.training.batches import Rows, sample_batches
+from pipeline.training.batches import sample_batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
@@ -90,7 +91,7 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.forward = self.accelerator.prepare_model(model)
 
-    def _epoch_batches(self, epoch: int) -> list[Rows]:
+    def _epoch_batches(self, epoch: int) -> list[Ints]:
         params, data = self.params, self.data
         return sample_batches(
             params.batches.name,

@@ -6,7 +6,7 @@ As in `product_vessels`: each function draws one instance that stands on y = 0.
 import numpy as np
 
 from pipeline.datasets.products.prints import draw_label, draw_print
-from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Polyhedron, Tube, box
 from pipeline.datasets.products.vessels import WHITE
@@ -16,7 +16,7 @@ DOME = Lathe(((0, 0), *((np.cos(a), np.sin(a)) for a in np.linspace(0, 1.5, 6)),
 BLACK = np.array([0.03, 0.03, 0.035], np.float32)
 
 
-def make_chair(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_chair(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A chair: seat, legs that may splay, a back of slats, bars or one board, some with arms."""
     half, seat, top = rng.uniform(0.38, 0.5), rng.uniform(0.6, 0.85), rng.uniform(1.35, 1.8)
     frame = Material(colours[3], gloss=0.3)
@@ -46,7 +46,7 @@ def make_chair(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_table(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_table(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A table: round or square top, four legs or one pedestal, some with a shelf."""
     height, half, thick = rng.uniform(0.6, 1.1), rng.uniform(0.6, 0.85), rng.uniform(0.05, 0.13)
     deep = half * rng.uniform(0.6, 1)
@@ -72,7 +72,7 @@ def make_table(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_carton(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_carton(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A printed carton: flat, cubic or tall, some with a gable and a screw cap."""
     half, deep = rng.uniform(0.35, 0.6), rng.uniform(0.2, 0.5)
     height = rng.uniform(0.6, 1.6)
@@ -96,7 +96,7 @@ def make_carton(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_car(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_car(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A toy car: body, cab with windows, four wheels; length, nose and cab vary."""
     long, half = rng.uniform(0.75, 1.0), rng.uniform(0.33, 0.45)
     low, waist, roof = rng.uniform(0.1, 0.18), rng.uniform(0.38, 0.5), rng.uniform(0.68, 0.95)
@@ -123,7 +123,7 @@ def make_car(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_shoe(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_shoe(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A shoe or a boot: sole, toe, heel, shaft and laces."""
     long, wide, sole = rng.uniform(0.8, 1.0), rng.uniform(0.28, 0.36), rng.uniform(0.06, 0.18)
     upper = Material(colours[0], draw_print(rng, colours[:3]), rng.uniform(0.1, 0.6))

@@ -24,7 +24,7 @@ from pipeline.datasets.products.bodies import (
     make_table,
 )
 from pipeline.datasets.products.photograph import make_colour, photograph
-from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Part
 from pipeline.datasets.products.vessels import (
     make_ball,
@@ -47,7 +47,7 @@ WHY = {
 }
 QUALITY = 90  # of the JPEG
 
-GROUPS: dict[str, Callable[[np.random.Generator, Floats], list[Part]]] = {
+GROUPS: dict[str, Callable[[np.random.Generator, Reals], list[Part]]] = {
     "mug": make_mug,
     "bottle": make_bottle,
     "chair": make_chair,
@@ -116,7 +116,7 @@ def make_product(group: str, number: int, seed: int) -> list[Part]:
     return GROUPS[group](rng, _sample_palette(group, rng))
 
 
-def _sample_palette(group: str, rng: np.random.Generator) -> Floats:
+def _sample_palette(group: str, rng: np.random.Generator) -> Reals:
     """Return four colours, (4, 3), from the few hues that a group comes in."""
     hues = (list(GROUPS).index(group) * 0.37 + np.array([0.0, 0.1, 0.33, 0.5, 0.7])) % 1
     colours = []

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.datasets.products.prints import draw_ground, draw_noise
-from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.render import Backdrop, Light, render
 from pipeline.datasets.products.scene import Camera, Material, Part
 from pipeline.datasets.products.solids import Lathe, Sphere, box
@@ -12,7 +12,7 @@ from pipeline.datasets.products.vessels import make_ball, make_bottle, make_bowl
 TURN = np.deg2rad(80)  # a product is seen from its front, this far to either side
 
 
-def photograph(product: list[Part], rng: np.random.Generator, side: int) -> Floats:
+def photograph(product: list[Part], rng: np.random.Generator, side: int) -> Reals:
     """Return an image of a product at a viewpoint and in surroundings drawn from `rng`.
 
     sRGB values in [0, 1], (side, side, 3).
@@ -42,16 +42,16 @@ def sample_camera(rng: np.random.Generator, azimuth: float, height: float, radiu
     return Camera(eye, target, float(focal))
 
 
-def sample_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Floats:
+def sample_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Reals:
     """Return a colour of any hue, linear, (3,)."""
     hue, strength, value = rng.random(), rng.uniform(*saturation), rng.uniform(0.12, 0.95)
     return make_colour(hue, strength, value)
 
 
-def make_colour(hue: float, saturation: float, value: float) -> Floats:
+def make_colour(hue: float, saturation: float, value: float) -> Reals:
     """Return HSV, each in [0, 1], as linear light, (3,)."""
     wheel = np.clip(np.abs(np.mod(hue * 6 + np.array([0, 4, 2]), 6) - 3) - 1, 0, 1)
-    linear: Floats = ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
+    linear: Reals = ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
     return linear
 
 
@@ -127,7 +127,7 @@ def _sample_object(rng: np.random.Generator) -> list[Part]:
     return [Part(box((-wide, 0, -0.3), (wide, high, 0.3)), plain)]
 
 
-def _develop(image: Floats, rng: np.random.Generator) -> Floats:
+def _develop(image: Reals, rng: np.random.Generator) -> Reals:
     """Return linear light as a camera would store it: balance, exposure, contrast, noise."""
     balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     exposure = np.float32(np.exp(rng.normal(0.15, 0.22)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[Any]  # float32, unless said otherwise
+Reals = NDArray[Any]  # float32, unless said otherwise
 Pieces = NDArray[np.int16]
 Point2 = tuple[float, float]
 
@@ -17,12 +17,12 @@ NEAREST = 1e-3  # a hit nearer than this is the surface that the ray left
 MISS = np.float32(np.inf)
 
 
-def no_hits(like: Floats) -> tuple[Floats, Pieces]:
+def no_hits(like: Reals) -> tuple[Reals, Pieces]:
     """Return distances (inf) and pieces (0) of the shape of `like`."""
     return np.full(like.shape, MISS), np.zeros(like.shape, np.int16)
 
 
-def keep_nearer(best: Floats, piece: Pieces, found: Floats, number: int) -> None:
+def keep_nearer(best: Reals, piece: Pieces, found: Reals, number: int) -> None:
     """Where `found` is nearer than `best`, put it there, and `number` into `piece`."""
     nearer = found < best
     np.copyto(best, found, where=nearer)
@@ -30,8 +30,8 @@ def keep_nearer(best: Floats, piece: Pieces, found: Floats, number: int) -> None
 
 
 def cone(
-    low: Point2, high: Point2, oy: Floats, dy: Floats, across: tuple[Floats, Floats, Floats]
-) -> Floats:
+    low: Point2, high: Point2, oy: Reals, dy: Reals, across: tuple[Reals, Reals, Reals]
+) -> Reals:
     """Return where rays enter the cone between two (radius, y) points turned around y.
 
     across: direction², origin · direction and origin², of x and z alone. With s the cone's radius
@@ -53,8 +53,8 @@ def cone(
 
 
 def ring(
-    start: Point2, end: Point2, oy: Floats, dy: Floats, across: tuple[Floats, Floats, Floats]
-) -> Floats:
+    start: Point2, end: Point2, oy: Reals, dy: Reals, across: tuple[Reals, Reals, Reals]
+) -> Reals:
     """Return where rays meet the flat ring between two (radius, y) points of one height.
 
     A ring that goes inwards is seen from above, one that goes outwards from below.
@@ -68,7 +68,7 @@ def ring(
     return np.where(seen & inside & (t > NEAREST), t, MISS)
 
 
-def ball(origin: Floats, direction: Floats, radius: np.float32) -> Floats:
+def ball(origin: Reals, direction: Reals, radius: np.float32) -> Reals:
     """Return where rays enter a sphere at the origin of their frame."""
     a = dot(direction, direction)
     b = dot(origin, direction)
@@ -78,7 +78,7 @@ def ball(origin: Floats, direction: Floats, radius: np.float32) -> Floats:
     return np.where(t > NEAREST, t, MISS)
 
 
-def bar(origin: Floats, direction: Floats, span: Floats, radius: np.float32) -> Floats:
+def bar(origin: Reals, direction: Reals, span: Reals, radius: np.float32) -> Reals:
     """Return where rays enter the side of a cylinder from the origin of their frame to `span`."""
     long = np.float32(span @ span)
     of_origin, of_direction = dot(span, origin), dot(span, direction)
@@ -91,16 +91,16 @@ def bar(origin: Floats, direction: Floats, span: Floats, radius: np.float32) -> 
     return np.where((along >= 0) & (along <= long) & (t > NEAREST), t, MISS)
 
 
-def dot(left: Floats, right: Floats) -> Floats:
+def dot(left: Reals, right: Reals) -> Reals:
     """Return the dot product over the first axis, of length three; the rest broadcasts."""
     return np.asarray(left[0] * right[0] + left[1] * right[1] + left[2] * right[2])
 
 
-def shift(origin: Floats, point: Floats) -> Floats:
+def shift(origin: Reals, point: Reals) -> Reals:
     """Return origins (3, ...) as seen from `point`, (3,)."""
     return origin - point.reshape((3,) + (1,) * (origin.ndim - 1))
 
 
-def around(x: Floats, z: Floats) -> Floats:
+def around(x: Reals, z: Reals) -> Reals:
     """Return the angle around y as a share of a turn, in [0, 1)."""
     return np.mod(np.arctan2(z, x) / np.float32(2 * np.pi), 1).astype(np.float32)

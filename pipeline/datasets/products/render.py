@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pipeline.datasets.products.rays import Floats, Pieces, dot
+from pipeline.datasets.products.rays import Pieces, Reals, dot
 from pipeline.datasets.products.scene import Camera, Hits, Part, cast_camera, cast_shadow, transform
 
 FINER = 2  # pixels of the render for one of the image, each way
@@ -17,9 +17,9 @@ HORIZON = 40.0  # depth in scene units beyond which all is wall
 class Light:
     """direction: to the lamp, (3,), of unit length. Colours are linear, (3,)."""
 
-    direction: Floats
-    key: Floats
-    sky: Floats
+    direction: Reals
+    key: Reals
+    sky: Reals
     softness: float  # of the shadow's edge, in shares of the image
 
 
@@ -28,16 +28,14 @@ class Backdrop:
     """ground, wall: (side, side, 3) linear; ground_scale: its width in scene units, `turn` its
     angle in radians; wall_distance: how far behind the origin the wall stands."""
 
-    ground: Floats
-    wall: Floats
+    ground: Reals
+    wall: Reals
     ground_scale: float
     turn: float
     wall_distance: float
 
 
-def render(
-    parts: list[Part], camera: Camera, light: Light, backdrop: Backdrop, side: int
-) -> Floats:
+def render(parts: list[Part], camera: Camera, light: Light, backdrop: Backdrop, side: int) -> Reals:
     """Return the image, linear light, (side, side, 3)."""
     hits = cast_camera(parts, camera, side * FINER)
     lit = _shade(parts, hits, camera, light, side * FINER)
@@ -50,7 +48,7 @@ def render(
     return np.asarray(covered[..., :3] + behind * (1 - covered[..., 3:]))
 
 
-def _shade(parts: list[Part], hits: Hits, camera: Camera, light: Light, side: int) -> Floats:
+def _shade(parts: list[Part], hits: Hits, camera: Camera, light: Light, side: int) -> Reals:
     """Return light and coverage of each pixel, premultiplied, (side, side, 4)."""
     lit = np.zeros((side * side, 4), np.float32)
     pixels = np.flatnonzero(hits.part.ravel() >= 0)
@@ -65,8 +63,8 @@ def _shade(parts: list[Part], hits: Hits, camera: Camera, light: Light, side: in
 
 
 def _surfaces(
-    parts: list[Part], number: Pieces, piece: Pieces, point: Floats
-) -> tuple[Floats, Floats, Floats]:
+    parts: list[Part], number: Pieces, piece: Pieces, point: Reals
+) -> tuple[Reals, Reals, Reals]:
     """Return unit normals (3, N), colours (3, N) and gloss (N,) of hits on many parts."""
     normal, colour = np.empty_like(point), np.empty_like(point)
     gloss = np.empty(point.shape[1], np.float32)
@@ -83,7 +81,7 @@ def _surfaces(
     return normal, colour, gloss
 
 
-def _read_print(part: Part, at: Floats) -> Floats:
+def _read_print(part: Part, at: Reals) -> Reals:
     """Return the colours (3, N) of a part at print coordinates (2, N)."""
     lining = np.repeat(part.material.lining[:, None], at.shape[1], axis=1)
     image = part.material.print
@@ -96,8 +94,8 @@ def _read_print(part: Part, at: Floats) -> Floats:
 
 
 def _illuminate(
-    point: Floats, normal: Floats, rays: Floats, colour: Floats, gloss: Floats, light: Light
-) -> Floats:
+    point: Reals, normal: Reals, rays: Reals, colour: Reals, gloss: Reals, light: Light
+) -> Reals:
     """Return the light (3, N) that surfaces send to the eye.
 
     Diffuse (Lambert) from the lamp, a sky brighter above than below and dimmed near the ground,
@@ -118,7 +116,7 @@ def _illuminate(
 
 def _draw_backdrop(
     parts: list[Part], camera: Camera, light: Light, backdrop: Backdrop, side: int
-) -> Floats:
+) -> Reals:
     """Return ground and wall under their shadows, (side, side, 3)."""
     rays = camera.rays(side)
     depth = _ground_depth(rays, camera)
@@ -139,12 +137,12 @@ def _draw_backdrop(
     return np.asarray(ground * (1 - share) + wall * share)
 
 
-def _ground_depth(rays: Floats, camera: Camera) -> Floats:
+def _ground_depth(rays: Reals, camera: Camera) -> Reals:
     with np.errstate(divide="ignore"):
         return np.where(rays[1] < -1e-4, -np.float32(camera.eye[1]) / rays[1], HORIZON)
 
 
-def _dimmed(parts: list[Part], camera: Camera, light: Light, side: int) -> Floats:
+def _dimmed(parts: list[Part], camera: Camera, light: Light, side: int) -> Reals:
     """Return how much light the ground under each pixel keeps, (side, side) in (0, 1]."""
     rays = camera.rays(SHADOW_SIDE)
     depth = np.minimum(_ground_depth(rays, camera), HORIZON)
@@ -159,7 +157,7 @@ def _dimmed(parts: list[Part], camera: Camera, light: Light, side: int) -> Float
     return (1 - weight * cast) * (1 - 0.55 * above)
 
 
-def _soften(mask: Floats, softness: float, side: int) -> Floats:
+def _soften(mask: Reals, softness: float, side: int) -> Reals:
     """Return a mask blurred by `softness` shares of its width and enlarged to `side` pixels."""
     image = Image.fromarray((mask * 255).astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(softness * mask.shape[0]))
@@ -167,6 +165,6 @@ def _soften(mask: Floats, softness: float, side: int) -> Floats:
     return np.asarray(image, np.float32) / 255
 
 
-def _resize(image: Floats, side: int) -> Floats:
+def _resize(image: Reals, side: int) -> Reals:
     pixels = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
     return np.asarray(pixels.resize((side, side)), np.float32) / 255

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.datasets.products.rays import Floats, Pieces
+from pipeline.datasets.products.rays import Pieces, Reals
 from pipeline.datasets.products.solids import Solid
 
 NOTHING = -1
@@ -21,8 +21,8 @@ class Material:
     gloss: 0 is chalk, 1 is glaze.
     """
 
-    lining: Floats
-    print: Floats | None = None
+    lining: Reals
+    print: Reals | None = None
     gloss: float = 0.3
 
 
@@ -33,23 +33,23 @@ class Part:
     solid: Solid
     material: Material
     place: tuple[float, float, float] = (0, 0, 0)
-    axes: Floats = field(default_factory=lambda: IDENTITY)
+    axes: Reals = field(default_factory=lambda: IDENTITY)
 
     @cached_property
-    def inverse(self) -> Floats:
+    def inverse(self) -> Reals:
         """The axes' inverse, (3, 3)."""
         return np.linalg.inv(self.axes.astype(np.float64)).astype(np.float32)
 
-    def corners(self) -> Floats:
+    def corners(self) -> Reals:
         """Return the corners of a box around it in the world, (3, 8)."""
         return self.axes @ self.solid.corners() + np.array(self.place, np.float32)[:, None]
 
-    def to_local(self, point: Floats) -> Floats:
+    def to_local(self, point: Reals) -> Reals:
         """Return world points (3, ...) in the solid's own frame."""
         place = np.array(self.place, np.float32).reshape((3,) + (1,) * (point.ndim - 1))
         return transform(self.inverse, point - place)
 
-    def moved(self, turn: Floats, place: Floats) -> "Part":
+    def moved(self, turn: Reals, place: Reals) -> "Part":
         """Return it after a turn (3, 3) of the world about the origin, then a shift (3,)."""
         x, y, z = turn @ np.array(self.place, np.float32) + place
         moved = (float(x), float(y), float(z))
@@ -65,7 +65,7 @@ class Camera:
     focal: float
 
     @cached_property
-    def axes(self) -> Floats:
+    def axes(self) -> Reals:
         """Right, up and forward as rows, (3, 3)."""
         forward = np.array(self.target, np.float64) - np.array(self.eye)
         forward /= np.linalg.norm(forward)
@@ -73,7 +73,7 @@ class Camera:
         right /= np.linalg.norm(right)
         return np.stack([right, np.cross(right, forward), forward]).astype(np.float32)
 
-    def rays(self, side: int) -> Floats:
+    def rays(self, side: int) -> Reals:
         """Return the directions through the pixels of a square image, (3, side, side).
 
         A direction is as long as one unit of depth, so a distance along it is a depth.
@@ -82,7 +82,7 @@ class Camera:
         right, up, forward = self.axes[:, :, None, None]
         return np.asarray(forward + right * across[None, None, :] - up * across[None, :, None])
 
-    def project(self, point: Floats, side: int) -> tuple[Floats, Floats]:
+    def project(self, point: Reals, side: int) -> tuple[Reals, Reals]:
         """Return columns and rows in pixels, and depths as (N,), of world points (3, N)."""
         right, up, depth = self.axes @ (point - np.array(self.eye, np.float32)[:, None])
         scale = self.focal * side / np.maximum(depth, 1e-3)
@@ -93,7 +93,7 @@ class Camera:
 class Hits:
     """What each pixel shows: depth (inf: nothing), number of the part (-1: nothing), its piece."""
 
-    depth: Floats
+    depth: Reals
     part: Pieces
     piece: Pieces
 
@@ -118,7 +118,7 @@ def cast_camera(parts: list[Part], camera: Camera, side: int) -> Hits:
     return hits
 
 
-def cast_shadow(parts: list[Part], origin: Floats, direction: Floats, reach: float) -> Floats:
+def cast_shadow(parts: list[Part], origin: Reals, direction: Reals, reach: float) -> Reals:
     """Return 1 where a ray from `origin` (3, ...) meets a part within `reach`, else 0: (...)."""
     dark = np.zeros(origin.shape[1:], bool)
     along = direction.reshape((3,) + (1,) * (origin.ndim - 1)).astype(np.float32)
@@ -128,7 +128,7 @@ def cast_shadow(parts: list[Part], origin: Floats, direction: Floats, reach: flo
     return dark.astype(np.float32)
 
 
-def transform(matrix: Floats, point: Floats) -> Floats:
+def transform(matrix: Reals, point: Reals) -> Reals:
     """Return matrix (3, 3) @ points (3, ...), by elements: no BLAS, so no thread changes a bit."""
     if matrix is IDENTITY:
         return point

@@ -20,8 +20,8 @@ import numpy as np
 
 from pipeline.datasets.products.rays import (
     NEAREST,
-    Floats,
     Pieces,
+    Reals,
     around,
     ball,
     bar,
@@ -39,11 +39,11 @@ SMOOTH = 0.6  # cosine between two pieces of a profile above which their edge is
 class Solid(Protocol):
     """What the ray caster asks of a shape; see the head of this file."""
 
-    def corners(self) -> Floats: ...
+    def corners(self) -> Reals: ...
 
-    def distance(self, origin: Floats, direction: Floats) -> tuple[Floats, Pieces]: ...
+    def distance(self, origin: Reals, direction: Reals) -> tuple[Reals, Pieces]: ...
 
-    def surface(self, point: Floats, piece: Pieces) -> tuple[Floats, Floats]: ...
+    def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]: ...
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Lathe:
 
     profile: tuple[tuple[float, float], ...]
 
-    def corners(self) -> Floats:
+    def corners(self) -> Reals:
         wide = max(radius for radius, _ in self.profile)
         heights = [y for _, y in self.profile]
         return box_corners((-wide, min(heights), -wide), (wide, max(heights), wide))
 
-    def distance(self, origin: Floats, direction: Floats) -> tuple[Floats, Pieces]:
+    def distance(self, origin: Reals, direction: Reals) -> tuple[Reals, Pieces]:
         (ox, oy, oz), (dx, dy, dz) = origin, direction
         across = (dx * dx + dz * dz, ox * dx + oz * dz, ox * ox + oz * oz)
         best, piece = no_hits(across[1])
@@ -74,7 +74,7 @@ class Lathe:
             keep_nearer(best, piece, found, number)
         return best, piece
 
-    def surface(self, point: Floats, piece: Pieces) -> tuple[Floats, Floats]:
+    def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
         x, y, z = point
         radius = np.maximum(np.hypot(x, z), 1e-6)
         ends, normals = self._pieces
@@ -91,7 +91,7 @@ class Lathe:
         )
 
     @cached_property
-    def _pieces(self) -> tuple[Floats, Floats]:
+    def _pieces(self) -> tuple[Reals, Reals]:
         """Return start and span of each piece, and its normals at both ends: (P, 2, 2) each."""
         points = np.array(self.profile, np.float32)
         spans = np.diff(points, axis=0)
@@ -117,10 +117,10 @@ class Polyhedron:
     low: tuple[float, float, float]
     high: tuple[float, float, float]
 
-    def corners(self) -> Floats:
+    def corners(self) -> Reals:
         return box_corners(self.low, self.high)
 
-    def distance(self, origin: Floats, direction: Floats) -> tuple[Floats, Pieces]:
+    def distance(self, origin: Reals, direction: Reals) -> tuple[Reals, Pieces]:
         shape = np.broadcast_shapes(origin.shape, direction.shape)[1:]
         entry = np.full(shape, -np.inf, np.float32)
         leave = np.full(shape, np.inf, np.float32)
@@ -138,7 +138,7 @@ class Polyhedron:
             leave = np.where((speed == 0) & (room < 0), np.float32(-np.inf), leave)
         return np.where((entry < leave) & (entry > NEAREST), entry, np.float32(np.inf)), piece
 
-    def surface(self, point: Floats, piece: Pieces) -> tuple[Floats, Floats]:
+    def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
         normal = np.array(self.normals, np.float32)[piece].T
         low, high = (np.array(corner, np.float32)[:, None] for corner in (self.low, self.high))
         x, y, z = (point - low) / (high - low)
@@ -155,14 +155,14 @@ class Polyhedron:
 class Sphere:
     """The unit sphere at the origin; a stretched frame makes it an ellipsoid."""
 
-    def corners(self) -> Floats:
+    def corners(self) -> Reals:
         return box_corners((-1, -1, -1), (1, 1, 1))
 
-    def distance(self, origin: Floats, direction: Floats) -> tuple[Floats, Pieces]:
+    def distance(self, origin: Reals, direction: Reals) -> tuple[Reals, Pieces]:
         found = ball(origin, direction, np.float32(1))
         return found, np.zeros(found.shape, np.int16)
 
-    def surface(self, point: Floats, piece: Pieces) -> tuple[Floats, Floats]:
+    def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
         del piece  # a sphere is all of one
         return point, np.stack([around(point[0], point[2]), np.clip(point[1] / 2 + 0.5, 0, 1)])
 
@@ -174,14 +174,14 @@ class Tube:
     path: tuple[tuple[float, float, float], ...]
     radius: float
 
-    def corners(self) -> Floats:
+    def corners(self) -> Reals:
         points = np.array(self.path)
         return box_corners(
             tuple(points.min(0) - self.radius),
             tuple(points.max(0) + self.radius),
         )
 
-    def distance(self, origin: Floats, direction: Floats) -> tuple[Floats, Pieces]:
+    def distance(self, origin: Reals, direction: Reals) -> tuple[Reals, Pieces]:
         best, piece = no_hits(origin[0] * direction[0])
         points = np.array(self.path, np.float32)
         radius = np.float32(self.radius)
@@ -194,7 +194,7 @@ class Tube:
         keep_nearer(best, piece, last, len(points) - 2)
         return best, piece
 
-    def surface(self, point: Floats, piece: Pieces) -> tuple[Floats, Floats]:
+    def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
         points = np.array(self.path, np.float32)
         start, span = points[piece].T, np.diff(points, axis=0)[piece].T
         along = np.clip(dot(point - start, span) / dot(span, span), 0, 1)
@@ -208,6 +208,6 @@ def box(low: tuple[float, float, float], high: tuple[float, float, float]) -> Po
     return Polyhedron(normals, offsets, low, high)
 
 
-def box_corners(low: tuple[float, ...], high: tuple[float, ...]) -> Floats:
+def box_corners(low: tuple[float, ...], high: tuple[float, ...]) -> Reals:
     """Return the eight corners of a box, (3, 8)."""
     return np.array(list(product(*zip(low, high, strict=True))), np.float32).T

@@ -7,7 +7,7 @@ high. `colours` is (4, 3), linear: body, second, third, and an accent.
 import numpy as np
 
 from pipeline.datasets.products.prints import draw_label, draw_print
-from pipeline.datasets.products.rays import Floats
+from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Sphere, Tube
 
@@ -15,7 +15,7 @@ Profile = tuple[tuple[float, float], ...]
 WHITE = np.array([0.8, 0.79, 0.74], np.float32)
 
 
-def make_mug(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_mug(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A cup with a handle; waist, taper, height and the handle's form vary."""
     height, foot, rim = rng.uniform(0.8, 1.5), rng.uniform(0.4, 0.6), rng.uniform(0.48, 0.66)
     belly = rng.uniform(-0.08, 0.18)
@@ -38,7 +38,7 @@ def make_mug(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return [Part(body, material), Part(handle, Material(of_handle, gloss=0.5))]
 
 
-def make_bottle(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_bottle(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A bottle with a cap; shoulder, neck and label vary, and some are flasks."""
     wide, neck = rng.uniform(0.32, 0.5), rng.uniform(0.1, 0.18)
     shoulder, top = rng.uniform(0.85, 1.35), rng.uniform(1.65, 2.1)
@@ -60,7 +60,7 @@ def make_bottle(rng: np.random.Generator, colours: Floats) -> list[Part]:
     ]
 
 
-def make_vase(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_vase(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A vase of a free profile, some with two ears."""
     height, steps = rng.uniform(1.3, 1.9), 8
     knots = np.concatenate([rng.uniform(0.25, 0.4, 1), rng.uniform(0.3, 0.7, 2),
@@ -82,7 +82,7 @@ def make_vase(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_bowl(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_bowl(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """An open bowl on a foot; depth, flare and lining vary."""
     height, rim, foot = rng.uniform(0.4, 0.85), rng.uniform(0.65, 0.95), rng.uniform(0.25, 0.45)
     outside = _curve(foot, rim, height, rng.uniform(0.02, 0.16), steps=6)
@@ -96,7 +96,7 @@ def make_bowl(rng: np.random.Generator, colours: Floats) -> list[Part]:
     ]
 
 
-def make_kettle(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_kettle(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A pot with a spout, a lid with a knob, and a handle above or behind."""
     height, wide, top = rng.uniform(0.7, 1.1), rng.uniform(0.5, 0.65), rng.uniform(0.25, 0.42)
     belly = _curve(wide * rng.uniform(0.7, 1), top, height, rng.uniform(0.1, 0.25), steps=6)
@@ -126,7 +126,7 @@ def make_kettle(rng: np.random.Generator, colours: Floats) -> list[Part]:
     ]
 
 
-def make_lamp(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_lamp(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A table lamp: a foot, a stem with beads, and a shade."""
     top, low = rng.uniform(0.15, 0.5), rng.uniform(0.5, 0.78)
     start, height = rng.uniform(0.85, 1.2), rng.uniform(0.45, 0.8)
@@ -153,7 +153,7 @@ def make_lamp(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return parts
 
 
-def make_ball(rng: np.random.Generator, colours: Floats) -> list[Part]:
+def make_ball(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A printed ball, its poles tilted."""
     material = _printed(rng, colours, gloss=rng.uniform(0.2, 0.8), label=0.15)
     size, tilt = rng.uniform(0.68, 0.8), rng.uniform(0.3, 1.2)
@@ -162,7 +162,7 @@ def make_ball(rng: np.random.Generator, colours: Floats) -> list[Part]:
     return [Part(Sphere(), material, (0, float(size), 0), (lean * size).astype(np.float32))]
 
 
-def _printed(rng: np.random.Generator, colours: Floats, gloss: float, label: float) -> Material:
+def _printed(rng: np.random.Generator, colours: Reals, gloss: float, label: float) -> Material:
     """Return a printed material, with a label at that probability."""
     image = draw_print(rng, colours[:3])
     if rng.random() < label:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.comparison.clusters import Clusters, Floats, Ints, cluster_by_labels, cluster_by_unit
+from pipeline.comparison.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.comparison.paired_bootstrap import paired_intervals
+from pipeline.data.arrays import Floats, Ints
 
 NONE = {"freedom": 0, "resamples": 999, "seed": 3}
 

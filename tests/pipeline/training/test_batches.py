@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError
-from pipeline.training.batches import Rows, sample_batches
+from pipeline.training.batches import Ints, sample_batches
 
 SEED = [7, 0]
 sizes_of_classes = st.lists(st.integers(1, 12), min_size=1, max_size=10)
@@ -29,11 +29,11 @@ def draw(
     name: str,
     *,
     labels: NDArray[np.int32] | LabelSets | None = None,
-    triplets: Rows | None = None,
+    triplets: Ints | None = None,
     steps: int | None = None,
     seed: list[int] = SEED,
     **options: Any,
-) -> list[Rows]:
+) -> list[Ints]:
     if labels is None:
         labels = np.zeros(0, dtype=np.int32)
     if isinstance(labels, np.ndarray):
@@ -41,7 +41,7 @@ def draw(
     return sample_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
 
 
-def same(one: list[Rows], other: list[Rows]) -> bool:
+def same(one: list[Ints], other: list[Ints]) -> bool:
     return np.array_equal(np.array(one), np.array(other))
 
 
