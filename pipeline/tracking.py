@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from pipeline.config.dotted_keys import flatten
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 # Set before mlflow is imported; a person's own values win. MLflow would else try for minutes.
 _PATIENCE = {
@@ -62,7 +62,7 @@ class _Cautious:
         except Exception as error:  # whatever tracking throws, training is worth more
             if not self._failed:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                print(f"warning: {self.loss}: {reason}", file=sys.stderr)
+                logger.warning("warning: %s: %s", self.loss, reason)
             self._failed = True
             return None
 

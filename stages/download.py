@@ -1,7 +1,7 @@
 """Bring a dataset, check every image of it, and pack it: data/images, catalog and classes."""
 
+import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,8 @@ from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from stages.mlflow_run import project_root
 from stages.runner import load, run
+
+logger = logging.getLogger(__name__)
 
 
 def main(
@@ -56,16 +58,16 @@ def main(
                 "data.source is to be an absolute path"
             ) from None
         if unlabelled:
-            print(f"download: left out {unlabelled} images without a label", file=sys.stderr)
+            logger.info("left out %d images without a label", unlabelled)
         if hasattr(dataset, "passed_over"):
-            _tell_passed_over(dataset.passed_over(folder, options))
+            _log_passed_over(dataset.passed_over(folder, options))
 
 
-def _tell_passed_over(numbers: Mapping[str, int]) -> None:
+def _log_passed_over(numbers: Mapping[str, int]) -> None:
     if numbers:
         found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
         allowed = ", ".join(sorted(SUFFIXES))
-        print(f"download: passed over {found}; read are {allowed}; convert them", file=sys.stderr)
+        logger.warning("passed over %s; read are %s; convert them", found, allowed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Embed every image of the catalog with one model, in the catalog's order."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,8 @@ from pipeline.data.shards import PackedImages
 from pipeline.models import devices, embedder
 from pipeline.models.embedding import embed
 from stages import runner
+
+logger = logging.getLogger(__name__)
 
 
 def main(
@@ -32,7 +34,7 @@ def main(
     device = devices.find_device()
     loaded, packed = embedder.load(model_dir), PackedImages(images)
     if not len(packed):
-        print(f"embed: no images were packed, only their labels: {out} is empty", file=sys.stderr)
+        logger.warning("no images were packed, only their labels: %s is empty", out)
         write_embeddings(out, [], np.empty((0, loaded.dim), dtype=np.float32))
         return model
     image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()

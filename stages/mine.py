@@ -1,6 +1,6 @@
 """Mine triplets for training, by embeddings or by labels: data/triplets.parquet."""
 
-import sys
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,8 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.mining.triplets import MinedTriplets
 from stages.runner import load, run
+
+logger = logging.getLogger(__name__)
 
 
 def main(
@@ -35,7 +37,7 @@ def main(
     labels = read_labels(catalog, ids, asked=splits)
     started = time.perf_counter()
     mined = _mine(labels, vectors, params)
-    _tell(mined, images=len(ids), seconds=time.perf_counter() - started)
+    _log(mined, images=len(ids), seconds=time.perf_counter() - started)
     columns = {
         name: pa.array(ids[of], pa.string())
         for name, of in (
@@ -73,14 +75,13 @@ def _read_training_ids(splits: Path) -> NDArray[np.object_]:
     return training
 
 
-def _tell(mined: MinedTriplets, *, images: int, seconds: float) -> None:
+def _log(mined: MinedTriplets, *, images: int, seconds: float) -> None:
     anchors = len(np.unique(mined.anchors))
     overlapping = f"; {mined.overlapping} negatives share a label" if mined.overlapping else ""
-    print(
-        f"mine: {len(mined.anchors)} triplets for {anchors} of {images} training images in "
+    logger.info(
+        f"{len(mined.anchors)} triplets for {anchors} of {images} training images in "
         f"{seconds:.1f} s; left out: {mined.without_positive} without a positive, "
-        f"{mined.without_negative} without a negative{overlapping}",
-        file=sys.stderr,
+        f"{mined.without_negative} without a negative{overlapping}"
     )
 
 

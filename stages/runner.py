@@ -1,21 +1,29 @@
-"""What every stage does around its work: checked params, one-line errors, the time it took."""
+"""What every stage does around its work: checked params, the log, one-line errors, the time."""
 
+import inspect
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.config.load import Params, read_params
 from pipeline.errors import UserError
+from pipeline.logs import set_up_logging
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/times")
+
+logger = logging.getLogger(__name__)
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="print details too")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and errors alone")]
 
 
 def load() -> Params:
@@ -28,14 +36,32 @@ def run(main: Callable[..., str | None], stage: str) -> None:
 
     `main` may return the model it worked on, which then stands in the name of its time.
     """
+    set_up_logging(stage)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=sys.modules["__main__"].__doc__)(_timed(main, stage))
+    app.command(help=sys.modules["__main__"].__doc__)(_with_log_options(_timed(main, stage), stage))
     try:
         app()
     except UserError as error:
         if is_first_process():  # torchrun starts many, and all of them say the same
-            print(f"{stage}: {error}", file=sys.stderr)
+            logger.error(error)
         sys.exit(1)
+
+
+def _with_log_options(main: Callable[..., None], stage: str) -> Callable[..., None]:
+    """Return `main` with the options --verbose and --quiet, which Typer reads off its signature."""
+
+    @wraps(main)
+    def logged(*args: Any, verbose: bool, quiet: bool, **options: Any) -> None:
+        set_up_logging(stage, verbose=verbose, quiet=quiet)
+        main(*args, **options)
+
+    own = inspect.signature(main)
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in (("verbose", Verbose), ("quiet", Quiet))
+    ]
+    logged.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
+    return logged
 
 
 def _timed(main: Callable[..., str | None], stage: str) -> Callable[..., None]:
@@ -44,9 +70,11 @@ def _timed(main: Callable[..., str | None], stage: str) -> Callable[..., None]:
         started = time.monotonic()
         model = main(*args, **options)
         if is_first_process():
-            # MLflow allows no "@" in the name of a figure.
+            # MLflow allows no "@" in the name of a metric.
             name = f"{stage}_{model}" if model else stage
-            _note_time(name, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            _note_time(name, seconds)
+            logger.info("%s%.1f s", f"{model}: " if model else "", seconds)
         _leave()
 
     return timed
@@ -74,4 +102,3 @@ def _note_time(stage: str, seconds: float) -> None:
     # Unversioned on purpose: a time in a versioned file would change its hash on every run.
     TIMES.mkdir(parents=True, exist_ok=True)
     (TIMES / f"{stage}.json").write_text(json.dumps({"seconds": round(seconds, 3)}))
-    print(f"{stage}: {seconds:.1f} s", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Decide who is trained on, who asks and who is searched: data/splits.parquet."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,8 @@ from pipeline.splitting.left_out import report_split
 from pipeline.splitting.protocols import make_splits
 from stages.runner import load, run
 
+logger = logging.getLogger(__name__)
+
 
 def main(
     catalog: Annotated[Path, Option(help="table of images")],
@@ -23,13 +25,13 @@ def main(
     images = read_table(catalog, CATALOG)
     splits = make_splits(images, **params.split.model_dump(), seed=params.seed)
     for line in report_split(images, splits):
-        print(f"split: {line}", file=sys.stderr)
+        logger.info(line)
     training = splits.filter(pc.equal(splits["split"], "train"))["image_id"]
     trained_on = images.filter(pc.is_in(images["image_id"], training))
     if not label_sets(trained_on["labels"]).single:
         # Before the stages that take long; a person who only mines may leave it so.
         for problem in find_label_set_contradictions(params):
-            print(f"split: train will stop at this: params.yaml: {problem}", file=sys.stderr)
+            logger.warning("train will stop at this: params.yaml: %s", problem)
     write_table(splits, out, SPLITS)
 
 

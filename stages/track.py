@@ -17,7 +17,7 @@ def main(
     catalog: Annotated[Path, typer.Option()],
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
-    figures_dir: Annotated[Path, typer.Option()],
+    figures: Annotated[Path, typer.Option()],
     report: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
 ) -> None:
@@ -28,10 +28,10 @@ def main(
         for row in csv.DictReader(opened):
             tracker.log_epoch({name: float(value) for name, value in row.items()})
     for path in sorted(metrics.glob("*.json")):
-        figures = json.loads(path.read_text())
-        tracker.log_metrics({f"{path.stem}/{name}": value for name, value in figures.items()})
+        values = json.loads(path.read_text())
+        tracker.log_metrics({f"{path.stem}/{name}": value for name, value in values.items()})
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
-    tracker.log_artifacts([*sorted(figures_dir.glob("*.png")), report])
+    tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{execution.dataset}\n")

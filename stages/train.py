@@ -1,6 +1,6 @@
 """models/baseline + images + triplets -> models/finetuned, its history and its best figures."""
 
-import sys
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,8 @@ from pipeline.training.trainer import EpochMetrics
 from pipeline.training.training_data import read_training_data
 from stages import runner
 from stages.mlflow_run import describe_run
+
+logger = logging.getLogger(__name__)
 
 
 def main(
@@ -60,8 +62,8 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
 
     def report(row: EpochMetrics) -> None:
-        figures = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
-        print(f"epoch {row['epoch']}/{params.train.epochs}  {figures}", file=sys.stderr)
+        shown_metrics = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
+        logger.info(f"epoch {row['epoch']}/{params.train.epochs}  {shown_metrics}")
         tracker.log_epoch(row)
 
     return report

@@ -202,7 +202,7 @@ def find_reason(log: str) -> str:
     if failed:
         said = [line for line in lines if line.startswith(f"{failed[1]}: ")]
         raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-        for candidates in (said, raised):
+        for candidates in (raised, said):
             if candidates:
                 return candidates[-1]
     begun = re.findall(r"Running stage '([^']+)'", log)

@@ -13,7 +13,7 @@ from tests.helpers.paths import ROOT
 
 
 def test_labels_alone_give_an_empty_table_and_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
@@ -29,6 +29,6 @@ def test_labels_alone_give_an_empty_table_and_one_line(
     main("baseline", model_dir=Path("model"), images=to.images, catalog=to.catalog, out=out)
     ids, vectors = read_embeddings(out)
     assert (ids, vectors.shape) == ([], (0, model.dim))
-    assert capsys.readouterr().err == (
-        "embed: no images were packed, only their labels: embeddings.parquet is empty\n"
-    )
+    assert caplog.messages == [
+        "no images were packed, only their labels: embeddings.parquet is empty"
+    ]

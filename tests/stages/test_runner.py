@@ -56,6 +56,11 @@ def test_a_mistake_in_params_stops_a_stage_that_does_not_read_it(place: Path) ->
 def test_the_time_of_a_stage_is_noted_beside_its_model_not_in_a_versioned_file(place: Path) -> None:
     ran = run(place)
     assert ran.returncode == 0
-    assert ran.stderr.startswith("embed_baseline: ")
+    assert ran.stderr.startswith("embed: baseline: ")
     noted = json.loads((place / "logs/times/embed_baseline.json").read_text())
     assert 0 <= noted["seconds"] < 3600
+
+
+def test_quiet_leaves_out_what_is_no_warning(place: Path) -> None:
+    assert run(place, "--quiet").stderr == ""
+    assert "embed: baseline: " in run(place, "-v").stderr

@@ -1,0 +1,39 @@
+"""Files are written whole or not at all, several of them together."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import files
+from pipeline.data.files import written_whole
+
+
+def test_the_example_of_the_docstring() -> None:
+    assert doctest.testmod(files).failed == 0
+
+
+def test_a_failure_leaves_all_files_as_they_were_and_nothing_else(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.txt", tmp_path / "made" / "new.txt"
+    old.write_text("old")
+
+    def fail() -> None:
+        with written_whole(old, new) as (first, second):
+            first.write_text("half")
+            second.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert old.read_text() == "old"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["old.txt"]
+
+
+def test_files_are_replaced_together(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for content in ("1", "2"):
+        with written_whole(*paths) as unfinished:
+            for path in unfinished:
+                path.write_text(content)
+        assert [path.read_text() for path in paths] == [content, content]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
