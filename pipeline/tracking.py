@@ -208,6 +208,8 @@ def _connect(root: Path) -> Any:
         os.environ.setdefault(name, value)
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It tells of each attempt that fails; of the last one, we do.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=_server() or f"sqlite:///{root / 'mlflow.db'}")
