@@ -1,6 +1,7 @@
-"""A choice of params.yaml: a name, and for each name the options that its block holds."""
+"""A choice of params.yaml: a name, and one block of options for each name."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
@@ -15,23 +16,30 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
-# The options of each name: option -> type. The value of each stands in params.yaml, never here.
+# The options of a name as option -> type, where they are not a class of their own.
 Options = dict[str, Any]
 
 
 class Section(BaseModel):
-    """A mapping of params.yaml: no unknown key, no missing one, no value converted on the quiet."""
+    """A mapping of params.yaml: unknown and missing keys are errors, no value is converted.
+
+    The options of a name are a subclass beside the code that uses them. It has no defaults: the
+    values are in params.yaml.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Choice(Section):
-    """A section with a `name` and one block of options for each name."""
+Block = TypeVar("Block")
+
+
+class Choice(Section, Generic[Block]):
+    """A section with a `name` and one block of options for each name. Block: their types."""
 
     name: str
 
     @model_validator(mode="after")
-    def _name_has_a_block(self) -> "Choice":
+    def _name_has_a_block(self) -> "Choice[Block]":
         blocks = {key for key, field in type(self).model_fields.items() if _is_block(field)}
         if self.name not in blocks:
             text = name_choices(self.name, blocks)
@@ -39,19 +47,31 @@ class Choice(Section):
         return self
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The block of the chosen name, as plain values."""
-        block: Section = getattr(self, self.name)
-        return block.model_dump()
+    def options(self) -> Block:
+        """The block of the chosen name; plain values where its options were given as a dict."""
+        block: Any = getattr(self, self.name)
+        if isinstance(block, _PlainBlock):
+            block = block.model_dump()
+        return block  # type: ignore[no-any-return]
 
 
-def choice(base: type[Choice], blocks: dict[str, Options]) -> type[Choice]:
+class _PlainBlock(Section):
+    """A block made of a dict of options."""
+
+
+def choice(
+    base: type[Choice[Any]], blocks: Mapping[str, Options | type[Section]]
+) -> type[Choice[Any]]:
     """Return `base` with one block for each name of `blocks`, as the model of a section."""
     fields: dict[str, Any] = {}
     for name, options in blocks.items():
-        keys: dict[str, Any] = {key: (kind, ...) for key, kind in options.items()}
-        fields[name] = (create_model(name, __base__=Section, **keys), ...)
+        fields[name] = (_plain_block(name, options) if isinstance(options, dict) else options, ...)
     return create_model(base.__name__, __base__=base, **fields)
+
+
+def _plain_block(name: str, options: Options) -> type[Section]:
+    keys: dict[str, Any] = {key: (kind, ...) for key, kind in options.items()}
+    return create_model(name, __base__=_PlainBlock, **keys)
 
 
 def _is_block(field: FieldInfo) -> bool:

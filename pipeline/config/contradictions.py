@@ -1,7 +1,7 @@
 """Choices that are each allowed and cannot go together; told before any work begins."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.choices import Choice
 from pipeline.training.losses import TAKES_LABEL_SETS, TAKES_TRIPLETS
@@ -15,7 +15,7 @@ CLASSIFYING = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
 WITHOUT_PAIRS = CLASSIFYING | {"smooth_ap"}
 
 
-def batch_size_of(batches: Choice) -> int:
+def batch_size_of(batches: Choice[Any]) -> int:
     """Return how many images one batch holds."""
     options = batches.options
     match batches.name:
@@ -26,7 +26,7 @@ def batch_size_of(batches: Choice) -> int:
     return int(options["size"])
 
 
-def anchor_count(batches: Choice) -> int | None:
+def anchor_count(batches: Choice[Any]) -> int | None:
     """Return how many images of a batch look for others; None where all do."""
     anchors: int | None = batches.options.get("anchors")
     return anchors

@@ -129,14 +129,14 @@ class TrackParams(Section):
     experiment: str
 
 
-class DataParams(Choice):
+class DataParams(Choice[Any]):
     """`source` is a folder or an archive on this machine; the blocks are the datasets' own."""
 
     source: str
 
 
 # The models of the sections that choose, their blocks made from the tables beside the code.
-CHOICES: dict[str, type[Choice]] = {
+CHOICES: dict[str, type[Choice[Any]]] = {
     "data": choice(DataParams, {name: module.OPTIONS for name, module in DATASETS.items()}),
     "loss": choice(Choice, {name: loss.options for name, loss in LOSSES.items()}),
     "miner": choice(Choice, {name: miner.options for name, miner in MINERS.items()}),
@@ -161,11 +161,11 @@ class Params(Section):
     backbone: BackboneParams
     mine: MineParams
     head: HeadParams
-    loss: Annotated[Choice, _choosing("loss")]
-    miner: Annotated[Choice, _choosing("miner")]
-    batches: Annotated[Choice, _choosing("batches")]
-    optimizer: Annotated[Choice, _choosing("optimizer")]
-    scheduler: Annotated[Choice, _choosing("scheduler")]
+    loss: Annotated[Choice[Any], _choosing("loss")]
+    miner: Annotated[Choice[Any], _choosing("miner")]
+    batches: Annotated[Choice[Any], _choosing("batches")]
+    optimizer: Annotated[Choice[Any], _choosing("optimizer")]
+    scheduler: Annotated[Choice[Any], _choosing("scheduler")]
     train: TrainParams
     embed: EmbedParams
     index: IndexParams

@@ -42,7 +42,7 @@ def chosen_settings(params: Params) -> dict[str, Any]:
         if section in HIDDEN:
             continue
         if isinstance(value, Choice):
-            chosen[section] = {"name": value.name, value.name: value.options}
+            chosen[section] = {"name": value.name, value.name: value.model_dump()[value.name]}
         else:
             chosen[section] = value.model_dump() if hasattr(value, "model_dump") else value
     settings = flatten(chosen)
