@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +12,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
     Choices,
     Failure,
@@ -23,7 +25,7 @@ from app.serving.api_schema import (
     SearchResponse,
 )
 from app.serving.browser_images import encode_for_browser
-from app.serving.guard import LOOPBACK, Guard
+from app.serving.cross_site import CrossSiteGuard
 from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
     RefusedPhotoError,
@@ -65,15 +67,16 @@ Tell = Callable[[str], None]
 def build_app(
     searcher: Searcher,
     *,
-    hosts: Collection[str] | None = LOOPBACK,
+    hosts: Sequence[str] = LOOPBACK,
     upload_seconds: float = UPLOAD_SECONDS,
     places: int = PLACES,
     tell: Tell | None = None,
 ) -> FastAPI:
     """Return the application.
 
-    hosts: the names it answers to; None for any. upload_seconds: the time a photo has to come in.
-    places: how many searches may run and wait. tell: gets a line for each request that failed.
+    hosts: the host names it answers to, see `find_allowed_hosts`. upload_seconds: the time a photo
+    has to come in. places: how many searches may run and wait. tell: gets a line for each request
+    that failed.
     """
     app = FastAPI(
         title="lookalike",
@@ -82,7 +85,8 @@ def build_app(
         redoc_url=None,
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
     )
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(CrossSiteGuard)  # outermost: its headers are on every response
     _answer_failures(app, tell or _tell_terminal)
     _serve_searches(
         app,

@@ -8,7 +8,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.commands.serve import listen
+from app.serving.addresses import listen
 
 # A busy machine may be slow; a test is not to fail for that.
 PATIENCE = 300

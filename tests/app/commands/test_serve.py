@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.serve import listen
 from app.serving.searcher import Searcher
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
@@ -66,15 +65,6 @@ def test_a_taken_port_is_told_before_anything_loads(tmp_path: Path) -> None:
     line = f"--port: found {port}, which is taken; allowed: a free one; "
     assert failed.stderr == f"lookalike: {line}run: lookalike serve --port 0\n"
     assert failed.returncode == 1
-
-
-def test_connections_send_small_answers_at_once() -> None:
-    """What asyncio looks at to set TCP_NODELAY on a connection that was accepted."""
-    with listen("127.0.0.1", 0) as listening:
-        with socket.create_connection(listening.getsockname()):
-            accepted, _ = listening.accept()
-        with accepted:
-            assert accepted.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "198.51.100.7"])
