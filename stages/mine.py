@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from typer import Option
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data.arrays import Vectors
 from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.label_sets import LabelSets

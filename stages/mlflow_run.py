@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint
 from pipeline.tracking import RunIdentity
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.config.load import Params, read_params
+from pipeline.config.load import read_params
+from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.logs import set_up_logging
 

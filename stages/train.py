@@ -8,7 +8,7 @@ from typing import Annotated
 import pyarrow.csv
 import typer
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint
 from pipeline.errors import UserError
 from pipeline.evaluation.result_tables import write_metrics

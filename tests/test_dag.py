@@ -19,6 +19,7 @@ WITHOUT_EFFECT = {
     "errors",
     "load",
     "progress",
+    "schema",
     "tracking",
 }
 

@@ -17,7 +17,7 @@ from typing import Any
 from app.experiments import dvc_adapter
 from app.experiments.recipes import Recipe, applied
 from pipeline.config.dotted_keys import show_value
-from pipeline.config.load import DataParams, Params
+from pipeline.config.schema import DataParams, Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 

@@ -18,7 +18,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from pipeline.config.dotted_keys import flatten, show_value
-from pipeline.config.load import NOT_YAML, Params, check_params, check_values, read_yaml
+from pipeline.config.load import NOT_YAML, check_params, check_values, read_yaml
+from pipeline.config.schema import Params
 from pipeline.errors import UserError, name_choices
 
 SWEEP, TUNE = "sweep", "tune"

@@ -1,13 +1,11 @@
 """Choices that are each allowed and cannot go together; told before any work begins."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config.choices import Choice
+from pipeline.config.schema import Params
 from pipeline.training.losses import TAKES_LABEL_SETS, TAKES_TRIPLETS
-
-if TYPE_CHECKING:
-    from pipeline.config.load import Params
 
 # Losses that look at single images, so that positives in the batch are not needed.
 CLASSIFYING = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
@@ -32,7 +30,7 @@ def anchor_count(batches: Choice[Any]) -> int | None:
     return anchors
 
 
-def find_contradictions(params: "Params") -> list[str]:
+def find_contradictions(params: Params) -> list[str]:
     """Return what cannot work, one line each: the key, what was found, what is allowed."""
     return [
         *_in_mine(params),
@@ -44,7 +42,7 @@ def find_contradictions(params: "Params") -> list[str]:
     ]
 
 
-def find_label_set_contradictions(params: "Params") -> list[str]:
+def find_label_set_contradictions(params: Params) -> list[str]:
     """Return what cannot train images of several labels, one line each.
 
     It would look at the first label of each image and leave out the others. Of mined triplets
@@ -67,7 +65,7 @@ def find_label_set_contradictions(params: "Params") -> list[str]:
     return problems
 
 
-def _in_mine(params: "Params") -> Iterator[str]:
+def _in_mine(params: Params) -> Iterator[str]:
     mine = params.mine
     if mine.hard and mine.method != "labels":
         yield (
@@ -81,7 +79,7 @@ def _in_mine(params: "Params") -> Iterator[str]:
         )
 
 
-def _in_miner(params: "Params") -> Iterator[str]:
+def _in_miner(params: Params) -> Iterator[str]:
     if params.miner.name == "none":
         return
     found = f"miner.name: found '{params.miner.name}' with"
@@ -91,7 +89,7 @@ def _in_miner(params: "Params") -> Iterator[str]:
         yield f"{found} batches.name 'triplets', which are mined already; allowed: none"
 
 
-def _in_batches(params: "Params") -> Iterator[str]:
+def _in_batches(params: Params) -> Iterator[str]:
     loss, batches = params.loss.name, params.batches
     if anchors := anchor_count(batches):
         found = f"batches.random.anchors: found {anchors}"
@@ -108,7 +106,7 @@ def _in_batches(params: "Params") -> Iterator[str]:
         )
 
 
-def _in_memory(params: "Params") -> Iterator[str]:
+def _in_memory(params: Params) -> Iterator[str]:
     memory, loss, images = (
         params.train.cross_batch_memory,
         params.loss,
@@ -134,7 +132,7 @@ def _in_memory(params: "Params") -> Iterator[str]:
         )
 
 
-def _in_train(params: "Params") -> Iterator[str]:
+def _in_train(params: Params) -> Iterator[str]:
     train = params.train
     if train.freeze == "backbone" and params.head.name == "none":
         yield "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train"
@@ -147,7 +145,7 @@ def _in_train(params: "Params") -> Iterator[str]:
         yield f"train.augment.crop: found {train.augment.crop}; allowed: [least, most]"
 
 
-def _in_plot(params: "Params") -> Iterator[str]:
+def _in_plot(params: Params) -> Iterator[str]:
     if params.plot.columns > params.evaluate.neighbors:
         yield (
             f"plot.columns: found {params.plot.columns}; allowed: at most evaluate.neighbors, "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.figures import palette
 from pipeline.figures.chosen_queries import ChosenQueries, choose_failures, choose_successes

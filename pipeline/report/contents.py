@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.figures.palette import MODELS
 from pipeline.figures.sample import Sample

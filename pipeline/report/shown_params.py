@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.config.choices import Choice
 from pipeline.config.dotted_keys import flatten, show_value
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 
 # `launch` changes how a run is started and `track` where it is written down, never its figures.
 HIDDEN = ("launch", "track")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+from pipeline.config.schema import AugmentParams
 from pipeline.data.shards import PackedImages
-
-if TYPE_CHECKING:
-    from pipeline.config.load import AugmentParams
 
 
 def build_augmentation(
-    augment: "AugmentParams", *, image_size: int, interpolation: str
+    augment: AugmentParams, *, image_size: int, interpolation: str
 ) -> v2.Transform:
     """Return RGB image -> RGB image, image_size square; draws from torch's generator."""
     by = InterpolationMode(interpolation)

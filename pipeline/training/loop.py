@@ -8,7 +8,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder

@@ -1,18 +1,16 @@
 """What training minimises: a loss, the miner before it, and a memory of earlier batches."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
 from pipeline.config.contradictions import anchor_count
+from pipeline.config.schema import Params
 from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance
 from pipeline.training.losses import TAKES_TRIPLETS, build_loss
 from pipeline.training.miners import build_miner
-
-if TYPE_CHECKING:
-    from pipeline.config.load import Params
 
 Indices = tuple[Tensor, ...]
 
@@ -31,7 +29,7 @@ class Objective(nn.Module):
     members: Tensor | None
 
     def __init__(
-        self, params: "Params", *, dim: int, classes: int, members: Tensor | None = None
+        self, params: Params, *, dim: int, classes: int, members: Tensor | None = None
     ) -> None:
         super().__init__()
         chosen, normalize = params.loss, params.head.normalize

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pipeline.config.contradictions import find_label_set_contradictions
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure

@@ -11,7 +11,8 @@ from PIL import Image
 
 from app.experiments.recipes import Recipe, names, read_recipe
 from pipeline.config.contradictions import batch_size_of
-from pipeline.config.load import Params, check_params
+from pipeline.config.load import check_params
+from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
 from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.models.embedder import Embedder, attach_head, build_baseline

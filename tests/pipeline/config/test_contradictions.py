@@ -12,7 +12,7 @@ from pipeline.config.contradictions import (
     find_contradictions,
     find_label_set_contradictions,
 )
-from pipeline.config.load import Params
+from pipeline.config.schema import Params
 from pipeline.training.losses import LOSSES, TAKES_LABEL_SETS, TAKES_TRIPLETS
 from pipeline.training.miners import MINERS
 from tests.helpers.overlay import overlaid

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.load import CHOICES, Params, check_params, read_params, read_yaml
+from pipeline.config.load import check_params, read_params, read_yaml
+from pipeline.config.schema import CHOICES, Params
 from pipeline.errors import UserError
 from tests.helpers.overlay import GONE, PARAMS, overlaid
 

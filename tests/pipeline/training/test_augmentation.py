@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.load import AugmentParams
+from pipeline.config.schema import AugmentParams
 from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError
 from pipeline.training.augmentation import TrainingImages, build_augmentation

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config.load import Params, check_params
+from pipeline.config.load import check_params
+from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
 from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.contradictions import CLASSIFYING
-from pipeline.config.load import Params, check_params
+from pipeline.config.load import check_params
+from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
 from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance, membership
 from pipeline.training.losses import LOSSES, TAKES_TRIPLETS, build_loss

@@ -1,0 +1,171 @@
+"""params.yaml as typed values: its sections and their keys."""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
+from pydantic import AfterValidator, GetPydanticSchema
+from pydantic_core import PydanticCustomError
+
+from pipeline.config.choices import Amount, Choice, Count, Section, Share, choice
+from pipeline.datasets import DATASETS
+from pipeline.training.batches import BATCHES
+from pipeline.training.losses import LOSSES
+from pipeline.training.miners import MINERS
+from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS
+
+Precision = Literal["auto", "fp32", "bf16"]
+Monitor = Literal[
+    "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
+]
+Fraction = Annotated[float, Gt(0), Lt(1)]
+Seed = Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
+
+
+class DownloadParams(Section):
+    max_side: Count | None
+    max_rejected: Share
+
+
+class SplitParams(Section):
+    protocol: Literal["auto", "official", "class_disjoint", "random"]
+    test_fraction: Fraction
+    val_by: Literal["auto", "class", "image"]
+    val_fraction: Fraction
+
+
+class BackboneParams(Section):
+    name: str
+    weights: str | None
+    image_size: Annotated[int, Ge(8)]
+    pooling: Literal["avg", "gem", "flatten"]
+    level: Literal[0, 1, 2, 3, "pool"]
+
+
+class MineParams(Section):
+    method: Literal["embeddings", "labels"]
+    positives: Literal["hard", "easy", "random"]
+    negatives: Literal["hard", "semi_hard", "random"]
+    hard: bool
+    pool: Count | None
+    per_anchor: Count
+
+
+class HeadParams(Section):
+    name: Literal["linear", "mlp", "none"]
+    dim: Count
+    hidden: Count
+    normalize: bool
+
+
+def _hue_in_range(jitter: list[float]) -> list[float]:
+    if jitter[3] > 0.5:
+        text = f"found hue {jitter[3]}, the fourth; allowed: at most 0.5, half the colour wheel"
+        raise PydanticCustomError("message", "{text}", {"text": text})
+    return jitter
+
+
+class AugmentParams(Section):
+    crop: Annotated[list[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] | None
+    hflip: Share
+    jitter: Annotated[list[Share], Len(4, 4), AfterValidator(_hue_in_range)] | None
+
+
+class TrainParams(Section):
+    seed: Seed | None
+    epochs: Count
+    steps: Count | None
+    patience: Count | None
+    monitor: Monitor
+    precision: Precision
+    freeze: Literal["none", "batch_norm", "backbone"]
+    cross_batch_memory: Amount
+    chunk_size: Count | None
+    workers: Amount
+    augment: AugmentParams
+
+
+class EmbedParams(Section):
+    batch_size: Count
+    hflip: bool
+    precision: Precision
+    workers: Amount
+
+
+class IndexParams(Section):
+    factory: str
+    distance: Literal["cosine", "euclidean"]
+
+
+class NearDuplicateParams(Section):
+    cosine: Annotated[float, Ge(-1), Le(1)]
+    bits: Annotated[int, Ge(0), Le(64)]
+
+
+class EvaluateParams(Section):
+    k: Annotated[list[Count], MinLen(1)]
+    knn: Annotated[list[Count], MinLen(1)]
+    neighbors: Count
+    triplets: Count
+    bootstrap: Annotated[int, Ge(100)]
+    failure_k: Count
+    near_duplicate: NearDuplicateParams
+
+
+class PlotParams(Section):
+    points: Count
+    rows: Count
+    columns: Count
+
+
+class TrackParams(Section):
+    experiment: str
+
+
+class DataParams(Choice[Any]):
+    """source: a folder or an archive on this machine. Each dataset has a block."""
+
+    source: str
+
+
+# The sections with a name and blocks; the options of each block are beside the code.
+CHOICES: dict[str, type[Choice[Any]]] = {
+    "data": choice(DataParams, {name: module.OPTIONS for name, module in DATASETS.items()}),
+    "loss": choice(Choice, {name: loss.options for name, loss in LOSSES.items()}),
+    "miner": choice(Choice, {name: miner.options for name, miner in MINERS.items()}),
+    "batches": choice(Choice, BATCHES),
+    "optimizer": choice(Choice, OPTIMIZERS),
+    "scheduler": choice(Choice, SCHEDULERS),
+}
+
+
+def _choosing(section: str) -> GetPydanticSchema:
+    return GetPydanticSchema(lambda _, handler: handler(CHOICES[section]))
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Seed
+    launch: str
+    data: Annotated[DataParams, _choosing("data")]
+    download: DownloadParams
+    split: SplitParams
+    backbone: BackboneParams
+    mine: MineParams
+    head: HeadParams
+    loss: Annotated[Choice[Any], _choosing("loss")]
+    miner: Annotated[Choice[Any], _choosing("miner")]
+    batches: Annotated[Choice[Any], _choosing("batches")]
+    optimizer: Annotated[Choice[Any], _choosing("optimizer")]
+    scheduler: Annotated[Choice[Any], _choosing("scheduler")]
+    train: TrainParams
+    embed: EmbedParams
+    index: IndexParams
+    evaluate: EvaluateParams
+    plot: PlotParams
+    track: TrackParams
+
+    @property
+    def training_seed(self) -> int:
+        """What head, batches and augmentation are drawn from."""
+        return self.seed if self.train.seed is None else self.train.seed
