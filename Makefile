@@ -1,24 +1,24 @@
 # Two commands on a bare machine: make repro, make test. Plain `make` lists them all.
 PYTHON ?= python3
-# The machine's own, before .venv comes first in PATH.
+# That of the machine, found before .venv comes first in PATH.
 override PYTHON := $(or $(shell command -v $(PYTHON)),$(PYTHON))
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Images of containers set it; then each of the pipeline's processes compiles torch anew.
+# Container images set it; then every process would compile torch's Python files again.
 unexport PYTHONDONTWRITEBYTECODE
-# GPUs, where there are any, want this for repeatable matrix products.
+# GPUs need this for repeatable matrix products.
 export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint lock clean
+.PHONY: help install repro test check lint lock clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## make .venv from requirements.lock
 
-# Another pip that can install into .venv saves the seconds that one of its own takes.
+# The machine's pip installs into .venv where it can: a pip inside .venv takes seconds to make.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; run: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
@@ -33,6 +33,9 @@ repro: install  ## run the whole pipeline: images to a measured index
 
 test: install lint  ## lint, types and all tests
 	OMP_NUM_THREADS=1 python -m pytest
+
+check: install lint  ## for daily work: lint, types and the quick tests (no whole DAG, no browser)
+	OMP_NUM_THREADS=1 python -m pytest -m "not dag and not browser and not slow"
 
 lint: install  ## formatting, lint and types alone
 	ruff format --check .

@@ -1,4 +1,4 @@
-"""What tests share: clones that whole DAGs run in, a project to ask, the order, patience."""
+"""What tests share: clones that run whole DAGs, a project to query, markers, order, deadlines."""
 
 import os
 import shutil
@@ -9,6 +9,14 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.clone import SMALL, copy_clone, run_clone
+
+# Fixture -> the marker of the tests that use it; `make check` runs those without any marker.
+MARKED_BY_FIXTURE = {
+    "clone": "dag",
+    "first_run": "dag",
+    "compared": "dag",
+    "browser": "browser",
+}
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +29,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = ready.with_name("done")
     with FileLock(shared / "first_run.lock"):
         if not done.exists():
-            shutil.rmtree(ready, ignore_errors=True)  # what another process failed amid
+            shutil.rmtree(ready, ignore_errors=True)  # a failed run of another process
             run_clone(ready, SMALL)
             done.touch()
     return ready
@@ -46,12 +54,19 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project of drawn images with two models and their indexes; not to be changed."""
+    """A small project of painted images with two models and their indexes; do not change it."""
     from tests.helpers.searchable import build  # torch, which most tests do without
 
     return build(tmp_path_factory.mktemp("searchable") / "project")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those on a clone, which runs the whole DAG: else one would end alone, and late."""
-    items.sort(key=lambda item: "clone" not in getattr(item, "fixturenames", ()))
+    """Mark tests by the fixtures they use, and begin with those that run a DAG.
+
+    tryfirst: `-m` selects by these markers. A DAG takes minutes: begun late, it would end alone.
+    """
+    for item in items:
+        for fixture in MARKED_BY_FIXTURE.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKED_BY_FIXTURE[fixture])
+    items.sort(key=lambda item: item.get_closest_marker("dag") is None)
