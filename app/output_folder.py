@@ -1,7 +1,6 @@
 """The folder that a command writes results to: all of its files or none, and nobody else's."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.data.files import replace_all
 from pipeline.data.tables import Table, write_table
 from pipeline.errors import UserError
 
@@ -95,8 +95,7 @@ class OutputFolder:
         write_table(self._table, table, self._kind, metadata={KEY: json.dumps(names)})
         self.written = [*(self.folder / name for name in names), self._table_path]
         earlier = self._find_earlier()  # another may have written since
-        for unfinished, path in zip([*self._sheets, table], self.written, strict=True):
-            os.replace(unfinished, path)
+        replace_all([*self._sheets, table], self.written)
         for path in earlier:
             if path not in self.written:
                 path.unlink(missing_ok=True)

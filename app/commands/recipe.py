@@ -1,6 +1,5 @@
 """Commands on recipes: list, show, apply, and to run them in many points."""
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 
 from app.experiments import dvc_adapter, queued_runs, recipes, sweeps
 from pipeline.config.load import read_params
+from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 
 PARAMS = Path("params.yaml")
@@ -60,10 +60,9 @@ def apply(name: Name, own: Own = None) -> None:
     _warn_of_unused(recipe, [recipe.settings], before)
     after = _applied(recipe, before)
     place = PARAMS.resolve()  # a link stays one
-    unfinished = place.with_name(place.name + ".part")
-    unfinished.write_text(after, encoding="utf-8")
-    shutil.copymode(place, unfinished)
-    os.replace(unfinished, place)
+    with written_whole(place) as (unfinished,):
+        unfinished.write_text(after, encoding="utf-8")
+        shutil.copymode(place, unfinished)
     _tell(recipes.changes(before, after), verb="changed")
 
 

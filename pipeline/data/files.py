@@ -1,17 +1,19 @@
 """Files written whole or not at all: a kill at any moment leaves the old content or the new."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
 def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a path beside each of `paths` to write to; they take their places together at the end.
+    """Yield a path beside each of `paths` to write a file or a folder to; at the end of the body
+    they replace `paths` together.
 
-    The folders are made. If the body fails, what it has written goes, and `paths` stay as they
-    were. Each path keeps the permissions that it was created with.
+    The parent folders are made. If the body fails, what it has written is removed, and `paths` stay
+    as they were. Each file keeps the permissions that it was created with.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -22,12 +24,27 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     ('all of it', ['a.txt'])
     """
     unfinished = tuple(path.with_name(path.name + ".part") for path in paths)
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for part in unfinished:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _remove(part)  # an earlier process may have been killed
     try:
         yield unfinished
-        for part, path in zip(unfinished, paths, strict=True):
-            os.replace(part, path)
+        replace_all(unfinished, paths)
     finally:
         for part in unfinished:
-            part.unlink(missing_ok=True)
+            _remove(part)
+
+
+def replace_all(unfinished: Sequence[Path], paths: Sequence[Path]) -> None:
+    """Move each of `unfinished` to its place among `paths`, on the same disk."""
+    for part, path in zip(unfinished, paths, strict=True):
+        if path.is_dir():  # no system call replaces a folder that is not empty
+            shutil.rmtree(path)
+        os.replace(part, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

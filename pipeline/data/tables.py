@@ -1,6 +1,5 @@
 """The tables between stages: each column is defined here once, and checked at both ends."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 
 
@@ -216,10 +216,8 @@ def write_table(
     table = _check(table, kind, where=str(path))
     if metadata:
         table = table.replace_schema_metadata(dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    pq.write_table(table, unfinished, compression="zstd")
-    os.replace(unfinished, path)
+    with written_whole(path) as (unfinished,):
+        pq.write_table(table, unfinished, compression="zstd")
 
 
 def read_table(path: Path, kind: Table) -> pa.Table:

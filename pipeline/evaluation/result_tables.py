@@ -1,7 +1,6 @@
 """What `evaluate` writes of one model: its metrics, and the tables behind them."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints
+from pipeline.data.files import written_whole
 from pipeline.data.tables import NEIGHBORS
 from pipeline.evaluation.intervals import (
     bootstrap_intervals,
@@ -62,10 +62,8 @@ def metrics_report(
 
 def write_metrics(path: Path, report: dict[str, float | int]) -> None:
     """Write `report` as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(unfinished, path)
+    with written_whole(path) as (unfinished,):
+        unfinished.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def queries_table(measured: Measured, ids: Sequence[str] | NDArray[np.object_]) -> pa.Table:

@@ -1,6 +1,5 @@
 """The faiss index of a gallery: built, kept on disk, and asked for the nearest images."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints, Scores, Vectors
+from pipeline.data.files import written_whole
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError
@@ -72,16 +72,15 @@ def write_index(
     ids: Sequence[str],
     provenance: Lineage | None = None,
 ) -> None:
-    """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`.
+    """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`, both or neither.
 
     provenance: how the vectors were made, which ids.parquet then tells.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / "index.faiss.part"
-    faiss.write_index(index, str(unfinished))
-    os.replace(unfinished, directory / "index.faiss")
     table = pa.table({"image_id": pa.array(ids, pa.string())})
-    write_table(table, directory / "ids.parquet", IDS, metadata=to_metadata(provenance))
+    files = (directory / "index.faiss", directory / "ids.parquet")
+    with written_whole(*files) as (unfinished, unfinished_ids):
+        faiss.write_index(index, str(unfinished))
+        write_table(table, unfinished_ids, IDS, metadata=to_metadata(provenance))
 
 
 def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:

@@ -1,7 +1,6 @@
 """The model that embeds images: backbone, pooling, head; and its two files on disk."""
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 from pipeline.models.backbones import Backbone, build_backbone, preprocessing_of
 from pipeline.models.heads import HEADS, POOLINGS
@@ -132,19 +132,17 @@ def attach_head(
 
 
 def save(model: Embedder, directory: Path) -> None:
-    """Write model.safetensors and model.json to `directory`, each whole or not at all.
+    """Write model.safetensors and model.json to `directory`, both or neither.
 
     Equal weights give equal bytes.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     text = json.dumps(asdict(model.spec), indent=2) + "\n"
-    (directory / (SPEC + ".part")).write_text(text, encoding="utf-8")
-    save_file(tensors, directory / (WEIGHTS + ".part"))
-    # safetensors lets nobody but the owner read what it writes.
-    shutil.copymode(directory / (SPEC + ".part"), directory / (WEIGHTS + ".part"))
-    for name in (WEIGHTS, SPEC):
-        os.replace(directory / (name + ".part"), directory / name)
+    with written_whole(directory / WEIGHTS, directory / SPEC) as (weights, spec):
+        spec.write_text(text, encoding="utf-8")
+        save_file(tensors, weights)
+        # safetensors lets nobody but the owner read what it writes.
+        shutil.copymode(spec, weights)
 
 
 def load(directory: Path) -> Embedder:

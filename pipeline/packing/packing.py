@@ -2,19 +2,18 @@
 
 import csv
 import multiprocessing
-import os
-import shutil
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.data.files import written_whole
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
@@ -66,14 +65,11 @@ def pack(
     everything = sorted(images, key=image_id_of)
     ordered = [image for image in everything if image.labels]
     _check(everything, labelled=len(ordered))
-    unfinished = to.images.with_name(to.images.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        kept, rejected = _store(ordered, unfinished, max_side=max_side, processes=processes)
+    with written_whole(*astuple(to)) as unfinished:
+        parts = Outputs(*unfinished)
+        kept, rejected = _store(ordered, parts.images, max_side=max_side, processes=processes)
         _check_rejected(rejected, total=len(ordered), max_rejected=max_rejected)
-        _publish(kept, rejected, unfinished, to)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _write_tables(kept, rejected, parts)
     return len(everything) - len(ordered)
 
 
@@ -168,16 +164,12 @@ def _check_rejected(
     )
 
 
-def _publish(
-    kept: Sequence[_Kept], rejected: Sequence[tuple[str, str]], unfinished: Path, to: Outputs
-) -> None:
+def _write_tables(kept: Sequence[_Kept], rejected: Sequence[tuple[str, str]], to: Outputs) -> None:
     names = sorted({name for item in kept for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
     write_table(_catalog(kept, label_of), to.catalog, CATALOG)
     write_table(_classes(kept, names), to.classes, CLASSES)
     _write_rejected(rejected, to.rejected)
-    shutil.rmtree(to.images, ignore_errors=True)
-    os.replace(unfinished, to.images)
 
 
 def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
@@ -211,10 +203,7 @@ def _table(rows: Mapping[str, Any], kind: Table) -> pa.Table:
 
 
 def _write_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(unfinished, "w", newline="", encoding="utf-8") as out:
+    with open(path, "w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("path", "reason"))
         writer.writerows(rejected)
-    os.replace(unfinished, path)

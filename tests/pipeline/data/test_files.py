@@ -37,3 +37,21 @@ def test_files_are_replaced_together(tmp_path: Path) -> None:
                 path.write_text(content)
         assert [path.read_text() for path in paths] == [content, content]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_folder_is_replaced_with_all_that_it_held(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        with written_whole(tmp_path / "folder", tmp_path / "file") as (folder, file):
+            folder.mkdir()
+            (folder / name).touch()
+            file.write_text(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["after"]
+
+
+def test_what_a_killed_process_left_is_not_taken_into_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder.part").mkdir()
+    (tmp_path / "folder.part" / "left").touch()
+    with written_whole(tmp_path / "folder") as (folder,):
+        folder.mkdir()
+    assert list((tmp_path / "folder").iterdir()) == []
