@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -78,11 +79,11 @@ def build_app(
     has to come in. places: how many searches may run and wait. tell: gets a line for each request
     that failed.
     """
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs loads its scripts from the package instead of a CDN
         title="lookalike",
         description=DESCRIPTION,
-        docs_url=None,  # its page comes from a CDN; /docs here is our own
         redoc_url=None,
+        favicon_url="/page/icon.svg",
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
@@ -174,10 +175,6 @@ def _serve_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return send("index.html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return send("api.html")
 
     @app.get("/page/{name}", include_in_schema=False)
     async def file(name: str) -> FileResponse:
