@@ -54,12 +54,12 @@ def test_triplets_share_labels_or_none(clone: Path) -> None:
     assert overlapping <= len(triplets) / 10  # only where no image is disjoint
 
 
-def test_it_is_measured_by_many_labels(clone: Path) -> None:
+def test_metrics_count_all_labels(clone: Path) -> None:
     for model in ("baseline", "finetuned"):
-        figures = json.loads((clone / f"metrics/{model}.json").read_text())
-        assert 0 < figures["macro_map"] < 1
-        assert 0 < figures["map_low"] <= figures["map"] <= figures["map_high"] < 1
-        assert 0 <= figures["knn_accuracy"] <= 1
+        metrics = json.loads((clone / f"metrics/{model}.json").read_text())
+        assert 0 < metrics["macro_map"] < 1
+        assert 0 < metrics["map_low"] <= metrics["map"] <= metrics["map_high"] < 1
+        assert 0 <= metrics["knn_accuracy"] <= 1
 
 
 def test_plain_batches_train_by_shared_labels(clone: Path) -> None:

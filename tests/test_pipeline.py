@@ -25,15 +25,19 @@ from tests.helpers.clone import (
 from tests.helpers.paths import ROOT
 
 
-def figures(place: Path, model: str) -> dict[str, float]:
+def read_metrics(place: Path, model: str) -> dict[str, float]:
     loaded: dict[str, float] = json.loads((place / f"metrics/{model}.json").read_text())
     return loaded
 
 
 def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
     for model in ("baseline", "finetuned"):
-        assert 0 <= figures(clone, model)["recall_at_1_low"] <= figures(clone, model)["recall_at_1"]
-    assert figures(clone, "train")["epochs"] == 3
+        assert (
+            0
+            <= read_metrics(clone, model)["recall_at_1_low"]
+            <= read_metrics(clone, model)["recall_at_1"]
+        )
+    assert read_metrics(clone, "train")["epochs"] == 3
     with (clone / "plots/train_history.csv").open() as opened:
         assert [row["epoch"] for row in csv.DictReader(opened)] == ["1", "2", "3"]
     assert {path.name for path in (clone / "plots/figures").glob("*.png")} >= {
@@ -46,21 +50,23 @@ def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
     }
 
 
-def test_a_run_is_one_run_in_mlflow_with_all_that_it_was(clone: Path) -> None:
+def test_a_run_is_one_run_in_mlflow_with_its_params_metrics_and_artifacts(clone: Path) -> None:
     (run,) = [run for run in runs(clone) if "dvc_exp_name" not in run.data.tags]
     assert run.data.params["loss.supcon.temperature"] == "0.1"
-    assert run.data.metrics["finetuned/recall_at_1"] == figures(clone, "finetuned")["recall_at_1"]
-    assert run.data.metrics["baseline/map"] == figures(clone, "baseline")["map"]
+    assert (
+        run.data.metrics["finetuned/recall_at_1"] == read_metrics(clone, "finetuned")["recall_at_1"]
+    )
+    assert run.data.metrics["baseline/map"] == read_metrics(clone, "baseline")["map"]
     assert run.data.metrics["last_seconds/embed_baseline"] > 0
     assert run.data.tags["git_commit"]
     assert run.data.tags["dataset_fingerprint"]
     assert list((clone / "mlruns").rglob("plots/report.html"))
 
 
-def test_the_report_shows_the_figures_of_the_metrics(clone: Path) -> None:
+def test_the_report_shows_the_values_of_the_metrics(clone: Path) -> None:
     page = (clone / "plots/report.html").read_text()
     for model in ("baseline", "finetuned"):
-        value = figures(clone, model)["recall_at_1"]
+        value = read_metrics(clone, model)["recall_at_1"]
         assert f'data-figure="{model}/recall_at_1"><b>{value:.3f}</b>' in page
     assert (clone / "plots/projector/sprite.png").is_file()
 
@@ -81,17 +87,17 @@ def test_the_commands_that_show_results_show_them(clone: Path) -> None:
 def test_mlflow_ui_shows_the_run(clone: Path) -> None:
     port = free_port()
     command = ["mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
-    command += ["--workers", "1"]  # not four, each of which imports all of it
+    command += ["--workers", "1"]  # not four, each of which imports all of MLflow
     with running(clone, *command):
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=lookalike"
         )
         found: list[str] = []
 
         def answers() -> bool:
             try:
-                with urllib.request.urlopen(asked, timeout=60) as answer:
-                    found.append(json.load(answer)["experiment"]["artifact_location"])
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    found.append(json.load(response)["experiment"]["artifact_location"])
             except OSError:
                 return False
             return True
@@ -124,7 +130,7 @@ def test_an_unused_block_runs_nothing(clone: Path) -> None:
     [
         (
             {"loss.name": "suprecon"},
-            # DVC's own line, since it looks for the block of that name before a stage runs.
+            # DVC's own line: it looks for the block of that name before any stage runs.
             "Parameters 'loss.suprecon' are missing from 'params.yaml'.",
         ),
         (
@@ -149,7 +155,7 @@ def test_a_mistake_is_one_line_and_a_status(
     change_params(clone, changes)
     ran = dvc(clone, "repro")
     assert ran.returncode != 0
-    told = (ran.stdout + ran.stderr).splitlines()
-    assert sum(line in text for text in told) == 1, ran.stderr
-    assert not any("Traceback" in text for text in told)
+    lines = (ran.stdout + ran.stderr).splitlines()
+    assert sum(line in text for text in lines) == 1, ran.stderr
+    assert not any("Traceback" in text for text in lines)
     restore(clone)

@@ -1,4 +1,4 @@
-"""A clone of this working tree that tests run as a person does: real git, DVC and servers."""
+"""A clone of this working tree in which tests run real git, DVC and servers, as a person does."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "head.dim": 16,
     "batches.pk": {"classes": 4, "per_class": 3},
     "train.epochs": 3,
-    # Each would be a process that imports all of torch; the number of them changes no bit.
+    # Each worker is a process that imports all of torch; their number changes no bit.
     "train.workers": 0,
     "embed.workers": 0,
     "evaluate.bootstrap": 100,
@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
 
 
 def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
-    """Return `place`, now a repository of this working tree with `params`, run once."""
+    """Make `place` a repository of this working tree with `params`, run it once, and return it."""
     copy_project(place)
     change_params(place, params)
     git(place, "init", "--quiet")
@@ -51,9 +51,9 @@ def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
 
 
 def copy_clone(ready: Path, to: Path) -> Path:
-    """Return `to`, now as `ready`, a clone that was run once: it has nothing to run or compile."""
+    """Copy `ready`, a clone that was run once, to `to` and return it: nothing there has to run."""
     shutil.copytree(ready, to, symlinks=True)
-    # MLflow knows by its whole path where an artifact lies.
+    # MLflow records absolute paths of artifacts.
     with closing(sqlite3.connect(to / "mlflow.db")) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             database.execute(
@@ -63,7 +63,7 @@ def copy_clone(ready: Path, to: Path) -> Path:
 
 
 def skip_drawing(place: Path) -> None:
-    """Let the stage `plot` leave next to nothing: it takes longest, and is drawn by other tests."""
+    """Make the stage `plot` write empty files: it takes longest, and other tests cover it."""
     yaml = YAML()
     dag = yaml.load((place / "dvc.yaml").read_text())
     plot = dag["stages"]["plot"]
@@ -72,7 +72,7 @@ def skip_drawing(place: Path) -> None:
     plot["cmd"] = f"mkdir -p {' '.join(folders)} && touch {' '.join(files)}"
     with (place / "dvc.yaml").open("w") as out:
         yaml.dump(dag, out)
-    commit(place, "nothing is drawn")
+    commit(place, "plot writes empty files")
 
 
 def copy_project(to: Path) -> None:
@@ -87,7 +87,7 @@ def copy_project(to: Path) -> None:
         if (ROOT / name).is_file() and name != "dvc.lock":
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
-    # With what numba has compiled: it looks at the time of the source, which is copied too.
+    # What numba has compiled stays valid: it checks the source's time, which is copied too.
     for path in (ROOT / "pipeline").rglob("__pycache__/*.nb[ci]"):
         compiled = to / path.relative_to(ROOT)
         compiled.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def commit(place: Path, message: str) -> None:
 
 @contextmanager
 def running(place: Path, *command: str) -> Iterator[None]:
-    """Run `command` in `place` for as long as the context lasts; then it and its children die."""
+    """Run `command` in `place` while the context lasts; then kill it and its children."""
     with subprocess.Popen(
         command,
         cwd=place,
@@ -146,7 +146,7 @@ def running(place: Path, *command: str) -> Iterator[None]:
 
 
 def kill_all_in(place: Path) -> None:
-    """Kill what runs in `place`, as a machine that is switched off does; but not this process."""
+    """Kill all that runs in `place`, as a power cut does, except for this process."""
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()).is_relative_to(place) and process.pid != os.getpid():
@@ -163,10 +163,10 @@ def free_port() -> int:
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 600) -> None:
-    """Return as soon as it did; the time is what the slowest machine never needs."""
+    """Return as soon as it happened; `seconds` is more than the slowest machine needs."""
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, f"nothing happened in {seconds} s"
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
         time.sleep(0.02)
 
 

@@ -7,13 +7,13 @@ from pipeline.config.load import read_yaml
 from tests.helpers.paths import ROOT
 
 PARAMS = ROOT / "params.yaml"
-GONE = object()  # stands for a key that is not there
+GONE = object()  # as a value: remove the key
 
 
 def overlaid(changes: Mapping[str, Any]) -> Any:
     """Return the values of the project's params.yaml with `changes`: dotted key -> value.
 
-    In a key, `__` stands for a dot too, so that keyword arguments can be handed on.
+    `__` in a key means a dot, so that keys can be keyword arguments.
     """
     values = read_yaml(PARAMS)
     overlay(values, changes)
@@ -21,7 +21,7 @@ def overlaid(changes: Mapping[str, Any]) -> Any:
 
 
 def overlay(values: Any, changes: Mapping[str, Any]) -> None:
-    """Change `values` in place; a section that is not there is a KeyError."""
+    """Change `values` in place; a missing section raises KeyError."""
     for key, value in changes.items():
         *path, last = key.replace("__", ".").split(".")
         section = values

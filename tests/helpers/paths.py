@@ -1,4 +1,4 @@
-"""Where tests find the project, and the real data that may lie beside it."""
+"""Where the project is, and the real data that may lie beside it."""
 
 from pathlib import Path
 

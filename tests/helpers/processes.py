@@ -9,7 +9,7 @@ from tests.helpers.paths import ROOT
 
 
 def environment() -> dict[str, str]:
-    """Return an environment without the outer run's DVC and MLflow, but with its Python."""
+    """Return this environment without variables of DVC, MLflow and git, this Python first in PATH."""
     outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
     return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
 
@@ -17,7 +17,7 @@ def environment() -> dict[str, str]:
 def run_module(
     folder: Path, module: str, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module` of this working tree in `folder`, its output caught."""
+    """Run `python -m module` of this working tree in `folder` and capture its output."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
