@@ -9,7 +9,7 @@ from tests.helpers.paths import ROOT
 
 
 def environment() -> dict[str, str]:
-    """Return this environment without variables of DVC, MLflow and git, this Python first in PATH."""
+    """Return this environment without DVC's, MLflow's and git's variables; this Python comes first."""
     outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
     return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
 
