@@ -9,7 +9,7 @@ from tests.helpers.paths import ROOT
 
 
 def environment() -> dict[str, str]:
-    """Return this environment without DVC's, MLflow's and git's variables; this Python comes first."""
+    """Return this environment with this Python first, without what DVC, MLflow and git set."""
     outer = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
     return outer | {"PATH": f"{Path(sys.executable).parent}:{outer['PATH']}"}
 
