@@ -10,7 +10,7 @@ from pipeline.data.class_names import display_names
 from pipeline.data.shards import PackedImages
 from pipeline.figures import palette
 from pipeline.figures.centroids import choose_names
-from pipeline.figures.curve_files import write_curves
+from pipeline.figures.curve_tables import write_curves
 from pipeline.figures.projection_files import project, write_projections
 from pipeline.figures.projections import umap_in_background
 from pipeline.figures.query_sheets import write_query_sheets
@@ -54,7 +54,7 @@ def main(
     vectors = read_vectors(embeddings, sample.image_ids, distance=distance)
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with palette.style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
-        write_curves(results, history, names, distance=distance, csv_out=csv_out, png_out=png_out)
+        write_curves(results, names, csv_out)
         write_query_sheets(results, packed.decode, class_of, names, params, png_out)
         side = thumbnail_side(len(sample.image_ids))
         thumbnails = shrink_images(sample.image_ids, packed, side=side)

@@ -46,7 +46,6 @@ def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
         "near_duplicates.png",
         "confusions.png",
         "projection_umap.png",
-        "training.png",
     }
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.figures.curve_figures import shorten
-from pipeline.figures.palette import FAINT, INK
+from pipeline.figures.palette import FAINT, INK, shorten
 from pipeline.figures.projections import Points
 
 if TYPE_CHECKING:

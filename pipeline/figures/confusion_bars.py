@@ -7,8 +7,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from pipeline.figures.curve_figures import shorten
-from pipeline.figures.palette import FAINT, INK, MODEL_COLOURS, MODELS, message_figure, new_figure
+from pipeline.figures.palette import (
+    FAINT,
+    INK,
+    MODEL_COLOURS,
+    MODELS,
+    message_figure,
+    new_figure,
+    shorten,
+)
 from pipeline.figures.tiles import PAPER, ReadImage
 
 if TYPE_CHECKING:

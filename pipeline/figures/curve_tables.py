@@ -1,16 +1,30 @@
-"""Curves of several models -> one wide table a kind of curve: what `dvc plots` can compare."""
+"""Curves of both models -> one CSV for each kind of curve: what `dvc plots` and the report show."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.data.class_names import display_names
+from pipeline.data import tables
+from pipeline.data.files import written_whole
 from pipeline.errors import UserError
+from pipeline.figures.palette import MODELS
 
-# Twelve decimals join the same x of two models even where it was computed in another order.
+# Twelve decimals join the same x of two models even if they computed it in a different order.
 X_DECIMALS = 12
 Y_DECIMALS = 6
+
+
+def write_curves(results: Path, class_names: Mapping[int, str], out: Path) -> None:
+    """Write the tables of `wide_curves` and `knn_curves` as CSV files into `out`.
+
+    results: directory of <model>/curves.parquet and <model>/knn.parquet. class_names: label ->
+    display name.
+    """
+    curves = _read(results, "curves", tables.CURVES)
+    knn = _read(results, "knn", tables.KNN)
+    for stem, table in (wide_curves(curves, class_names) | knn_curves(knn)).items():
+        write_csv(table, out / f"{stem}.csv")
 
 
 def wide_curves(
@@ -27,70 +41,57 @@ def wide_curves(
         UserError: a class of the curves has no name.
     """
     return {
-        "precision_recall": _of_all_queries(curves, "precision_recall", x="recall"),
-        "precision_recall_classes": _of_classes(curves, class_names),
-        "recall_at_k": _of_all_queries(curves, "recall_at_k", x="k").astype({"k": int}),
+        "precision_recall": _all_queries(curves, "precision_recall", x="recall"),
+        "precision_recall_classes": _by_class(curves, class_names),
+        "recall_at_k": _all_queries(curves, "recall_at_k", x="k").astype({"k": int}),
         "similarities": _similarities(curves),
     }
 
 
-def knn_curves(tables: Mapping[str, pd.DataFrame], *, distance: str) -> pd.DataFrame:
-    """Return the kNN accuracy over k by one distance, from each model's KNN table.
+def knn_curves(knn: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the kNN accuracy over k, one table `knn_accuracy_<distance>`, from each model's KNN.
 
-    k, one column a model (on test), `<model>_val` (NaN where validation passes that k over).
+    k, one column a model (on test), `<model>_val` (NaN where validation has too few images for
+    this k), `<model>_chosen` (on test, at the k that validation chose; NaN elsewhere).
     """
-    columns = {}
-    for ending, column in (("", "test_accuracy"), ("_val", "val_accuracy")):
-        for model, rows in tables.items():
-            chosen = rows[rows["distance"] == distance]
-            columns[f"{model}{ending}"] = chosen.set_index("k")[column]
-    return _join(columns, ["k"])
-
-
-def read_history(path: Path) -> pd.DataFrame:
-    """Return the rows of train_history.csv, one an epoch.
-
-    Raises:
-        UserError: the file is missing, empty or has no column `epoch`.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro train")
-    try:
-        history = pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a CSV table ({error}); run: dvc repro train") from None
-    if "epoch" not in history:
-        found = ", ".join(history.columns)
-        raise UserError(f"{path}: found columns {found}; 'epoch' is missing; run: dvc repro train")
-    return history
+    return {
+        f"knn_accuracy_{distance}": _knn(knn, distance)
+        for distance in dict.fromkeys(knn[MODELS[0]]["distance"])
+    }
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write `table` as CSV, rounded to 6 decimals, its folder made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.round(Y_DECIMALS).to_csv(path, index=False, lineterminator="\n")
+    """Write `table` as CSV, rounded to 6 decimals; creates the folder."""
+    with written_whole(path) as (unfinished,):
+        table.round(Y_DECIMALS).to_csv(unfinished, index=False, lineterminator="\n")
 
 
-def _of_all_queries(curves: Mapping[str, pd.DataFrame], kind: str, *, x: str) -> pd.DataFrame:
+def _read(results: Path, name: str, kind: tables.Table) -> dict[str, pd.DataFrame]:
+    return {
+        model: tables.read_table(results / model / f"{name}.parquet", kind).to_pandas()
+        for model in MODELS
+    }
+
+
+def _all_queries(curves: Mapping[str, pd.DataFrame], kind: str, *, x: str) -> pd.DataFrame:
     columns = {}
     for model, rows in curves.items():
-        chosen = rows[(rows["curve"] == kind) & rows["label"].isna()]
-        columns[model] = chosen.set_index(chosen["x"].round(X_DECIMALS))["y"]
+        selected = rows[(rows["curve"] == kind) & rows["label"].isna()]
+        columns[model] = selected.set_index(selected["x"].round(X_DECIMALS))["y"]
     return _join(columns, [x])
 
 
-def _of_classes(curves: Mapping[str, pd.DataFrame], class_names: Mapping[int, str]) -> pd.DataFrame:
+def _by_class(curves: Mapping[str, pd.DataFrame], class_names: Mapping[int, str]) -> pd.DataFrame:
     columns = {}
     for model, rows in curves.items():
-        chosen = rows[(rows["curve"] == "precision_recall") & rows["label"].notna()]
-        keys = [chosen["label"].astype("int64"), chosen["x"].round(X_DECIMALS)]
-        columns[model] = chosen.set_index(keys)["y"]
+        selected = rows[(rows["curve"] == "precision_recall") & rows["label"].notna()]
+        keys = [selected["label"].astype("int64"), selected["x"].round(X_DECIMALS)]
+        columns[model] = selected.set_index(keys)["y"]
     table = _join(columns, ["label", "recall"])
     unnamed = sorted(set(table["label"]) - set(class_names))
     if unnamed:
         raise UserError(f"curves: class {unnamed[0]} has no name in the classes; run: dvc repro")
-    names = display_names(class_names)
-    table.insert(0, "class", [names[int(label)] for label in table["label"]])
+    table.insert(0, "class", [class_names[int(label)] for label in table["label"]])
     return table.drop(columns="label")
 
 
@@ -98,9 +99,22 @@ def _similarities(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     columns = {}
     for model, rows in curves.items():
         for sign in ("positive", "negative"):
-            chosen = rows[rows["curve"] == f"similarity_{sign}"]
-            columns[f"{model}_{sign}"] = chosen.set_index(chosen["x"].round(X_DECIMALS))["y"]
+            selected = rows[rows["curve"] == f"similarity_{sign}"]
+            columns[f"{model}_{sign}"] = selected.set_index(selected["x"].round(X_DECIMALS))["y"]
     return _join(columns, ["similarity"])
+
+
+def _knn(knn: Mapping[str, pd.DataFrame], distance: str) -> pd.DataFrame:
+    of_distance = {
+        model: rows[rows["distance"] == distance].set_index("k") for model, rows in knn.items()
+    }
+    columns = {model: rows["test_accuracy"] for model, rows in of_distance.items()}
+    columns |= {f"{model}_val": rows["val_accuracy"] for model, rows in of_distance.items()}
+    columns |= {
+        f"{model}_chosen": rows["test_accuracy"].where(rows["chosen"])
+        for model, rows in of_distance.items()
+    }
+    return _join(columns, ["k"])
 
 
 def _join(columns: Mapping[str, pd.Series], index: list[str]) -> pd.DataFrame:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data.files import written_whole
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The model before training is a quiet grey, the trained one a strong blue, in every figure.
@@ -87,16 +88,15 @@ def message_figure(text: str) -> "Figure":
     return figure
 
 
-def percent_axis(axes: "Axes", *, horizontal: bool = False) -> None:
-    """Fix an axis to 0..1, with room for a line that runs along the edge."""
-    limits = (-0.02, 1.02)
-    axes.set_xlim(limits) if horizontal else axes.set_ylim(limits)
+def shorten(text: str, most: int) -> str:
+    """Return `text`, cut to at most `most` characters; an ellipsis shows that it was cut."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write `figure` as PNG: no date and no version inside, so equal figures are equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    with written_whole(path) as (unfinished,):
+        figure.savefig(unfinished, format="png", metadata={"Software": None})
 
 
 def font_path(*, bold: bool = False) -> Path:

@@ -12,7 +12,7 @@ from pipeline.figures.chosen_queries import ChosenQueries, choose_failures, choo
 from pipeline.figures.confusion_bars import draw_confusions
 from pipeline.figures.near_duplicate_sheets import choose_duplicate_pairs, draw_duplicate_pairs
 from pipeline.figures.sheets import draw_sheet, sheet_rows
-from pipeline.figures.tiles import ReadImage
+from pipeline.figures.tiles import ReadImage, save_sheet
 
 
 def write_query_sheets(
@@ -57,13 +57,13 @@ def write_query_sheets(
             columns=min(columns, kept),
             near_duplicates=same,
         )
-        draw_sheet(cases.title, shown, image).save(out / f"{stem}.png")
+        save_sheet(draw_sheet(cases.title, shown, image), out / f"{stem}.png")
     across = max(1, columns // 2)
     limits = params.evaluate.near_duplicate.model_dump()
     pairs = choose_duplicate_pairs(
         near, queries, class_of, model=model, most=rows * across, **limits
     )
-    draw_duplicate_pairs(pairs, image, columns=across).save(out / "near_duplicates.png")
+    save_sheet(draw_duplicate_pairs(pairs, image, columns=across), out / "near_duplicates.png")
     confusions = {
         each: _read(results / each, "confusions", tables.CONFUSIONS) for each in palette.MODELS
     }

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.figures.centroids import Naming, draw_names
-from pipeline.figures.curve_figures import shorten
-from pipeline.figures.palette import CATEGORIES, FAINT, MARKERS, OTHER, new_figure
+from pipeline.figures.palette import CATEGORIES, FAINT, MARKERS, OTHER, new_figure, shorten
 from pipeline.figures.projections import Points
 
 if TYPE_CHECKING:

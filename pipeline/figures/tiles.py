@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from pipeline.data.files import written_whole
 from pipeline.figures.palette import FAINT, INK, font_path
 
 TILE = 128  # pixels that an image is fitted into, whatever its own size
@@ -48,6 +50,12 @@ def draw_tile(
     bold, plain = font(12, bold=tile.frame == INK), font(12)
     draw.text((x, y + side + 2), truncate(tile.name, bold, side), INK, bold)
     draw.text((x, y + side + 2 + LINE), truncate(tile.note, plain, side), FAINT, plain)
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG; creates the folder."""
+    with written_whole(path) as (unfinished,):
+        sheet.save(unfinished, "PNG")
 
 
 def draw_title(sheet: Image.Image, lines: list[str]) -> None:

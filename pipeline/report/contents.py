@@ -11,9 +11,10 @@ from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.figures.palette import MODELS
 from pipeline.figures.sample import Sample
+from pipeline.report.class_size_graph import class_size_graph
+from pipeline.report.curve_graphs import Graph, read_graphs
 from pipeline.report.dataset_summary import DatasetSummary, describe_dataset, read_rejected
 from pipeline.report.embedded_sheets import Sheet, read_sheets
-from pipeline.report.graphs import Graph, class_graph, read_graphs
 from pipeline.report.hardest_classes import HardClass, hardest_classes
 from pipeline.report.metric_rows import (
     TRAINING,
@@ -95,12 +96,12 @@ def assemble(
     return Contents(
         settings=chosen_settings(params),
         dataset=dataset,
-        class_sizes=class_graph(dataset),
+        class_sizes=class_size_graph(dataset),
         examples=spread(sample, most=EXAMPLES),
         estimates=estimate_rows(figures),
         counts=plain_rows(figures),
         training=figures[TRAINING],
-        graphs=read_graphs(sources.curves, sources.history),
+        graphs=read_graphs(sources.curves, sources.history, distance=params.index.distance),
         sample=sample,
         points=points,
         sheets=read_sheets(sources.images),

@@ -11,7 +11,6 @@ from pipeline.errors import UserError
 
 SPLITS = ("train", "val", "test")
 NAMED = 8  # rejected images that are named
-MOST_BARS = 40  # of classes that have a bar each; of more, a histogram
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.dotted_keys import show_value
+from pipeline.data.files import written_whole
 from pipeline.report.contents import Contents
 from pipeline.report.metric_meanings import meanings_of
 from pipeline.report.metric_rows import format_difference, format_value
@@ -19,8 +20,8 @@ HEADLINES = ("recall_at_1", "precision_at_5", "map", "map_at_r", "knn_accuracy")
 
 def write_report(contents: Contents, path: Path) -> None:
     """Write the page of `contents`; equal contents are equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(contents), encoding="utf-8")
+    with written_whole(path) as (unfinished,):
+        unfinished.write_text(render(contents), encoding="utf-8")
 
 
 def render(contents: Contents) -> str:
@@ -78,7 +79,11 @@ def _drawn(contents: Contents) -> dict[str, Any]:
     graphs = [*contents.graphs, *([contents.class_sizes] if contents.class_sizes else [])]
     return {
         "graphs": {
-            graph.name: {"traces": graph.traces, "layout": graph.layout} for graph in graphs
+            graph.name: {
+                "views": [{"name": view.name, "traces": view.traces} for view in graph.views],
+                "layout": graph.layout,
+            }
+            for graph in graphs
         },
         "points": contents.points,
         "atlas": {"columns": contents.atlas.columns},

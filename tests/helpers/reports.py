@@ -135,9 +135,16 @@ def _write_curves(curves: Path) -> None:
         "recall,baseline,finetuned\n0,0.4,0.7\n1,0.1,0.2\n"
     )
     (curves / "recall_at_k.csv").write_text("k,baseline,finetuned\n1,0.235,0.5475\n5,0.4,0.8\n")
-    (curves / "knn_accuracy.csv").write_text(
-        "k,baseline,finetuned,baseline_val,finetuned_val\n1,0.2,0.5,0.4,0.9\n5,0.2,0.6,,\n"
+    (curves / "precision_recall_classes.csv").write_text(
+        "class,recall,baseline,finetuned\n"
+        "cup,0,0.5,0.9\ncup,1,0.4,0.8\nNA,0,0.2,0.3\nNA,1,0.1,0.2\n"
     )
+    for distance in ("cosine", "euclidean"):
+        first = "1,0.2,0.5,0.4,0.9" if distance == "cosine" else "1,0.1,0.4,0.3,0.8"
+        (curves / f"knn_accuracy_{distance}.csv").write_text(
+            "k,baseline,finetuned,baseline_val,finetuned_val,baseline_chosen,finetuned_chosen\n"
+            f"{first},0.2,0.5\n5,0.2,0.6,,,,\n"
+        )
     (curves / "similarities.csv").write_text(
         "similarity,baseline_positive,baseline_negative,finetuned_positive,finetuned_negative\n"
         "0.1,0.0,1.5,0.1,2.0\n0.3,0.5,1.0,0.4,\n0.5,2.0,0.0,1.9,0.2\n"

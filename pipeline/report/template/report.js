@@ -12,15 +12,24 @@
     gridcolor: "#eceef1", linecolor: RULE, zeroline: false, fixedrange: true, automargin: true,
     ...own, title: { standoff: 8, ...(own?.title ?? title) },
   });
+  const chooser = (views, label, show) => {
+    const select = document.createElement("select");
+    select.setAttribute("aria-label", label);
+    select.append(...views.map(({ name }, place) => new Option(name, place)));
+    select.addEventListener("change", () => show(views[select.value]));
+    return select;
+  };
   for (const place of document.querySelectorAll("[data-graph]")) {
-    const { traces, layout } = graphs[place.dataset.graph];
-    Plotly.newPlot(place, traces, {
+    const { views, layout } = graphs[place.dataset.graph];
+    const show = ({ traces }) => Plotly.react(place, traces, {
       margin: { l: 48, r: 12, t: 10, b: 40 }, font: FONT, hovermode: "x unified", dragmode: false,
       hoverlabel: { font: { size: 12 } },
       showlegend: traces.length > 1,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } },
       ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
     }, { ...CONFIG, displayModeBar: false });
+    show(views[0]);
+    if (views.length > 1) place.previousElementSibling.append(chooser(views, place.getAttribute("aria-label"), show));
   }
 
   // ---- projections

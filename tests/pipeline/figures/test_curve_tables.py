@@ -2,9 +2,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.figures.curve_figures import draw_charts
-from pipeline.figures.curve_tables import knn_curves, read_history, wide_curves, write_csv
-from pipeline.figures.palette import save_figure, style
+from pipeline.figures.curve_tables import knn_curves, wide_curves, write_csv
 
 NAMES = {0: "cup", 1: "jug"}
 
@@ -80,80 +78,22 @@ def knn_of(*, better: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["distance", "k", "val_accuracy", "test_accuracy", "chosen"])
 
 
-def test_knn_accuracy_over_k_is_that_of_one_distance() -> None:
+def test_knn_accuracy_over_k_is_one_table_for_each_distance() -> None:
     tables = {"baseline": knn_of(better=0.1), "finetuned": knn_of(better=0.4)}
     tables["finetuned"].loc[tables["finetuned"]["distance"] == "cosine", "test_accuracy"] = 0
-    table = knn_curves(tables, distance="euclidean")
+    by_distance = knn_curves(tables)
+    assert list(by_distance) == ["knn_accuracy_cosine", "knn_accuracy_euclidean"]
+    table = by_distance["knn_accuracy_euclidean"]
     assert table["k"].tolist() == [1, 3, 20]
     assert table["baseline"].tolist() == pytest.approx([0.4, 0.3, 0.2])
     assert table["finetuned"].tolist() == pytest.approx([0.7, 0.6, 0.5])
     assert table["finetuned_val"].tolist()[:2] == [0.5, 0.6]
     assert table["finetuned_val"].isna().tolist() == [False, False, True]
-
-
-@pytest.mark.parametrize("ks", [[1, 3, 20], [3]])
-def test_the_distance_of_the_index_comes_first_and_the_choice_is_ringed(ks: list[int]) -> None:
-    from pipeline.figures.curve_figures import draw_knn
-
-    tables = {"baseline": knn_of(better=0.1), "finetuned": knn_of(better=0.4)}
-    tables = {model: rows[rows["k"].isin(ks)] for model, rows in tables.items()}
-    with style():
-        figure = draw_knn(tables, distance="euclidean")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "kNN accuracy by euclidean distance, as the index searches",
-        "kNN accuracy by cosine distance",
-    ]
-    for axes in figure.axes:
-        rings = [line for line in axes.lines if line.get_markersize() == 11]
-        placed = [tuple(ring.get_xydata()[0]) for ring in rings]
-        assert placed == [pytest.approx((3, 0.3)), pytest.approx((3, 0.6))]
+    # On test, at the k that validation chose.
+    assert table["finetuned_chosen"].dropna().to_dict() == {1: pytest.approx(0.6)}
+    assert by_distance["knn_accuracy_cosine"]["finetuned"].tolist() == [0, 0, 0]
 
 
 def test_an_unnamed_class_is_told() -> None:
     with pytest.raises(UserError, match=r"^curves: class 1 has no name in the classes; run: "):
         wide_curves(both(), {0: "cup"})
-
-
-def test_a_history_that_is_none_is_one_line(tmp_path) -> None:
-    with pytest.raises(UserError, match="no such file; run the stage that writes it"):
-        read_history(tmp_path / "none.csv")
-    (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(UserError, match="not a CSV table"):
-        read_history(tmp_path / "empty.csv")
-    (tmp_path / "other.csv").write_text("step,loss\n1,2\n")
-    with pytest.raises(UserError, match="found columns step, loss; 'epoch' is missing"):
-        read_history(tmp_path / "other.csv")
-
-
-def test_every_chart_is_drawn_and_twice_the_same_bytes(tmp_path) -> None:
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_map_at_r": [0.4, None]})
-    tables = wide_curves(both(), NAMES)
-    for turn in ("first", "second"):
-        with style():
-            for stem, figure in draw_charts(tables, history).items():
-                save_figure(figure, tmp_path / turn / f"{stem}.png")
-    first = {path.name: path.read_bytes() for path in (tmp_path / "first").iterdir()}
-    second = {path.name: path.read_bytes() for path in (tmp_path / "second").iterdir()}
-    assert sorted(first) == [f"{stem}.png" for stem in sorted([*tables, "training"])]
-    assert first == second
-    assert all(b"tIME" not in png and b"Software" not in png for png in first.values())
-
-
-def test_the_weakest_class_comes_first() -> None:
-    with style():
-        from pipeline.figures.curve_figures import draw_classes
-
-        figure = draw_classes(
-            wide_curves(both(), {0: "weak", 1: "able"})["precision_recall_classes"]
-        )
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["weak", "able"]
-
-
-def test_training_without_epochs_and_classes_without_curves_say_so() -> None:
-    from pipeline.figures.curve_figures import draw_classes, draw_training
-
-    with style():
-        no_history = draw_training(pd.DataFrame({"epoch": []}))
-        no_classes = draw_classes(pd.DataFrame({"class": []}))
-    assert no_history.texts[0].get_text() == "No epoch was trained: nothing to draw."
-    assert no_classes.texts[0].get_text() == "No curves by class: drawn for at most 50 classes."

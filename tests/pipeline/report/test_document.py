@@ -292,6 +292,14 @@ def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_choice_above_a_graph_shows_another_of_its_curves(page: Page) -> None:
+    select = page.get_by_role("combobox", name="Precision over recall")
+    drawn = "document.getElementById('graph-precision_recall').data[1].y.join()"
+    assert page.evaluate(drawn) == "0.7,0.2"
+    select.select_option("cup")
+    page.wait_for_function(f"{drawn} === '0.9,0.8'")
+
+
 def test_a_phone_never_scrolls_sideways_and_a_tap_shows_the_image(phone: Page) -> None:
     phone.locator("details summary").first.click()
     width = phone.evaluate("document.documentElement.scrollWidth")
