@@ -8,6 +8,7 @@ import typer
 
 from app.commands import recipe
 from pipeline.errors import UserError
+from pipeline.logs import set_up_logging
 
 app = typer.Typer(
     add_completion=False,
@@ -18,6 +19,12 @@ app = typer.Typer(
 app.add_typer(recipe.recipe_app, name="recipe")
 app.command()(recipe.sweep)
 app.command()(recipe.tune)
+
+
+@app.callback()
+def set_up(context: typer.Context) -> None:
+    """Log in the name of the command that is called."""
+    set_up_logging(context.invoked_subcommand or "lookalike")
 
 
 @app.command()
@@ -48,9 +55,9 @@ def query(
 ) -> None:
     """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
     # torch takes seconds, which no other command needs
-    from app.commands.query import ask
+    from app.commands.query import query_photos
 
-    if not ask(Path(), photos, model=model, k=k, crop=crop, out=out):
+    if not query_photos(Path(), photos, model=model, k=k, crop=crop, out=out):
         raise typer.Exit(1)
 
 

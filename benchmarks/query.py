@@ -109,7 +109,7 @@ def ask(project: Path, archive: Path) -> None:
     catalog, model_index = Catalog(project), ModelIndex(project, "finetuned")
     print(f"start-up: {time.time() - psutil.Process().create_time():.1f} s")
     photos = read_archive(archive)[:: len(read_archive(archive)) // ASKED][:ASKED]
-    mask = catalog.of_class("class 7", model_index.ids)
+    mask = catalog.mask_class("class 7", model_index.ids)
     times = []
     for number, photo in enumerate(photos):
         marks = [time.perf_counter()]
@@ -117,11 +117,13 @@ def ask(project: Path, archive: Path) -> None:
         marks.append(time.perf_counter())
         vector = model_index.embed(image)
         marks.append(time.perf_counter())
-        answers = model_index.find(vector, K)
+        answers = model_index.search(vector, K)
         marks.append(time.perf_counter())
-        named = [(catalog.names(each.image_id), catalog.group(each.image_id)) for each in answers]
+        named = [
+            (catalog.classes_of(each.image_id), catalog.group_of(each.image_id)) for each in answers
+        ]
         marks.append(time.perf_counter())
-        of_class = model_index.find(vector, K, allowed=mask)
+        of_class = model_index.search(vector, K, allowed=mask)
         marks.append(time.perf_counter())
         assert len(named) == len(of_class) == K
         times.append(np.diff(marks))

@@ -1,13 +1,16 @@
 """What tests share: clones that run whole DAGs, a project to query, markers, order, deadlines."""
 
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from pipeline.logs import ROOTS
 from tests.helpers.clone import SMALL, copy_clone, run_clone
 
 # Fixture -> the marker of the tests that use it; `make check` runs those without any marker.
@@ -42,6 +45,17 @@ def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if hasattr(request.module, "PARAMS"):
         return run_clone(place, request.module.PARAMS)
     return copy_clone(request.getfixturevalue("first_run"), place)
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """Undo `set_up_logging` after each test, so that caplog gets the messages of the next one."""
+    loggers = [logging.getLogger(root) for root in ROOTS]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def pytest_configure() -> None:

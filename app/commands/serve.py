@@ -74,11 +74,11 @@ def _run(
     # torch takes seconds to import, and no other command needs it.
     import uvicorn
 
-    from app.searching.untrusted_images import expect_large_photos
+    from app.searching.untrusted_images import ignore_pillow_size_warnings
     from app.serving.searcher import Searcher
     from app.serving.server import build_app
 
-    expect_large_photos()
+    ignore_pillow_size_warnings()
     searcher = Searcher(root, models)
     app = build_app(searcher, hosts=find_allowed_hosts(host, listening))
     served = f"{searcher.choices.images:,} images, {', '.join(models)}"

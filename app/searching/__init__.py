@@ -1,1 +1,1 @@
-"""Search by image for people: images from outside, a model with its index, the catalog."""
+"""Search for people: the catalog, a model with its index, photos from outside, sheets."""

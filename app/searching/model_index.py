@@ -1,4 +1,4 @@
-"""One model with its index: an image goes in, the images that look like it come out."""
+"""A model with its index: embeds an image and finds its neighbors."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,13 +6,11 @@ from pathlib import Path
 from threading import Lock
 
 import faiss
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from app.searching.catalog import require
-from pipeline.data.arrays import Mask
+from app.searching.catalog import require_files
+from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices
@@ -28,19 +26,21 @@ CROPS = ("center", "none")
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An image that was found. score: the cosine, or minus the Euclidean distance."""
+    """A gallery image that was found. score: the cosine, or minus the Euclidean distance."""
 
     image_id: str
     score: float
 
 
 class ModelIndex:
-    """A model and its index, loaded and run once, so that the first answer is as fast as others.
+    """A model and its index, loaded and run once, so that the first search is as fast as others.
 
-    Many threads may use one Finder side by side, each with one core: for one image, cores that
-    wait for each other gain little, and lose all of it tenfold where other work wants them too.
+    Many threads may use one ModelIndex at a time; each uses one core. For one image, more cores
+    save little time, and where other work needs the cores too, to wait for them takes ten times
+    as long.
 
     Attributes:
+        model: the model's name.
         ids: image_id of each row of the index.
         distance: cosine or euclidean, as the index was built for.
 
@@ -52,21 +52,21 @@ class ModelIndex:
         _check_name(root, model)
         self.model = model
         self._model_dir, self._index_dir = root / "models" / model, root / "index" / model
-        self._embeddings = root / "embeddings" / f"{model}.parquet"
-        require([self._model_dir / name for name in MODEL_FILES])
-        require([self._index_dir / name for name in ("ids.parquet", "index.faiss")])
+        self._embeddings_path = root / "embeddings" / f"{model}.parquet"
+        require_files([self._model_dir / name for name in MODEL_FILES])
+        require_files([self._index_dir / name for name in ("ids.parquet", "index.faiss")])
         self._index, self.ids = read_index(self._index_dir)
         if not self.ids:
             raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
-        made = read_index_lineage(self._index_dir)
+        lineage = read_index_lineage(self._index_dir)
         self._digest = digest_model(self._model_dir)
-        self._made = self._check(made, where=self._index_dir, stage="index")
+        self._lineage = self._check_lineage(lineage, path=self._index_dir, stage="index")
         self.distance = distance_of(self._index)
-        self._rows = {image_id: row for row, image_id in enumerate(self.ids)}
-        self._reading = Lock()
+        self._row_of_id = {image_id: row for row, image_id in enumerate(self.ids)}
+        self._read_lock = Lock()
         devices.make_deterministic()
         self._device = devices.find_device()
-        self._precision = devices.resolve_precision(self._made.precision, self._device)
+        self._precision = devices.resolve_precision(self._lineage.precision, self._device)
         loaded = embedder.load(self._model_dir).to(self._device)
         self._embedder = loaded.to(memory_format=torch.channels_last).eval()
         if loaded.dim != self._index.d:
@@ -74,14 +74,14 @@ class ModelIndex:
                 f"{self._index_dir}: found vectors of length {self._index.d}; {self._model_dir} "
                 f"makes {loaded.dim}; run: dvc repro index"
             )
-        # The first time, torch chooses its kernels and numba loads its own.
-        self.find(self.embed(Image.new("RGB", (8, 8))), 1)
+        # The first call is slow: torch chooses kernels, and numba loads its compiled functions.
+        self.search(self.embed(Image.new("RGB", (8, 8))), 1)
 
-    def embed(self, image: Image.Image, *, crop: str = "center") -> NDArray[np.float32]:
-        """Return float32 [D], as the embed stage made the index's vectors: mirrored where they are.
+    def embed(self, image: Image.Image, *, crop: str = "center") -> Vectors:
+        """Return float32 [D], embedded as the images of the index are, with hflip where they are.
 
-        crop: "center" takes the centre square, as the stage does; "none" takes the whole image,
-        with its mirror image where it does not fill a square.
+        crop: "center" takes the square in the middle, as the embed stage does; "none" takes the
+        whole image, padded to a square by reflection.
 
         Raises:
             UserError: the crop is unknown.
@@ -93,47 +93,42 @@ class ModelIndex:
             pixels = fit_whole(image, spec.image_size, spec.interpolation)
         else:
             raise UserError(f"crop: {name_choices(crop, CROPS)}")
-        one = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)
-        _take_one_core()
+        batch = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)
+        _use_one_core()
         with torch.inference_mode(), devices.autocast(self._device, self._precision):
-            found = embed_pixels(self._embedder, one, hflip=self._made.hflip)
-        vector: NDArray[np.float32] = found[0].float().cpu().numpy()
+            vectors = embed_pixels(self._embedder, batch, hflip=self._lineage.hflip)  # (1, D)
+        vector: Vectors = vectors[0].float().cpu().numpy()
         return vector
 
-    def vector(self, image_id: str) -> NDArray[np.float32]:
-        """Return float32 [D] of a known image, from the table that the embed stage wrote.
+    def read_vector(self, image_id: str) -> Vectors:
+        """Return float32 [D], an image's row in the table that the embed stage wrote.
 
         Raises:
-            UserError: the table is missing or of another model, or does not know the image.
+            UserError: the table is missing or of another model, or the image is not in it.
         """
-        with self._reading:
-            row_of, vectors = self._known
-        if image_id not in row_of:
+        with self._read_lock:
+            row_of_id, vectors = self._embeddings
+        if image_id not in row_of_id:
             raise UserError(
-                f"{self._embeddings}: no image has image_id '{image_id}'; run: dvc repro embed"
+                f"{self._embeddings_path}: no image has image_id '{image_id}'; run: dvc repro embed"
             )
-        vector: NDArray[np.float32] = vectors[row_of[image_id]]
+        vector: Vectors = vectors[row_of_id[image_id]]
         return vector
 
-    def find(
-        self,
-        vector: NDArray[np.float32],
-        k: int,
-        *,
-        allowed: Mask | None = None,
-        leave_out: str | None = None,
+    def search(
+        self, vector: Vectors, k: int, *, allowed: Mask | None = None, exclude: str | None = None
     ) -> list[Neighbor]:
-        """Return the k images nearest to a vector, best first, ties in the order of the index.
+        """Return the k nearest images, best first, ties in the order of the index.
 
-        vector: float32 [D], of `embed` or `vector`. allowed: bool [G], which rows of `ids` may be
-        found. leave_out: an image that may not, the one that asks. There are fewer answers where
-        fewer images may be found.
+        vector: float32 [D], of `embed` or `read_vector`. allowed: bool [G], which rows of `ids` may
+        be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
+        Fewer are returned where fewer are allowed.
         """
-        own = NOBODY if leave_out is None else self._rows.get(leave_out, NOBODY)
-        _take_one_core()
+        excluded_row = NOBODY if exclude is None else self._row_of_id.get(exclude, NOBODY)
+        _use_one_core()
         query = prepare_vectors(vector[None], distance=self.distance)[0]
         found = filtered_search(
-            self._index, query, k, distance=self.distance, allowed=allowed, own=own
+            self._index, query, k, distance=self.distance, allowed=allowed, own=excluded_row
         )
         return [
             Neighbor(self.ids[row], float(score))
@@ -141,25 +136,26 @@ class ModelIndex:
         ]
 
     @cached_property
-    def _known(self) -> tuple[dict[str, int], NDArray[np.float32]]:
-        require([self._embeddings])
-        ids, vectors = read_embeddings(self._embeddings)
-        self._check(read_lineage(self._embeddings), where=self._embeddings, stage="embed")
+    def _embeddings(self) -> tuple[dict[str, int], Vectors]:
+        require_files([self._embeddings_path])
+        ids, vectors = read_embeddings(self._embeddings_path)
+        lineage = read_lineage(self._embeddings_path)
+        self._check_lineage(lineage, path=self._embeddings_path, stage="embed")
         return {image_id: row for row, image_id in enumerate(ids)}, vectors
 
-    def _check(self, made: Lineage | None, *, where: Path, stage: str) -> Lineage:
-        if made is None:
-            raise UserError(f"{where}: does not tell which model made it; run: dvc repro {stage}")
-        if made.model != self._digest:
+    def _check_lineage(self, lineage: Lineage | None, *, path: Path, stage: str) -> Lineage:
+        if lineage is None:
+            raise UserError(f"{path}: does not name the model that made it; run: dvc repro {stage}")
+        if lineage.model != self._digest:
             raise UserError(
-                f"{where}: made by another {self._model_dir} than the one that is here; "
-                f"run: dvc repro {stage}, or bring both from one run: dvc checkout"
+                f"{path}: made by another model than {self._model_dir}; "
+                f"run: dvc repro {stage}, or take both from one run: dvc checkout"
             )
-        return made
+        return lineage
 
 
-def _take_one_core() -> None:
-    # Both count the cores of the calling thread, so each thread has to say it.
+def _use_one_core() -> None:
+    # torch and faiss keep these numbers for each thread.
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
 
@@ -167,6 +163,6 @@ def _take_one_core() -> None:
 def _check_name(root: Path, model: str) -> None:
     names = {path.name for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()}
     if not names:
-        require([root / "models" / model])
+        require_files([root / "models" / model])
     if model not in names:
         raise UserError(f"model: {name_choices(model, names)}")

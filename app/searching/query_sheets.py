@@ -1,4 +1,4 @@
-"""Sheets of photos and what they found, as sharp as the originals allow."""
+"""Sheets of photos and their neighbors, in as much detail as the originals have."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,63 +8,63 @@ from PIL import Image
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import Neighbor
-from app.searching.untrusted_images import show_name
+from app.searching.untrusted_images import escape_unprintable
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.sheets import SheetRow, answer_left, draw_sheet
 from pipeline.figures.tiles import CAPTION, GAP, PAPER, Tile, box
 
-# Pixels that an image is fitted into: small ones are not blown up further, large ones shrunk.
-LEAST_TILE, MOST_TILE = 160, 512
-MOST_ROWS = 20
-# Programs that show images get slow, or refuse, beyond such.
-MOST_WIDTH = 16_000
-MOST_PIXELS = 20_000_000
+# Pixels of a tile: small images are enlarged to the first, large ones shrunk to the second.
+MIN_TILE, MAX_TILE = 160, 512
+MAX_ROWS = 20
+# Image viewers get slow beyond these sizes, or refuse the file.
+MAX_SHEET_WIDTH = 16_000
+MAX_SHEET_PIXELS = 20_000_000
 
 
 @dataclass(frozen=True)
 class PhotoNeighbors:
-    """A photo, RGB, and its answers, best first."""
+    """A photo, RGB, and its neighbors, best first."""
 
     path: Path
     image: Image.Image
-    answers: list[Neighbor]
+    neighbors: list[Neighbor]
 
 
 def draw_sheets(
-    asked: Sequence[PhotoNeighbors], catalog: Catalog, *, first: int, model: str
+    photos: Sequence[PhotoNeighbors], catalog: Catalog, *, first: int, model: str
 ) -> Iterator[Image.Image]:
-    """Yield the sheets of `asked`, each of so many photos as make no absurdly large image.
+    """Yield sheets of `photos`, a row for each, each sheet of as many as MAX_SHEET_PIXELS allows.
 
     first: the number of the first photo, for the titles.
     """
-    columns = max(len(each.answers) for each in asked)
-    size = choose_size(asked, catalog, columns=columns)
-    shown = min(columns, _columns_within(MOST_WIDTH, size))
-    rows = max(1, MOST_PIXELS // (answer_left(shown + 1, size) * (box(size) + CAPTION + GAP)))
-    for start in range(0, len(asked), rows):
-        some = asked[start : start + rows]
-        numbers = f"{first + start}–{first + start + len(some) - 1}"
-        title = f"{model}: what photos {numbers} look like"
-        if len(some) == 1:
-            title = f"{model}: what {show_name(some[0].path.name)} looks like"
+    columns = max(len(photo.neighbors) for photo in photos)
+    size = choose_size(photos, catalog, columns=columns)
+    shown = min(columns, _count_columns(MAX_SHEET_WIDTH, size))
+    rows = max(1, MAX_SHEET_PIXELS // (answer_left(shown + 1, size) * (box(size) + CAPTION + GAP)))
+    for start in range(0, len(photos), rows):
+        on_sheet = photos[start : start + rows]
+        numbers = f"{first + start}–{first + start + len(on_sheet) - 1}"
+        title = f"{model}: neighbors of photos {numbers}"
+        if len(on_sheet) == 1:
+            title = f"{model}: neighbors of {escape_unprintable(on_sheet[0].path.name)}"
         if shown < columns:
-            title += f", the first {shown} of {columns} answers"
-        yield _draw(title, some, catalog, columns=shown, size=size)
+            title += f", the first {shown} of {columns}"
+        yield _draw(title, on_sheet, catalog, columns=shown, size=size)
 
 
-def choose_size(asked: Sequence[PhotoNeighbors], catalog: Catalog, *, columns: int) -> int:
-    """Return the pixels of a tile: the longest side of what was found, within what is sensible."""
-    sides = [max(catalog.size(answer.image_id)) for each in asked for answer in each.answers]
-    size = min(max([LEAST_TILE, *sides]), MOST_TILE)
-    while size > LEAST_TILE and _columns_within(MOST_WIDTH, size) < columns:
+def choose_size(photos: Sequence[PhotoNeighbors], catalog: Catalog, *, columns: int) -> int:
+    """Return the pixels of a tile: the longest side of the neighbors, within all limits."""
+    sides = [max(catalog.size_of(each.image_id)) for photo in photos for each in photo.neighbors]
+    size = min(max([MIN_TILE, *sides]), MAX_TILE)
+    while size > MIN_TILE and _count_columns(MAX_SHEET_WIDTH, size) < columns:
         size -= 1
     return size
 
 
 def fit_tile(image: Image.Image, size: int) -> Image.Image:
-    """Return an image as a square of `size`, on paper, enlarged to LEAST_TILE at most."""
+    """Return an image as a square of `size` with a plain margin, enlarged to MIN_TILE at most."""
     longest = max(image.size)
-    inner = size if longest >= size else max(longest, min(LEAST_TILE, size))
+    inner = size if longest >= size else max(longest, min(MIN_TILE, size))
     width, height = (max(1, round(side * inner / longest)) for side in image.size)
     fitted = image.resize((width, height), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (size, size), PAPER)
@@ -72,7 +72,8 @@ def fit_tile(image: Image.Image, size: int) -> Image.Image:
     return tile
 
 
-def _columns_within(width: int, size: int) -> int:
+def _count_columns(width: int, size: int) -> int:
+    """Return how many neighbors fit beside the photo on a sheet of `width` pixels; at least 1."""
     columns = 1
     while answer_left(columns + 2, size) <= width:
         columns += 1
@@ -80,28 +81,30 @@ def _columns_within(width: int, size: int) -> int:
 
 
 def _draw(
-    title: str, asked: Sequence[PhotoNeighbors], catalog: Catalog, *, columns: int, size: int
+    title: str, photos: Sequence[PhotoNeighbors], catalog: Catalog, *, columns: int, size: int
 ) -> Image.Image:
-    # No image_id begins so: these stand for the photos, which have none.
-    photos = {f"\0{number}": each for number, each in enumerate(asked)}
+    # Photos have no image_id; no image_id begins with this character.
+    photo_of_key = {f"\0{number}": photo for number, photo in enumerate(photos)}
 
-    def image(image_id: str) -> Image.Image:
-        photo = photos.get(image_id)
-        found = catalog.images.decode(image_id) if photo is None else photo.image
-        return fit_tile(found, size)
+    def read_image(key: str) -> Image.Image:
+        photo = photo_of_key.get(key)
+        return fit_tile(catalog.images.decode(key) if photo is None else photo.image, size)
 
     rows = [
-        SheetRow(_query_tile(key, each), [_answer_tile(a, catalog) for a in each.answers[:columns]])
-        for key, each in photos.items()
+        SheetRow(
+            _photo_tile(key, photo),
+            [_neighbor_tile(neighbor, catalog) for neighbor in photo.neighbors[:columns]],
+        )
+        for key, photo in photo_of_key.items()
     ]
-    return draw_sheet(title, rows, image, size=size)
+    return draw_sheet(title, rows, read_image, size=size)
 
 
-def _query_tile(key: str, asked: PhotoNeighbors) -> Tile:
-    width, height = asked.image.size
-    return Tile(key, show_name(asked.path.name), f"{width} × {height}", INK)
+def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:
+    width, height = photo.image.size
+    return Tile(key, escape_unprintable(photo.path.name), f"{width} × {height}", INK)
 
 
-def _answer_tile(answer: Neighbor, catalog: Catalog) -> Tile:
-    names = ", ".join(catalog.names(answer.image_id))
-    return Tile(answer.image_id, names, f"{answer.score:.3f}", OTHER)
+def _neighbor_tile(neighbor: Neighbor, catalog: Catalog) -> Tile:
+    classes = ", ".join(catalog.classes_of(neighbor.image_id))
+    return Tile(neighbor.image_id, classes, f"{neighbor.score:.3f}", OTHER)

@@ -1,4 +1,4 @@
-"""Images from the world: uploads and files that nobody has checked."""
+"""Untrusted images: uploads and files, decoded within limits of bytes and pixels."""
 
 import io
 import stat
@@ -12,19 +12,19 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.data.shards import to_rgb
 from pipeline.errors import UserError
 
-MOST_BYTES = 32 * 2**20
-MOST_PIXELS = 100_000_000
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
-# Pillow can open more, some of it by programs that it starts.
+# Pillow can open more formats, some of them by starting another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "TIFF")
-KINDS = "JPEG, PNG, WebP, HEIC"
+COMMON_FORMATS = "JPEG, PNG, WebP, HEIC"
 
 
-def expect_large_photos() -> None:
-    """Have Pillow keep quiet about photos with fewer pixels than `decode_photo` refuses.
+def ignore_pillow_size_warnings() -> None:
+    """Turn off Pillow's warnings about photos with fewer pixels than `decode_photo` refuses.
 
-    For the whole process, so a program says it once as it starts: filters that each thread sets and
-    takes back would undo those of others.
+    For the whole process, so call it once, at the start: threads share the warning filters, and a
+    filter that one of them sets and removes would change those of the others.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
@@ -33,110 +33,108 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     """Return the RGB image in `encoded`, EXIF rotation applied; of an animation the first frame.
 
     Raises:
-        UserError: in one line that begins with `name`: there is nothing, it is no image, is
-            damaged, or has too many bytes or pixels (which its header tells, before decoding).
+        UserError: in one line that begins with `name`: the bytes are empty, not an image, damaged,
+            or too many, or the image has too many pixels (by its header, before decoding).
     """
     if not encoded:
-        raise UserError(f"{name}: the file is empty; allowed: an image ({KINDS})")
+        raise UserError(f"{name}: the file is empty; allowed: an image ({COMMON_FORMATS})")
     _check_bytes(len(encoded), name=name)
-    _teach_heic()
+    _register_heic()
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
             _check_pixels(*opened.size, name=name)
             return to_rgb(opened)
     except UnidentifiedImageError:
-        raise UserError(f"{name}: not an image; allowed: {KINDS}") from None
-    except Image.DecompressionBombError:  # so many that Pillow does not even tell
-        raise _too_many("far too many pixels", name=name) from None
+        raise UserError(f"{name}: not an image; allowed: {COMMON_FORMATS}") from None
+    except Image.DecompressionBombError:  # so many that Pillow does not return the size
+        raise _too_many_pixels("far too many pixels", name=name) from None
     except UserError:
         raise
-    except Exception as error:  # Pillow's decoders raise what they like on damaged bytes
+    except Exception as error:  # Pillow's decoders raise many types of errors on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged ({reason}); give the whole image") from None
 
 
 def read_photo(path: Path) -> Image.Image:
-    """Return the RGB image in a file; raises as `decode_photo`, and where it cannot be read."""
-    name = show_name(str(path))
+    """Return the RGB image in a file; raises as `decode_photo`, or where it cannot be read."""
+    name = escape_unprintable(str(path))
     try:
-        about = path.stat()
-        # To open a pipe would wait for whoever writes to it.
-        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
-            raise UserError(f"{name}: not a file; allowed: files of images, and folders of them")
-        _check_bytes(about.st_size, name=name)
+        status = path.stat()
+        # Opening a pipe would wait until another program writes to it.
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise UserError(f"{name}: not a file; allowed: image files, and folders of them")
+        _check_bytes(status.st_size, name=name)
         encoded = path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
     return decode_photo(encoded, name=name)
 
 
-def show_name(name: str) -> str:
-    """Return a file's name as one line of text: what is no character, or moves the line, escaped.
+def escape_unprintable(text: str) -> str:
+    """Return `text` in one line: line breaks and all that cannot be printed as escapes.
 
-    A name may be any bytes but a slash; Python keeps those that are no UTF-8 as half characters,
-    which can be neither printed nor kept in a table.
+    A file name may be any bytes but a slash; Python keeps those that are not UTF-8 as lone
+    surrogates, which can be neither printed nor written to a table.
     """
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in name
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among `paths` as they are, and those of its folders that hold images.
+    """Return the files among `paths`, whatever they hold, and the image files in its folders.
 
-    A folder is searched with all that is in it, in the order of names; what is hidden is left out.
+    Folders are searched with their subfolders, in the order of names, without hidden files.
 
     Raises:
-        UserError: a folder holds no image.
+        UserError: a folder holds no image file.
     """
-    found: list[Path] = []
+    photos: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += _search(path)
+            photos += _find_in_folder(path)
         else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+            photos.append(path)
+    return list(dict.fromkeys(photos))
 
 
-def _search(folder: Path) -> list[Path]:
-    found = [
+def _find_in_folder(folder: Path) -> list[Path]:
+    photos = [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    if not found:
-        raise UserError(f"{folder}: found no images; allowed: files that end in {_list(SUFFIXES)}")
-    return found
-
-
-def _list(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    if not photos:
+        suffixes = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise UserError(f"{folder}: found no images; allowed: files that end in {suffixes}")
+    return photos
 
 
 def _check_bytes(count: int, *, name: str) -> None:
-    if count > MOST_BYTES:
+    if count > MAX_BYTES:
         raise UserError(
-            f"{name}: found {count / 2**20:,.1f} MiB; allowed: at most {MOST_BYTES // 2**20} MiB; "
-            "shrink it"
+            f"{name}: found {count / 2**20:,.1f} MiB; allowed: at most {MAX_BYTES // 2**20} MiB; "
+            "make the image smaller"
         )
 
 
 def _check_pixels(width: int, height: int, *, name: str) -> None:
-    if width * height > MOST_PIXELS:
-        raise _too_many(f"{width} x {height} pixels", name=name)
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels(f"{width} x {height} pixels", name=name)
 
 
-def _too_many(found: str, *, name: str) -> UserError:
+def _too_many_pixels(found: str, *, name: str) -> UserError:
     return UserError(
-        f"{name}: found {found}; allowed: at most {MOST_PIXELS // 10**6} million; shrink it"
+        f"{name}: found {found}; allowed: at most {MAX_PIXELS // 10**6} million; "
+        "make the image smaller"
     )
 
 
 @cache
-def _teach_heic() -> None:
-    """Have Pillow open HEIC, which it does not by itself."""
+def _register_heic() -> None:
+    """Let Pillow open HEIC, which it cannot without a plug-in."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex, Neighbor
-from app.searching.untrusted_images import MOST_BYTES, MOST_PIXELS, decode_photo
+from app.searching.untrusted_images import MAX_BYTES, MAX_PIXELS, decode_photo
 from app.serving.api_schema import (
     Choices,
     Hit,
@@ -55,20 +55,20 @@ class Searcher:
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
         self._random = random.Random(seed)
         for model_index in self.model_indexes.values():
-            model_index.vector(
+            model_index.read_vector(
                 model_index.ids[0]
             )  # reads the table now, not when the first person waits
         self._known = set(self.catalog.images.ids)
         self.catalog.images.require(self.catalog.queries)
         searched = {each for model_index in self.model_indexes.values() for each in model_index.ids}
-        names = {name for each in searched for name in self.catalog.names(each)}
-        groups = {self.catalog.group(each) for each in searched}
+        names = {name for each in searched for name in self.catalog.classes_of(each)}
+        groups = {self.catalog.group_of(each) for each in searched}
         # A mask of 100,000 rows takes longer to make than to search with.
         self._of_class = lru_cache(MASKS)(
-            lambda model, name: self.catalog.of_class(name, self.model_indexes[model].ids)
+            lambda model, name: self.catalog.mask_class(name, self.model_indexes[model].ids)
         )
         self._of_group = lru_cache(MASKS)(
-            lambda model, name: self.catalog.of_group(name, self.model_indexes[model].ids)
+            lambda model, name: self.catalog.mask_group(name, self.model_indexes[model].ids)
         )
         self.choices = Choices(
             models=list(models),
@@ -76,8 +76,8 @@ class Searcher:
             groups=[group for group in self.catalog.groups if group in groups],
             images=len(searched),
             queries=len(self.catalog.queries),
-            most_bytes=MOST_BYTES,
-            most_pixels=MOST_PIXELS,
+            most_bytes=MAX_BYTES,
+            most_pixels=MAX_PIXELS,
         )
 
     def search_photo(self, encoded: bytes, options: PhotoOptions) -> SearchResponse:
@@ -109,7 +109,7 @@ class Searcher:
         began = perf_counter()
         # Cropped to the centre, it was embedded by the pipeline.
         image = None if options.crop == "center" else self.catalog.images.decode(image_id)
-        names, group = self.catalog.names(image_id), self.catalog.group(image_id)
+        names, group = self.catalog.classes_of(image_id), self.catalog.group_of(image_id)
         query = Query(image_id=image_id, names=names, group=group, preview=None)
         return self._search(query, image, options, read_ms=_since(began))
 
@@ -136,10 +136,10 @@ class Searcher:
                 vector = model_index.embed(image, crop=options.crop)
             else:
                 assert query.image_id is not None
-                vector = model_index.vector(query.image_id)
+                vector = model_index.read_vector(query.image_id)
             embed_ms, began = _since(began), perf_counter()
             allowed = self._allowed(model_index, options)
-            answers = model_index.find(vector, options.k, allowed=allowed, leave_out=query.image_id)
+            answers = model_index.search(vector, options.k, allowed=allowed, exclude=query.image_id)
             search_ms = _since(began)
             results = self._describe(answers, query.image_id)
             right = None if query.image_id is None else sum(bool(each.right) for each in results)
@@ -161,8 +161,8 @@ class Searcher:
             Hit(
                 rank=rank,
                 image_id=answer.image_id,
-                names=known.names(answer.image_id),
-                group=known.group(answer.image_id),
+                names=known.classes_of(answer.image_id),
+                group=known.group_of(answer.image_id),
                 score=answer.score,
                 right=None if query is None else known.is_relevant(query, answer.image_id),
             )

@@ -190,14 +190,14 @@ CONFUSIONS = Table(
     ),
 )
 
-# What photos from the world, given by their paths, find in an index. names: of its classes.
+# The neighbors of photos from outside the catalog. classes: the names of the neighbor's classes.
 PHOTO_NEIGHBORS = Table(
-    "answers",
+    "neighbors",
     (
         _column("photo", pa.string()),
         _column("rank", pa.int32()),
         _column("image_id", pa.string()),
-        _column("names", NAMES),
+        _column("classes", NAMES),
         _column("score", pa.float32()),
     ),
 )

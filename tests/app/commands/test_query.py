@@ -1,4 +1,4 @@
-"""`lookalike query` as a person runs it, and its parts: what is printed, drawn and written."""
+"""`lookalike query` from its command line, and its parts: what is printed, drawn and written."""
 
 import os
 import re
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.commands.query import ask, tabulate
+from app.commands.query import format_neighbors, query_photos
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.query_sheets import (
-    MOST_PIXELS,
-    MOST_ROWS,
-    MOST_WIDTH,
+    MAX_ROWS,
+    MAX_SHEET_PIXELS,
+    MAX_SHEET_WIDTH,
     PhotoNeighbors,
     draw_sheets,
     fit_tile,
@@ -27,7 +27,7 @@ from pipeline.figures.tiles import FRAME, MARGIN, PAPER
 from tests.helpers.processes import run_module
 from tests.helpers.searchable import begin_large
 
-RESULTS = ["answers.parquet", "sheet.png"]
+RESULTS = ["neighbors.parquet", "sheet.png"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def catalog(searchable: Path) -> Catalog:
 
 @pytest.fixture
 def photos(catalog: Catalog, searchable: Path, tmp_path: Path) -> Path:
-    """A folder of two images of the gallery, and one that is none."""
+    """A folder of two images of the gallery, and a file that is not an image."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number, image_id in enumerate(ModelIndex(searchable, "finetuned").ids[:2]):
@@ -50,28 +50,33 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_names_of_any_bytes_are_kept_as_text(
+def test_file_names_of_any_bytes_are_kept_as_text(
     searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = photos / os.fsdecode(b"\xff a\nb.jpg")
     shutil.copy(photos / "0.jpg", odd)
     out = tmp_path / "out"
-    assert ask(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
+    assert query_photos(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
     shown = f"{photos}/\\udcff a\\nb.jpg"
-    assert read_table(out / "answers.parquet", PHOTO_NEIGHBORS)["photo"].to_pylist() == [shown]
+    assert read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)["photo"].to_pylist() == [shown]
     assert shown in capsys.readouterr().out.splitlines()
 
 
-def test_the_command_answers_what_can_be_read_and_tells_what_cannot(
+def test_photos_that_can_be_read_are_searched_and_others_logged(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     ran = run_module(searchable, "app.cli", "query", str(photos), "-k", "3", "--out", str(out))
     assert ran.returncode == 1, ran.stderr
-    assert ran.stderr == (
-        f"lookalike: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, HEIC\n"
+    logged = ran.stderr.splitlines()
+    assert logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, HEIC"
+    assert re.fullmatch(
+        r"query: start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
+        r"\d+\.\d ms to search each \(median\)",
+        logged[1],
     )
-    rows = read_table(out / "answers.parquet", PHOTO_NEIGHBORS).to_pylist()
+    assert logged[2:] == [f"query: wrote {out}/sheet.png, {out}/neighbors.parquet"]
+    rows = read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS).to_pylist()
     ids = ModelIndex(searchable, "finetuned").ids
     assert [(row["photo"], row["rank"]) for row in rows] == [
         (f"{photos}/{number}.jpg", rank) for number in (0, 1) for rank in (1, 2, 3)
@@ -79,20 +84,14 @@ def test_the_command_answers_what_can_be_read_and_tells_what_cannot(
     assert [row["image_id"] for row in rows if row["rank"] == 1] == ids[:2]
     lines = ran.stdout.splitlines()
     assert lines[0] == f"{photos}/0.jpg"
-    first, name = rows[0], ", ".join(rows[0]["names"])
-    assert lines[1].split() == ["1", f"{first['score']:.4f}", *name.split(), *ids[0].split()]
-    assert lines[4] == ""
-    assert re.fullmatch(
-        r"start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
-        r"\d+\.\d ms to search each \(median\)",
-        lines[-2],
-    )
-    assert lines[-1] == f"wrote {out}/sheet.png, {out}/answers.parquet"
+    first, classes = rows[0], ", ".join(rows[0]["classes"])
+    assert lines[1].split() == ["1", f"{first['score']:.4f}", *classes.split(), *ids[0].split()]
+    assert (lines[4], lines[5], lines[9:]) == ("", f"{photos}/1.jpg", [""])
     assert files(out) == RESULTS
     assert Image.open(out / "sheet.png").width > 4 * 160
 
 
-def test_the_command_tells_in_one_line_what_cannot_be_asked(
+def test_a_missing_index_is_an_error_of_one_line(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:
     clone = tmp_path / "clone"
@@ -108,23 +107,21 @@ def test_the_command_tells_in_one_line_what_cannot_be_asked(
 
 def query(searchable: Path, *photos: Path, out: Path, **options: object) -> bool:
     chosen = {"model": "finetuned", "k": 3, "crop": "center"} | options
-    return ask(searchable, photos, out=out, **chosen)
+    return query_photos(searchable, photos, out=out, **chosen)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_photo_that_is_large_but_not_too_large_is_no_reason_to_warn(
-    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_large_photo_within_the_limits_gives_no_warning(
+    searchable: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     large = photos / "large.png"
     large.write_bytes(begin_large())
     assert not query(searchable, large, out=tmp_path / "out")
-    assert capsys.readouterr().err == (
-        f"lookalike: {large}: damaged (image file is truncated); give the whole image\n"
-    )
+    assert caplog.messages == [f"{large}: damaged (image file is truncated); give the whole image"]
 
 
 @pytest.mark.parametrize("model", ["baseline", "finetuned"])
-def test_only_the_pulled_artifacts_are_wanted(
+def test_only_data_model_and_index_are_needed(
     searchable: Path, photos: Path, tmp_path: Path, model: str
 ) -> None:
     clone = tmp_path / "clone"
@@ -134,31 +131,37 @@ def test_only_the_pulled_artifacts_are_wanted(
     assert files(tmp_path / "out") == RESULTS
 
 
-def test_nothing_is_written_where_nothing_can_be_read(
-    searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_nothing_is_written_where_no_photo_can_be_read(
+    searchable: Path,
+    photos: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    caplog.set_level("INFO")
     assert not query(searchable, photos / "bad.jpg", photos / "none.jpg", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 2
-    assert f"lookalike: {photos}/none.jpg: cannot be read (No such file or directory)" in told.err
-    assert re.fullmatch(r"start-up \d+\.\d s; 0 photos\n", told.out)
+    bad, missing, last = caplog.messages
+    assert bad.startswith(f"{photos}/bad.jpg: not an image")
+    assert missing == f"{photos}/none.jpg: cannot be read (No such file or directory)"
+    assert re.fullmatch(r"start-up \d+\.\d s; 0 photos", last)
+    assert capsys.readouterr().out == ""
 
 
 def test_an_earlier_query_is_replaced_and_other_files_are_left(
     searchable: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr("app.searching.query_sheets.MOST_PIXELS", 1)  # one photo a sheet
+    monkeypatch.setattr("app.searching.query_sheets.MAX_SHEET_PIXELS", 1)  # one photo a sheet
     assert query(searchable, photos / "0.jpg", photos / "1.jpg", out=out)
-    assert files(out) == ["answers.parquet", "sheet_001.png", "sheet_002.png"]
+    assert files(out) == ["neighbors.parquet", "sheet_001.png", "sheet_002.png"]
     (out / "notes.txt").write_text("mine")
     assert query(searchable, photos / "0.jpg", out=out)
-    assert files(out) == ["answers.parquet", "notes.txt", "sheet.png"]
-    assert len(read_table(out / "answers.parquet", PHOTO_NEIGHBORS)) == 3
+    assert files(out) == ["neighbors.parquet", "notes.txt", "sheet.png"]
+    assert len(read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)) == 3
 
 
-@pytest.mark.parametrize("name", ["sheet.png", "sheet_001.png", "answers.parquet"])
+@pytest.mark.parametrize("name", ["sheet.png", "sheet_001.png", "neighbors.parquet"])
 def test_a_file_that_no_query_wrote_is_not_overwritten(
     searchable: Path, photos: Path, tmp_path: Path, name: str
 ) -> None:
@@ -172,22 +175,22 @@ def test_a_file_that_no_query_wrote_is_not_overwritten(
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_one_is_told(
+def test_an_output_folder_that_cannot_be_made_is_an_error(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "file"
     place.touch()
-    for out, told in {
+    for out, message in {
         place: f"{place}: found a file; allowed: a folder, or nothing; choose --out",
         place / "deep": f"{place}/deep: cannot be written (Not a directory); choose another "
         "folder: --out",
     }.items():
         with pytest.raises(UserError) as error:
             query(searchable, photos / "0.jpg", out=out)
-        assert str(error.value) == told
+        assert str(error.value) == message
 
 
-def test_a_query_that_breaks_off_leaves_what_was_there(
+def test_an_interrupted_query_leaves_the_earlier_one_unchanged(
     searchable: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -203,7 +206,7 @@ def test_a_query_that_breaks_off_leaves_what_was_there(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_wrong_crop_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_wrong_crop_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         query(tmp_path, tmp_path, out=tmp_path, crop="centre")
     assert str(error.value) == (
@@ -211,26 +214,28 @@ def test_a_wrong_crop_is_told_before_anything_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_lines_are_aligned_and_long_names_shortened(catalog: Catalog) -> None:
+def test_lines_of_neighbors_are_aligned(catalog: Catalog) -> None:
     ids = ["red disc/0.jpg", "purple square/1.jpg"]
-    answers = [
+    neighbors = [
         Neighbor(image_id, score) for image_id, score in zip(ids, (0.5, -12.25), strict=True)
     ]
-    assert tabulate(answers, catalog).splitlines() == [
+    assert format_neighbors(neighbors, catalog).splitlines() == [
         "   1    0.5000  red disc       red disc/0.jpg",
         "   2  -12.2500  purple square  purple square/1.jpg",
     ]
-    assert tabulate([], catalog) == ""
+    assert format_neighbors([], catalog) == ""
 
 
-def asked(catalog: Catalog, count: int, *, answers: int, side: int = 100) -> list[PhotoNeighbors]:
-    found = [Neighbor(image_id, 0.5) for image_id in catalog.images.ids[:answers]]
-    photo = Image.new("RGB", (side, side // 2), "orange")
+def photo_neighbors(catalog: Catalog, count: int, *, neighbors: int) -> list[PhotoNeighbors]:
+    found = [Neighbor(image_id, 0.5) for image_id in catalog.images.ids[:neighbors]]
+    photo = Image.new("RGB", (100, 50), "orange")
     return [PhotoNeighbors(Path(f"{number}.jpg"), photo, found) for number in range(count)]
 
 
-def test_a_sheet_has_the_photo_in_ink_and_its_answers_in_a_neutral_frame(catalog: Catalog) -> None:
-    (sheet,) = draw_sheets(asked(catalog, 1, answers=2), catalog, first=1, model="m")
+def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_colour(
+    catalog: Catalog,
+) -> None:
+    (sheet,) = draw_sheets(photo_neighbors(catalog, 1, neighbors=2), catalog, first=1, model="m")
     colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
     assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colours
     middle = sheet.height // 2
@@ -252,14 +257,18 @@ def test_small_images_are_enlarged_to_160_pixels_and_large_ones_fill_their_tile(
     assert fit_tile(Image.new("RGB", (9000, 3)), 200).size == (200, 200)
 
 
-def test_sheets_are_never_absurdly_large(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Catalog, "size", lambda *_: (4000, 3000))
-    monkeypatch.setattr("app.searching.query_sheets.MOST_PIXELS", MOST_PIXELS // 4)
-    sheets = list(draw_sheets(asked(catalog, 3, answers=10), catalog, first=1, model="m"))
+def test_sheets_stay_within_their_limits(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Catalog, "size_of", lambda *_: (4000, 3000))
+    monkeypatch.setattr("app.searching.query_sheets.MAX_SHEET_PIXELS", MAX_SHEET_PIXELS // 4)
+    sheets = list(
+        draw_sheets(photo_neighbors(catalog, 3, neighbors=10), catalog, first=1, model="m")
+    )
     assert len(sheets) == 3  # 512 pixels an image
     assert {sheet.width // 11 // 512 for sheet in sheets} == {1}
-    monkeypatch.setattr("app.searching.query_sheets.MOST_WIDTH", MOST_WIDTH // 8)
-    narrow = list(draw_sheets(asked(catalog, 1, answers=40), catalog, first=1, model="m"))
+    monkeypatch.setattr("app.searching.query_sheets.MAX_SHEET_WIDTH", MAX_SHEET_WIDTH // 8)
+    narrow = list(
+        draw_sheets(photo_neighbors(catalog, 1, neighbors=40), catalog, first=1, model="m")
+    )
     assert len(narrow) == 1
-    assert narrow[0].width <= MOST_WIDTH // 8
-    assert MOST_ROWS == 20
+    assert narrow[0].width <= MAX_SHEET_WIDTH // 8
+    assert MAX_ROWS == 20

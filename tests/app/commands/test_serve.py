@@ -105,8 +105,8 @@ def test_an_index_of_another_model_is_told_before_anyone_asks(
     with pytest.raises(UserError) as told:
         Searcher(place, ["finetuned"])
     assert str(told.value) == (
-        f"{place}/index/finetuned: made by another {place}/models/finetuned than the one that is "
-        "here; run: dvc repro index, or bring both from one run: dvc checkout"
+        f"{place}/index/finetuned: made by another model than {place}/models/finetuned; "
+        "run: dvc repro index, or take both from one run: dvc checkout"
     )
 
 

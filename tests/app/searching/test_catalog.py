@@ -1,4 +1,4 @@
-"""What is known of images, against the tables it is read from."""
+"""The catalog of a project, against the tables that it is read from."""
 
 import shutil
 from pathlib import Path
@@ -19,56 +19,56 @@ def catalog(searchable: Path) -> Catalog:
     return Catalog(searchable)
 
 
-def test_images_have_the_names_and_groups_of_the_tables(catalog: Catalog) -> None:
+def test_images_have_the_classes_and_groups_of_the_tables(catalog: Catalog) -> None:
     assert catalog.classes == sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
     assert catalog.groups == ["disc", "square"]
-    assert (catalog.names(RED), catalog.group(RED)) == (["red disc"], "disc")
+    assert (catalog.classes_of(RED), catalog.group_of(RED)) == (["red disc"], "disc")
     assert catalog.images.decode(RED).size == (48, 40)
 
 
-def test_queries_are_the_test_images_that_ask(catalog: Catalog, searchable: Path) -> None:
+def test_queries_are_the_queries_of_the_test_split(catalog: Catalog, searchable: Path) -> None:
     rows = read_table(searchable / "data/splits.parquet", SPLITS).to_pylist()
-    asked = [row["image_id"] for row in rows if row["is_query"] and row["split"] == "test"]
-    assert catalog.queries == asked
-    assert len(asked) == len(COLOURS) * IMAGES  # half of the classes
+    expected = [row["image_id"] for row in rows if row["is_query"] and row["split"] == "test"]
+    assert catalog.queries == expected
+    assert len(expected) == len(COLOURS) * IMAGES  # half of the classes
 
 
-def test_relevant_is_what_shares_a_label(catalog: Catalog) -> None:
+def test_images_that_share_a_label_are_relevant(catalog: Catalog) -> None:
     assert catalog.is_relevant(RED, "red disc/3.jpg")
     assert not catalog.is_relevant(RED, "red square/1.jpg")
-    assert catalog.labels(RED) == catalog.labels("red disc/3.jpg") != frozenset()
+    assert catalog.labels_of(RED) == catalog.labels_of("red disc/3.jpg") != frozenset()
 
 
-def test_masks_are_of_a_class_or_a_group_in_the_order_that_is_asked_for(catalog: Catalog) -> None:
+def test_masks_are_in_the_order_of_the_given_ids(catalog: Catalog) -> None:
     ids = ["red square/1.jpg", RED, "blue disc/0.jpg", "red disc/0.jpg"]
-    assert catalog.of_class("red disc", ids).tolist() == [False, True, False, True]
-    assert catalog.of_group("disc", ids).tolist() == [False, True, True, True]
+    assert catalog.mask_class("red disc", ids).tolist() == [False, True, False, True]
+    assert catalog.mask_group("disc", ids).tolist() == [False, True, True, True]
     for name in catalog.classes:
-        expected = [name in catalog.names(image_id) for image_id in catalog.images.ids]
-        assert catalog.of_class(name, catalog.images.ids).tolist() == expected
+        expected = [name in catalog.classes_of(image_id) for image_id in catalog.images.ids]
+        assert catalog.mask_class(name, catalog.images.ids).tolist() == expected
 
 
 def test_a_wrong_name_or_image_is_one_line(catalog: Catalog, searchable: Path) -> None:
     path = searchable / "data/catalog.parquet"
-    for ask, told in {
-        lambda: catalog.of_class("red disk", [RED]): (
+    for call, message in {
+        lambda: catalog.mask_class("red disk", [RED]): (
             f"class: found 'red disk'; allowed: {', '.join(catalog.classes)}; did you mean "
             "'red disc'?"
         ),
-        lambda: catalog.of_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
-        lambda: catalog.names("x"): f"{path}: no image has image_id 'x'; run: dvc repro",
-        lambda: catalog.of_class("red disc", [RED, "x", "y"]): (
+        lambda: catalog.mask_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
+        lambda: catalog.classes_of("x"): f"{path}: no image has image_id 'x'; run: dvc repro",
+        lambda: catalog.mask_class("red disc", [RED, "x", "y"]): (
             f"{searchable / 'index'}: 2 of 3 image_ids are not in {path}, the first is 'x'; "
             "both must come from one run: dvc repro"
         ),
     }.items():
         with pytest.raises(UserError) as error:
-            ask()
-        assert str(error.value) == told
+            call()
+        assert str(error.value) == message
 
 
 @pytest.mark.parametrize("name", ["catalog.parquet", "classes.parquet", "splits.parquet", "images"])
-def test_what_is_missing_is_told_with_how_to_get_it(
+def test_a_missing_file_is_an_error_that_says_how_to_get_it(
     searchable: Path, tmp_path: Path, name: str
 ) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data", ignore=shutil.ignore_patterns(name))
@@ -80,9 +80,7 @@ def test_what_is_missing_is_told_with_how_to_get_it(
     )
 
 
-def test_classes_that_share_a_name_and_images_with_several_are_told_apart(
-    searchable: Path, tmp_path: Path
-) -> None:
+def test_classes_that_share_a_name_have_their_label_added(searchable: Path, tmp_path: Path) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data")
     catalog = read_table(tmp_path / "data/catalog.parquet", CATALOG)
     labels = [[1, 0], [1], [2], *([[0]] * (len(catalog) - 3))]
@@ -94,11 +92,11 @@ def test_classes_that_share_a_name_and_images_with_several_are_told_apart(
     write_table(classes, tmp_path / "data/classes.parquet", CLASSES)
     catalog, ids = Catalog(tmp_path), catalog["image_id"].to_pylist()[:4]
     assert catalog.classes == ["bowl", "cup (0)", "cup (1)"]
-    assert [catalog.names(image_id) for image_id in ids] == [
+    assert [catalog.classes_of(image_id) for image_id in ids] == [
         ["cup (0)", "cup (1)"],
         ["cup (1)"],
         ["bowl"],
         ["cup (0)"],
     ]
-    assert catalog.of_class("cup (1)", ids).tolist() == [True, True, False, False]
+    assert catalog.mask_class("cup (1)", ids).tolist() == [True, True, False, False]
     assert [catalog.is_relevant(ids[0], other) for other in ids[1:]] == [True, False, True]

@@ -1,4 +1,4 @@
-"""A model with its index: what it finds, and what it refuses, word for word."""
+"""A model with its index: what it finds, and each of its errors."""
 
 import io
 import shutil
@@ -42,43 +42,43 @@ def test_a_photo_is_embedded_as_the_stage_embeds_it(
     for image_id in catalog.queries[:4]:
         vector = model_index.embed(catalog.images.decode(image_id))
         assert vector.dtype == np.float32
-        assert vector == pytest.approx(model_index.vector(image_id), abs=1e-5)
+        assert vector == pytest.approx(model_index.read_vector(image_id), abs=1e-5)
 
 
-def test_a_photo_of_the_gallery_finds_itself_first(
+def test_the_top_hit_of_a_gallery_image_is_that_image(
     model_index: ModelIndex, catalog: Catalog
 ) -> None:
     for image_id in model_index.ids[:6]:
-        best = model_index.find(model_index.embed(catalog.images.decode(image_id)), 1)[0]
-        assert best.image_id == image_id
-        assert best.score == pytest.approx(1, abs=1e-5)
+        top_hit = model_index.search(model_index.embed(catalog.images.decode(image_id)), 1)[0]
+        assert top_hit.image_id == image_id
+        assert top_hit.score == pytest.approx(1, abs=1e-5)
 
 
-def test_answers_are_those_of_a_plain_sort(model_index: ModelIndex, searchable: Path) -> None:
+def test_neighbors_are_those_of_a_plain_sort(model_index: ModelIndex, searchable: Path) -> None:
     index, ids = read_index(searchable / "index" / model_index.model)
     gallery = index.reconstruct_n(0, len(ids))
-    query = model_index.vector(ids[3])
+    query = model_index.read_vector(ids[3])
     scores = gallery @ query / np.linalg.norm(query)
     order = [int(row) for row in np.argsort(-scores, kind="stable") if row != 3]
     allowed = np.arange(len(ids)) % 2 == 0
     for mask in (None, allowed):
         rows = [row for row in order if mask is None or mask[row]][:5]
-        found = model_index.find(query, 5, allowed=mask, leave_out=ids[3])
-        assert [answer.image_id for answer in found] == [ids[row] for row in rows]
-        assert [answer.score for answer in found] == pytest.approx(scores[rows], abs=1e-6)
-    assert allowed.sum() == 10  # what a caller gave is not changed
+        found = model_index.search(query, 5, allowed=mask, exclude=ids[3])
+        assert [neighbor.image_id for neighbor in found] == [ids[row] for row in rows]
+        assert [neighbor.score for neighbor in found] == pytest.approx(scores[rows], abs=1e-6)
+    assert allowed.sum() == 10  # the mask of the caller is not changed
 
 
-def test_there_are_no_more_answers_than_images_that_may_be_found(model_index: ModelIndex) -> None:
-    query = model_index.vector(model_index.ids[0])
-    assert len(model_index.find(query, 100)) == len(model_index.ids)
+def test_there_are_no_more_neighbors_than_allowed_images(model_index: ModelIndex) -> None:
+    query = model_index.read_vector(model_index.ids[0])
+    assert len(model_index.search(query, 100)) == len(model_index.ids)
     assert (
-        len(model_index.find(query, 100, leave_out=model_index.ids[0])) == len(model_index.ids) - 1
+        len(model_index.search(query, 100, exclude=model_index.ids[0])) == len(model_index.ids) - 1
     )
-    assert model_index.find(query, 5, allowed=np.zeros(len(model_index.ids), bool)) == []
+    assert model_index.search(query, 5, allowed=np.zeros(len(model_index.ids), bool)) == []
 
 
-def test_the_whole_image_is_another_query_than_its_centre(model_index: ModelIndex) -> None:
+def test_the_whole_image_has_another_embedding_than_its_centre(model_index: ModelIndex) -> None:
     wide = Image.new("RGB", (80, 40), "white")
     wide.paste("red", (0, 0, 15, 40))
     centre, whole = (model_index.embed(wide, crop=crop) for crop in ("center", "none"))
@@ -94,26 +94,26 @@ def test_the_whole_image_is_another_query_than_its_centre(model_index: ModelInde
     )
 
 
-def test_many_threads_get_what_one_gets(model_index: ModelIndex, catalog: Catalog) -> None:
-    def ask(image_id: str) -> list[str]:
+def test_many_threads_get_the_results_of_one(model_index: ModelIndex, catalog: Catalog) -> None:
+    def search(image_id: str) -> list[str]:
         vector = model_index.embed(catalog.images.decode(image_id))
-        known = model_index.find(model_index.vector(image_id), 5)
-        return [answer.image_id for answer in model_index.find(vector, 5) + known]
+        known = model_index.search(model_index.read_vector(image_id), 5)
+        return [neighbor.image_id for neighbor in model_index.search(vector, 5) + known]
 
-    asked = catalog.queries * 3
+    queries = catalog.queries * 3
     with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(ask, asked))
-    assert together == [ask(image_id) for image_id in asked]
+        together = list(threads.map(search, queries))
+    assert together == [search(image_id) for image_id in queries]
 
 
-def test_a_mirrored_index_is_asked_with_mirrored_queries(tmp_path: Path) -> None:
-    # params.yaml may say otherwise by now: what counts is how the index was made.
+def test_an_index_with_hflip_is_searched_with_hflip(tmp_path: Path) -> None:
+    # The lineage of the index counts, not params.yaml, which may have changed since.
     project = build(tmp_path / "project", embed__hflip=True)
     (project / "params.yaml").unlink()
     model_index, catalog = ModelIndex(project, "finetuned"), Catalog(project)
     image = catalog.images.decode(catalog.queries[0])
     vector = model_index.embed(image)
-    assert vector == pytest.approx(model_index.vector(catalog.queries[0]), abs=1e-5)
+    assert vector == pytest.approx(model_index.read_vector(catalog.queries[0]), abs=1e-5)
     flipped = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     assert vector == pytest.approx(model_index.embed(flipped), abs=1e-5)
 
@@ -121,7 +121,7 @@ def test_a_mirrored_index_is_asked_with_mirrored_queries(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("factory", "distance"), [("IVF2,Flat", "cosine"), ("HNSW8", "euclidean"), ("SQ8", "cosine")]
 )
-def test_other_kinds_of_index_answer_too(copy: Path, factory: str, distance: str) -> None:
+def test_other_kinds_of_index_are_searched_too(copy: Path, factory: str, distance: str) -> None:
     text = (copy / "params.yaml").read_text()
     assert "factory: Flat" in text
     assert "distance: cosine" in text
@@ -131,30 +131,30 @@ def test_other_kinds_of_index_answer_too(copy: Path, factory: str, distance: str
     model_index = ModelIndex(copy, "finetuned")
     assert model_index.distance == distance
     for image_id in model_index.ids[:5]:
-        found = model_index.find(model_index.vector(image_id), len(model_index.ids))
-        assert sorted(answer.image_id for answer in found) == sorted(model_index.ids)
+        found = model_index.search(model_index.read_vector(image_id), len(model_index.ids))
+        assert sorted(neighbor.image_id for neighbor in found) == sorted(model_index.ids)
         assert found[0].image_id == image_id
 
 
-def test_the_length_of_a_vector_is_nothing_to_the_cosine(model_index: ModelIndex) -> None:
-    query = model_index.vector(model_index.ids[2])
-    one, longer = model_index.find(query, 4), model_index.find(7 * query, 4)
-    assert [answer.image_id for answer in longer] == [answer.image_id for answer in one]
+def test_the_length_of_a_vector_does_not_change_the_cosine(model_index: ModelIndex) -> None:
+    query = model_index.read_vector(model_index.ids[2])
+    one, longer = model_index.search(query, 4), model_index.search(7 * query, 4)
+    assert [neighbor.image_id for neighbor in longer] == [neighbor.image_id for neighbor in one]
     assert longer[0].score == pytest.approx(1, abs=1e-5)
 
 
 def remake_model(project: Path) -> str:
     write_models(project, seed=2)
     return (
-        f"{project}/index/finetuned: made by another {project}/models/finetuned than the one that "
-        "is here; run: dvc repro index, or bring both from one run: dvc checkout"
+        f"{project}/index/finetuned: made by another model than {project}/models/finetuned; "
+        "run: dvc repro index, or take both from one run: dvc checkout"
     )
 
 
-def forget_provenance(project: Path) -> str:
+def remove_lineage(project: Path) -> str:
     folder = project / "index/finetuned"
     write_index(folder, *read_index(folder))
-    return f"{folder}: does not tell which model made it; run: dvc repro index"
+    return f"{folder}: does not name the model that made it; run: dvc repro index"
 
 
 def empty_index(project: Path) -> str:
@@ -182,7 +182,7 @@ def damage_index(project: Path) -> str:
     "change",
     [
         remake_model,
-        forget_provenance,
+        remove_lineage,
         empty_index,
         damage_index,
         lose("index/finetuned/index.faiss"),
@@ -191,26 +191,26 @@ def damage_index(project: Path) -> str:
         lose("models/finetuned/model.safetensors"),
     ],
 )
-def test_what_cannot_be_asked_is_told_in_one_line(
+def test_what_cannot_be_searched_is_an_error_of_one_line(
     copy: Path, change: Callable[[Path], str]
 ) -> None:
-    told = change(copy)
+    message = change(copy)
     with pytest.raises(UserError) as error:
         ModelIndex(copy, "finetuned")
-    assert str(error.value) == told
+    assert str(error.value) == message
 
 
-def test_a_new_model_can_be_asked_after_its_stages(copy: Path) -> None:
+def test_a_new_model_can_be_searched_after_its_stages(copy: Path) -> None:
     remake_model(copy)
     embed_again(copy, "finetuned")
     index_again(copy, "finetuned")
     model_index = ModelIndex(copy, "finetuned")
     image = Image.open(io.BytesIO(draw("red", "disc", 0)))
-    assert model_index.find(model_index.embed(image), 1)
+    assert model_index.search(model_index.embed(image), 1)
 
 
-def test_a_wrong_model_is_told_with_those_there_are(searchable: Path, tmp_path: Path) -> None:
-    for root, name, told in [
+def test_the_error_for_a_wrong_model_lists_the_models(searchable: Path, tmp_path: Path) -> None:
+    for root, name, message in [
         (
             searchable,
             "finetund",
@@ -226,30 +226,32 @@ def test_a_wrong_model_is_told_with_those_there_are(searchable: Path, tmp_path: 
     ]:
         with pytest.raises(UserError) as error:
             ModelIndex(root, name)
-        if told:
-            assert str(error.value) == told
+        if message:
+            assert str(error.value) == message
 
 
-def test_embeddings_are_only_wanted_where_a_known_image_asks(copy: Path) -> None:
+def test_embeddings_are_read_only_for_queries_of_the_catalog(copy: Path) -> None:
     path = copy / "embeddings/finetuned.parquet"
     ids, vectors = read_embeddings(path)
     path.unlink()
     model_index = ModelIndex(copy, "finetuned")
-    assert model_index.find(np.ones(16, np.float32), 1)
+    assert model_index.search(np.ones(16, np.float32), 1)
     with pytest.raises(UserError) as error:
-        model_index.vector(ids[0])
+        model_index.read_vector(ids[0])
     assert str(error.value).startswith(f"{path}: no such file or folder; fetch it: dvc pull")
     write_embeddings(path, ids, vectors)
     with pytest.raises(UserError) as error:
-        model_index.vector(ids[0])
-    assert str(error.value) == (f"{path}: does not tell which model made it; run: dvc repro embed")
+        model_index.read_vector(ids[0])
+    assert str(error.value) == (
+        f"{path}: does not name the model that made it; run: dvc repro embed"
+    )
     embed_again(copy, "finetuned")
-    assert model_index.vector(ids[0]) == pytest.approx(vectors[0], abs=1e-6)
+    assert model_index.read_vector(ids[0]) == pytest.approx(vectors[0], abs=1e-6)
     with pytest.raises(UserError) as error:
-        model_index.vector("x")
+        model_index.read_vector("x")
     assert str(error.value) == f"{path}: no image has image_id 'x'; run: dvc repro embed"
 
 
-def test_a_finder_uses_one_core_a_thread(model_index: ModelIndex) -> None:
-    model_index.find(model_index.embed(Image.new("RGB", (9, 9))), 1)
+def test_each_thread_uses_one_core(model_index: ModelIndex) -> None:
+    model_index.search(model_index.embed(Image.new("RGB", (9, 9))), 1)
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (1, 1)

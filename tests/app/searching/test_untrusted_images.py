@@ -1,4 +1,4 @@
-"""Images that nobody has checked: read as they are meant, or refused in one line."""
+"""Untrusted images: decoded, or an error of one line."""
 
 import io
 import os
@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from app.searching.untrusted_images import (
-    MOST_BYTES,
-    MOST_PIXELS,
+    MAX_BYTES,
+    MAX_PIXELS,
     decode_photo,
-    expect_large_photos,
+    escape_unprintable,
     find_photos,
+    ignore_pillow_size_warnings,
     read_photo,
-    show_name,
 )
 from pipeline.errors import UserError
 
@@ -38,28 +38,28 @@ def heic(image: Image.Image = IMAGE) -> bytes:
     return out.getvalue()
 
 
-def refused(data: bytes) -> str:
+def decode_error(data: bytes) -> str:
     with pytest.raises(UserError) as error:
         decode_photo(data, name="a.jpg")
     return str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_the_usual_kinds_are_read(kind: str) -> None:
+def test_common_formats_are_decoded(kind: str) -> None:
     image = decode_photo(encoded(kind), name="a")
     assert (image.mode, image.size) == ("RGB", IMAGE.size)
     difference = np.abs(np.asarray(image, np.int16) - np.asarray(IMAGE, np.int16))
     assert difference.mean() < 12
 
 
-def test_heic_is_read() -> None:
+def test_heic_is_decoded() -> None:
     image = decode_photo(heic(), name="a.heic")
     assert (image.mode, image.size) == ("RGB", IMAGE.size)
     difference = np.abs(np.asarray(image, np.int16) - np.asarray(IMAGE, np.int16))
     assert difference.mean() < 12
 
 
-def test_an_image_stands_upright_and_its_transparency_is_white() -> None:
+def test_exif_rotation_is_applied_and_transparency_becomes_white() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90°
     turned = decode_photo(encoded("PNG", exif=exif), name="a")
@@ -75,31 +75,33 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
     assert np.array_equal(np.asarray(image)[:, :, 0], deep // 257)
 
 
-def test_what_is_no_image_is_told_in_one_line() -> None:
+def test_a_file_that_is_not_an_image_is_an_error_of_one_line() -> None:
     allowed = "allowed: JPEG, PNG, WebP, HEIC"
-    assert refused(b"") == "a.jpg: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"
-    assert refused(b"hello, world") == f"a.jpg: not an image; {allowed}"
+    assert (
+        decode_error(b"") == "a.jpg: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"
+    )
+    assert decode_error(b"hello, world") == f"a.jpg: not an image; {allowed}"
     # Pillow would start another program to read it.
-    assert refused(encoded("EPS")) == f"a.jpg: not an image; {allowed}"
-    assert refused(encoded("PDF")) == f"a.jpg: not an image; {allowed}"
+    assert decode_error(encoded("EPS")) == f"a.jpg: not an image; {allowed}"
+    assert decode_error(encoded("PDF")) == f"a.jpg: not an image; {allowed}"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_an_image_that_ends_too_early_is_damaged(kind: str) -> None:
+def test_a_truncated_image_is_damaged(kind: str) -> None:
     whole = encoded(kind)
-    told = refused(whole[: len(whole) * 2 // 3])
-    assert told.startswith("a.jpg: damaged (")
-    assert told.endswith("); give the whole image")
-    assert "\n" not in told
+    message = decode_error(whole[: len(whole) * 2 // 3])
+    assert message.startswith("a.jpg: damaged (")
+    assert message.endswith("); give the whole image")
+    assert "\n" not in message
 
 
-def test_a_damaged_heic_is_told_too() -> None:
-    assert refused(heic()[:200]).startswith(("a.jpg: damaged (", "a.jpg: not an image; "))
+def test_a_truncated_heic_is_an_error_too() -> None:
+    assert decode_error(heic()[:200]).startswith(("a.jpg: damaged (", "a.jpg: not an image; "))
 
 
-def test_too_many_bytes_are_not_even_looked_at() -> None:
-    assert refused(bytes(MOST_BYTES + 2**19)) == (
-        "a.jpg: found 32.5 MiB; allowed: at most 32 MiB; shrink it"
+def test_too_many_bytes_are_refused_before_decoding() -> None:
+    assert decode_error(bytes(MAX_BYTES + 2**19)) == (
+        "a.jpg: found 32.5 MiB; allowed: at most 32 MiB; make the image smaller"
     )
 
 
@@ -108,28 +110,28 @@ def test_too_many_bytes_are_not_even_looked_at() -> None:
     ("side", "found"),
     [(10_100, "10100 x 10100 pixels"), (60_000, "far too many pixels")],
 )
-def test_too_many_pixels_are_told_by_the_header_alone(side: int, found: str) -> None:
-    assert side**2 > MOST_PIXELS
-    expect_large_photos()
-    assert refused(png_header(side)) == (
-        f"a.jpg: found {found}; allowed: at most 100 million; shrink it"
+def test_too_many_pixels_are_refused_by_the_header(side: int, found: str) -> None:
+    assert side**2 > MAX_PIXELS
+    ignore_pillow_size_warnings()
+    assert decode_error(png_header(side)) == (
+        f"a.jpg: found {found}; allowed: at most 100 million; make the image smaller"
     )
 
 
-def test_decoding_leaves_the_filters_of_warnings_alone_which_all_threads_share(
+def test_decoding_does_not_change_the_warning_filters_that_threads_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("catch_warnings", "simplefilter", "filterwarnings"):
-        monkeypatch.setattr(warnings, name, raise_touched)
+        monkeypatch.setattr(warnings, name, raise_changed)
     assert decode_photo(encoded("PNG"), name="a").size == IMAGE.size
 
 
-def raise_touched(*_: object, **__: object) -> None:
-    raise AssertionError("the filters of warnings were touched")
+def raise_changed(*_: object, **__: object) -> None:
+    raise AssertionError("the warning filters were changed")
 
 
 def png_header(side: int) -> bytes:
-    """Return a PNG that claims to be large, and has no pixels at all."""
+    """Return a PNG whose header gives a large size, without any pixels."""
     header = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     parts = b""
     for name, body in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
@@ -138,7 +140,7 @@ def png_header(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
+def test_the_error_begins_with_the_path(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(encoded("PNG"))
     bad.write_bytes(b"")
@@ -153,34 +155,37 @@ def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
         assert str(error.value) == f"{path}: {reason}"
 
 
-def test_a_name_of_any_bytes_is_shown_as_one_line_of_text(tmp_path: Path) -> None:
+def test_a_file_name_of_any_bytes_becomes_one_line_of_text(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff a\nb.jpg")
     path.write_bytes(b"")
     with pytest.raises(UserError) as error:
         read_photo(path)
     assert str(error.value).startswith(f"{tmp_path}/\\udcff a\\nb.jpg: the file is empty")
-    assert show_name("Größe 日本.jpg") == "Größe 日本.jpg"
+    assert escape_unprintable("Größe 日本.jpg") == "Größe 日本.jpg"
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(UserError) as error:
         read_photo(tmp_path / "a.jpg")
     assert str(error.value) == (
-        f"{tmp_path}/a.jpg: not a file; allowed: files of images, and folders of them"
+        f"{tmp_path}/a.jpg: not a file; allowed: image files, and folders of them"
     )
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with path.open("wb") as out:
-        out.truncate(40 * 2**30)  # no machine reads it, and it takes no room
+        out.truncate(40 * 2**30)  # sparse: it takes no space on disk
     with pytest.raises(UserError) as error:
         read_photo(path)
-    assert str(error.value) == f"{path}: found 40,960.0 MiB; allowed: at most 32 MiB; shrink it"
+    assert (
+        str(error.value)
+        == f"{path}: found 40,960.0 MiB; allowed: at most 32 MiB; make the image smaller"
+    )
 
 
-def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_folders_are_searched_and_files_are_kept_whatever_they_hold(tmp_path: Path) -> None:
     names = ["b.JPG", "a.heic", "deep/c.webp", "notes.txt", ".hidden.jpg", ".cache/d.jpg"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -194,7 +199,7 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
     ]
 
 
-def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError) as error:
         find_photos([tmp_path])

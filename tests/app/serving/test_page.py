@@ -101,7 +101,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         assert "?image=" in first
         asked = page.locator("#query-caption small").text_content() or ""
         assert asked in searcher.catalog.queries
-        assert page.title() == f"{searcher.catalog.names(asked)[0]} · lookalike"
+        assert page.title() == f"{searcher.catalog.classes_of(asked)[0]} · lookalike"
         right = expected(address, f"/api/search/{quote(asked, safe='')}")
         for model in MODELS:
             assert column(page, model) == right[model]

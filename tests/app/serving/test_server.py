@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.searching.untrusted_images import MOST_BYTES, decode_photo
+from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.addresses import ANY_HOST
 from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
@@ -61,7 +61,7 @@ def found(answer: dict[str, Any], model: str) -> list[tuple[str, float]]:
 
 
 def expected(searcher: Searcher, model: str, vector: Any, k: int, **how: Any) -> Any:
-    answers = searcher.model_indexes[model].find(vector, k, **how)
+    answers = searcher.model_indexes[model].search(vector, k, **how)
     return [(each.image_id, pytest.approx(each.score, abs=1e-5)) for each in answers]
 
 
@@ -75,11 +75,11 @@ def test_an_image_of_the_dataset_finds_what_each_model_finds_but_itself(
     answer = client.get(path_of(query), params={"k": 7}).raise_for_status().json()
     assert [each["model"] for each in answer["models"]] == list(MODELS)
     for model in MODELS:
-        vector = searcher.model_indexes[model].vector(query)
-        assert found(answer, model) == expected(searcher, model, vector, 7, leave_out=query)
+        vector = searcher.model_indexes[model].read_vector(query)
+        assert found(answer, model) == expected(searcher, model, vector, 7, exclude=query)
         assert query not in dict(found(answer, model))
     assert answer["query"]["image_id"] == query
-    assert answer["query"]["names"] == searcher.catalog.names(query)
+    assert answer["query"]["names"] == searcher.catalog.classes_of(query)
 
 
 def test_an_answer_is_right_where_it_shares_a_class(
@@ -89,7 +89,7 @@ def test_an_answer_is_right_where_it_shares_a_class(
     for model in answer["models"]:
         marks = [each["right"] for each in model["results"]]
         same = [
-            each["names"] == searcher.catalog.names(query) and each["group"] in SHAPES
+            each["names"] == searcher.catalog.classes_of(query) and each["group"] in SHAPES
             for each in model["results"]
         ]
         assert marks == same
@@ -118,7 +118,7 @@ def test_a_known_image_is_seen_whole_where_that_is_asked_for(
     image = searcher.catalog.images.decode(query)
     for model in MODELS:
         vector = searcher.model_indexes[model].embed(image, crop="none")
-        assert found(answer, model) == expected(searcher, model, vector, 5, leave_out=query)
+        assert found(answer, model) == expected(searcher, model, vector, 5, exclude=query)
 
 
 def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> None:
@@ -145,7 +145,7 @@ def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> No
 def test_filters_leave_the_nearest_of_what_they_allow(
     client: httpx.Client, searcher: Searcher, query: str, options: dict[str, str], kept: Any
 ) -> None:
-    (own,) = searcher.catalog.names(query)
+    (own,) = searcher.catalog.classes_of(query)
     wanted = {name: value.format(own=own) for name, value in options.items()}
     everything = client.get(path_of(query), params={"k": 100}).json()
     answer = client.get(path_of(query), params={"k": 3, **wanted}).json()
@@ -174,7 +174,7 @@ def test_choices_are_those_that_searched_images_have(
     ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
-        "classes": sorted({name for each in ids for name in searcher.catalog.names(each)}),
+        "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
         "images": len(ids),
         "queries": len(searcher.catalog.queries),
@@ -212,7 +212,7 @@ REFUSED = [
     (
         "",
         png_of(11_000, 10_000),
-        "photo: found 11000 x 10000 pixels; allowed: at most 100 million; shrink it",
+        "photo: found 11000 x 10000 pixels; allowed: at most 100 million; make the image smaller",
     ),
     ("", png_of(100_000, 100_000), "photo: found far too many pixels; "),
     ("", draw("red", "disc", 1)[:500], "photo: damaged ("),
@@ -236,7 +236,7 @@ def test_an_upload_is_counted_as_it_comes_whatever_it_says_of_its_length(
 ) -> None:
     line = "big.jpg: found more than 32 MiB; allowed: up to that; make the image smaller"
     one = bytes(2**20)
-    for body in (bytes(MOST_BYTES + 1), (one for _ in range(34))):  # the second has no length
+    for body in (bytes(MAX_BYTES + 1), (one for _ in range(34))):  # the second has no length
         answer = client.post("/api/search?name=big.jpg", content=body)
         assert (answer.status_code, answer.json()) == (413, {"error": line})
     most = client.post("/api/search", content=(one for _ in range(32)))
