@@ -27,7 +27,7 @@ from pipeline.packing.packing import Outputs, pack
 BYTES = 448 * 2**20
 POINTS = 24  # of a polygon on average, so that there are about as many objects as COCO has
 SIZE = (640, 480)
-LABELS_ALONE = {"year": 2017, "images": False, "official": False}
+LABELS_ALONE = coco.CocoOptions(year=2017, images=False, official=False, max_images=None)
 URL = "http://images.cocodataset.org/train2017"
 SEPARATOR = ", "
 
@@ -60,14 +60,14 @@ def measure(work: Callable[[Path], str], root: Path) -> tuple[float, float, str]
 
 
 def read_dataset(root: Path) -> str:
-    images = list(coco.read_images(root, LABELS_ALONE, seed=0))
+    images = list(coco.read_images(root, LABELS_ALONE, 0))
     return f"dataset module, {len(images):,} images"
 
 
 def pack_catalog(root: Path) -> str:
     names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
     to = Outputs(*(root / "data" / name for name in names))
-    pack(coco.read_images(root, LABELS_ALONE, seed=0), to, max_side=None, max_rejected=0.0)
+    pack(coco.read_images(root, LABELS_ALONE, 0), to, max_side=None, max_rejected=0.0)
     return "dataset module and packing"
 
 

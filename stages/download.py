@@ -1,8 +1,8 @@
-"""Bring a dataset, check every image of it, and pack it: data/images, catalog and classes."""
+"""Read or fetch a dataset, check each image, and pack it: data/images, catalog and classes."""
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +11,8 @@ from typer import Option
 from pipeline.datasets import DATASETS
 from pipeline.datasets.class_folders import SUFFIXES
 from pipeline.datasets.counts import check_counts
-from pipeline.datasets.source_image import NoImagesError
-from pipeline.datasets.subset import sample_subset
+from pipeline.datasets.source_image import NoImagesError, SourceImage
+from pipeline.datasets.subset import SubsetOptions, sample_subset
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from stages.mlflow_run import project_root
@@ -31,19 +31,20 @@ def main(
     params = load()
     data, options = params.data, params.data.options
     dataset = DATASETS[data.name]
-    # What an experiment fetches serves the next one too, so it lies in the project, not in the
-    # experiment's copy of it.
+    # Downloads are kept in the project, not in an experiment's copy of it, so that the next
+    # experiment uses them too.
     root = project_root()
-    archives = dataset.archives(options) if hasattr(dataset, "archives") else {}
-    files = dataset.files(options) if hasattr(dataset, "files") else {}
+    archives, files = dataset.archives(options), dataset.files(options)
     where = f"data.{data.name}, as fetched" if archives or files else str(source)
     with open_source(source, archives, downloads=root / "downloads", files=files) as folder:
         try:
-            found = dataset.read_images(folder, options, seed=params.seed)
-            if hasattr(dataset, "COUNTS"):
-                found = check_counts(found, dataset.COUNTS, where=where)
+            found: Iterable[SourceImage] = dataset.read_images(folder, options, params.seed)
+            if dataset.counts is not None:
+                found = check_counts(found, dataset.counts, where=where)
+            if isinstance(options, SubsetOptions):
+                found = sample_subset(found, options.max_images, seed=params.seed)
             unlabelled = pack(
-                sample_subset(found, options.get("max_images"), seed=params.seed),
+                found,
                 Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
                 max_side=params.download.max_side,
                 max_rejected=params.download.max_rejected,
@@ -54,20 +55,19 @@ def main(
             if folder != source or source.is_absolute() or not in_copy:
                 raise
             raise NoImagesError(
-                f"{error}; a queued experiment sees only what is in git or DVC, so there "
-                "data.source is to be an absolute path"
+                f"{error}; a queued experiment sees only what is in git or DVC, so set "
+                "data.source to an absolute path"
             ) from None
         if unlabelled:
             logger.info("left out %d images without a label", unlabelled)
-        if hasattr(dataset, "passed_over"):
-            _log_passed_over(dataset.passed_over(folder, options))
+        _log_unread(dataset.count_unread(folder, options))
 
 
-def _log_passed_over(numbers: Mapping[str, int]) -> None:
+def _log_unread(numbers: Mapping[str, int]) -> None:
     if numbers:
         found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
         allowed = ", ".join(sorted(SUFFIXES))
-        logger.warning("passed over %s; read are %s; convert them", found, allowed)
+        logger.warning("left out %s; allowed: %s; convert them", found, allowed)
 
 
 if __name__ == "__main__":

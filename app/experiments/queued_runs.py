@@ -17,7 +17,7 @@ from typing import Any
 from app.experiments import dvc_adapter
 from app.experiments.recipes import Recipe, applied
 from pipeline.config.dotted_keys import show_value
-from pipeline.config.schema import DataParams, Params
+from pipeline.config.schema import Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 
@@ -126,17 +126,12 @@ def _check_source(params: Params, *, where: str) -> None:
     source = Path(params.data.source)
     if dvc_adapter.is_complete_in_queue(source, whole=True):
         return
-    if _reads_source(params.data) or not dvc_adapter.is_complete_in_queue(source, whole=False):
+    reads_source = DATASETS[params.data.name].reads_source(params.data.options)
+    if reads_source or not dvc_adapter.is_complete_in_queue(source, whole=False):
         raise UserError(
             f"{where}: data.source: found '{source}'; a queued experiment sees only what is in git "
             f"or DVC; set data.source to an absolute path: {source.absolute()}"
         )
-
-
-def _reads_source(data: DataParams) -> bool:
-    dataset = DATASETS[data.name]
-    hooks = [getattr(dataset, name, None) for name in ("archives", "files")]
-    return data.name != "products" and not any(hook and hook(data.options) for hook in hooks)
 
 
 def enqueue(runs: Sequence[Run], *, commit: str, tell: Tell) -> None:

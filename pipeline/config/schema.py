@@ -129,7 +129,7 @@ class DataParams(Choice[Any]):
 
 # The sections with a name and blocks; the options of each block are beside the code.
 CHOICES: dict[str, type[Choice[Any]]] = {
-    "data": choice(DataParams, {name: module.OPTIONS for name, module in DATASETS.items()}),
+    "data": choice(DataParams, {name: dataset.options for name, dataset in DATASETS.items()}),
     "loss": choice(Choice, {name: loss.options for name, loss in LOSSES.items()}),
     "miner": choice(Choice, {name: miner.options for name, miner in MINERS.items()}),
     "batches": choice(Choice, BATCHES),

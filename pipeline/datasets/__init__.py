@@ -1,41 +1,33 @@
 """Datasets by name. A new one is one file here, one line of DATASETS and a block in params.yaml.
 
-A dataset module has `OPTIONS`, the types of its block under `data:`, and
-`read_images(source, options, seed)`, which yields a `SourceImage` for each image. It may have
-`archives(options)`, URL -> checksum ("sha256:…", "md5:…" or None) of what is to be fetched and
-unpacked in place of the source; `files(options)`, name -> URL and checksum of what is to be fetched
-and laid beside that as it is; `COUNTS`, the official numbers of each part, which are checked; and
-`passed_over(source, options)`, the numbers of likely images that it does not read, by suffix.
-
-Of each dataset that has an option `max_images`, a subset may be drawn; `subset.py` has the rule.
+`dataset.py` says what a `Dataset` is; each other file ends with one.
 """
 
-from types import ModuleType
+from typing import Any
 
-from pipeline.datasets import (
-    cars196,
-    cifar10,
-    coco,
-    cub,
-    fashion_mnist,
-    folder,
-    huggingface,
-    inshop,
-    mit_split,
-    sop,
-)
-from pipeline.datasets.products import dataset as products
+from pipeline.datasets.cars196 import CARS196
+from pipeline.datasets.cifar10 import CIFAR10
+from pipeline.datasets.coco import COCO
+from pipeline.datasets.cub import CUB
+from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.fashion_mnist import FASHION_MNIST
+from pipeline.datasets.folder import FOLDER
+from pipeline.datasets.huggingface import HUGGINGFACE
+from pipeline.datasets.inshop import INSHOP
+from pipeline.datasets.mit_split import MIT_SPLIT
+from pipeline.datasets.products.products import PRODUCTS
+from pipeline.datasets.sop import SOP
 
-DATASETS: dict[str, ModuleType] = {
-    "cars196": cars196,
-    "cifar10": cifar10,
-    "coco": coco,
-    "cub": cub,
-    "fashion_mnist": fashion_mnist,
-    "folder": folder,
-    "huggingface": huggingface,
-    "inshop": inshop,
-    "mit_split": mit_split,
-    "products": products,
-    "sop": sop,
+DATASETS: dict[str, Dataset[Any]] = {
+    "cars196": CARS196,
+    "cifar10": CIFAR10,
+    "coco": COCO,
+    "cub": CUB,
+    "fashion_mnist": FASHION_MNIST,
+    "folder": FOLDER,
+    "huggingface": HUGGINGFACE,
+    "inshop": INSHOP,
+    "mit_split": MIT_SPLIT,
+    "products": PRODUCTS,
+    "sop": SOP,
 }

@@ -1,38 +1,32 @@
 """Cars196: 16,185 photographs of 196 models of cars.
 
 Krause et al., "3D Object Representations for Fine-Grained Categorization" (3dRR 2013). As in
-metric learning since Song et al. (CVPR 2016), the classes 1-98 are trained on, and each image
-of the classes 99-196 is searched among all of these. The dataset's own train and test (the field
-`test` of its annotations) are for classification, have every class on both sides, and are not
-read. Images stay whole: no bounding box is applied.
+metric learning since Song et al. (CVPR 2016), classes 1-98 are for training, and each image of
+classes 99-196 is a query and in the gallery. The dataset's train and test sets (the field `test` of
+its annotations) are for classification, where both have every class, and are not read. Images
+stay whole: no bounding box is applied.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import PartCounts
-from pipeline.datasets.published import find, if_official, listed_file
+from pipeline.datasets.counts import SplitCounts
+from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.published import OfficialOptions, find, if_official, listed_file
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"official": bool, "max_images": Count | None}
-
 TRAINING_CLASSES = 98  # the first ones
-COUNTS = {"train": PartCounts(8_054, 98), "query+gallery": PartCounts(8_131, 98)}
-# The authors' server, which has not always answered of late; then a copy is data.source. They
-# publish no checksums: these are the ones that pytorch-metric-learning and others compared.
+# The authors' server, which recently did not always answer; then set data.source to a copy. They
+# publish no checksums: these are the ones that pytorch-metric-learning and others compare.
 ADDRESS = "http://ai.stanford.edu/~jkrause/car196"
 IMAGES_MD5 = "d5c8f0aa497503f355e17dc7886c3f14"
 ANNOTATIONS_MD5 = "b407c6086d669747186bd1d764ff9dbc"
-archives = if_official({f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"})
-files = if_official({"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")})
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
-    """Yield the images of cars_annos.mat, which lies beside the folder car_ims.
+def read_images(source: Path, _options: OfficialOptions, _seed: int) -> Iterator[SourceImage]:
+    """Yield the images of cars_annos.mat, which is beside the folder car_ims.
 
     Raises:
         UserError: the annotations or an image are missing, or they are not of that form.
@@ -55,7 +49,7 @@ def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Itera
 
 def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
     """Return of each image its path, the number of its class (from 1) and the class's name."""
-    from scipy.io import loadmat  # half a second, which only this dataset is to pay
+    from scipy.io import loadmat  # takes half a second, and only this dataset needs it
 
     try:
         content = loadmat(path, simplify_cells=True)
@@ -64,8 +58,17 @@ def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
             (str(each["relative_im_path"]), int(each["class"]), names[int(each["class"]) - 1])
             for each in content["annotations"]
         ]
-    except Exception as error:  # scipy raises what it likes on a file of another form
+    except Exception as error:  # on another format scipy may raise any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{path}: not annotations as Cars196 has them ({reason}); get a whole copy of it"
         ) from None
+
+
+CARS196 = Dataset(
+    options=OfficialOptions,
+    read_images=read_images,
+    archives=if_official({f"{ADDRESS}/car_ims.tgz": f"md5:{IMAGES_MD5}"}),
+    files=if_official({"cars_annos.mat": (f"{ADDRESS}/cars_annos.mat", f"md5:{ANNOTATIONS_MD5}")}),
+    counts={"train": SplitCounts(8_054, 98), "query+gallery": SplitCounts(8_131, 98)},
+)

@@ -1,40 +1,35 @@
 """CIFAR-10: 60,000 images of 32 x 32 pixels, of 10 kinds of animals and vehicles.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). It is made for
-classification, with every class on both sides; here the official training images are trained
-on and searched, and each official test image asks. Read is the binary version, since that for
-Python is a pickle, which can run what it likes.
+classification, where train and test have every class; here the official training images are for
+training and are the gallery, and each official test image is a query. The binary version is read,
+because the one for Python is a pickle, which may run any code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.config.choices import Count, Options
-from pipeline.datasets.counts import PartCounts
-from pipeline.datasets.published import encode_png, find, if_official
+from pipeline.datasets.counts import SplitCounts
+from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.published import OfficialOptions, encode_png, find, if_official
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
-
-OPTIONS: Options = {"official": bool, "max_images": Count | None}
 
 BATCHES = {f"data_batch_{number}.bin": "train+gallery" for number in range(1, 6)} | {
     "test_batch.bin": "query"
 }
-COUNTS = {"train+gallery": PartCounts(50_000, 10), "query": PartCounts(10_000, 10)}
-# Both as on the project's page.
+# URL and MD5 as on the project's page.
 ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-archives = if_official({ARCHIVE: f"md5:{MD5}"})
 
 SIDE = 32  # pixels
 RECORD_BYTES = 1 + 3 * SIDE * SIDE  # the label, then all reds, greens and blues, by rows
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+def read_images(source: Path, _options: OfficialOptions, _seed: int) -> Iterator[SourceImage]:
     """Yield the images of the six batches; `source` holds cifar-10-batches-bin or is it.
 
     Raises:
@@ -78,3 +73,11 @@ def read_record(path: Path, number: int) -> bytes:
     offset = number * RECORD_BYTES + 1
     flat = np.fromfile(path, dtype=np.uint8, count=RECORD_BYTES - 1, offset=offset)
     return encode_png(flat.reshape(3, SIDE, SIDE).transpose(1, 2, 0))  # (32, 32, 3)
+
+
+CIFAR10 = Dataset(
+    options=OfficialOptions,
+    read_images=read_images,
+    archives=if_official({ARCHIVE: f"md5:{MD5}"}),
+    counts={"train+gallery": SplitCounts(50_000, 10), "query": SplitCounts(10_000, 10)},
+)

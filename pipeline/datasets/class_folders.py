@@ -1,4 +1,4 @@
-"""Images in folders that are named after their classes, the layout that most datasets share."""
+"""Images in folders that are named after their classes, the layout of most datasets."""
 
 import os
 from collections import Counter
@@ -10,8 +10,8 @@ from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-# Images too, but not read: someone who has them should know that they are missing.
-UNREAD = {".avif", ".gif", ".heic", ".heif", ".tif", ".tiff"}
+# Images too, but not read; the person who has them is told that they are missing.
+UNREAD_SUFFIXES = {".avif", ".gif", ".heic", ".heif", ".tif", ".tiff"}
 
 
 def is_image(path: Path) -> bool:
@@ -31,10 +31,10 @@ def class_images(
 ) -> Iterator[SourceImage]:
     """Yield the images below each class folder of `folder`, at any depth, sorted by name.
 
-    Paths are relative to `root`. Files that are no images are passed over.
+    Paths are relative to `root`. Other files are ignored.
 
     Raises:
-        UserError: an image lies directly in `folder`, so in no class, or a name is not UTF-8.
+        UserError: an image is directly in `folder`, so in no class, or a name is not UTF-8.
     """
     for path in sorted(folder.iterdir()):
         if path.is_file() and is_image(path):
@@ -57,9 +57,10 @@ def walk_images(folder: Path) -> Iterator[Path]:
     yield from (path for path in _walk(folder) if is_image(path))
 
 
-def count_passed_over(folder: Path) -> Mapping[str, int]:
-    """Return how many files below `folder` are images by a suffix of UNREAD, by suffix."""
-    return Counter(path.suffix.lower() for path in _walk(folder) if path.suffix.lower() in UNREAD)
+def count_unread_images(folder: Path) -> Mapping[str, int]:
+    """Return {suffix: number} of the files below `folder` with a suffix of UNREAD_SUFFIXES."""
+    suffixes = (path.suffix.lower() for path in _walk(folder))
+    return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

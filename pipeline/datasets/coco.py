@@ -1,33 +1,27 @@
-"""COCO: images of 80 kinds of things in their places, each with all the kinds that are in it.
+"""COCO: images of everyday scenes, each with the labels of all objects in it, of 80 categories.
 
-Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014). Read are the official
-`instances_{train,val}<year>.json` and folders of images. An image's labels are the categories
-of its annotations, its group is the super-category of its largest object. Train is for training;
-val asks and is searched.
+Lin et al., "Microsoft COCO: Common Objects in Context" (ECCV 2014). The official
+`instances_{train,val}<year>.json` and folders of images are read. An image's labels are the
+categories of its annotations, its group is the super-category of its largest object. The images of
+train are for training; each image of val is a query and in the gallery.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import subfolders
+from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.published import OfficialOptions
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
 
-OPTIONS: Options = {
-    "year": Literal[2014, 2017],
-    "images": bool,
-    "official": bool,
-    "max_images": Count | None,
-}
-
 ROLES = {"train": "train", "val": "query+gallery"}
 ADDRESS = "http://images.cocodataset.org"
-# MD5: the project publishes no checksums, these are the ones that its users have long compared.
+# MD5: the project publishes no checksums, these are the ones that its users compare.
 ARCHIVES = {
     "annotations/annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
     "zips/train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
@@ -40,7 +34,14 @@ ARCHIVES = {
 Pixels = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 
 
-# Only what these name is kept: the outlines of objects, nine tenths of the file, are passed over.
+class CocoOptions(OfficialOptions):
+    """images: whether to read the images; without them, only their labels and sizes are packed."""
+
+    year: Literal[2014, 2017]
+    images: bool
+
+
+# Only these fields are kept: the outlines of objects, nine tenths of the file, are skipped.
 class _Image(msgspec.Struct, gc=False):
     id: int
     file_name: str
@@ -69,37 +70,35 @@ class _Instances(msgspec.Struct):
     categories: list[_Category]
 
 
-def archives(options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return URL -> checksum of the official archives to fetch in place of the source, if any."""
-    if not options["official"]:
+def archives(options: CocoOptions) -> Mapping[str, str]:
+    """Return {URL: checksum} of the official archives, if they are to be fetched."""
+    if not options.official:
         return {}
     return {
         f"{ADDRESS}/{name}": f"md5:{md5}"
         for name, md5 in ARCHIVES.items()
-        if f"{options['year']}.zip" in name
-        and (options["images"] or name.startswith("annotations/"))
+        if f"{options.year}.zip" in name and (options.images or name.startswith("annotations/"))
     }
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+def read_images(source: Path, options: CocoOptions, _seed: int) -> Iterator[SourceImage]:
     """Yield the images of `source`, a folder with annotations/, train<year>/ and val<year>/, or
     one that holds that folder. An image without annotations has no labels.
 
-    Where there are no annotations of val, the images of train have no split of their own. With
-    the option `images` false, no image is looked for, and none has anything to read.
+    Without annotations of val, the images of train have no split. If the option `images` is false,
+    no image file is needed, and `SourceImage.read` is None.
 
     Raises:
         UserError: the annotations of train or a folder of images are missing, or annotations
             are not of COCO's form, declare an id twice or name one that they do not declare.
     """
-    year = options["year"]
-    root = _root(source, year)
-    names = [name for name in ROLES if (root / _annotations(name, year)).is_file()]
+    root = _root(source, options.year)
+    names = [name for name in ROLES if (root / _annotations(name, options.year)).is_file()]
     for name in names:
         yield from _read_split(
-            root / _annotations(name, year),
-            root / f"{name}{year}",
-            with_files=options["images"],
+            root / _annotations(name, options.year),
+            root / f"{name}{options.year}",
+            with_files=options.images,
             source_split=ROLES[name] if "val" in names else None,
         )
 
@@ -157,7 +156,7 @@ def _check_name(name: str, *, where: Path) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise UserError(
-            f"{where}: found file_name {name!r}, which is no file of the folder of images; "
+            f"{where}: found file_name {name!r}, which cannot be in the folder of images; "
             "allowed: a path relative to it; correct it"
         )
 
@@ -165,8 +164,8 @@ def _check_name(name: str, *, where: Path) -> None:
 def _labels_and_groups(
     instances: _Instances, *, where: Path
 ) -> tuple[dict[int, set[str]], dict[int, str | None]]:
-    """Return by image id: the names of its categories; the super-category of its largest object,
-    where an area is given."""
+    """Return for each image id: the names of its categories; the super-category of its largest
+    object, where an area is given."""
     categories = _by_id(instances.categories, what="categories", where=where)
     images = _by_id(instances.images, what="images", where=where)
     labels: dict[int, set[str]] = {image_id: set() for image_id in images}
@@ -178,8 +177,8 @@ def _labels_and_groups(
             raise _undeclared("image_id", each.image_id, among="images", where=where)
         labels[each.image_id].add(categories[each.category_id].name)
         if each.area is not None:
-            rival = largest.get(each.image_id)
-            if rival is None or rival.area is None or each.area > rival.area:
+            before = largest.get(each.image_id)
+            if before is None or before.area is None or each.area > before.area:
                 largest[each.image_id] = each
     return labels, {
         image_id: categories[each.category_id].supercategory for image_id, each in largest.items()
@@ -191,7 +190,7 @@ def _by_id(items: Sequence[_Identified], *, what: str, where: Path) -> dict[int,
     if len(by_id) < len(items):
         twice = next(item.id for item in items if by_id[item.id] is not item)
         raise UserError(
-            f"{where}: '{what}' has the id {twice} twice; each may stand once; take one away"
+            f"{where}: '{what}' has the id {twice} twice; allowed: each once; remove one"
         )
     return by_id
 
@@ -201,3 +200,6 @@ def _undeclared(key: str, found: int, *, among: str, where: Path) -> UserError:
         f"{where}: an annotation has the {key} {found}, which is not declared; allowed: the ids in "
         f"'{among}'; correct the file"
     )
+
+
+COCO = Dataset(options=CocoOptions, read_images=read_images, archives=archives)

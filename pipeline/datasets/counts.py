@@ -1,4 +1,4 @@
-"""The official numbers of a dataset, against which what was found is checked."""
+"""The official numbers of images, classes and groups of a dataset, and their check."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
 
-class PartCounts(NamedTuple):
-    """What one part of a dataset holds: `groups` is 0 where the dataset has no super-classes."""
+class SplitCounts(NamedTuple):
+    """What one split of a dataset holds: `groups` is 0 where the dataset has no super-classes."""
 
     images: int
     classes: int
@@ -20,30 +20,30 @@ class PartCounts(NamedTuple):
 
 
 def check_counts(
-    images: Iterable[SourceImage], counts: Mapping[str, PartCounts], *, where: str
+    images: Iterable[SourceImage], counts: Mapping[str, SplitCounts], *, where: str
 ) -> list[SourceImage]:
-    """Return `images` as a list, each of whose parts holds what `counts` says.
+    """Return `images` as a list, if each split has the numbers of `counts`.
 
-    counts: by the roles of `Image.source_split`. `where` names what was read.
+    counts: by the roles of `SourceImage.source_split`. where: what was read, for the error text.
 
     Raises:
-        UserError: a part is larger or smaller, is missing, or is not in `counts`.
+        UserError: a split is larger or smaller, is missing, or is not in `counts`.
     """
     everything = list(images)
-    found = count_parts(everything)
+    found = count_splits(everything)
     for roles in sorted(counts.keys() | found.keys()):
-        allowed = counts.get(roles, PartCounts(0, 0))
-        if found.get(roles, PartCounts(0, 0)) != allowed:
+        allowed = counts.get(roles, SplitCounts(0, 0))
+        if found.get(roles, SplitCounts(0, 0)) != allowed:
             raise UserError(
-                f"{where}: found {found.get(roles, PartCounts(0, 0))} for {roles}; "
+                f"{where}: found {found.get(roles, SplitCounts(0, 0))} for {roles}; "
                 f"allowed: {allowed}, "
                 "as published; get a whole copy, or read a part of it with data.name folder"
             )
     return everything
 
 
-def count_parts(images: Iterable[SourceImage]) -> dict[str, PartCounts]:
-    """Return how much there is of each part, by the roles of `Image.source_split`."""
+def count_splits(images: Iterable[SourceImage]) -> dict[str, SplitCounts]:
+    """Return the numbers of each split, by the roles of `SourceImage.source_split`."""
     numbers: dict[str, int] = {}
     classes: dict[str, set[str]] = {}
     groups: dict[str, set[str]] = {}
@@ -53,6 +53,6 @@ def count_parts(images: Iterable[SourceImage]) -> dict[str, PartCounts]:
         classes.setdefault(roles, set()).update(image.labels)
         groups.setdefault(roles, set()).update([image.group] if image.group else [])
     return {
-        roles: PartCounts(number, len(classes[roles]), len(groups[roles]))
+        roles: SplitCounts(number, len(classes[roles]), len(groups[roles]))
         for roles, number in numbers.items()
     }

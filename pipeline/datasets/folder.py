@@ -2,35 +2,37 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from pipeline.config.choices import Count, Options
 from pipeline.datasets.class_folders import (
     class_images,
-    count_passed_over,
+    count_unread_images,
     subfolders,
     walk_images,
 )
+from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.source_image import NoImagesError, SourceImage
+from pipeline.datasets.subset import SubsetOptions
 from pipeline.datasets.table import table_images
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"table": str | None, "max_images": Count | None}
-
-# Test images are searched among themselves, as is usual in metric learning.
+# Each test image is a query, and the other test images are its gallery, as in metric learning.
 ROLES = {"train": "train", "val": "val", "test": "query+gallery"}
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
-    """Yield the images of `source`, in whichever of the layouts of images/README.md it has.
+class FolderOptions(SubsetOptions):
+    table: str | None
+
+
+def read_images(source: Path, options: FolderOptions, _seed: int) -> Iterator[SourceImage]:
+    """Yield the images of `source`, in one of the layouts of images/README.md.
 
     Raises:
         UserError: no layout fits, there are no images, or the table is wrong.
     """
-    if options["table"] is not None:
-        yield from table_images(source / options["table"], root=source)
+    if options.table is not None:
+        yield from table_images(source / options.table, root=source)
         return
-    root = _step_in(source)
+    root = _enter_lone_folder(source)
     if next(walk_images(root), None) is None:
         raise NoImagesError(
             f"{source}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
@@ -46,17 +48,17 @@ def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Itera
         yield from class_images(root / name, root=root, source_split=ROLES[name])
 
 
-def passed_over(source: Path, options: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return how many likely images of `source` are of a suffix that is not read, by suffix."""
-    return {} if options["table"] is not None else count_passed_over(source)
+def count_unread(source: Path, options: FolderOptions) -> Mapping[str, int]:
+    """Return {suffix: number} of the images in formats that are not read; {} for a table."""
+    return {} if options.table is not None else count_unread_images(source)
 
 
-def _step_in(source: Path) -> Path:
-    # An archive often holds one folder that holds everything. A lone folder without folders of
-    # its own is a lone class, and stays one.
+def _enter_lone_folder(source: Path) -> Path:
+    # An archive often holds one folder that holds everything. A lone folder without subfolders is
+    # the only class.
     inside = subfolders(source)
     if len(inside) == 1 and subfolders(inside[0]):
-        return _step_in(inside[0])
+        return _enter_lone_folder(inside[0])
     return source
 
 
@@ -66,11 +68,14 @@ def _check_split_folders(root: Path, names: set[str]) -> None:
     if missing:
         raise UserError(
             f"{root}: found {', '.join(sorted(names & set(ROLES)))} but no {missing[0]}; allowed: "
-            "train and test (and val, if you like), each with a folder a class, or class folders "
-            f"alone; add {missing[0]}"
+            "train and test (and optionally val), each with one folder for each class, or class "
+            f"folders alone; add {missing[0]}"
         )
     if others:
         raise UserError(
             f"{root}: found '{others[0]}' beside train and test; allowed beside them: val; move it "
             "out, or into train and test"
         )
+
+
+FOLDER = Dataset(options=FolderOptions, read_images=read_images, count_unread=count_unread)

@@ -1,9 +1,9 @@
-"""Any dataset of images with one label each of the Hugging Face Hub, from its Parquet files.
+"""Any dataset of the Hugging Face Hub with one label for each image, from its Parquet files.
 
 The Hub keeps each dataset as Parquet in its branch refs/convert/parquet, as
-<config>/<split>/*.parquet; many keep it so themselves, as data/<split>-*.parquet in main. Both are
-read, fetched or from a folder; a dataset's own loading script is never run. Images of the split
-`test` are searched among themselves; without one the dataset has no split of its own.
+<config>/<split>/*.parquet; many datasets are Parquet already, as data/<split>-*.parquet in main.
+Both layouts are read, fetched or from a folder; a dataset's loading script is never run. Each image
+of the split `test` is a query and in the gallery; if it is null, the dataset has no split.
 """
 
 import json
@@ -15,59 +15,63 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config.choices import Count, Options
+from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.source_image import NoImagesError, SourceImage
+from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError, name_choices
 
-OPTIONS: Options = {
-    "path": str | None,
-    "revision": str,
-    "config": str | None,
-    "train": str,
-    "test": str | None,
-    "image": str,
-    "label": str,
-    "max_images": Count | None,
-}
+
+class HuggingFaceOptions(SubsetOptions):
+    """path: on the Hub, as owner/name; null reads the source. train, test: names of splits. image,
+    label: names of columns."""
+
+    path: str | None
+    revision: str
+    config: str | None
+    train: str
+    test: str | None
+    image: str
+    label: str
 
 
-def files(options: Mapping[str, Any]) -> Mapping[str, tuple[str, str | None]]:
-    """Return name -> URL and checksum (as the Hub gives it) of the Parquet files of `path`, if any.
+def files(options: HuggingFaceOptions) -> Mapping[str, tuple[str, str | None]]:
+    """Return {name: (URL, the Hub's checksum)} of the Parquet files of `path`, if one is given.
 
     Raises:
-        UserError: the Hub does not list them, or they are not of the wanted splits.
+        UserError: the Hub does not list them, or none is of a wanted split.
     """
-    if options["path"] is None:
+    if options.path is None:
         return {}
-    # Half a second, and a library that only a fetch from the Hub is to need.
+    # The import takes half a second; only a fetch from the Hub needs it.
     from huggingface_hub import HfApi, hf_hub_url
 
-    place = {"repo_type": "dataset", "revision": options["revision"]}
+    place = {"repo_type": "dataset", "revision": options.revision}
     try:
-        entries = list(HfApi().list_repo_tree(options["path"], recursive=True, **place))
-    except Exception as error:  # it raises what its HTTP library does, by version
+        entries = list(HfApi().list_repo_tree(options.path, recursive=True, **place))
+    except Exception as error:  # which exceptions it raises depends on its version
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"data.huggingface: the Hub does not list '{options['path']}' at "
-            f"{options['revision']} ({reason}); correct data.huggingface.path or .revision, or "
+            f"data.huggingface: the Hub does not list '{options.path}' at "
+            f"{options.revision} ({reason}); correct data.huggingface.path or .revision, or "
             "set path: null and data.source to a folder of its Parquet files"
         ) from None
-    # What git keeps by itself, small files and folders, has no SHA-256 here.
+    # Small files and folders, which git stores without LFS, have no SHA-256 here.
     sums: dict[str, str | None] = {
         entry.path: f"sha256:{entry.lfs.sha256}" if getattr(entry, "lfs", None) else None
         for entry in entries
     }
-    where = f"{options['path']} at {options['revision']}"
+    where = f"{options.path} at {options.revision}"
     return {
-        name: (hf_hub_url(options["path"], name, **place), sums[name])
+        name: (hf_hub_url(options.path, name, **place), sums[name])
         for name in choose_files(sums, options, where=where)
     }
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:  # noqa: ARG001
+def read_images(source: Path, options: HuggingFaceOptions, _seed: int) -> Iterator[SourceImage]:
     """Yield an image for each row of the Parquet files of the wanted splits in `source`.
 
-    A row without a label has none; a label that the dataset names is called so, else as it is.
+    A row with a null label gives an image without labels. A label is called by the name that the
+    file has for it, if any.
 
     Raises:
         UserError: there are no such files or columns, or a label is not one text or number.
@@ -76,32 +80,34 @@ def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Itera
     for name, roles in choose_files(names, options, where=str(source)).items():
         path = source / name
         content = _open(path, options)
-        classes = _class_names(content.schema_arrow, options["label"])
+        classes = _class_names(content.schema_arrow, options.label)
         row = 0
         for group in range(content.num_row_groups):
-            labels = content.read_row_group(group, columns=[options["label"]]).column(0)
+            labels = content.read_row_group(group, columns=[options.label]).column(0)
             for place, label in enumerate(labels.to_pylist()):
                 yield SourceImage(
                     path=f"{name.removesuffix('.parquet')}/{row:07d}",
                     labels=_labels(label, classes, where=f"{path}: row {row + 1}"),
-                    read=partial(read_cell, path, options["image"], group, place),
-                    source_split=None if options["test"] is None else roles,
+                    read=partial(read_cell, path, options.image, group, place),
+                    source_split=None if options.test is None else roles,
                 )
                 row += 1
 
 
-def choose_files(names: Iterable[str], options: Mapping[str, Any], *, where: str) -> dict[str, str]:
-    """Return of the files `names` those of the wanted config and splits, with their roles.
+def choose_files(
+    names: Iterable[str], options: HuggingFaceOptions, *, where: str
+) -> dict[str, str]:
+    """Return {name: roles} of those of the files `names` that are of the wanted config and splits.
 
     Raises:
-        UserError: there are none of a split, or those of several configs.
+        UserError: a split has no file, or the files are of several configs.
     """
-    wanted = {options["train"]: "train"}
-    if options["test"] is not None:
-        wanted[options["test"]] = "query+gallery"
+    wanted = {options.train: "train"}
+    if options.test is not None:
+        wanted[options.test] = "query+gallery"
     chosen: dict[str, str] = {}
     configs: set[str] = set()
-    there: set[str] = set()
+    present: set[str] = set()
     for path in (PurePosixPath(name) for name in sorted(names)):
         if path.suffix != ".parquet" or path.is_absolute() or ".." in path.parts:
             continue
@@ -112,24 +118,24 @@ def choose_files(names: Iterable[str], options: Mapping[str, Any], *, where: str
         )
         split = folders[-1] if in_folder else stem
         config = "/".join(folders[:-1] if in_folder else folders)
-        if options["config"] in (None, config):
-            there.add(split)
+        if options.config in (None, config):
+            present.add(split)
             if split in wanted:
                 configs.add(config)
                 chosen[str(path)] = wanted[split]
-    _check_chosen(wanted, there, configs, where=where)
+    _check_chosen(wanted, present, configs, where=where)
     return chosen
 
 
 def _check_chosen(
-    wanted: Mapping[str, str], there: set[str], configs: set[str], *, where: str
+    wanted: Mapping[str, str], present: set[str], configs: set[str], *, where: str
 ) -> None:
     for split, roles in wanted.items():
-        if split not in there:
+        if split not in present:
             key = "train" if roles == "train" else "test"
             raise NoImagesError(
                 f"{where}: found no Parquet file of the split '{split}', but of "
-                f"{', '.join(sorted(there)) or 'none'}; allowed: <config>/<split>/*.parquet or "
+                f"{', '.join(sorted(present)) or 'none'}; allowed: <config>/<split>/*.parquet or "
                 f"<split>-*.parquet; set data.huggingface.{key} (or config, or data.source)"
             )
     if len(configs) > 1:
@@ -139,21 +145,21 @@ def _check_chosen(
         )
 
 
-def _open(path: Path, options: Mapping[str, Any]) -> pq.ParquetFile:
+def _open(path: Path, options: HuggingFaceOptions) -> pq.ParquetFile:
     try:
         content = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a Parquet file ({reason}); get a whole copy") from None
-    for key in ("image", "label"):
-        if options[key] not in content.schema_arrow.names:
-            found = name_choices(options[key], content.schema_arrow.names)
+    for key, column in (("image", options.image), ("label", options.label)):
+        if column not in content.schema_arrow.names:
+            found = name_choices(column, content.schema_arrow.names)
             raise UserError(f"{path}: data.huggingface.{key}: {found}")
     return content
 
 
 def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """Return the names of classes that the Hub's `datasets` library notes in a file, if any."""
+    """Return the names of classes that the Hub's `datasets` library wrote into a file, if any."""
     try:
         about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = about["info"]["features"][column]["names"]
@@ -173,13 +179,17 @@ def _labels(label: Any, classes: list[str] | None, *, where: str) -> tuple[str, 
     if classes is None or isinstance(label, str):
         return (str(label),)
     if not 0 <= label < len(classes):
-        # So does the Hub mark a test set whose labels are kept secret.
+        # The Hub marks a test set with secret labels so.
         return ()
     return (classes[label],)
 
 
 def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
-    """Return the encoded image at `place` of a row group; OSError where there is none."""
+    """Return the encoded image at row `place` of a row group.
+
+    Raises:
+        OSError: there is none.
+    """
     cell = _read_column(path, column, group)[place].as_py()
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes):
@@ -187,6 +197,9 @@ def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
     return content
 
 
-@lru_cache(maxsize=2)  # rows are asked for one after the other; a group is read as a whole
+@lru_cache(maxsize=2)  # rows are read one after the other, but a row group only as a whole
 def _read_column(path: Path, column: str, group: int) -> pa.ChunkedArray:
     return pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0)
+
+
+HUGGINGFACE = Dataset(options=HuggingFaceOptions, read_images=read_images, files=files)

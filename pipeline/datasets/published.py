@@ -1,9 +1,9 @@
-"""Reading the files of published datasets: where they lie, and their lists of images."""
+"""Reading the files of published datasets: where they are, and their lists of images."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,34 @@ from PIL import Image
 
 from pipeline.datasets.class_folders import subfolders
 from pipeline.datasets.source_image import NoImagesError
+from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError
 
-# Archives, and what people unpack them into, add a folder or two around the dataset, and some
-# datasets keep their lists in folders of their own.
+# Archives, and the folders that people unpack them into, add a level or two around the dataset, and
+# some datasets have their lists in a subfolder.
 DEPTH = 3
 
+Download = TypeVar("Download")
 
-def if_official(urls: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return a dataset's hook `archives` or `files`: `urls`, if its option `official` is true."""
-    return lambda options: urls if options["official"] else {}
+
+class OfficialOptions(SubsetOptions):
+    """official: whether to fetch the dataset from its authors instead of reading the source."""
+
+    official: bool
+
+
+def if_official(
+    downloads: Mapping[str, Download],
+) -> Callable[[OfficialOptions], Mapping[str, Download]]:
+    """Return `Dataset.archives` or `.files`: `downloads` if the option `official` is true."""
+    return lambda options: downloads if options.official else {}
 
 
 def find(source: Path, name: str, *, otherwise: str) -> Path:
     """Return the file or folder `name` (it may have slashes) in `source` or up to DEPTH below it.
 
     Raises:
-        UserError: there is none; `otherwise` says what is allowed and what to do.
+        UserError: there is none. otherwise: the end of its text, what is allowed and what to do.
     """
     folders = [source]
     for _ in range(DEPTH + 1):
@@ -39,12 +50,13 @@ def find(source: Path, name: str, *, otherwise: str) -> Path:
 
 
 def read_rows(table: Path, columns: str, *, skip: int = 0) -> Iterator[tuple[str, list[str]]]:
-    """Yield each row of a text file with its place, to name in errors; `skip` lines stand above.
+    """Yield each row of a text file as (where it is, for error texts; its values).
 
-    columns: their names, parted by spaces as the values are; the last value may hold spaces.
+    columns: their names, separated by spaces as the values are; the last value may hold spaces.
+    skip: the number of lines above the rows.
 
     Raises:
-        UserError: the file is missing, is no text, or a row has fewer values.
+        UserError: the file is missing, is not UTF-8, or a row has fewer values.
     """
     number = len(columns.split())
     try:
@@ -63,15 +75,19 @@ def read_rows(table: Path, columns: str, *, skip: int = 0) -> Iterator[tuple[str
             yield f"{table}: line {place}", [value.strip() for value in values]
 
 
-def whole(text: str, *, where: str) -> int:
-    """Return the number that `text` is, of a row at `where`; UserError where it is none."""
+def parse_whole(text: str, *, where: str) -> int:
+    """Return the whole number in `text`, a value of the row at `where`.
+
+    Raises:
+        UserError: it is not a whole number.
+    """
     if not text.isascii() or not text.isdecimal():
         raise UserError(f"{where}: found '{text}'; allowed: a whole number; get a whole copy of it")
     return int(text)
 
 
 def listed_file(root: Path, name: str, *, where: str) -> Path:
-    """Return the file `name` of `root`, which stands in a list at `where`.
+    """Return the file `name` of `root`, which is in a list at `where`.
 
     Raises:
         UserError: there is no such file, or the name leads out of `root`.

@@ -1,4 +1,4 @@
-"""What a dataset says of one image: the boundary between dataset-specific and generic code."""
+"""One image as a dataset gives it: the boundary between dataset-specific and generic code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 
 class NoImagesError(UserError):
-    """There is nothing in the source that the dataset could read."""
+    """The source holds nothing that the dataset can read."""
 
 
 @dataclass(frozen=True)
@@ -15,16 +15,16 @@ class SourceImage:
     """One image of a dataset, its bytes not yet read.
 
     path: inside the source, with forward slashes; also the image_id unless one is given.
-    labels: names of its classes; without any, it is left out and counted.
-    read: returns the encoded bytes, in any format Pillow opens; called in a worker process, so it
-        is picklable. None where only the labels are wanted: nothing is stored, and `size` is given.
+    labels: names of its classes; an image without any is left out and counted.
+    read: returns the encoded bytes, in any format that Pillow opens; called in a worker process, so
+        it must be picklable. None where only the labels are wanted: nothing is stored, and `size`
+        is given.
     group: the super-class, None where the dataset has none.
-    source_split: the dataset's own split, as roles joined by '+': `train`, `val`, `query`,
-        `gallery`; None where the dataset has none. So a test image that is searched among
-        the test images is `query+gallery`, and a training image that is also searched is
-        `train+gallery`.
+    source_split: the official split, as roles joined by '+': `train`, `val`, `query`, `gallery`;
+        None where the dataset has none. For example, `query+gallery` is a test image that other
+        test images may find, and `train+gallery` a training image that test images may find.
     size: width and height in pixels, where they are known without reading the image.
-    box: left, top, right, bottom in pixels; what lies outside is cut away.
+    box: left, top, right, bottom in pixels; the image is cropped to it.
     """
 
     path: str

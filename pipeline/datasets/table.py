@@ -25,12 +25,12 @@ TableRow = Mapping[str, str]
 def table_images(table: Path, *, root: Path) -> Iterator[SourceImage]:
     """Yield one image for each row of `table`; its paths are relative to `root`.
 
-    Where no row is of split test, validation is what is measured, as it is in
-    open-metric-learning; else validation is for choosing the best epoch.
+    If no row is of split test, the validation images are the test images, as in
+    open-metric-learning; otherwise validation is for choosing the best epoch.
 
     Raises:
         UserError: the table is not inside `root`, a column is missing, or a value is not allowed;
-            the text names row and column.
+            the text has the row and the column.
     """
     if _leads_out(table, root):
         raise UserError(
@@ -52,7 +52,7 @@ def table_images(table: Path, *, root: Path) -> Iterator[SourceImage]:
 
 
 def _read(table: Path) -> list[tuple[str, TableRow]]:
-    """Return each row as texts, '' where there is no value, with the place to name in errors."""
+    """Return each row as (where it is, for error texts; its values as text, '' for none)."""
     if not table.is_file():
         raise UserError(
             f"{table}: no such file; allowed: the path of a .csv or .parquet table inside "
@@ -73,7 +73,7 @@ def _read(table: Path) -> list[tuple[str, TableRow]]:
     if missing:
         raise UserError(
             f"{table}: found no column {', '.join(missing)}; allowed: {', '.join(REQUIRED)}, and "
-            f"if you like category, {', '.join(BOX)}; add what is missing"
+            f"optionally category, {', '.join(BOX)}; add what is missing"
         )
     return rows
 
@@ -88,7 +88,7 @@ def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
                 rows.append((f"{table}: line {reader.line_num}", texts))
             return list(reader.fieldnames or []), rows
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a CSV in UTF-8 ({error}); write it again as one") from None
+        raise UserError(f"{table}: not a CSV file in UTF-8 ({error}); save it as one") from None
 
 
 def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
@@ -96,7 +96,7 @@ def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
         content = pq.read_table(table)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{table}: not a Parquet file ({reason}); write it again") from None
+        raise UserError(f"{table}: not a Parquet file ({reason}); save it again") from None
     rows: list[tuple[str, TableRow]] = []
     for number, row in enumerate(content.to_pylist(), start=1):
         rows.append((f"{table}: row {number}", {key: _text(value) for key, value in row.items()}))
@@ -106,7 +106,7 @@ def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    # pandas makes floats of whole numbers where a value is missing.
+    # pandas converts a column of whole numbers to floats where a value is missing.
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
@@ -125,7 +125,7 @@ def _image(row: TableRow, *, root: Path, has_test: bool, where: str) -> SourceIm
         group=row.get("category") or None,
         source_split=_roles(row, has_test=has_test, where=where),
         box=box,
-        # One photo may stand in several rows, each with a box of its own.
+        # One file may be in several rows, each with another box.
         image_id=None if box is None else f"{name}#{','.join(map(str, box))}",
     )
 
@@ -158,8 +158,8 @@ def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
     if split == "train":
         if query:
             raise UserError(
-                f"{where}, column is_query: found true in split train; allowed: false, since an "
-                "image that was trained on measures nothing; make it false"
+                f"{where}, column is_query: found true in split train; allowed: false, because "
+                "a query must not be a training image; set it to false"
             )
         return "train+gallery" if gallery else "train"
     if split == "validation" and has_test:
@@ -202,7 +202,7 @@ def _box(row: TableRow, *, where: str) -> tuple[int, int, int, int] | None:
 
 
 def _whole(text: str) -> int:
-    # Measuring programs write 12.0 for 12.
+    # Some programs write 12.0 for 12.
     value = float(text)
     if not value.is_integer():
         raise ValueError(text)

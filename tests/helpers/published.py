@@ -1,11 +1,10 @@
-"""Small datasets in the layouts in which the published ones are handed out."""
+"""Small datasets in the layouts of the published ones."""
 
 import gzip
 import io
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 from scipy.io import savemat
 
-from pipeline.datasets import cars196, cifar10, cub, fashion_mnist, inshop, sop
-from pipeline.datasets.counts import PartCounts
+from pipeline.datasets import cifar10, inshop
+from pipeline.datasets.counts import SplitCounts
 
 
 def pixels(seed: int, side: int = 12) -> Any:
@@ -50,7 +49,7 @@ def make_sop(folder: Path) -> None:
 
 
 def make_cub(folder: Path) -> None:
-    """Classes 99 to 102 of three images; the split for classification has each on both sides."""
+    """Classes 99 to 102 of three images; each is in train and in test of train_test_split.txt."""
     root = folder / "CUB_200_2011"
     put(folder / "attributes.txt", "1 has_bill_shape::curved\n")
     rows = [
@@ -67,7 +66,7 @@ def make_cub(folder: Path) -> None:
 
 
 def make_cars196(folder: Path) -> None:
-    """Classes 97 to 100 of three images; the field `test` has each on both sides."""
+    """Classes 97 to 100 of three images; the field `test` has each class in train and test."""
     rows = [
         (1 + 3 * i + shot, label, shot)
         for i, label in enumerate(range(97, 101))
@@ -85,14 +84,14 @@ def make_cars196(folder: Path) -> None:
 
 
 def make_inshop(folder: Path) -> None:
-    """Two items for training, two that ask with one image and are searched with two."""
+    """Two items for training; two for test, with one query and two gallery images each."""
     root = folder / "In-shop Clothes Retrieval Benchmark"
     partition, boxes = [], []
     for item in range(1, 5):
-        for shot, asked in enumerate(("query", "gallery", "gallery")):
+        for shot, role in enumerate(("query", "gallery", "gallery")):
             name = f"img/WOMEN/Dresses/id_{item:08d}/0{shot}_1_front.jpg"
             put(root / "Img" / name, encoded(item * 3 + shot, kind="JPEG"))
-            partition.append(f"{name}   id_{item:08d}   {'train' if item < 3 else asked}")
+            partition.append(f"{name}   id_{item:08d}   {'train' if item < 3 else role}")
             boxes.append(f"{name}    3 1  002 001 010 012")
     for path, header, rows in (
         ("Eval/list_eval_partition.txt", "image_name item_id evaluation_status", partition),
@@ -120,11 +119,11 @@ def idx(content: Any) -> bytes:
 
 def make_fashion_mnist(folder: Path) -> None:
     """Eight images for training and four for testing, of two classes."""
-    for part, number in (("train", 8), ("t10k", 4)):
+    for split, number in (("train", 8), ("t10k", 4)):
         images = np.random.default_rng(number).integers(0, 256, (number, 28, 28), dtype=np.uint8)
         labels = np.arange(number, dtype=np.uint8) % 2 * 9
-        put(folder / f"{part}-images-idx3-ubyte.gz", idx(images))
-        put(folder / f"{part}-labels-idx1-ubyte.gz", idx(labels))
+        put(folder / f"{split}-images-idx3-ubyte.gz", idx(images))
+        put(folder / f"{split}-labels-idx1-ubyte.gz", idx(labels))
 
 
 def make_huggingface(folder: Path, config: str = "default", **columns: Any) -> None:
@@ -148,26 +147,18 @@ MAKE = {
     "fashion_mnist": make_fashion_mnist,
     "huggingface": make_huggingface,
 }
-MODULES: dict[str, ModuleType] = {
-    "sop": sop,
-    "cub": cub,
-    "cars196": cars196,
-    "inshop": inshop,
-    "cifar10": cifar10,
-    "fashion_mnist": fashion_mnist,
-}
-# What the small ones hold, in place of the official numbers.
+# The numbers of the small datasets, instead of the official ones.
 COUNTS = {
-    "sop": {"train": PartCounts(6, 2, 2), "query+gallery": PartCounts(9, 3, 2)},
-    "cub": {"train": PartCounts(6, 2), "query+gallery": PartCounts(6, 2)},
-    "cars196": {"train": PartCounts(6, 2), "query+gallery": PartCounts(6, 2)},
+    "sop": {"train": SplitCounts(6, 2, 2), "query+gallery": SplitCounts(9, 3, 2)},
+    "cub": {"train": SplitCounts(6, 2), "query+gallery": SplitCounts(6, 2)},
+    "cars196": {"train": SplitCounts(6, 2), "query+gallery": SplitCounts(6, 2)},
     "inshop": {
-        "train": PartCounts(6, 2, 1),
-        "query": PartCounts(2, 2, 1),
-        "gallery": PartCounts(4, 2, 1),
+        "train": SplitCounts(6, 2, 1),
+        "query": SplitCounts(2, 2, 1),
+        "gallery": SplitCounts(4, 2, 1),
     },
-    "cifar10": {"train+gallery": PartCounts(20, 2), "query": PartCounts(4, 2)},
-    "fashion_mnist": {"train+gallery": PartCounts(8, 2), "query": PartCounts(4, 2)},
+    "cifar10": {"train+gallery": SplitCounts(20, 2), "query": SplitCounts(4, 2)},
+    "fashion_mnist": {"train+gallery": SplitCounts(8, 2), "query": SplitCounts(4, 2)},
 }
 
 

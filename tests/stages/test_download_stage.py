@@ -131,8 +131,8 @@ def test_an_experiment_in_a_copy_without_images_is_told_what_to_do(
     (line,) = failed.stderr.splitlines()
     assert line.startswith("download: images: found no images; allowed: ")
     assert line.endswith(
-        "; a queued experiment sees only what is in git or DVC, so there data.source is to be an "
-        "absolute path"
+        "; a queued experiment sees only what is in git or DVC, so set data.source to an absolute "
+        "path"
     )
     packed = download(copy, str(project / "images"), root=project)
     assert packed.returncode == 0, packed.stderr
@@ -151,14 +151,13 @@ def test_products_need_no_images_in_a_copy(project: Path, copy: Path) -> None:
     assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 4
 
 
-def test_likely_images_that_are_passed_over_are_told_in_one_line(project: Path) -> None:
+def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None:
     for name in ("1.heic", "2.HEIC", "3.tif"):
         (project / "images/class0" / name).touch()
     done = download(project, "images")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "download: passed over 2 .heic, 1 .tif; read are .bmp, .jpeg, .jpg, .png, .webp; convert "
-        "them"
+        "download: left out 2 .heic, 1 .tif; allowed: .bmp, .jpeg, .jpg, .png, .webp; convert them"
     )
 
 

@@ -6,6 +6,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from pipeline.data.embeddings import write_embeddings
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, read_table
 from pipeline.datasets import DATASETS
-from pipeline.datasets.counts import PartCounts
+from pipeline.datasets.counts import SplitCounts
 from pipeline.datasets.published import if_official
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 from tests.helpers.overlay import overlaid
-from tests.helpers.published import COUNTS, MAKE, MODULES, make_huggingface, serve_from
+from tests.helpers.published import COUNTS, MAKE, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
 # There are fewer images than the default looks at, and some of them are to validate.
@@ -40,13 +42,17 @@ FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to run stages in; the small datasets have the numbers that they should have."""
+    """A folder to run stages in; the numbers of the small datasets count as the official ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    for name, module in MODULES.items():
-        monkeypatch.setattr(module, "COUNTS", COUNTS[name])
+    for name, counts in COUNTS.items():
+        change_dataset(monkeypatch, name, counts=counts)
     return tmp_path
+
+
+def change_dataset(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
+    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], **fields))
 
 
 @pytest.fixture
@@ -123,11 +129,11 @@ def test_an_official_archive_goes_through_to_the_metrics(project: Path, name: st
     packed = download(name, "a.tar")
     assert download(name, "made") == packed
     metrics = evaluate(packed)
-    parts = COUNTS.get(name, {"train": PartCounts(4, 2), "query+gallery": PartCounts(4, 2)})
+    parts = COUNTS.get(name, {"train": SplitCounts(4, 2), "query+gallery": SplitCounts(4, 2)})
     asked = sum(part.images for roles, part in parts.items() if "query" in roles)
     searched = sum(part.images for roles, part in parts.items() if "gallery" in roles)
     assert metrics["queries"] == asked
-    # PartCounts of what is both trained on and searched is held out for validation.
+    # SplitCounts of what is both trained on and searched is held out for validation.
     assert metrics["gallery"] <= searched
     assert metrics["queries_without_positives"] == 0
     assert metrics["recall_at_1"] == 1
@@ -140,7 +146,7 @@ def test_official_files_are_fetched_and_a_changed_checksum_is_told(
     MAKE[name](project / "made")
     expected = download(name, "made")
     serve_from(project / "served", name, project / "made")
-    urls, serve = _serve_official(MODULES[name], server, monkeypatch)
+    urls, serve = _serve_official(name, server, monkeypatch)
     serve(urls)
     first, wanted = next(iter(urls.items()))
     found = hashlib.md5((project / "served" / first.rsplit("/", 1)[-1]).read_bytes()).hexdigest()
@@ -156,24 +162,23 @@ Urls = dict[str, str]
 
 
 def _serve_official(
-    module: Any, server: str, monkeypatch: pytest.MonkeyPatch
+    name: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Urls, Callable[[Urls], None]]:
-    """Return URL at `server` -> official checksum, and what makes those the module's files."""
+    """Return {URL at `server`: official checksum}, and a function that makes such a mapping the
+    downloads of the dataset."""
 
     def moved(url: str) -> str:
         return f"{server}/{url.rsplit('/', 1)[-1]}"
 
-    official = {"official": True}
-    archives = getattr(module, "archives", lambda _: {})(official)
-    files = getattr(module, "files", lambda _: {})(official)
+    official = dataset_options(name, official=True)
+    archives, files = DATASETS[name].archives(official), DATASETS[name].files(official)
 
     def serve(urls: Urls) -> None:
         at_server = {moved(url): urls[moved(url)] for url in archives}
-        named = {name: (moved(url), urls[moved(url)]) for name, (url, _) in files.items()}
-        monkeypatch.setattr(module, "archives", if_official(at_server), raising=False)
-        monkeypatch.setattr(module, "files", if_official(named), raising=False)
+        named = {file: (moved(url), urls[moved(url)]) for file, (url, _) in files.items()}
+        change_dataset(monkeypatch, name, archives=if_official(at_server), files=if_official(named))
 
-    return {moved(url): md5 for url, md5 in [*archives.items(), *files.values()]}, serve
+    return {moved(url): str(md5) for url, md5 in [*archives.items(), *files.values()]}, serve
 
 
 def _md5(folder: Path, url: str) -> str:
@@ -182,8 +187,11 @@ def _md5(folder: Path, url: str) -> str:
 
 @pytest.mark.parametrize("name", FETCHED)
 def test_nothing_is_fetched_unless_asked_for(name: str) -> None:
-    for hook in ("archives", "files"):
-        assert getattr(DATASETS[name], hook, lambda _: {})({"official": False}) == {}
+    options = dataset_options(name, official=False)
+    assert DATASETS[name].archives(options) == {}
+    assert DATASETS[name].files(options) == {}
+    assert DATASETS[name].reads_source(options)
+    assert not DATASETS[name].reads_source(dataset_options(name, official=True))
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -193,7 +201,7 @@ def test_wrong_numbers_are_one_line(
     MAKE[name](project / "made")
     roles, part = min(COUNTS[name].items())
     wanted = part._replace(images=12_345)
-    monkeypatch.setattr(MODULES[name], "COUNTS", COUNTS[name] | {roles: wanted})
+    change_dataset(monkeypatch, name, counts=COUNTS[name] | {roles: wanted})
     groups = f" in {part.groups} groups" if part.groups else ""
     assert told(name, "made") == (
         f"made: found {part.images} images of {part.classes} classes{groups} for {roles}; "

@@ -12,16 +12,17 @@ from PIL import Image
 
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
-from pipeline.datasets.coco import archives, read_images
+from pipeline.datasets.coco import CocoOptions, archives, read_images
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
+from tests.helpers.options import dataset_options
 from tests.helpers.paths import SHARED
 
 TINY = SHARED / "datasets/tiny_coco.tar"
-OPTIONS: dict[str, Any] = {"year": 2017, "images": True, "official": False}
-LABELS_ALONE = OPTIONS | {"images": False}
+OPTIONS = dataset_options("coco")
+LABELS_ALONE = dataset_options("coco", images=False)
 CATEGORIES = [
     {"supercategory": "person", "id": 1, "name": "person"},
     {"supercategory": "animal", "id": 18, "name": "dog"},
@@ -49,11 +50,11 @@ def write(root: Path, name: str = "train", year: int = 2017, **changes: Any) -> 
     return path
 
 
-def read(root: Path, options: dict[str, Any] = OPTIONS) -> list[SourceImage]:
-    return list(read_images(root, options, seed=0))
+def read(root: Path, options: CocoOptions = OPTIONS) -> list[SourceImage]:
+    return list(read_images(root, options, 0))
 
 
-def told(root: Path, options: dict[str, Any] = OPTIONS) -> str:
+def error_line(root: Path, options: CocoOptions = OPTIONS) -> str:
     with pytest.raises(UserError) as caught:
         read(root, options)
     (line,) = str(caught.value).splitlines()
@@ -78,7 +79,7 @@ def test_an_image_has_the_labels_of_its_annotations(tmp_path: Path, below: str, 
     write(root, year=year, images=[image(9), image(8), image(7)], annotations=found)
     write(root, "val", year)
     (root / f"train{year}/9.jpg").write_bytes(b"nine")
-    nine, eight, seven, one = read(tmp_path, OPTIONS | {"year": year})
+    nine, eight, seven, one = read(tmp_path, dataset_options("coco", year=year))
     assert (nine.path, nine.labels, nine.group) == (
         f"train{year}/9.jpg",
         ("dog", "person"),
@@ -175,16 +176,16 @@ def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_o
         ),
         (
             {"images": [image(5), image(1), image(5, file_name="6.jpg")]},
-            "'images' has the id 5 twice; each may stand once; take one away",
+            "'images' has the id 5 twice; allowed: each once; remove one",
         ),
         (
             {"categories": [*CATEGORIES, {"id": 18, "name": "wolf"}]},
-            "'categories' has the id 18 twice; each may stand once; take one away",
+            "'categories' has the id 18 twice; allowed: each once; remove one",
         ),
         *(
             (
                 {"images": [image(1, file_name=name)]},
-                f"found file_name {name!r}, which is no file of the folder of images; allowed: a "
+                f"found file_name {name!r}, which cannot be in the folder of images; allowed: a "
                 "path relative to it; correct it",
             )
             for name in ("../1.jpg", "/etc/1.jpg", "a/../../1.jpg", "1\0.jpg", "")
@@ -218,7 +219,7 @@ def test_wrong_annotations_are_told_in_one_line(
     tmp_path: Path, changes: dict[str, Any], line: str
 ) -> None:
     path = write(tmp_path, **changes)
-    assert told(tmp_path) == f"{path}: {line}"
+    assert error_line(tmp_path) == f"{path}: {line}"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_wrong_annotations_are_told_in_one_line(
 def test_malformed_json_is_told_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     path = write(tmp_path)
     path.write_bytes(content)
-    line = told(tmp_path)
+    line = error_line(tmp_path)
     assert line.startswith(f"{path}: not annotations as COCO writes them (")
     assert reason in line
 
@@ -245,7 +246,7 @@ def test_malformed_json_is_told_in_one_line(tmp_path: Path, content: bytes, reas
 def test_a_source_without_annotations_is_told(tmp_path: Path) -> None:
     write(tmp_path, "val")
     write(tmp_path, "train", 2014)
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}: found no annotations/instances_train2017.json; allowed for data.name coco: a "
         "folder or an archive with annotations/, train2017/ and val2017/; set data.source to it, "
         "or data.coco.year, or data.coco.official: true to fetch it"
@@ -255,7 +256,7 @@ def test_a_source_without_annotations_is_told(tmp_path: Path) -> None:
 def test_annotations_without_their_folder_of_images_are_told(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "train2017").rmdir()
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}/train2017: no such folder, but there is instances_train2017.json; allowed: "
         "both, or data.coco.images: false; put the images there"
     )
@@ -263,17 +264,16 @@ def test_annotations_without_their_folder_of_images_are_told(tmp_path: Path) -> 
 
 def test_official_archives_are_those_of_the_year() -> None:
     assert archives(OPTIONS) == {}
-    official = OPTIONS | {"official": True}
     for year in (2014, 2017):
         assert [
             url.removeprefix("http://images.cocodataset.org/")
-            for url in archives(official | {"year": year})
+            for url in archives(dataset_options("coco", official=True, year=year))
         ] == [
             f"annotations/annotations_trainval{year}.zip",
             f"zips/train{year}.zip",
             f"zips/val{year}.zip",
         ]
-    assert archives(official | {"images": False}) == {
+    assert archives(dataset_options("coco", official=True, images=False)) == {
         "http://images.cocodataset.org/annotations/annotations_trainval2017.zip": (
             "md5:f4bbac642086de4f52a3fdda2de5fa2c"
         )
@@ -284,14 +284,13 @@ def test_official_archives_are_those_of_the_year() -> None:
 def test_a_hundred_real_images_are_packed_and_as_many_are_labels_alone(tmp_path: Path) -> None:
     catalogs = []
     for options in (OPTIONS, LABELS_ALONE):
-        to = outputs(tmp_path / str(options["images"]))
+        to = outputs(tmp_path / str(options.images))
         with open_source(TINY, {}, downloads=tmp_path / "downloads") as folder:
-            left_out = pack(
-                read_images(folder, options, seed=0), to, max_side=None, max_rejected=0.0
-            )
+            found = read_images(folder, options, 0)
+            left_out = pack(found, to, max_side=None, max_rejected=0.0)
         assert left_out == 3
         catalogs.append(read_table(to.catalog, CATALOG))
-        assert len(PackedImages(to.images)) == (97 if options["images"] else 0)
+        assert len(PackedImages(to.images)) == (97 if options.images else 0)
     assert catalogs[0].equals(catalogs[1])
     assert Counter(catalogs[0]["source_split"].to_pylist()) == {"train": 49, "query+gallery": 48}
     assert "person" in read_table(to.classes, CLASSES)["name"].to_pylist()

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.folder import passed_over, read_images
+from pipeline.datasets.folder import count_unread, read_images
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 
-NO_TABLE = {"table": None}
 COLUMNS = ["label", "path", "split", "is_query", "is_gallery"]
 BOX_COLUMNS = [*COLUMNS, "x_1", "x_2", "y_1", "y_2"]
 
@@ -25,10 +25,10 @@ def put(root: Path, *names: str) -> None:
 
 
 def read(root: Path, table: str | None = None) -> list[SourceImage]:
-    return list(read_images(root, {"table": table}, seed=0))
+    return list(read_images(root, dataset_options("folder", table=table), 0))
 
 
-def told(root: Path, table: str | None = None) -> str:
+def error_line(root: Path, table: str | None = None) -> str:
     with pytest.raises(UserError) as caught:
         read(root, table)
     return str(caught.value)
@@ -49,7 +49,7 @@ def test_class_folders_are_labels_without_roles(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_hidden_or_no_image_is_passed_over(tmp_path: Path) -> None:
+def test_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
     put(tmp_path, "README.md", ".DS_Store", "cat/1.jpg", "cat/.2.jpg", "cat/.thumbs/3.jpg")
     put(tmp_path, "cat/notes.txt", ".git/4.jpg", "cat/movie.mp4", ".5.jpg")
     assert list(roles(read(tmp_path))) == ["cat/1.jpg"]
@@ -83,7 +83,7 @@ def test_a_lone_class_stays_a_class(tmp_path: Path) -> None:
 
 def test_no_images_names_the_layouts(tmp_path: Path) -> None:
     put(tmp_path, "README.md", "cat/notes.txt")
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
         "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or .bmp; "
         "put some there (see images/README.md)"
@@ -92,7 +92,7 @@ def test_no_images_names_the_layouts(tmp_path: Path) -> None:
 
 def test_an_image_in_no_class_is_told(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "stray.jpg")
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}/stray.jpg: an image outside of any class folder; allowed: "
         f"{tmp_path}/<class>/stray.jpg; move it into the folder of its class"
     )
@@ -100,20 +100,20 @@ def test_an_image_in_no_class_is_told(tmp_path: Path) -> None:
 
 def test_test_without_train_is_told(tmp_path: Path) -> None:
     put(tmp_path, "test/cat/1.jpg", "val/cat/1.jpg")
-    assert told(tmp_path) == (
-        f"{tmp_path}: found test, val but no train; allowed: train and test (and val, if you "
-        "like), each with a folder a class, or class folders alone; add train"
+    assert error_line(tmp_path) == (
+        f"{tmp_path}: found test, val but no train; allowed: train and test (and optionally val), "
+        "each with one folder for each class, or class folders alone; add train"
     )
 
 
 def test_train_and_val_without_test_is_told(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg")
-    assert "found train, val but no test; allowed:" in told(tmp_path)
+    assert "found train, val but no test; allowed:" in error_line(tmp_path)
 
 
 def test_a_folder_beside_train_and_test_is_told(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "test/cat/1.jpg", "more/cat/2.jpg")
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}: found 'more' beside train and test; allowed beside them: val; move it out, "
         "or into train and test"
     )
@@ -122,7 +122,7 @@ def test_a_folder_beside_train_and_test_is_told(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg")
     (tmp_path / "cat" / "1.jpg").rename(tmp_path / "cat" / "\udcff.jpg")
-    assert told(tmp_path) == "cat/\\udcff.jpg: the name is not UTF-8; rename the file"
+    assert error_line(tmp_path) == "cat/\\udcff.jpg: the name is not UTF-8; rename the file"
 
 
 def write_csv(root: Path, columns: list[str], *rows: str) -> None:
@@ -230,8 +230,8 @@ def test_a_parquet_table_reads_like_a_csv(tmp_path: Path) -> None:
         ),
         (
             "1 a.jpg train 1 0",
-            ", column is_query: found true in split train; allowed: false, since an image that "
-            "was trained on measures nothing; make it false",
+            ", column is_query: found true in split train; allowed: false, because a query "
+            "must not be a training image; set it to false",
         ),
         (
             "1 a.jpg test 0 0",
@@ -260,14 +260,14 @@ def test_a_wrong_value_is_told_with_its_line_and_column(
 ) -> None:
     put(tmp_path, "a.jpg")
     write_csv(tmp_path, BOX_COLUMNS, "1 a.jpg train  ", row)
-    assert told(tmp_path, "t.csv") == f"{tmp_path}/t.csv: line 3{text.format(root=tmp_path)}"
+    assert error_line(tmp_path, "t.csv") == f"{tmp_path}/t.csv: line 3{text.format(root=tmp_path)}"
 
 
 def test_missing_columns_are_told(tmp_path: Path) -> None:
     write_csv(tmp_path, ["label", "path", "split", "x_1"])
-    assert told(tmp_path, "t.csv") == (
+    assert error_line(tmp_path, "t.csv") == (
         f"{tmp_path}/t.csv: found no column is_query, is_gallery, x_2, y_1, y_2; allowed: label, "
-        "path, split, is_query, is_gallery, and if you like category, x_1, x_2, y_1, y_2; add what "
+        "path, split, is_query, is_gallery, and optionally category, x_1, x_2, y_1, y_2; add what "
         "is missing"
     )
 
@@ -275,14 +275,14 @@ def test_missing_columns_are_told(tmp_path: Path) -> None:
 def test_a_label_of_two_categories_is_told(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     write_csv(tmp_path, [*COLUMNS, "category"], "1 a.jpg train   toys", "1 a.jpg train   cups")
-    assert told(tmp_path, "t.csv") == (
+    assert error_line(tmp_path, "t.csv") == (
         f"{tmp_path}/t.csv: line 3, column category: found 'cups', but label '1' had 'toys' "
         "before; allowed: one category a label; correct one"
     )
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert told(tmp_path, "t.csv") == (
+    assert error_line(tmp_path, "t.csv") == (
         f"{tmp_path}/t.csv: no such file; allowed: the path of a .csv or .parquet table inside "
         "data.source; set data.folder.table"
     )
@@ -293,7 +293,7 @@ def test_a_table_outside_of_the_source_is_told(tmp_path: Path, name: str) -> Non
     source = tmp_path / "in"
     put(source, "a.jpg")
     write_csv(tmp_path, COLUMNS, "1 a.jpg train  ")
-    assert told(source, name) == (
+    assert error_line(source, name) == (
         f"{source / name}: leads out of {source}; allowed: the path of a .csv or .parquet table "
         "inside data.source, relative to it; move it there and set data.folder.table"
     )
@@ -301,13 +301,13 @@ def test_a_table_outside_of_the_source_is_told(tmp_path: Path, name: str) -> Non
 
 def test_images_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None:
     put(tmp_path, "a/1.jpg", "a/2.HEIC", "a/b/3.heic", "b/4.tif", "b/.5.tif", ".c/6.gif", "b/7.txt")
-    assert passed_over(tmp_path, NO_TABLE) == {".heic": 2, ".tif": 1}
-    assert passed_over(tmp_path, {"table": "t.csv"}) == {}
+    assert count_unread(tmp_path, dataset_options("folder")) == {".heic": 2, ".tif": 1}
+    assert count_unread(tmp_path, dataset_options("folder", table="t.csv")) == {}
 
 
 def test_a_table_of_another_kind_is_told(tmp_path: Path) -> None:
     put(tmp_path, "t.xlsx")
-    assert told(tmp_path, "t.xlsx") == (
+    assert error_line(tmp_path, "t.xlsx") == (
         f"{tmp_path}/t.xlsx: found a .xlsx file; allowed: .csv, .parquet; set data.folder.table"
     )
 
@@ -315,10 +315,14 @@ def test_a_table_of_another_kind_is_told(tmp_path: Path) -> None:
 def test_a_damaged_table_is_told(tmp_path: Path) -> None:
     put(tmp_path, "t.parquet")
     (tmp_path / "t.csv").write_bytes(b"label,\xff")
-    assert told(tmp_path, "t.parquet").startswith(f"{tmp_path}/t.parquet: not a Parquet file (")
-    assert told(tmp_path, "t.csv").startswith(f"{tmp_path}/t.csv: not a CSV in UTF-8 (")
+    assert error_line(tmp_path, "t.parquet").startswith(
+        f"{tmp_path}/t.parquet: not a Parquet file ("
+    )
+    assert error_line(tmp_path, "t.csv").startswith(f"{tmp_path}/t.csv: not a CSV file in UTF-8 (")
 
 
 def test_an_empty_table_has_no_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"")
-    assert "found no column label, path, split, is_query, is_gallery;" in told(tmp_path, "t.csv")
+    assert "found no column label, path, split, is_query, is_gallery;" in error_line(
+        tmp_path, "t.csv"
+    )

@@ -11,25 +11,17 @@ import pytest
 from pipeline.datasets.huggingface import choose_files, files, read_images
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 from tests.helpers.published import encoded, make_huggingface
 
-OPTIONS: dict[str, Any] = {
-    "path": None,
-    "revision": "refs/convert/parquet",
-    "config": None,
-    "train": "train",
-    "test": "test",
-    "image": "image",
-    "label": "label",
-    "max_images": None,
-}
+OPTIONS = dataset_options("huggingface")
 
 
 def read(root: Path, **options: Any) -> list[SourceImage]:
-    return list(read_images(root, OPTIONS | options, seed=0))
+    return list(read_images(root, dataset_options("huggingface", **options), 0))
 
 
-def told(root: Path, **options: Any) -> str:
+def error_line(root: Path, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         read(root, **options)
     (line,) = str(caught.value).splitlines()
@@ -86,7 +78,7 @@ def test_files_of_the_wanted_config_and_splits_are_chosen() -> None:
         *("a/extra/0000.parquet", "b/train/0000.parquet", "README.md", "load.py"),
         *("../a/train/0000.parquet", "/a/train/0000.parquet"),
     ]
-    assert choose_files(names, OPTIONS | {"config": "a"}, where="x") == {
+    assert choose_files(names, dataset_options("huggingface", config="a"), where="x") == {
         "a/test/0000.parquet": "query+gallery",
         "a/train/0000.parquet": "train",
         "a/train/0001.parquet": "train",
@@ -107,7 +99,7 @@ def test_nothing_is_asked_of_the_hub_without_a_path() -> None:
 def test_several_configs_are_told(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     make_huggingface(tmp_path, "other")
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}: found the configs default, other; allowed: one; set data.huggingface.config"
     )
     assert len(read(tmp_path, config="other")) == 8
@@ -116,7 +108,7 @@ def test_several_configs_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["train", "test"])
 def test_a_missing_split_is_told(tmp_path: Path, key: str) -> None:
     make_huggingface(tmp_path)
-    assert told(tmp_path, **{key: "dev"}) == (
+    assert error_line(tmp_path, **{key: "dev"}) == (
         f"{tmp_path}: found no Parquet file of the split 'dev', but of test, train; allowed: "
         f"<config>/<split>/*.parquet or <split>-*.parquet; set data.huggingface.{key} (or config, "
         "or data.source)"
@@ -125,7 +117,7 @@ def test_a_missing_split_is_told(tmp_path: Path, key: str) -> None:
 
 def test_a_missing_column_is_told(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
-    assert told(tmp_path, label="labels") == (
+    assert error_line(tmp_path, label="labels") == (
         f"{tmp_path}/default/test/0000.parquet: data.huggingface.label: found 'labels'; allowed: "
         "image, label; did you mean 'label'?"
     )
@@ -133,7 +125,7 @@ def test_a_missing_column_is_told(tmp_path: Path) -> None:
 
 def test_a_label_that_is_a_list_is_told(tmp_path: Path) -> None:
     make_huggingface(tmp_path, label=[[0], [1], [0, 1], []])
-    assert told(tmp_path) == (
+    assert error_line(tmp_path) == (
         f"{tmp_path}/default/test/0000.parquet: row 1: found the label [0]; allowed: a text or a "
         "whole number; set data.huggingface.label"
     )
@@ -142,7 +134,7 @@ def test_a_label_that_is_a_list_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     (tmp_path / "default/test/0000.parquet").write_text("version https://git-lfs.github.com")
-    line = told(tmp_path)
+    line = error_line(tmp_path)
     assert line.startswith(f"{tmp_path}/default/test/0000.parquet: not a Parquet file (")
     assert line.endswith("); get a whole copy")
 

@@ -1,4 +1,4 @@
-"""MIT_split: the training images are searched for each test image."""
+"""MIT_split: the test images are the queries, the training images the gallery."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.datasets.mit_split import archives, read_images
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 
-OPTIONS = {"url": None, "sha256": None}
+OPTIONS = dataset_options("mit_split")
 
 
 def put(root: Path, *names: str) -> None:
@@ -19,7 +20,7 @@ def put(root: Path, *names: str) -> None:
 @pytest.mark.parametrize("below", [".", "MIT_split"])
 def test_train_is_gallery_and_test_are_queries(tmp_path: Path, below: str) -> None:
     put(tmp_path / below, "train/coast/a.jpg", "test/coast/b.jpg", "test/forest/c.jpg")
-    found = read_images(tmp_path, OPTIONS, seed=0)
+    found = read_images(tmp_path, OPTIONS, 0)
     assert [(p.path, p.labels, p.source_split) for p in found] == [
         ("train/coast/a.jpg", ("coast",), "train+gallery"),
         ("test/coast/b.jpg", ("coast",), "query"),
@@ -27,11 +28,11 @@ def test_train_is_gallery_and_test_are_queries(tmp_path: Path, below: str) -> No
     ]
 
 
-@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
-def test_a_missing_part_is_told(tmp_path: Path, there: str, missing: str) -> None:
-    put(tmp_path, f"{there}/coast/a.jpg")
+@pytest.mark.parametrize(("present", "missing"), [("train", "test"), ("test", "train")])
+def test_a_missing_split_is_one_line(tmp_path: Path, present: str, missing: str) -> None:
+    put(tmp_path, f"{present}/coast/a.jpg")
     with pytest.raises(UserError) as caught:
-        list(read_images(tmp_path, OPTIONS, seed=0))
+        list(read_images(tmp_path, OPTIONS, 0))
     assert str(caught.value) == (
         f"{tmp_path}: found no {missing}/; allowed for data.name mit_split: the folder MIT_split "
         "or its .tar, with train/<class> and test/<class>; set data.source to it"
@@ -43,5 +44,5 @@ def test_the_archive_is_fetched_where_there_is_a_url(
     sha256: str | None, checksum: str | None
 ) -> None:
     url = "https://x.org/MIT_split.tar"
-    assert archives({"url": url, "sha256": sha256}) == {url: checksum}
-    assert archives({"url": None, "sha256": sha256}) == {}
+    assert archives(dataset_options("mit_split", url=url, sha256=sha256)) == {url: checksum}
+    assert archives(dataset_options("mit_split", sha256=sha256)) == {}

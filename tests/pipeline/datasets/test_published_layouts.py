@@ -12,19 +12,18 @@ from PIL import Image
 from scipy.io import savemat
 
 from pipeline.datasets import DATASETS
-from pipeline.datasets.counts import count_parts
+from pipeline.datasets.counts import count_splits
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 from tests.helpers.published import COUNTS, MAKE, idx, pixels
-
-OPTIONS: dict[str, Any] = {"official": False, "boxes": True, "max_images": None}
 
 
 def read(name: str, root: Path, **options: Any) -> list[SourceImage]:
-    return list(DATASETS[name].read_images(root, OPTIONS | options, seed=0))
+    return list(DATASETS[name].read_images(root, dataset_options(name, **options), 0))
 
 
-def told(name: str, root: Path, **options: Any) -> str:
+def error_line(name: str, root: Path, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         read(name, root, **options)
     (line,) = str(caught.value).splitlines()
@@ -40,11 +39,11 @@ def decoded(image: SourceImage) -> Any:
 @pytest.mark.parametrize("below", [".", "a"])
 def test_the_parts_are_found_in_the_archive_or_below(tmp_path: Path, name: str, below: str) -> None:
     MAKE[name](tmp_path / below)
-    assert count_parts(read(name, tmp_path)) == COUNTS[name]
+    assert count_splits(read(name, tmp_path)) == COUNTS[name]
 
 
 def test_the_official_numbers_are_those_of_the_papers() -> None:
-    parts = {name: DATASETS[name].COUNTS for name in COUNTS}
+    parts = {name: DATASETS[name].counts or {} for name in COUNTS}
     images = {name: [part.images for part in of.values()] for name, of in parts.items()}
     assert images == {
         "sop": [59_551, 60_502],
@@ -233,8 +232,8 @@ MISTAKES = {
     "more labels than images": (
         "fashion_mnist",
         _write("train-labels-idx1-ubyte.gz", idx(np.zeros(7, np.uint8))),
-        "train-labels-idx1-ubyte.gz: found (7,) labels of (8, 28, 28) images; allowed: one an "
-        "image; get a whole copy of both",
+        "train-labels-idx1-ubyte.gz: found (7,) labels of (8, 28, 28) images; allowed: one for "
+        "each image; get a whole copy of both",
     ),
     "a label too high": (
         "fashion_mnist",
@@ -250,4 +249,4 @@ def test_what_is_not_of_the_official_form_is_one_line(tmp_path: Path, mistake: s
     MAKE[name](tmp_path)
     change(tmp_path)
     line = line.replace("{inshop}", "In-shop Clothes Retrieval Benchmark")
-    assert told(name, tmp_path) == f"{tmp_path}/{line.replace('{root}', f'{tmp_path}/')}"
+    assert error_line(name, tmp_path) == f"{tmp_path}/{line.replace('{root}', f'{tmp_path}/')}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.counts import PartCounts, check_counts
+from pipeline.datasets.counts import SplitCounts, check_counts
 from pipeline.datasets.source_image import SourceImage
 from pipeline.datasets.subset import WHOLE, sample_subset
 from pipeline.errors import UserError
@@ -105,7 +105,7 @@ def test_another_seed_draws_others() -> None:
 
 def test_right_numbers_pass() -> None:
     images = make([2, 3], "train") + make([4], "query")
-    counts = {"train": PartCounts(5, 2), "query": PartCounts(4, 1)}
+    counts = {"train": SplitCounts(5, 2), "query": SplitCounts(4, 1)}
     assert check_counts(iter(images), counts, where="here") == images
 
 
@@ -113,24 +113,24 @@ def test_right_numbers_pass() -> None:
     ("counts", "line"),
     [
         (
-            {"train": PartCounts(1_005, 2, 3)},
+            {"train": SplitCounts(1_005, 2, 3)},
             "here: found 5 images of 2 classes for train; allowed: 1,005 images of 2 classes "
             "in 3 groups, as published; get a whole copy, or read a part of it with data.name "
             "folder",
         ),
         (
-            {"train": PartCounts(5, 2), "query": PartCounts(4, 1)},
+            {"train": SplitCounts(5, 2), "query": SplitCounts(4, 1)},
             "here: found 0 images of 0 classes for query; allowed: 4 images of 1 classes, as "
             "published; get a whole copy, or read a part of it with data.name folder",
         ),
         (
-            {"val": PartCounts(0, 0)},
+            {"val": SplitCounts(0, 0)},
             "here: found 5 images of 2 classes for train; allowed: 0 images of 0 classes, as "
             "published; get a whole copy, or read a part of it with data.name folder",
         ),
     ],
 )
-def test_wrong_numbers_are_told(counts: dict[str, PartCounts], line: str) -> None:
+def test_wrong_numbers_are_told(counts: dict[str, SplitCounts], line: str) -> None:
     with pytest.raises(UserError) as caught:
         check_counts(make([2, 3], "train"), counts, where="here")
     assert str(caught.value) == line

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets.products import dataset
-from pipeline.datasets.products.dataset import GROUPS, make_product, read_images, render_jpeg
+from pipeline.datasets.products import products
 from pipeline.datasets.products.photograph import sample_camera
+from pipeline.datasets.products.products import GROUPS, make_product, read_images, render_jpeg
 from pipeline.datasets.products.scene import Camera, cast_camera
 from pipeline.errors import UserError
+from tests.helpers.options import dataset_options
 
 NOWHERE = Path("nowhere")
 
 
 def listed(seed=7, **changes):
-    return list(
-        read_images(NOWHERE, {"classes": 36, "per_class": 4, "image_size": 32} | changes, seed=seed)
-    )
+    small = {"classes": 36, "per_class": 4, "image_size": 32}
+    return list(read_images(NOWHERE, dataset_options("products", **small | changes), seed))
 
 
 def test_there_are_as_many_classes_and_images_as_asked_for():
@@ -65,7 +65,7 @@ def test_images_do_not_depend_on_how_many_there_are():
 
 def test_the_surroundings_too_are_drawn_from_the_seed(monkeypatch):
     mug = make_product("mug", 0, 7)
-    monkeypatch.setattr(dataset, "make_product", lambda *_: mug)
+    monkeypatch.setattr(products, "make_product", lambda *_: mug)
     first, second = (render_jpeg("mug", 0, 1, size=32, seed=seed) for seed in (7, 8))
     assert first != second
 

@@ -1,21 +1,21 @@
-"""`products`: images of things to buy, rendered from a seed, so that all runs without a download.
+"""`products`: images of things to buy, rendered from a seed, so that no download is needed.
 
-A class is one instance of a super-class, as `mug 03` of `mug`. Its images differ in viewpoint,
-light, colour balance, ground and clutter. The instances of a super-class share its palette and
-its form, so neither colour nor outline alone tells them apart. One half of the classes is for
-training; the other, unseen in training, is searched.
+A class is one instance of a super-class, such as `mug 03` of `mug`. Its images differ in viewpoint,
+light, colour balance, ground and clutter. The instances of a super-class have similar colours and
+forms, so neither colour nor outline alone is enough to distinguish them. One half of the classes is
+for training; each image of the other half is a query and in the gallery.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pipeline.config.choices import Count, Options
+from pipeline.config.choices import Count, Section
+from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.products.bodies import (
     make_car,
     make_carton,
@@ -38,14 +38,13 @@ from pipeline.datasets.products.vessels import (
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
-OPTIONS: Options = {"classes": Count, "per_class": Count, "image_size": Count}
-LEAST = {"classes": 2, "per_class": 2, "image_size": 16}
-WHY = {
-    "classes": "one to train on and one to search",
-    "per_class": "a query and what it should find",
-    "image_size": "pixels, to show anything",
+# Of each option the least value, and why.
+LEAST = {
+    "classes": (2, "one to train on and one to search"),
+    "per_class": (2, "a query and what it should find"),
+    "image_size": (16, "pixels, to show anything"),
 }
-QUALITY = 90  # of the JPEG
+JPEG_QUALITY = 90
 
 GROUPS: dict[str, Callable[[np.random.Generator, Reals], list[Part]]] = {
     "mug": make_mug,
@@ -63,37 +62,45 @@ GROUPS: dict[str, Callable[[np.random.Generator, Reals], list[Part]]] = {
 }
 
 
-def read_images(source: Path, options: Mapping[str, Any], *, seed: int) -> Iterator[SourceImage]:
-    """Yield the images, class by class. `source` is not used: there is nothing to read.
+class ProductsOptions(Section):
+    """image_size: pixels of a side."""
 
-    Raises UserError where there is too little to train on and to search.
+    classes: Count
+    per_class: Count
+    image_size: Count
+
+
+def read_images(_source: Path, options: ProductsOptions, seed: int) -> Iterator[SourceImage]:
+    """Yield the images, class by class; each is rendered when it is read.
+
+    Raises:
+        UserError: an option is below its least value.
     """
-    del source
-    for name, least in LEAST.items():
-        if options[name] < least:
+    for name, (least, why) in LEAST.items():
+        value = getattr(options, name)
+        if value < least:
             raise UserError(
-                f"data.products.{name}: found {options[name]}; "
-                f"allowed: {least} or more ({WHY[name]})"
+                f"data.products.{name}: found {value}; allowed: {least} or more ({why})"
             )
-    # Two instances of a group at least, so that each group is in both halves.
-    groups = list(GROUPS)[: options["classes"] // 2]
-    for number in range(options["classes"]):
+    # At least two instances of each group, so that each group is in both halves.
+    groups = list(GROUPS)[: options.classes // 2]
+    for number in range(options.classes):
         yield from _class_images(number, groups, options, seed)
 
 
 def _class_images(
-    number: int, groups: list[str], options: Mapping[str, Any], seed: int
+    number: int, groups: list[str], options: ProductsOptions, seed: int
 ) -> Iterator[SourceImage]:
     instance, place = divmod(number, len(groups))
     group = groups[place]
     label = f"{group} {instance + 1:02d}"
     # Alternating by group too keeps the halves equal where a group has an odd number.
     split = "train" if (instance + place) % 2 == 0 else "query+gallery"
-    for shot in range(1, options["per_class"] + 1):
+    for shot in range(1, options.per_class + 1):
         yield SourceImage(
             path=f"{group}/{label}/{shot:02d}.jpg",
             labels=(label,),
-            read=partial(render_jpeg, group, number, shot, size=options["image_size"], seed=seed),
+            read=partial(render_jpeg, group, number, shot, size=options.image_size, seed=seed),
             group=group,
             source_split=split,
         )
@@ -105,19 +112,19 @@ def render_jpeg(group: str, number: int, shot: int, *, size: int, seed: int) -> 
     pixels = photograph(make_product(group, number, seed), rng, size)
     image = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
     buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
-@lru_cache(maxsize=8)  # a class's images are mostly asked for one after the other
+@lru_cache(maxsize=8)  # the images of a class are mostly rendered one after the other
 def make_product(group: str, number: int, seed: int) -> list[Part]:
-    """Return the product that class `number` is; shot 0 of the class is what draws it."""
+    """Return the parts of class `number`, sampled with the seed of its shot 0."""
     rng = np.random.default_rng([seed, number, 0])
     return GROUPS[group](rng, _sample_palette(group, rng))
 
 
 def _sample_palette(group: str, rng: np.random.Generator) -> Reals:
-    """Return four colours, (4, 3), from the few hues that a group comes in."""
+    """Return four colours, (4, 3), of the few hues of a group."""
     hues = (list(GROUPS).index(group) * 0.37 + np.array([0.0, 0.1, 0.33, 0.5, 0.7])) % 1
     colours = []
     for _ in range(4):
@@ -125,3 +132,6 @@ def _sample_palette(group: str, rng: np.random.Generator) -> Reals:
         saturation = rng.choice([0.1, 0.6, 0.85])
         colours.append(make_colour(hue % 1, saturation, rng.choice([0.35, 0.6, 0.9])))
     return np.stack(colours)
+
+
+PRODUCTS = Dataset(options=ProductsOptions, read_images=read_images, rendered=True)

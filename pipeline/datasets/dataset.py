@@ -1,0 +1,46 @@
+"""What a dataset is: one object, which has all that the download stage needs to know of it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pipeline.config.choices import Section
+from pipeline.datasets.counts import SplitCounts
+from pipeline.datasets.source_image import SourceImage
+
+Options = TypeVar("Options", bound=Section)
+# "sha256:…" or "md5:…"; None accepts any content.
+Checksum = str | None
+
+
+def _nothing(*_: Any) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Generic[Options]):
+    """A dataset: the type of its block under `data:` in params.yaml, and functions of that block.
+
+    options: the type of the block.
+    read_images: (source, options, seed) -> a SourceImage for each image.
+    archives: options -> {URL: checksum}, archives to fetch and unpack instead of the source.
+    files: options -> {name: (URL, checksum)}, files to fetch and put beside the unpacked archives
+        under these names, which may have slashes.
+    counts: the official numbers of each split, by the roles of `SourceImage.source_split`; None
+        where there are none to check.
+    count_unread: (source, options) -> {suffix: number} of the images in formats that are not read.
+    rendered: whether the images are rendered, so that there is no source to read.
+    """
+
+    options: type[Options]
+    read_images: Callable[[Path, Options, int], Iterator[SourceImage]]
+    archives: Callable[[Options], Mapping[str, Checksum]] = _nothing
+    files: Callable[[Options], Mapping[str, tuple[str, Checksum]]] = _nothing
+    counts: Mapping[str, SplitCounts] | None = None
+    count_unread: Callable[[Path, Options], Mapping[str, int]] = _nothing
+    rendered: bool = False
+
+    def reads_source(self, options: Options) -> bool:
+        """Whether the images are read from `data.source`: neither rendered nor fetched."""
+        return not self.rendered and not self.archives(options) and not self.files(options)
