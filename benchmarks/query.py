@@ -26,7 +26,7 @@ from pipeline.data.lineage import Lineage, digest_model
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, write_table
 from pipeline.index.search import build_index, write_index
-from pipeline.models import embedder
+from pipeline.models.embedder import attach_head, build_baseline, save_embedder
 
 IMAGES = 122_000
 DIMENSION = 128
@@ -64,17 +64,15 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
         writer.add(image_id, encoded[number % len(encoded)])
     writer.close()
     write_tables(project / "data", ids)
-    model = embedder.attach_head(
-        embedder.build_baseline(
-            "squeezenet1_0", image_size=224, pooling="avg", weights=None, seed=0
-        ),
+    model = attach_head(
+        build_baseline("squeezenet1_0", image_size=224, pooling="avg", weights=None, seed=0),
         name="linear",
         dim=DIMENSION,
         hidden=0,
         normalize=True,
         seed=0,
     )
-    embedder.save(model, project / "models/finetuned")
+    save_embedder(model, project / "models/finetuned")
     vectors = np.random.default_rng(0).standard_normal((IMAGES, DIMENSION), dtype=np.float32)
     made = Lineage(digest_model(project / "models/finetuned"), False, precision)
     write_embeddings(project / "embeddings/finetuned.parquet", ids, vectors, made)

@@ -1,20 +1,20 @@
-"""Write the starting weights as an embedder: the pretrained network, pooled, without a head."""
+"""Write the pretrained network, pooled and without a head, as an embedder: models/baseline."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.models import embedder
+from pipeline.models.embedder import build_baseline, save_embedder
 from stages import runner
 from stages.mlflow_run import project_root
 
 
-def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> None:
-    """Build the backbone that params.yaml names and write it to OUT."""
+def main(out: Annotated[Path, typer.Option(help="directory of the model to write")]) -> None:
+    """Build the backbone of params.yaml and write it to OUT."""
     params = runner.load()
     chosen = params.backbone
-    model = embedder.build_baseline(
+    model = build_baseline(
         chosen.name,
         image_size=chosen.image_size,
         pooling=chosen.pooling,
@@ -22,13 +22,13 @@ def main(out: Annotated[Path, typer.Option(help="Directory of the model.")]) -> 
         weights=find_weights(chosen.weights),
         seed=params.seed,
     )
-    embedder.save(model, out)
+    save_embedder(model, out)
 
 
 def find_weights(weights: str | None) -> str | None:
-    """Return `weights`, a relative file as the project's own where it is not in this directory.
+    """Return `weights`; a relative file that is not in this directory is taken from the project.
 
-    `dvc exp run --temp` runs in a copy that lacks files outside git.
+    `dvc exp run --temp` runs in a copy of the project that lacks files outside git.
     """
     if weights is None or weights == "imagenet":
         return weights

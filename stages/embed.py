@@ -1,4 +1,4 @@
-"""Embed every image of the catalog with one model, in the catalog's order."""
+"""Embed every image of the catalog with one model: embeddings/<model>.parquet."""
 
 import logging
 from pathlib import Path
@@ -11,35 +11,37 @@ from pipeline.data import tables
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.lineage import Lineage, digest_model
 from pipeline.data.shards import PackedImages
-from pipeline.models import devices, embedder
-from pipeline.models.embedding import embed
+from pipeline.models import devices
+from pipeline.models.embed_images import embed_images
+from pipeline.models.embedder import load_embedder
 from stages import runner
 
 logger = logging.getLogger(__name__)
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name of the model: baseline, finetuned.")],
-    model_dir: Annotated[Path, typer.Option("--from", help="Directory of the model.")],
-    images: Annotated[Path, typer.Option(help="Directory of the packed images.")],
-    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
-    out: Annotated[Path, typer.Option(help="Table of the embeddings.")],
+    model: Annotated[str, typer.Option(help="name of the model: baseline, finetuned")],
+    model_dir: Annotated[Path, typer.Option("--from", help="directory of the model")],
+    images: Annotated[Path, typer.Option(help="directory of packed images")],
+    catalog: Annotated[Path, typer.Option(help="table of images")],
+    out: Annotated[Path, typer.Option(help="table of embeddings to write")],
 ) -> str:
-    """Write one embedding for each image of CATALOG to OUT; return the model's name.
+    """Write the embedding of each image of CATALOG to OUT, in the catalog's order.
 
-    None where only labels were packed, so that what needs no vectors can follow.
+    The table is empty if only labels were packed: later stages may need no vectors. Returns the
+    model's name.
     """
     params = runner.load()
     devices.make_deterministic()
     device = devices.find_device()
-    loaded, packed = embedder.load(model_dir), PackedImages(images)
+    embedder, packed = load_embedder(model_dir), PackedImages(images)
     if not len(packed):
         logger.warning("no images were packed, only their labels: %s is empty", out)
-        write_embeddings(out, [], np.empty((0, loaded.dim), dtype=np.float32))
+        write_embeddings(out, [], np.empty((0, embedder.dim), dtype=np.float32))
         return model
     image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()
-    vectors = embed(
-        loaded,
+    vectors = embed_images(
+        embedder,
         packed,
         image_ids,
         batch_size=params.embed.batch_size,
@@ -49,8 +51,8 @@ def main(
         device=device,
         what=f"embed {model}",
     )
-    made_by = Lineage(digest_model(model_dir), params.embed.hflip, params.embed.precision)
-    write_embeddings(out, image_ids, vectors, made_by)
+    lineage = Lineage(digest_model(model_dir), params.embed.hflip, params.embed.precision)
+    write_embeddings(out, image_ids, vectors, lineage)
     return model
 
 

@@ -12,7 +12,7 @@ from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint
 from pipeline.errors import UserError
 from pipeline.evaluation.result_tables import write_metrics
-from pipeline.models.embedder import attach_head, load, save
+from pipeline.models.embedder import attach_head, load_embedder, save_embedder
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import TrainingResult, train
@@ -37,7 +37,9 @@ def main(
 ) -> None:
     params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
-    model = attach_head(load(baseline), **params.head.model_dump(), seed=params.training_seed)
+    model = attach_head(
+        load_embedder(baseline), **params.head.model_dump(), seed=params.training_seed
+    )
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
     tracker = Tracker(describe_run(params, [catalog, images]))
@@ -49,7 +51,7 @@ def main(
         tracker.fail()
         raise
     if runner.is_first_process():
-        save(trained.model, out)
+        save_embedder(trained.model, out)
         _write_metrics(trained, metrics=metrics, history=history)
         checkpoint.discard()
 

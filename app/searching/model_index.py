@@ -17,9 +17,10 @@ from pipeline.errors import UserError, name_choices
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.filtered_search import NOBODY, distance_of, filtered_search
 from pipeline.index.search import read_index, read_index_lineage
-from pipeline.models import devices, embedder
-from pipeline.models.embedding import embed_pixels
-from pipeline.models.preprocessing import fit, fit_whole
+from pipeline.models import devices
+from pipeline.models.embed_images import embed_pixels
+from pipeline.models.embedder import load_embedder
+from pipeline.models.preprocessing import resize_and_crop, resize_and_pad
 
 CROPS = ("center", "none")
 
@@ -67,7 +68,7 @@ class ModelIndex:
         devices.make_deterministic()
         self._device = devices.find_device()
         self._precision = devices.resolve_precision(self._lineage.precision, self._device)
-        loaded = embedder.load(self._model_dir).to(self._device)
+        loaded = load_embedder(self._model_dir).to(self._device)
         self._embedder = loaded.to(memory_format=torch.channels_last).eval()
         if loaded.dim != self._index.d:
             raise UserError(
@@ -88,9 +89,9 @@ class ModelIndex:
         """
         spec = self._embedder.spec
         if crop == "center":
-            pixels = fit(image, spec.image_size, spec.interpolation)
+            pixels = resize_and_crop(image, spec.image_size, spec.interpolation)
         elif crop == "none":
-            pixels = fit_whole(image, spec.image_size, spec.interpolation)
+            pixels = resize_and_pad(image, spec.image_size, spec.interpolation)
         else:
             raise UserError(f"crop: {name_choices(crop, CROPS)}")
         batch = torch.from_numpy(pixels)[None].to(self._device)  # (1, S, S, 3)

@@ -1,1 +1,1 @@
-"""Networks as embedders: backbone, pooling, head; their weights, and running them."""
+"""The networks that embed images: backbones, pooling, heads, their weights and their inputs."""

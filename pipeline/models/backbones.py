@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm as feature extractors: no classifier, no detector."""
+"""Backbones: networks of torchvision and timm without their classifier or detector."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.torchvision_families import PyramidLevel
-from pipeline.models.weights import StateDict, put_weights, read_weights
+from pipeline.models.torchvision_trunks import PyramidLevel
+from pipeline.models.weights import StateDict, load_weights, read_weights
 
-TIMM = "timm:"
+TIMM_PREFIX = "timm:"
 
 
 class Backbone(nn.Module):
     """Images [B, 3, H, W] -> a map [B, C, h, w] to be pooled, or vectors [B, C].
 
     Attributes:
-        features: the vector's size after pooling and `after_pool`: C, or C * h * w flattened.
-        spatial: whether the output is a map.
-        level: of the feature pyramid; None where the network has none.
+        feature_dim: the vector's size after pooling and `after_pool`: C, or C * h * w flattened.
+        has_map: whether the output is a map.
+        level: of the feature pyramid; None if the network has none.
     """
 
     def __init__(
@@ -31,68 +31,68 @@ class Backbone(nn.Module):
         super().__init__()
         self.trunk = trunk
         self._after_pool = after_pool
-        self.features = math.prod(shape[1:]) if pooling == "flatten" else shape[1]
-        self.spatial = len(shape) == 4
+        self.feature_dim = math.prod(shape[1:]) if pooling == "flatten" else shape[1]
+        self.has_map = len(shape) == 4
         self.level = trunk.level if isinstance(trunk, PyramidLevel) else None
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.trunk(x))
 
     def after_pool(self, pooled: Tensor) -> Tensor:
-        """Return [B, features] normalised as the network was trained to, if its family does so."""
+        """Return [B, feature_dim], with the layer norm that some families apply after pooling."""
         if isinstance(self._after_pool, nn.Identity):
             return pooled
-        # ConvNeXt's norm takes [B, C, 1, 1], MaxViT's [B, C]; flat LayerNorm of C is both, and
-        # of a flattened map it is taken at each place.
+        # ConvNeXt's norm takes [B, C, 1, 1], MaxViT's [B, C]. A LayerNorm over C equals both, and
+        # normalises a flattened map position by position.
         norm = cast(nn.LayerNorm, self._after_pool)
-        places = pooled.reshape(len(pooled), norm.normalized_shape[0], -1).mT  # (B, places, C)
+        positions = pooled.reshape(len(pooled), norm.normalized_shape[0], -1).mT  # (B, h * w, C)
         normed = nn.functional.layer_norm(
-            places, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+            positions, norm.normalized_shape, norm.weight, norm.bias, norm.eps
         )
         return normed.mT.flatten(1)
 
 
-class NetworkLibrary(Protocol):
-    """What torchvision_networks and timm_networks both offer; arguments go by position."""
+class BackboneLibrary(Protocol):
+    """The functions of torchvision_library and timm_library; arguments go by position."""
 
     def check_name(self, name: str, /) -> None: ...
-    def build(self, name: str, image_size: int, /) -> nn.Module: ...
-    def classifier(self, name: str, /) -> Sequence[str]: ...
-    def imagenet(self, name: str, image_size: int, /) -> StateDict: ...
-    def adapt(self, state: StateDict, network: nn.Module, name: str, /) -> StateDict: ...
-    def preprocessing(self, name: str, /) -> Preprocessing: ...
-    def take_trunk(
+    def build_network(self, name: str, image_size: int, /) -> nn.Module: ...
+    def find_classifier(self, name: str, /) -> Sequence[str]: ...
+    def load_pretrained(self, name: str, image_size: int, /) -> StateDict: ...
+    def adapt_weights(self, state: StateDict, network: nn.Module, name: str, /) -> StateDict: ...
+    def find_preprocessing(self, name: str, /) -> Preprocessing: ...
+    def split_trunk(
         self, network: nn.Module, name: str, pooling: str, level: int | str | None, /
     ) -> tuple[nn.Module, nn.Module]: ...
 
 
-def library_of(name: str) -> tuple[NetworkLibrary, str]:
-    """Return the library of a backbone and the backbone's name there, imported only now.
+def find_library(name: str) -> tuple[BackboneLibrary, str]:
+    """Return the library of a backbone, and the backbone's name in that library.
 
     Raises:
         UserError: the library has no network of this name.
     """
-    library = _library(name)
-    plain = name.removeprefix(TIMM)
-    library.check_name(plain)
-    return library, plain
+    library = _import_library(name)
+    name_in_library = name.removeprefix(TIMM_PREFIX)
+    library.check_name(name_in_library)
+    return library, name_in_library
 
 
-def _library(name: str) -> NetworkLibrary:
-    # Imported only now: torchvision takes three seconds, timm more.
-    if name.startswith(TIMM):
-        from pipeline.models import timm_networks
+def _import_library(name: str) -> BackboneLibrary:
+    # Imported when needed: torchvision takes three seconds, timm more.
+    if name.startswith(TIMM_PREFIX):
+        from pipeline.models import timm_library
 
-        return cast(NetworkLibrary, timm_networks)
-    from pipeline.models import torchvision_networks
+        return cast(BackboneLibrary, timm_library)
+    from pipeline.models import torchvision_library
 
-    return cast(NetworkLibrary, torchvision_networks)
+    return cast(BackboneLibrary, torchvision_library)
 
 
-def preprocessing_of(name: str) -> Preprocessing:
-    """Return how the backbone's library feeds it images."""
-    library, plain = library_of(name)
-    return library.preprocessing(plain)
+def find_preprocessing(name: str) -> Preprocessing:
+    """Return the preprocessing of images that the backbone's library uses."""
+    library, name_in_library = find_library(name)
+    return library.find_preprocessing(name_in_library)
 
 
 def build_backbone(
@@ -108,35 +108,35 @@ def build_backbone(
 
     Args:
         name: an architecture of torchvision, or "timm:" and one of timm.
-        image_size: pixels of the square images that it will see.
-        pooling: "avg", "gem" or "flatten", which is applied after it.
-        level: of a detector's feature pyramid; not read for networks without one.
-        weights: None (random, drawn from `seed`), "imagenet" (the library's own, downloaded; for
-            a detector they are COCO's), or a file.
+        image_size: pixels of the square images that the network will get.
+        pooling: "avg", "gem" or "flatten", which is applied after the backbone.
+        level: of a detector's feature pyramid; ignored for networks without one.
+        weights: None (random, sampled from `seed`), "imagenet" (the library's own, downloaded;
+            those of a detector are trained on COCO), or a file.
 
     Raises:
-        UserError: an unknown name, a size, pooling or level it cannot take, weights that do not
-            fit.
+        UserError: an unknown name; a size, pooling or level that the network does not take;
+            weights that do not fit.
     """
-    library, plain = library_of(name)
+    library, name_in_library = find_library(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            network = library.build(plain, image_size)
+            network = library.build_network(name_in_library, image_size)
         except (ValueError, RuntimeError, AssertionError) as error:
             raise _wrong_size(name, image_size, error) from None
     if weights is not None:
-        state = _state(library, plain, image_size, weights)
-        put_weights(
+        state = _read_state(library, name_in_library, image_size, weights)
+        load_weights(
             network,
-            library.adapt(state, network, plain),
-            optional=library.classifier(plain),
+            library.adapt_weights(state, network, name_in_library),
+            optional=library.find_classifier(name_in_library),
             where=f"backbone.weights: {weights} into {name}",
         )
-    trunk, after_pool = library.take_trunk(network, plain, pooling, level)
-    shape = _output_shape(trunk, name, image_size)
+    trunk, after_pool = library.split_trunk(network, name_in_library, pooling, level)
+    shape = _compute_output_shape(trunk, name, image_size)
     backbone = Backbone(trunk, after_pool, shape=shape, pooling=pooling).eval()
-    if pooling != "avg" and not backbone.spatial:
+    if pooling != "avg" and not backbone.has_map:
         raise UserError(
             f"backbone.pooling: found '{pooling}'; {name} gives no map to pool, only one vector "
             "for each image; allowed: avg"
@@ -144,21 +144,22 @@ def build_backbone(
     return backbone
 
 
-def _state(library: NetworkLibrary, name: str, image_size: int, weights: str | Path) -> StateDict:
+def _read_state(
+    library: BackboneLibrary, name: str, image_size: int, weights: str | Path
+) -> StateDict:
     if str(weights) != "imagenet":
         return read_weights(Path(weights))
     try:
-        return library.imagenet(name, image_size)
+        return library.load_pretrained(name, image_size)
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"backbone.weights: found 'imagenet', and the download for {name} failed ({reason}); "
-            "pass a .safetensors or .pt file"
+            f"backbone.weights: found 'imagenet', and the download for {name} failed "
+            f"({_first_line(error)}); pass a .safetensors or .pt file"
         ) from None
 
 
-def _output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
-    # On the meta device shapes are computed and no arithmetic is done.
+def _compute_output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
+    # The meta device computes shapes without any arithmetic.
     tensors = {key: value.to("meta") for key, value in trunk.state_dict(keep_vars=True).items()}
     tensors |= {key: value.to("meta") for key, value in trunk.named_buffers()}
     image = torch.empty(1, 3, image_size, image_size, device="meta")
@@ -172,8 +173,12 @@ def _output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
 
 
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UserError(
         f"backbone.image_size: found {image_size}; {name} does not take images of that size "
-        f"({reason}); choose another, 224 suits most"
+        f"({_first_line(error)}); choose another, 224 suits most"
     )
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the error's class if it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The model that embeds images: backbone, pooling, head; and its two files on disk."""
+"""The embedder: backbone, pooling and head as one model, and its two files on disk."""
 
 import json
 import shutil
@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 from pipeline.data.files import written_whole
 from pipeline.errors import UserError
-from pipeline.models.backbones import Backbone, build_backbone, preprocessing_of
-from pipeline.models.heads import HEADS, POOLINGS
+from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
+from pipeline.models.heads import HEADS
+from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.weights import put_weights
+from pipeline.models.weights import load_weights
 
-WEIGHTS = "model.safetensors"
-SPEC = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+SPEC_FILE = "model.json"
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """`dim` and `hidden` are null where the head has none: "none" keeps the backbone's size."""
+    """`dim` and `hidden` are null if the head does not use them: "none" has neither."""
 
     name: str = "none"
     dim: int | None = None
@@ -31,10 +32,10 @@ class HeadSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec(Preprocessing):
-    """All that is needed to build an embedder, but its weights; `model.json` holds it.
+class EmbedderSpec(Preprocessing):
+    """All that is needed to build an embedder, except its weights; `model.json` holds it.
 
-    `level` is null where the backbone has no feature pyramid.
+    `level` is null if the backbone has no feature pyramid.
     """
 
     backbone: str
@@ -46,20 +47,22 @@ class Spec(Preprocessing):
 
 
 class Embedder(nn.Module):
-    """Images, float [B, 3, H, W] as `preprocessing.normalize` gives them -> float32 [B, dim].
+    """Images, float [B, 3, H, W] as `normalize_pixels` returns them -> float32 [B, dim].
 
-    The backbone runs in whatever autocast is on; what follows it is always float32, since
-    pooling and normalisation lose in bf16 what the backbone has found.
+    The backbone runs in the caller's autocast. All later steps run in float32, because pooling
+    and L2 normalisation in bf16 lose precision.
     """
 
-    def __init__(self, spec: Spec, backbone: Backbone, pool: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, spec: EmbedderSpec, backbone: Backbone, pool: nn.Module, head: nn.Module
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.backbone = backbone
         self.pool = pool
         self.head = head
         self.normalize = spec.normalize
-        self.dim = spec.head.dim or backbone.features
+        self.dim = spec.head.dim or backbone.feature_dim
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.backbone(x)  # (B, C, h, w) or (B, F)
@@ -78,7 +81,7 @@ def build_baseline(
     seed: int,
     level: int | str | None = None,
 ) -> Embedder:
-    """Return a pretrained network as an embedder: pooled features, no head, normalised.
+    """Return a pretrained network as an embedder: pooled features, no head, L2-normalised.
 
     Raises:
         UserError: as `backbones.build_backbone`.
@@ -86,17 +89,17 @@ def build_baseline(
     backbone = build_backbone(
         name, image_size, pooling=pooling, level=level, weights=weights, seed=seed
     )
-    spec = Spec(
+    spec = EmbedderSpec(
         backbone=name,
         image_size=image_size,
         pooling=pooling,
         level=backbone.level,
-        **asdict(preprocessing_of(name)),
+        **asdict(find_preprocessing(name)),
     )
     return _assemble(spec, backbone).eval()
 
 
-def build(spec: Spec) -> Embedder:
+def build_embedder(spec: EmbedderSpec) -> Embedder:
     """Return the embedder of `spec` with random weights, in eval mode."""
     backbone = build_backbone(
         spec.backbone, spec.image_size, pooling=spec.pooling, level=spec.level
@@ -105,19 +108,19 @@ def build(spec: Spec) -> Embedder:
         return _assemble(spec, backbone).eval()
 
 
-def _assemble(spec: Spec, backbone: Backbone) -> Embedder:
-    pool = POOLINGS[spec.pooling]() if backbone.spatial else nn.Identity()
-    head = HEADS[spec.head.name](backbone.features, spec.head.dim or 0, spec.head.hidden or 0)
+def _assemble(spec: EmbedderSpec, backbone: Backbone) -> Embedder:
+    pool = POOLINGS[spec.pooling]() if backbone.has_map else nn.Identity()
+    head = HEADS[spec.head.name](backbone.feature_dim, spec.head.dim or 0, spec.head.hidden or 0)
     return Embedder(spec, backbone, pool, head)
 
 
 def attach_head(
     baseline: Embedder, *, name: str, dim: int, hidden: int, normalize: bool, seed: int
 ) -> Embedder:
-    """Return an embedder of the baseline's backbone and pooling (shared) and a fresh head.
+    """Return an embedder of the baseline's backbone and pooling (shared) and a new head.
 
-    The head's weights are drawn from `seed`. "none" has no weights and keeps the backbone's
-    size; then `dim` and `hidden` mean nothing, as `hidden` does for "linear".
+    The head's weights are sampled from `seed`. The head "none" ignores `dim` and `hidden`, and
+    "linear" ignores `hidden`.
     """
     head_spec = HeadSpec(
         name,
@@ -126,51 +129,52 @@ def attach_head(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = HEADS[name](baseline.backbone.features, dim, hidden)
+        head = HEADS[name](baseline.backbone.feature_dim, dim, hidden)
     spec = replace(baseline.spec, head=head_spec, normalize=normalize)
     return Embedder(spec, baseline.backbone, baseline.pool, head)
 
 
-def save(model: Embedder, directory: Path) -> None:
-    """Write model.safetensors and model.json to `directory`, both or neither.
+def save_embedder(model: Embedder, directory: Path) -> None:
+    """Write model.safetensors and model.json to `directory`, both whole or neither.
 
     Equal weights give equal bytes.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     text = json.dumps(asdict(model.spec), indent=2) + "\n"
-    with written_whole(directory / WEIGHTS, directory / SPEC) as (weights, spec):
+    with written_whole(directory / WEIGHTS_FILE, directory / SPEC_FILE) as (weights, spec):
         spec.write_text(text, encoding="utf-8")
         save_file(tensors, weights)
-        # safetensors lets nobody but the owner read what it writes.
+        # safetensors makes files that only their owner can read.
         shutil.copymode(spec, weights)
 
 
-def load(directory: Path) -> Embedder:
-    """Return the embedder that `save` wrote, on the CPU, in eval mode.
+def load_embedder(directory: Path) -> Embedder:
+    """Return the embedder that `save_embedder` wrote, on the CPU, in eval mode.
 
     Raises:
-        UserError: a file is missing or damaged, or the weights are not those of the spec.
+        UserError: a file is missing or damaged, or the weights do not fit the spec.
     """
-    for name in (SPEC, WEIGHTS):
+    for name in (SPEC_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
             raise UserError(
-                f"{directory / name}: no such file; a model is a directory with {SPEC} and "
-                f"{WEIGHTS}; run: dvc repro"
+                f"{directory / name}: no such file; a model is a directory with {SPEC_FILE} and "
+                f"{WEIGHTS_FILE}; run: dvc repro"
             )
-    model = build(_read_spec(directory / SPEC))
+    model = build_embedder(_read_spec(directory / SPEC_FILE))
+    path = directory / WEIGHTS_FILE
     try:
-        state = load_file(directory / WEIGHTS)
+        state = load_file(path)
     except SafetensorError as error:
-        raise UserError(f"{directory / WEIGHTS}: damaged ({error}); run: dvc repro") from None
-    put_weights(model, state, where=str(directory / WEIGHTS))
+        raise UserError(f"{path}: damaged ({error}); run: dvc repro") from None
+    load_weights(model, state, where=str(path))
     return model
 
 
-def _read_spec(path: Path) -> Spec:
+def _read_spec(path: Path) -> EmbedderSpec:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        held |= {"head": HeadSpec(**held["head"])}
-        held |= {name: tuple(held[name]) for name in ("mean", "std")}
-        return Spec(**held)
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields |= {"head": HeadSpec(**fields["head"])}
+        fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
+        return EmbedderSpec(**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: not a model's description ({error}); run: dvc repro") from None

@@ -1,58 +1,25 @@
-"""From the backbone's map to the embedding: pooling, then a trained head or none."""
+"""Heads: trained layers, or none, from the pooled features to the embedding."""
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 
-class Average(nn.Module):
-    """The mean over places: [B, C, h, w] -> [B, C]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3))  # (B, C)
+def _build_linear(feature_dim: int, dim: int, _hidden: int) -> nn.Module:
+    return nn.Linear(feature_dim, dim)
 
 
-class GeM(nn.Module):
-    """Generalised mean over places, [B, C, h, w] -> [B, C]: (mean(max(x, eps) ** p)) ** (1 / p).
-
-    p is trained, from 3. p = 1 is the average of what is positive, p -> infinity the maximum.
-    Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, eq. 3.
-    Negative activations count as eps, so it suits networks that end in a ReLU best.
-    """
-
-    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor(p))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)  # (B, C)
+def _build_mlp(feature_dim: int, dim: int, hidden: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(feature_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
 
 
-# [B, C, h, w] -> [B, C], or [B, C * h * w] with "flatten", which keeps what is where.
-POOLINGS: dict[str, Callable[[], nn.Module]] = {
-    "avg": Average,
-    "gem": GeM,
-    "flatten": nn.Flatten,
-}
-
-
-def _linear(features: int, dim: int, _hidden: int) -> nn.Module:
-    return nn.Linear(features, dim)
-
-
-def _mlp(features: int, dim: int, hidden: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-
-
-def _none(_features: int, _dim: int, _hidden: int) -> nn.Module:
+def _build_identity(_feature_dim: int, _dim: int, _hidden: int) -> nn.Module:
     return nn.Identity()
 
 
-# (features, dim, hidden) -> a module [B, features] -> [B, dim]; "none" keeps [B, features].
+# (feature_dim, dim, hidden) -> a module [B, feature_dim] -> [B, dim]; "none" keeps feature_dim.
 HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "linear": _linear,
-    "mlp": _mlp,
-    "none": _none,
+    "linear": _build_linear,
+    "mlp": _build_mlp,
+    "none": _build_identity,
 }

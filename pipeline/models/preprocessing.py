@@ -1,7 +1,7 @@
 """From an image to a network's input, the same way for every model: Pillow resizes, torch scales.
 
-Resizing gives bytes (a quarter of the floats to send between processes), in worker processes;
-floats are made on the side of the model.
+Worker processes resize and send bytes, a quarter of the size of floats. The process that runs the
+model makes the floats.
 """
 
 from dataclasses import dataclass
@@ -25,41 +25,42 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its images: mean and std of RGB in [0, 1], and how they are resized."""
+    """The input a network expects: mean and std of RGB in [0, 1], and how images are resized."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
 
 
-def fit(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
-    """Return uint8 [image_size, image_size, 3]: shorter side resized to fit, centre kept.
+def resize_and_crop(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
+    """Return uint8 [image_size, image_size, 3]: the centre square, resized.
 
-    Pillow's filters widen with the shrinkage, so the result is antialiased.
+    Pillow's filters widen as the image shrinks, so the result is antialiased.
     """
     size = (image_size, image_size)
-    # One resize of the centre square; the same as resize and crop, without the wasted margin.
+    # The same as resizing and then cropping, without resizing the margin that is cropped away.
     return np.array(ImageOps.fit(image, size, INTERPOLATIONS[interpolation]))
 
 
-def fit_whole(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
-    """Return uint8 [image_size, image_size, 3]: the longer side resized to fit, nothing cut away.
+def resize_and_pad(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:
+    """Return uint8 [image_size, image_size, 3]: the whole image, its longer side resized to fit.
 
-    What the image leaves free, on two sides, is filled with its mirror image: networks that are
-    trained on whole squares find less in a squeezed image, and far less beside plain bars.
+    The two free margins are filled with the image reflected at its edge (symmetric padding).
+    Networks that are trained on full squares retrieve worse with a squeezed image, and much worse
+    with plain bars.
     """
     longer = max(image.size)
     width, height = (max(1, round(side * image_size / longer)) for side in image.size)
-    fitted = np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))
-    free = [image_size - side for side in fitted.shape[:2]]
+    resized = np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))
+    free = [image_size - side for side in resized.shape[:2]]
     margins = [(each // 2, each - each // 2) for each in free]
-    return np.pad(fitted, [*margins, (0, 0)], mode="symmetric")
+    return np.pad(resized, [*margins, (0, 0)], mode="symmetric")
 
 
-def normalize(pixels: Tensor, spec: Preprocessing) -> Tensor:
+def normalize_pixels(pixels: Tensor, spec: Preprocessing) -> Tensor:
     """Return float32 [B, 3, H, W] = (pixels / 255 - mean) / std of uint8 [B, 3, H, W].
 
-    The result is where `pixels` is, in its memory format.
+    The result is on the device of `pixels` and in their memory format.
     """
     mean = torch.tensor(spec.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(spec.std, device=pixels.device).view(1, 3, 1, 1)

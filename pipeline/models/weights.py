@@ -1,4 +1,4 @@
-"""Weights from a file into a network: tensors only, never code, and every key accounted for."""
+"""Weights from a file into a network: tensors only, never code, and every key is checked."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -13,27 +13,29 @@ from pipeline.errors import UserError
 
 StateDict = dict[str, Tensor]
 
-WRAPPERS = ("state_dict", "model")
-SHOWN = 3
+WRAPPER_KEYS = ("state_dict", "model")  # under which training scripts save the tensors
+KEYS_SHOWN = 3  # in an error text
 
 
 def read_weights(path: Path) -> StateDict:
-    """Return the tensors of a .safetensors, .pt or .pth file by name, wrappers and "module." off.
+    """Return the tensors of a .safetensors, .pt or .pth file by name.
+
+    Wrappers (`{"state_dict": …}`) and the prefix "module." are removed.
 
     Raises:
-        UserError: no such file, another suffix, a damaged file, code in it, or no tensors.
+        UserError: the file is missing or damaged, has another suffix, or holds code or no tensors.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; pass a .safetensors or .pt file of weights")
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise UserError(f"{path}: found suffix '{path.suffix}'; allowed: .safetensors, .pt, .pth")
-    held = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for wrapper in WRAPPERS:
-        if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
-            held = held[wrapper]
-    if not isinstance(held, Mapping) or not all(isinstance(v, Tensor) for v in held.values()):
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for wrapper in WRAPPER_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"{path}: holds no table of tensors; save model.state_dict() there")
-    return {str(name).removeprefix("module."): value for name, value in held.items()}
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
 def _read_safetensors(path: Path) -> object:
@@ -56,29 +58,29 @@ def _read_pickle(path: Path) -> object:
         raise UserError(f"{path}: not a whole torch file ({reason})") from None
 
 
-def put_weights(
+def load_weights(
     network: nn.Module, state: StateDict, *, optional: Sequence[str] = (), where: str
 ) -> None:
     """Copy `state` into `network`, in place.
 
     Args:
-        optional: names of modules (the classifier) whose keys may be missing, of another shape,
-            or unknown; they are left as they are.
+        optional: names of modules (the classifier) whose keys may be missing, unknown or of
+            another shape; the network keeps its own weights for them.
 
     Raises:
         UserError: another key is missing, unexpected or of another shape.
     """
-    own = {k: v for k, v in network.state_dict().items() if not _inside(k, optional)}
-    given = {k: v for k, v in state.items() if not _inside(k, optional)}
-    # Old files lack the batch counters of BatchNorm, which nothing reads.
-    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in given if k not in own]
-    misshaped = [k for k in own if k in given and own[k].shape != given[k].shape]
+    expected = {k: v for k, v in network.state_dict().items() if not _is_inside(k, optional)}
+    given = {k: v for k, v in state.items() if not _is_inside(k, optional)}
+    # Old files lack the batch counters of BatchNorm, which nothing uses.
+    missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in given if k not in expected]
+    misshaped = [k for k in expected if k in given and expected[k].shape != given[k].shape]
     if missing or unexpected or misshaped:
         counts = (
-            _count("missing", missing),
-            _count("unexpected", unexpected),
-            _count("of another shape", misshaped),
+            _format_count("missing", missing),
+            _format_count("unexpected", unexpected),
+            _format_count("of another shape", misshaped),
         )
         raise UserError(
             f"{where}: the weights do not fit: {'; '.join(filter(None, counts))}; "
@@ -87,12 +89,12 @@ def put_weights(
     network.load_state_dict(given, strict=False)
 
 
-def _inside(key: str, modules: Sequence[str]) -> bool:
+def _is_inside(key: str, modules: Sequence[str]) -> bool:
     return any(key.startswith(module + ".") for module in modules)
 
 
-def _count(what: str, keys: list[str]) -> str:
+def _format_count(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
-    more = ", …" if len(keys) > SHOWN else ""
-    return f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{more})"
+    more = ", …" if len(keys) > KEYS_SHOWN else ""
+    return f"{len(keys)} {what} ({', '.join(keys[:KEYS_SHOWN])}{more})"

@@ -18,9 +18,9 @@ from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.devices import find_device, resolve_precision
+from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
-from pipeline.models.embedding import embed
-from pipeline.models.preprocessing import normalize
+from pipeline.models.preprocessing import normalize_pixels
 from pipeline.training.augmentation import TrainingImages, build_augmentation
 from pipeline.training.batches import sample_batches
 from pipeline.training.graded_losses import membership
@@ -146,7 +146,7 @@ class Trainer:
     def scale(self, pixels: Tensor) -> Tensor:
         """Return uint8 [B, S, S, 3] as the network's input, float32 [B, 3, S, S]."""
         channels_last = pixels.to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        return normalize(channels_last, self.model.spec)
+        return normalize_pixels(channels_last, self.model.spec)
 
     def loss_with_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, its gradient added to that of each weight.
@@ -165,7 +165,7 @@ class Trainer:
         """Return the validation figures, by the same code as the evaluate stage."""
         self._share_statistics()
         val = self.data.val
-        vectors = embed(
+        vectors = embed_images(
             self.model,
             self.data.images,
             val.ids,

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
 from pipeline.datasets.source_image import SourceImage
-from pipeline.models import embedder
+from pipeline.models.embedder import attach_head, build_baseline, save_embedder
 from pipeline.packing.packing import Outputs, pack
 from stages import embed, index, split
 from tests.helpers.overlay import overlaid
@@ -50,14 +50,10 @@ def build(place: Path, **changes: object) -> Path:
 
 def write_models(place: Path, *, seed: int = 1) -> None:
     """Write models/baseline and models/finetuned, of 512 and 16 dimensions, with drawn weights."""
-    baseline = embedder.build_baseline(
-        "resnet18", image_size=32, pooling="avg", weights=None, seed=seed
-    )
-    finetuned = embedder.attach_head(
-        baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed
-    )
-    embedder.save(baseline, place / "models/baseline")
-    embedder.save(finetuned, place / "models/finetuned")
+    baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=seed)
+    finetuned = attach_head(baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed)
+    save_embedder(baseline, place / "models/baseline")
+    save_embedder(finetuned, place / "models/finetuned")
 
 
 def embed_again(place: Path, model: str) -> None:

@@ -1,4 +1,4 @@
-"""A relative weights file is found from a copy of the project as from the project itself."""
+"""A relative weights file is found from the project and from a copy of it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from stages.backbone import find_weights
 
 
-def test_a_relative_file_is_the_projects_where_it_is_not_here(
+def test_a_relative_file_that_is_missing_here_is_taken_from_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, copy = tmp_path / "root", tmp_path / "copy"

@@ -1,4 +1,4 @@
-"""The embed stage where there is nothing to embed: labels alone were packed."""
+"""The embed stage where there is nothing to embed: only labels were packed."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import pytest
 
 from pipeline.data.embeddings import read_embeddings
 from pipeline.datasets.source_image import SourceImage
-from pipeline.models import embedder
+from pipeline.models.embedder import build_baseline, save_embedder
 from pipeline.packing.packing import Outputs, pack
 from stages.embed import main
 from tests.helpers.paths import ROOT
 
 
-def test_labels_alone_give_an_empty_table_and_one_line(
+def test_a_catalog_without_images_gives_an_empty_table_and_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -21,10 +21,8 @@ def test_labels_alone_give_an_empty_table_and_one_line(
     to = Outputs(*map(Path, names))
     unread = [SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(8, 6)) for n in range(3)]
     pack(unread, to, max_side=None, max_rejected=0.0)
-    model = embedder.build_baseline(
-        "shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1
-    )
-    embedder.save(model, Path("model"))
+    model = build_baseline("shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1)
+    save_embedder(model, Path("model"))
     out = Path("embeddings.parquet")
     main("baseline", model_dir=Path("model"), images=to.images, catalog=to.catalog, out=out)
     ids, vectors = read_embeddings(out)

@@ -16,7 +16,7 @@ from pipeline.data.lineage import (
 )
 from pipeline.errors import UserError
 from pipeline.index.search import build_index, read_index_lineage, write_index
-from pipeline.models import embedder
+from pipeline.models.embedder import SPEC_FILE, WEIGHTS_FILE
 
 MADE = Lineage("0123456789abcdef", hflip=True, precision="bf16")
 VECTORS = np.eye(3, dtype=np.float32)
@@ -30,7 +30,7 @@ def write_model(folder: Path, description: str = "a", weights: str = "b") -> Pat
 
 
 def test_the_files_are_those_that_a_model_is_saved_in() -> None:
-    assert sorted(MODEL_FILES) == sorted((embedder.SPEC, embedder.WEIGHTS))
+    assert sorted(MODEL_FILES) == sorted((SPEC_FILE, WEIGHTS_FILE))
 
 
 def test_a_digest_is_of_both_files_and_of_no_path(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every family of networks gives features of the size it says, and no classifier stays behind."""
+"""Every family of networks gives features of the stated size, without its classifier."""
 
 import subprocess
 import sys
@@ -9,13 +9,14 @@ import torchvision
 from torchvision.models.regnet import BlockParams
 
 from pipeline.errors import UserError
-from pipeline.models import embedder, torchvision_networks
-from pipeline.models.backbones import Backbone, build_backbone, preprocessing_of
-from pipeline.models.torchvision_families import cut, family_of
+from pipeline.models import torchvision_library
+from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
+from pipeline.models.embedder import build_baseline
+from pipeline.models.torchvision_trunks import find_family, split_classifier
 
 WIDTHS = BlockParams.from_init_params
 NAMES = torchvision.models.list_models(module=torchvision.models)
-# name, pixels, features: the families that LAST_LAYERS does not hold
+# name, image size, feature_dim: the families that are not in LAST_LAYERS
 FAMILIES = [
     ("alexnet", 64, 256),
     ("efficientnet_b0", 32, 1280),
@@ -35,10 +36,10 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("name", "size", "features"), FAMILIES)
-def test_a_network_of_each_family_gives_one_unit_vector_an_image(
+def test_a_network_of_each_family_gives_one_vector_for_each_image(
     name: str, size: int, features: int
 ) -> None:
-    model = embedder.build_baseline(name, image_size=size, pooling="avg", weights=None, seed=3)
+    model = build_baseline(name, image_size=size, pooling="avg", weights=None, seed=3)
     with torch.inference_mode():
         found = model(torch.rand(2, 3, size, size))
     assert found.shape == (2, features)
@@ -48,7 +49,7 @@ def test_a_network_of_each_family_gives_one_unit_vector_an_image(
 
 
 def widths_on_the_cpu(**options: object) -> BlockParams:
-    """RegNet computes its widths with tensors, which need a device that computes."""
+    """Compute RegNet's widths, which are tensors, on a device that has values."""
     with torch.device("cpu"):
         return WIDTHS(**options)
 
@@ -58,11 +59,11 @@ def test_every_classification_network_of_torchvision_loses_its_classifier(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BlockParams, "from_init_params", widths_on_the_cpu)
-    family = family_of(name)
+    family = find_family(name)
     with torch.device("meta"):
         network = torchvision.models.get_model(name, weights=None, **family.options(224))
         whole = len(network.state_dict())
-        trunk, after_pool = cut(network, family)
+        trunk, after_pool = split_classifier(network, family)
         size = 96 if family.trunk and not name.startswith("maxvit") else 224
         found = trunk.eval()(torch.empty(1, 3, size, size))
     assert found.ndim == (4 if family.trunk else 2)
@@ -71,7 +72,7 @@ def test_every_classification_network_of_torchvision_loses_its_classifier(
     assert not any(tuple(p.shape)[:1] == (1000,) for p in trunk.parameters())
 
 
-# name, pixels, the first layer that is classifier
+# name, image size, the first layer of the classifier
 LAST_LAYERS = [
     ("convnext_tiny", 64, "classifier.2"),
     ("densenet121", 64, "classifier"),
@@ -90,20 +91,22 @@ LAST_LAYERS = [
 def test_features_are_what_the_library_gives_its_classifier(
     name: str, size: int, classifier: str
 ) -> None:
-    network = torchvision_networks.build(name, size).eval()
+    network = torchvision_library.build_network(name, size).eval()
     seen: list[torch.Tensor] = []
     layer = network.get_submodule(classifier)
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images = torch.linspace(-2, 2, 3 * size * size).view(1, 3, size, size)
     with torch.inference_mode():
         network(images)
-        backbone = Backbone(*cut(network, family_of(name)), shape=(1, 1), pooling="avg")
+        backbone = Backbone(
+            *split_classifier(network, find_family(name)), shape=(1, 1), pooling="avg"
+        )
         found = backbone(images)
         found = backbone.after_pool(found.mean(dim=(2, 3)) if found.ndim == 4 else found)
     torch.testing.assert_close(found, seen[0].flatten(1), rtol=1e-4, atol=1e-5)
 
 
-def test_random_weights_are_drawn_from_the_seed_alone() -> None:
+def test_random_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = build_backbone("squeezenet1_1", 32, pooling="avg", seed=7).state_dict()
@@ -116,13 +119,13 @@ def test_random_weights_are_drawn_from_the_seed_alone() -> None:
 
 
 def test_gem_pools_the_map_of_a_timm_network() -> None:
-    assert build_backbone("timm:resnet10t", 32, pooling="gem").spatial
+    assert build_backbone("timm:resnet10t", 32, pooling="gem").has_map
     swin = build_backbone("timm:swin_tiny_patch4_window7_224", 64, pooling="gem")
     with torch.inference_mode():
         assert swin(torch.rand(1, 3, 64, 64)).shape == (1, 768, 2, 2)
 
 
-def test_a_flattened_map_is_normalised_at_each_place_as_the_network_was_trained_to() -> None:
+def test_a_flattened_map_gets_the_layer_norm_of_the_network_at_each_position() -> None:
     backbone = build_backbone("convnext_tiny", 64, pooling="flatten", seed=1)
     whole = torchvision.models.convnext_tiny().classifier[0]
     whole.load_state_dict({"weight": torch.rand(768), "bias": torch.rand(768)})
@@ -132,17 +135,17 @@ def test_a_flattened_map_is_normalised_at_each_place_as_the_network_was_trained_
         assert found.shape[2:] == (2, 2)
         expected = whole(found).flatten(1)
         torch.testing.assert_close(backbone.after_pool(found.flatten(1)), expected)
-    assert backbone.features == 768 * 2 * 2
+    assert backbone.feature_dim == 768 * 2 * 2
 
 
-def test_a_map_of_timm_is_flattened() -> None:
-    assert build_backbone("timm:resnet10t", 64, pooling="flatten").features == 512 * 2 * 2
+def test_the_map_of_a_timm_network_is_flattened() -> None:
+    assert build_backbone("timm:resnet10t", 64, pooling="flatten").feature_dim == 512 * 2 * 2
 
 
-def test_networks_that_rescale_inside_say_so_in_mean_and_std() -> None:
-    assert preprocessing_of("googlenet").mean == (0.5, 0.5, 0.5)
-    assert preprocessing_of("resnet18").std == (0.229, 0.224, 0.225)
-    assert preprocessing_of("timm:vit_tiny_patch16_224").interpolation == "bicubic"
+def test_networks_that_rescale_inside_get_it_as_mean_and_std() -> None:
+    assert find_preprocessing("googlenet").mean == (0.5, 0.5, 0.5)
+    assert find_preprocessing("resnet18").std == (0.229, 0.224, 0.225)
+    assert find_preprocessing("timm:vit_tiny_patch16_224").interpolation == "bicubic"
 
 
 def message(name: str, size: int = 32, *, pooling: str = "avg", weights: str | None = None) -> str:
@@ -151,20 +154,20 @@ def message(name: str, size: int = 32, *, pooling: str = "avg", weights: str | N
     return str(caught.value)
 
 
-def test_an_unknown_name_is_answered_with_a_close_one() -> None:
-    told = message("resnet81")
-    assert told.startswith("backbone.name: found 'resnet81'; allowed: alexnet, convnext_base, ")
-    assert told.endswith("; did you mean 'resnet18'?")
+def test_the_error_for_an_unknown_name_suggests_a_close_one() -> None:
+    text = message("resnet81")
+    assert text.startswith("backbone.name: found 'resnet81'; allowed: alexnet, convnext_base, ")
+    assert text.endswith("; did you mean 'resnet18'?")
 
 
-def test_an_unknown_name_of_timm_is_answered_with_a_close_one() -> None:
-    told = message("timm:resnet10tt")
-    assert told.startswith("backbone.name: found 'timm:resnet10tt'; allowed: timm: and one of the ")
-    assert told.endswith(" names of timm.list_models(); did you mean 'timm:resnet10t'?")
+def test_the_error_for_an_unknown_name_of_timm_suggests_a_close_one() -> None:
+    text = message("timm:resnet10tt")
+    assert text.startswith("backbone.name: found 'timm:resnet10tt'; allowed: timm: and one of the ")
+    assert text.endswith(" names of timm.list_models(); did you mean 'timm:resnet10t'?")
 
 
 @pytest.mark.parametrize("pooling", ["gem", "flatten"])
-def test_pooling_is_refused_where_there_is_no_map(pooling: str) -> None:
+def test_pooling_is_refused_for_a_network_without_a_map(pooling: str) -> None:
     assert message("vit_b_32", pooling=pooling) == (
         f"backbone.pooling: found '{pooling}'; vit_b_32 gives no map to pool, only one vector for "
         "each image; allowed: avg"
@@ -173,14 +176,16 @@ def test_pooling_is_refused_where_there_is_no_map(pooling: str) -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("vit_b_32", 50), ("maxvit_t", 96), ("alexnet", 16)])
 def test_a_size_that_the_network_cannot_take_is_refused(name: str, size: int) -> None:
-    told = message(name, size)
+    text = message(name, size)
     start = f"backbone.image_size: found {size}; {name} does not take images of that size ("
-    assert told.startswith(start)
-    assert told.endswith("); choose another, 224 suits most")
-    assert "\n" not in told
+    assert text.startswith(start)
+    assert text.endswith("); choose another, 224 suits most")
+    assert "\n" not in text
 
 
-def test_a_failed_download_says_to_pass_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_failed_download_says_to_pass_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
@@ -193,7 +198,7 @@ def test_a_failed_download_says_to_pass_a_file(monkeypatch: pytest.MonkeyPatch) 
 
 def test_timm_is_not_imported_for_a_network_of_torchvision() -> None:
     code = (
-        "import sys; from pipeline.models.backbones import preprocessing_of; "
-        "preprocessing_of('resnet18'); sys.exit('timm' in sys.modules)"
+        "import sys; from pipeline.models.backbones import find_preprocessing; "
+        "find_preprocessing('resnet18'); sys.exit('timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

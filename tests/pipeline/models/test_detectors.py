@@ -1,4 +1,4 @@
-"""A detector's feature pyramid as a backbone: any level is the library's own, and nothing more."""
+"""A detector's feature pyramid as a backbone: every level equals that of the library."""
 
 import json
 import re
@@ -11,9 +11,10 @@ import torchvision
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.models import embedder, torchvision_networks
-from pipeline.models.backbones import build_backbone, preprocessing_of
-from pipeline.models.torchvision_families import PyramidLevel
+from pipeline.models import torchvision_library
+from pipeline.models.backbones import build_backbone, find_preprocessing
+from pipeline.models.embedder import attach_head, build_baseline, load_embedder, save_embedder
+from pipeline.models.torchvision_trunks import PyramidLevel
 
 NAME = "fasterrcnn_resnet50_fpn"
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -23,13 +24,13 @@ LEVELS = {
     "fasterrcnn_mobilenet_v3_large_fpn": (0, 1, "pool"),
     SMALL: (0, 1, "pool"),
 }
-FETCH = "torchvision.models._api.load_state_dict_from_url"
+DOWNLOAD = "torchvision.models._api.load_state_dict_from_url"
 
 
-def library(name: str, *, seed: int) -> nn.Module:
+def build_detector(name: str, *, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return torchvision_networks.build(name, 64).eval()
+        return torchvision_library.build_network(name, 64).eval()
 
 
 def images() -> Tensor:
@@ -37,8 +38,8 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_each_level_is_the_librarys_and_uses_all_the_weights_it_keeps(name: str) -> None:
-    whole = library(name, seed=3).get_submodule("backbone")
+def test_each_level_equals_the_librarys_and_uses_all_its_weights(name: str) -> None:
+    whole = build_detector(name, seed=3).get_submodule("backbone")
     with torch.inference_mode():
         expected = whole(images())
     assert list(expected) == [str(level) for level in LEVELS[name]]
@@ -57,23 +58,21 @@ def test_each_level_is_the_librarys_and_uses_all_the_weights_it_keeps(name: str)
 def test_the_number_of_features_follows_from_level_and_pooling(
     pooling: str, level: int | str, features: int
 ) -> None:
-    assert build_backbone(NAME, 224, pooling=pooling, level=level).features == features
+    assert build_backbone(NAME, 224, pooling=pooling, level=level).feature_dim == features
 
 
-def test_an_embedder_gives_the_flattened_map_and_comes_back_with_the_same_bits(
+def test_an_embedder_gives_the_flattened_map_and_is_loaded_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    baseline = embedder.build_baseline(
-        NAME, image_size=64, pooling="flatten", level=3, weights=None, seed=3
-    )
-    plain = embedder.attach_head(baseline, name="none", dim=0, hidden=0, normalize=False, seed=0)
-    model = embedder.attach_head(baseline, name="linear", dim=8, hidden=0, normalize=True, seed=2)
-    embedder.save(model.eval(), tmp_path)
-    loaded = embedder.load(tmp_path)
+    baseline = build_baseline(NAME, image_size=64, pooling="flatten", level=3, weights=None, seed=3)
+    plain = attach_head(baseline, name="none", dim=0, hidden=0, normalize=False, seed=0)
+    model = attach_head(baseline, name="linear", dim=8, hidden=0, normalize=True, seed=2)
+    save_embedder(model.eval(), tmp_path)
+    loaded = load_embedder(tmp_path)
     assert loaded.spec == model.spec
     assert json.loads((tmp_path / "model.json").read_text())["level"] == 3
     with torch.inference_mode():
-        level = library(NAME, seed=3).get_submodule("backbone")(images())["3"]
+        level = build_detector(NAME, seed=3).get_submodule("backbone")(images())["3"]
         assert torch.equal(plain.eval()(images()), level.flatten(1))
         assert torch.equal(loaded(images()), model(images()))
     loaded(images()).square()[:, 0].sum().backward()
@@ -81,21 +80,19 @@ def test_an_embedder_gives_the_flattened_map_and_comes_back_with_the_same_bits(
 
 
 def test_a_network_without_a_pyramid_has_no_level() -> None:
-    model = embedder.build_baseline(
-        "resnet18", image_size=32, pooling="avg", level=2, weights=None, seed=1
-    )
+    model = build_baseline("resnet18", image_size=32, pooling="avg", level=2, weights=None, seed=1)
     assert model.spec.level is None
 
 
 def published(name: str) -> dict[str, Tensor]:
-    """The library's file: before names changed, frozen norms, variances that an eps would drown."""
-    draw = torch.Generator().manual_seed(1)
-    network = library(name, seed=4)
+    """Return weights as published: old names, frozen norms, variances smaller than an eps."""
+    generator = torch.Generator().manual_seed(1)
+    network = build_detector(name, seed=4)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             size = module.num_features
-            module.running_var.copy_(10 ** -(4 + 3 * torch.rand(size, generator=draw)))
-            gain = 0.5 + torch.rand(size, generator=draw)
+            module.running_var.copy_(10 ** -(4 + 3 * torch.rand(size, generator=generator)))
+            gain = 0.5 + torch.rand(size, generator=generator)
             module.weight.data = gain * module.running_var.sqrt()
     state = dict(network.state_dict())
     if name.endswith("_v2"):
@@ -109,7 +106,7 @@ def test_published_weights_give_the_maps_of_the_library(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = published(name)
-    monkeypatch.setattr(FETCH, lambda *_, **__: dict(state))
+    monkeypatch.setattr(DOWNLOAD, lambda *_, **__: dict(state))
     network = torchvision.models.get_model(name, weights="DEFAULT").eval()
     backbone = build_backbone(name, 64, pooling="avg", level=0, weights="imagenet")
     with torch.inference_mode():
@@ -128,7 +125,7 @@ def test_published_weights_give_the_maps_of_the_library(
     ids=["whole", "pyramid", "three classes"],
 )
 def test_a_file_of_the_whole_detector_or_of_its_pyramid_fits(tmp_path: Path, wrap) -> None:
-    network = library(SMALL, seed=4)
+    network = build_detector(SMALL, seed=4)
     torch.save(wrap(dict(network.state_dict())), tmp_path / "w.pt")
     backbone = build_backbone(
         SMALL, 64, pooling="flatten", level="pool", weights=tmp_path / "w.pt", seed=9
@@ -138,11 +135,13 @@ def test_a_file_of_the_whole_detector_or_of_its_pyramid_fits(tmp_path: Path, wra
         assert torch.equal(backbone(images()), expected)
 
 
-def test_building_draws_from_the_seed_and_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_building_depends_on_the_seed_and_downloads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise AssertionError("fetched")
+        raise AssertionError("downloaded")
 
-    monkeypatch.setattr(FETCH, fail)
+    monkeypatch.setattr(DOWNLOAD, fail)
     first, again, other = (
         build_backbone(SMALL, 32, pooling="avg", level=0, seed=seed).state_dict()
         for seed in (7, 7, 8)
@@ -152,10 +151,10 @@ def test_building_draws_from_the_seed_and_fetches_nothing(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", [NAME, SMALL])
-def test_images_are_scaled_as_the_detector_scales_them(name: str) -> None:
-    transform = library(name, seed=0).get_submodule("transform")
-    assert preprocessing_of(name).mean == tuple(transform.image_mean)
-    assert preprocessing_of(name).std == tuple(transform.image_std)
+def test_images_get_the_mean_and_std_of_the_detector(name: str) -> None:
+    transform = build_detector(name, seed=0).get_submodule("transform")
+    assert find_preprocessing(name).mean == tuple(transform.image_mean)
+    assert find_preprocessing(name).std == tuple(transform.image_std)
 
 
 def test_weights_of_a_classifier_are_refused(tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_weights_of_a_classifier_are_refused(tmp_path: Path) -> None:
     torch.save({key: torch.zeros(()).expand(value.shape) for key, value in shapes.items()}, path)
     with pytest.raises(UserError) as caught:
         build_backbone(NAME, 64, pooling="avg", level=0, weights=path)
-    own = library(NAME, seed=0).get_submodule("backbone").state_dict()
+    own = build_detector(NAME, seed=0).get_submodule("backbone").state_dict()
     missing = len([key for key in own if not key.endswith("num_batches_tracked")])
     assert str(caught.value) == (
         f"backbone.weights: {path} into {NAME}: the weights do not fit: {missing} missing "
@@ -183,7 +182,7 @@ def test_a_level_that_the_pyramid_lacks_is_refused(level: int | None) -> None:
     )
 
 
-def test_detectors_are_among_the_names_that_an_unknown_one_is_answered_with() -> None:
+def test_the_error_for_an_unknown_name_lists_the_detectors() -> None:
     with pytest.raises(UserError) as caught:
         build_backbone("fasterrcnn_resnet50", 64, pooling="avg")
     assert f", {', '.join(sorted(LEVELS))}, googlenet, " in str(caught.value)

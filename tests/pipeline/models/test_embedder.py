@@ -1,4 +1,4 @@
-"""The embedder: pooling, heads, precision, and a round trip through its two files."""
+"""The embedder: heads, precision, and a round trip through its two files."""
 
 import json
 from pathlib import Path
@@ -7,43 +7,33 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.models import embedder
-from pipeline.models.heads import GeM
+from pipeline.models.embedder import (
+    Embedder,
+    attach_head,
+    build_baseline,
+    load_embedder,
+    save_embedder,
+)
 
 
-def baseline(pooling: str = "avg") -> embedder.Embedder:
-    return embedder.build_baseline(
+def baseline(pooling: str = "avg") -> Embedder:
+    return build_baseline(
         "shufflenet_v2_x0_5", image_size=32, pooling=pooling, weights=None, seed=1
     )
 
 
-def test_gem_is_its_formula() -> None:
-    x = torch.tensor([[[[1.0, 2.0], [3.0, -4.0]]]])
-    expected = ((1.0**3 + 2.0**3 + 3.0**3 + 1e-18) / 4) ** (1 / 3)
-    assert GeM()(x).item() == pytest.approx(expected)
-    assert GeM(p=1.0)(x.abs()).item() == pytest.approx(2.5)
-    assert GeM(p=60.0)(x.abs()).item() == pytest.approx(4.0, rel=0.03)
-
-
-def test_gem_learns_its_p() -> None:
-    pool = GeM()
-    pool(torch.rand(2, 3, 4, 4)).sum().backward()
-    assert pool.p.grad is not None
-    assert torch.isfinite(pool.p.grad)
-
-
 @pytest.mark.parametrize(("name", "dim"), [("linear", 16), ("mlp", 16), ("none", 1024)])
 def test_a_head_gives_its_dim(name: str, dim: int) -> None:
-    model = embedder.attach_head(baseline(), name=name, dim=16, hidden=8, normalize=False, seed=2)
+    model = attach_head(baseline(), name=name, dim=16, hidden=8, normalize=False, seed=2)
     found = model.eval()(torch.rand(2, 3, 32, 32))
     assert found.shape == (2, dim)
     assert model.dim == dim
     assert not torch.allclose(found.norm(dim=1), torch.ones(2))
 
 
-def test_a_head_is_drawn_from_its_seed() -> None:
+def test_the_weights_of_a_head_depend_on_its_seed() -> None:
     first, again, other = (
-        embedder.attach_head(
+        attach_head(
             baseline(), name="linear", dim=4, hidden=1, normalize=True, seed=seed
         ).head.weight
         for seed in (1, 1, 2)
@@ -60,21 +50,21 @@ def test_the_output_is_float32_and_of_unit_length_under_bf16() -> None:
 
 
 def test_both_files_have_the_mode_of_a_new_file(tmp_path: Path) -> None:
-    embedder.save(baseline(), tmp_path / "model")
+    save_embedder(baseline(), tmp_path / "model")
     (tmp_path / "new").touch()
     modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
     assert modes == {(tmp_path / "new").stat().st_mode}
 
 
 @pytest.mark.parametrize("pooling", ["avg", "gem", "flatten"])
-def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling: str) -> None:
-    model = embedder.attach_head(
+def test_a_saved_embedder_is_loaded_with_the_same_bits(tmp_path: Path, pooling: str) -> None:
+    model = attach_head(
         baseline(pooling), name="mlp", dim=16, hidden=8, normalize=True, seed=2
     ).eval()
     model.to(memory_format=torch.channels_last)
-    embedder.save(model, tmp_path / "one")
-    loaded = embedder.load(tmp_path / "one")
-    embedder.save(loaded, tmp_path / "two")
+    save_embedder(model, tmp_path / "one")
+    loaded = load_embedder(tmp_path / "one")
+    save_embedder(loaded, tmp_path / "two")
     assert loaded.spec == model.spec
     assert not loaded.training
     assert {p.name for p in (tmp_path / "two").iterdir()} == {"model.json", "model.safetensors"}
@@ -82,34 +72,34 @@ def test_a_saved_embedder_comes_back_with_the_same_bits(tmp_path: Path, pooling:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        # channels_last has kernels of its own, whose sums round differently
+        # channels_last has other kernels, whose sums round differently
         torch.testing.assert_close(loaded(images), model(images), rtol=1e-4, atol=1e-5)
 
 
-def told(directory: Path) -> str:
+def load_error(directory: Path) -> str:
     with pytest.raises(UserError) as caught:
-        embedder.load(directory)
+        load_embedder(directory)
     return str(caught.value)
 
 
-def test_a_missing_model_is_named(tmp_path: Path) -> None:
-    assert told(tmp_path) == (
+def test_the_error_names_a_missing_file(tmp_path: Path) -> None:
+    assert load_error(tmp_path) == (
         f"{tmp_path}/model.json: no such file; a model is a directory with model.json and "
         "model.safetensors; run: dvc repro"
     )
 
 
-def test_a_model_of_other_weights_or_another_description_is_named(tmp_path: Path) -> None:
-    embedder.save(baseline(), tmp_path)
+def test_the_error_names_a_file_that_does_not_fit_or_is_damaged(tmp_path: Path) -> None:
+    save_embedder(baseline(), tmp_path)
     spec = json.loads((tmp_path / "model.json").read_text())
     with_head = spec | {"head": {"name": "linear", "dim": 4, "hidden": None}}
     (tmp_path / "model.json").write_text(json.dumps(with_head))
-    assert told(tmp_path) == (
+    assert load_error(tmp_path) == (
         f"{tmp_path}/model.safetensors: the weights do not fit: 2 missing (head.weight, "
         "head.bias); they are of another architecture"
     )
     (tmp_path / "model.json").write_text(json.dumps(spec | {"colour": "red"}))
-    assert told(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
+    assert load_error(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
     (tmp_path / "model.json").write_text(json.dumps(spec))
     (tmp_path / "model.safetensors").write_bytes(b"half")
-    assert told(tmp_path).startswith(f"{tmp_path}/model.safetensors: damaged (")
+    assert load_error(tmp_path).startswith(f"{tmp_path}/model.safetensors: damaged (")

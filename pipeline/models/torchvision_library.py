@@ -1,4 +1,4 @@
-"""Networks of torchvision, by name. Importing this imports torchvision (3 s)."""
+"""torchvision as a `BackboneLibrary`. Importing this imports torchvision (3 s)."""
 
 import re
 from collections.abc import Sequence
@@ -11,10 +11,15 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from pipeline.errors import UserError, name_choices
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.torchvision_families import PyramidLevel, cut, family_of, level_names
+from pipeline.models.torchvision_trunks import (
+    PyramidLevel,
+    find_family,
+    list_levels,
+    split_classifier,
+)
 from pipeline.models.weights import StateDict
 
-# The one detector here whose published weights the library runs with frozen batch norm of eps 0.
+# The only detector whose published weights the library runs with frozen batch norm of eps 0.
 WITHOUT_EPS = "fasterrcnn_resnet50_fpn"
 
 
@@ -27,19 +32,19 @@ def check_name(name: str) -> None:
         raise UserError(f"backbone.name: {name_choices(name, [*names, 'timm:<name>'])}")
 
 
-def build(name: str, image_size: int) -> nn.Module:
+def build_network(name: str, image_size: int) -> nn.Module:
     """Return the whole network, classifier included, with random weights."""
-    options = family_of(name).options(image_size)
+    options = find_family(name).options(image_size)
     return cast(nn.Module, torchvision.models.get_model(name, weights=None, **options))
 
 
-def classifier(name: str) -> Sequence[str]:
-    """Return the names of the modules that are not features."""
-    return family_of(name).classifier
+def find_classifier(name: str) -> Sequence[str]:
+    """Return the names of the modules that a backbone leaves out."""
+    return find_family(name).classifier
 
 
-def imagenet(name: str, _image_size: int) -> StateDict:
-    """Return the library's best weights, a classifier's of ImageNet and a detector's of COCO.
+def load_pretrained(name: str, _image_size: int) -> StateDict:
+    """Return the library's best weights, trained on ImageNet, or for a detector on COCO.
 
     Raises:
         OSError, RuntimeError: without a connection.
@@ -48,11 +53,11 @@ def imagenet(name: str, _image_size: int) -> StateDict:
     return dict(weights.get_state_dict(progress=False, check_hash=True))
 
 
-def adapt(state: StateDict, network: nn.Module, name: str) -> StateDict:
-    """Return `state` as `network` takes it.
+def adapt_weights(state: StateDict, network: nn.Module, name: str) -> StateDict:
+    """Return `state` with the names and shapes of `network`.
 
-    A transformer's position embedding is resized to the network's images. A detector's pyramid
-    gets today's names, and its frozen batch norm becomes one that can be trained.
+    A transformer's position embedding is resized to the image size. A detector's pyramid gets the
+    names of this version of torchvision, and its frozen batch norm becomes a trainable one.
     """
     if isinstance(network, GeneralizedRCNN):
         state = {_rename(key): value for key, value in state.items()}
@@ -64,20 +69,20 @@ def adapt(state: StateDict, network: nn.Module, name: str) -> StateDict:
 
 
 def _rename(key: str) -> str:
-    # The published files are older than the library's norms inside the pyramid.
+    # torchvision added norms inside the pyramid after these files were published.
     return re.sub(r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
 
 
 def _fold_eps(state: StateDict, network: nn.Module) -> StateDict:
-    """Return frozen norms of eps 0 as weights that give the same in norms with an eps.
+    """Return frozen norms of eps 0 as weights with the same result in norms with an eps.
 
-    w / sqrt(var) = w' / sqrt(var + eps) for w' = w * sqrt((var + eps) / var). An eps of 0 in the
-    network itself would divide by zero in training, where a channel is dead.
+    w / sqrt(var) = w' / sqrt(var + eps) for w' = w * sqrt((var + eps) / var). With an eps of 0 in
+    the network, training would divide by zero if a channel is dead.
     """
     folded = dict(state)
     for name, norm in network.named_modules():
         keys = {f"{name}.weight", f"{name}.running_var"}
-        # A norm that was trained, not frozen, has counted its batches, and had an eps.
+        # A trained norm, unlike a frozen one, has a counter of batches, and had an eps.
         frozen = keys <= state.keys() and f"{name}.num_batches_tracked" not in state
         if isinstance(norm, nn.BatchNorm2d) and frozen:
             var = state[f"{name}.running_var"]
@@ -85,36 +90,36 @@ def _fold_eps(state: StateDict, network: nn.Module) -> StateDict:
     return folded
 
 
-def preprocessing(name: str) -> Preprocessing:
-    """Return what the library's own weights were trained with."""
-    if family_of(name).pyramid:
-        # Detectors scale and resize inside, by ImageNet's mean and std and bilinearly.
+def find_preprocessing(name: str) -> Preprocessing:
+    """Return the preprocessing that the library's own weights were trained with."""
+    if find_family(name).pyramid:
+        # Detectors normalise by ImageNet's mean and std and resize bilinearly, inside the model.
         return Preprocessing()
     transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    if family_of(name).symmetric:
-        # The library rescales inside the network; here it is the mean and std that say so.
+    if find_family(name).symmetric:
+        # The library rescales to [-1, 1] inside the network; here mean and std do it.
         return Preprocessing((0.5,) * 3, (0.5,) * 3, transforms.interpolation.value)
     return Preprocessing(
         tuple(transforms.mean), tuple(transforms.std), transforms.interpolation.value
     )
 
 
-def take_trunk(
+def split_trunk(
     network: nn.Module, name: str, _pooling: str, level: int | str | None
 ) -> tuple[nn.Module, nn.Module]:
-    """Return (trunk, what follows the pooling); `level` is read where there is a pyramid.
+    """Return (trunk, the module after pooling); only a feature pyramid uses `level`.
 
     Raises:
         UserError: the pyramid has no such level.
     """
-    family = family_of(name)
+    family = find_family(name)
     if not family.pyramid:
-        return cut(network, family)
+        return split_classifier(network, family)
     pyramid = network.get_submodule("backbone")
-    names = level_names(pyramid)
-    if str(level) not in names:
+    levels = list_levels(pyramid)
+    if str(level) not in levels:
         raise UserError(
             f"backbone.level: found '{level}'; {name} has no such level; "
-            f"allowed: {', '.join(names)}"
+            f"allowed: {', '.join(levels)}"
         )
     return PyramidLevel(pyramid, cast(int | str, level)), nn.Identity()

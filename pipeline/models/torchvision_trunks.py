@@ -1,4 +1,4 @@
-"""What of each family of torchvision's networks is feature, and what classifier or detector."""
+"""How each family of torchvision's networks is split into trunk and classifier or detector."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,23 +7,23 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-POOL = "pool"  # the level above the others: every other place of the coarsest
+POOL_LEVEL = "pool"  # the coarsest level: every second position of the level below it
 
 
 @dataclass(frozen=True)
-class Family:
-    """How a network of this family is taken apart.
+class NetworkFamily:
+    """How a network of this family is split.
 
     Attributes:
-        classifier: the modules that are taken off, and whose weights a file may lack; of a
-            detector, what proposes and judges boxes.
-        trunk: the children that make the map [B, C, h, w], in order; empty where the network
+        classifier: the modules to remove, whose weights a file may lack; of a detector, the
+            modules that propose and classify boxes.
+        trunk: the children that make the map [B, C, h, w], in order; empty if the network
             without its classifier gives one vector [B, D] for each image.
         ends_in_relu: the library's forward applies a ReLU to the map (a function, not a child).
-        after_pool: the normalisation of the pooled features that was trained with them.
-        options: arguments of the library's builder, of image_size.
+        after_pool: the layer norm that the network applies to the pooled features.
+        options: image_size -> arguments of the library's builder.
         symmetric: trained on images in [-1, 1] (the library's `transform_input`).
-        pyramid: a detector, whose child `backbone` gives a map for each level by its name.
+        pyramid: whether it is a detector, whose child `backbone` gives a map for each level.
     """
 
     classifier: tuple[str, ...]
@@ -35,10 +35,10 @@ class Family:
     pyramid: bool = False
 
 
-RESNET = Family(
+RESNET = NetworkFamily(
     ("fc",), ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 )
-GOOGLENET = Family(
+GOOGLENET = NetworkFamily(
     ("fc", "aux1", "aux2"),
     (
         "conv1",
@@ -61,7 +61,7 @@ GOOGLENET = Family(
     options=lambda _: {"aux_logits": False, "init_weights": True},
     symmetric=True,
 )
-INCEPTION = Family(
+INCEPTION = NetworkFamily(
     ("fc", "AuxLogits"),
     (
         "Conv2d_1a_3x3",
@@ -86,43 +86,45 @@ INCEPTION = Family(
     options=lambda _: {"aux_logits": False, "init_weights": True},
     symmetric=True,
 )
-MAXVIT = Family(
+MAXVIT = NetworkFamily(
     ("classifier.3", "classifier.5"),
     ("stem", "blocks"),
     after_pool="classifier.2",
     options=lambda image_size: {"input_size": (image_size, image_size)},
 )
 
-# By the start of the architecture's name.
+# By the first letters of the architecture's name.
 FAMILIES = {
-    "alexnet": Family(("classifier",), ("features",)),
-    "convnext": Family(("classifier.2",), ("features",), after_pool="classifier.0"),
-    "densenet": Family(("classifier",), ("features",), ends_in_relu=True),
-    "efficientnet": Family(("classifier",), ("features",)),
-    "fasterrcnn": Family(
+    "alexnet": NetworkFamily(("classifier",), ("features",)),
+    "convnext": NetworkFamily(("classifier.2",), ("features",), after_pool="classifier.0"),
+    "densenet": NetworkFamily(("classifier",), ("features",), ends_in_relu=True),
+    "efficientnet": NetworkFamily(("classifier",), ("features",)),
+    "fasterrcnn": NetworkFamily(
         ("rpn", "roi_heads"),
-        # The library would fetch a classifier's weights for the body.
+        # By default the library would download weights for the body.
         options=lambda _: {"weights_backbone": None},
         pyramid=True,
     ),
     "googlenet": GOOGLENET,
     "inception": INCEPTION,
     "maxvit": MAXVIT,
-    "mnasnet": Family(("classifier",), ("layers",)),
-    "mobilenet": Family(("classifier",), ("features",)),
-    "regnet": Family(("fc",), ("stem", "trunk_output")),
+    "mnasnet": NetworkFamily(("classifier",), ("layers",)),
+    "mobilenet": NetworkFamily(("classifier",), ("features",)),
+    "regnet": NetworkFamily(("fc",), ("stem", "trunk_output")),
     "resnet": RESNET,
     "resnext": RESNET,
-    "shufflenet": Family(("fc",), ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")),
-    "squeezenet": Family(("classifier",), ("features",)),
-    "swin": Family(("head",), ("features", "norm", "permute")),
-    "vgg": Family(("classifier",), ("features",)),
-    "vit": Family(("heads",), options=lambda image_size: {"image_size": image_size}),
+    "shufflenet": NetworkFamily(
+        ("fc",), ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5")
+    ),
+    "squeezenet": NetworkFamily(("classifier",), ("features",)),
+    "swin": NetworkFamily(("head",), ("features", "norm", "permute")),
+    "vgg": NetworkFamily(("classifier",), ("features",)),
+    "vit": NetworkFamily(("heads",), options=lambda image_size: {"image_size": image_size}),
     "wide_resnet": RESNET,
 }
 
 
-def family_of(name: str) -> Family:
+def find_family(name: str) -> NetworkFamily:
     """Return the family of torchvision's architecture `name`; KeyError if the table has none."""
     for start, family in FAMILIES.items():
         if name.startswith(start):
@@ -130,8 +132,8 @@ def family_of(name: str) -> Family:
     raise KeyError(name)
 
 
-def cut(network: nn.Module, family: Family) -> tuple[nn.Module, nn.Module]:
-    """Return (trunk, what follows the pooling) of `network`, both without its classifier."""
+def split_classifier(network: nn.Module, family: NetworkFamily) -> tuple[nn.Module, nn.Module]:
+    """Return (trunk, the module after pooling) of `network`, both without its classifier."""
     modules = dict(network.named_modules())
     for name in family.classifier:
         if name in modules:
@@ -148,26 +150,26 @@ def cut(network: nn.Module, family: Family) -> tuple[nn.Module, nn.Module]:
     return nn.Sequential(steps), after_pool
 
 
-def level_names(pyramid: Any) -> list[str]:
+def list_levels(pyramid: Any) -> list[str]:
     """Return the levels of torchvision's BackboneWithFPN, finest first."""
-    return [*pyramid.body.return_layers.values(), POOL]
+    return [*pyramid.body.return_layers.values(), POOL_LEVEL]
 
 
 class PyramidLevel(nn.Module):
     """One level of a detector's feature pyramid: [B, 3, H, W] -> [B, C, h, w].
 
-    The branches of the other levels are taken off. They cost time, and processes that train
-    together wait for a gradient of every weight that there is.
+    The branches of the other levels are removed. They cost time, and training on several
+    processes waits for a gradient of every weight.
     """
 
     def __init__(self, pyramid: Any, level: int | str) -> None:
-        """Take BackboneWithFPN apart; `level` is one of its `level_names`."""
+        """Split BackboneWithFPN; `level` is one of its `list_levels`."""
         super().__init__()
         self.level = level
         self.body, self.fpn = pyramid.body, pyramid.fpn
-        # A level is its own map and, from above, all that are coarser; "pool" is the coarsest's.
+        # A level is computed from its own map and all coarser ones; "pool" from the coarsest map.
         steps = list(self.body.return_layers.items())
-        lowest = min(level_names(pyramid).index(str(level)), len(steps) - 1)
+        lowest = min(list_levels(pyramid).index(str(level)), len(steps) - 1)
         self.body.return_layers = dict(steps[lowest:])
         self.fpn.inner_blocks = self.fpn.inner_blocks[lowest:]
         unused = [nn.Identity() for _ in steps[lowest + 1 :]]

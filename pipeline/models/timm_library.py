@@ -1,4 +1,4 @@
-"""Networks of timm, by name without "timm:". Importing this imports timm (seconds)."""
+"""timm as a `BackboneLibrary`; names without "timm:". Importing this imports timm (seconds)."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -12,7 +12,7 @@ from pipeline.models.weights import StateDict
 
 
 class ChannelsFirst(nn.Module):
-    """The map of a network that works in [B, h, w, C], as [B, C, h, w]."""
+    """A network whose map is [B, h, w, C], with the map as [B, C, h, w]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -34,60 +34,60 @@ def check_name(name: str) -> None:
         )
 
 
-def build(name: str, image_size: int) -> nn.Module:
+def build_network(name: str, image_size: int) -> nn.Module:
     """Return the network without its last layer, with random weights."""
     return _create(name, image_size, pretrained=False)
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     settings = timm.get_pretrained_cfg(name)
-    # Only a network whose weights depend on the size of its images takes the size.
+    # timm takes the size only for a network whose weights depend on it.
     sized = settings is not None and settings.fixed_input_size
     options = {"img_size": image_size} if sized else {}
     return cast(nn.Module, timm.create_model(name, pretrained=pretrained, num_classes=0, **options))
 
 
-def classifier(name: str) -> Sequence[str]:
-    """Return the names of the modules that a full weights file has beyond the features."""
+def find_classifier(name: str) -> Sequence[str]:
+    """Return the names of the modules that only a weights file with a classifier has."""
     settings = timm.get_pretrained_cfg(name)
     named = settings.classifier if settings is not None else None
     return (named,) if isinstance(named, str) else tuple(named or ())
 
 
-def imagenet(name: str, image_size: int) -> StateDict:
-    """Return timm's own weights, fitted to image_size; OSError without a network."""
+def load_pretrained(name: str, image_size: int) -> StateDict:
+    """Return timm's own weights for image_size; OSError without a connection."""
     return dict(_create(name, image_size, pretrained=True).state_dict())
 
 
-def adapt(state: StateDict, _network: nn.Module, _name: str) -> StateDict:
-    """Return `state` as it is: timm has fitted its own weights, and files must fit."""
+def adapt_weights(state: StateDict, _network: nn.Module, _name: str) -> StateDict:
+    """Return `state` unchanged: timm adapts its own weights, and weights files must fit."""
     return state
 
 
-def preprocessing(name: str) -> Preprocessing:
-    """Return what timm's own weights were trained with."""
+def find_preprocessing(name: str) -> Preprocessing:
+    """Return the preprocessing that timm's own weights were trained with."""
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
         return Preprocessing()
-    found = settings.interpolation
+    interpolation = settings.interpolation
     return Preprocessing(
         tuple(settings.mean),
         tuple(settings.std),
-        found if found in INTERPOLATIONS else "bicubic",
+        interpolation if interpolation in INTERPOLATIONS else "bicubic",
     )
 
 
-def take_trunk(
+def split_trunk(
     network: nn.Module, _name: str, pooling: str, _level: int | str | None
 ) -> tuple[nn.Module, nn.Module]:
-    """Return (trunk, what follows the pooling).
+    """Return (trunk, the module after pooling).
 
-    With "avg" the network's own pooling stays, since it was trained with it and what follows it
-    (an average for most, the class token for some): the trunk gives vectors. Any other pooling
-    replaces it, where there is a map to pool.
+    With "avg", the trunk includes the network's own pooling and the layers after it, because it
+    was trained with them (most networks average, some use the class token): it gives vectors.
+    Any other pooling replaces them, if the network has a map.
     """
     if pooling == "avg":
         return network, nn.Identity()
     network.reset_classifier(0, "")  # type: ignore[operator]
-    last = str(getattr(network, "output_fmt", "NCHW"))
-    return (ChannelsFirst(network) if last.endswith("NHWC") else network), nn.Identity()
+    output_format = str(getattr(network, "output_fmt", "NCHW"))
+    return (ChannelsFirst(network) if output_format.endswith("NHWC") else network), nn.Identity()

@@ -1,0 +1,95 @@
+"""Embedding many images: the same bits with any number of workers."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.errors import UserError
+from pipeline.models.embed_images import embed_images
+from pipeline.models.embedder import Embedder, attach_head, build_baseline
+from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> PackedImages:
+    directory = tmp_path_factory.mktemp("images")
+    writer = ShardWriter(directory)
+    random = np.random.default_rng(0)
+    for number in range(10):
+        encoded = io.BytesIO()
+        shape = (40 + number, 50, 3)
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(encoded, "PNG")
+        writer.add(f"p{number}", encoded.getvalue())
+    writer.close()
+    return PackedImages(directory)
+
+
+@pytest.fixture(scope="module")
+def model() -> Embedder:
+    return build_baseline("shufflenet_v2_x0_5", image_size=32, pooling="avg", weights=None, seed=1)
+
+
+def vectors(model: Embedder, images: PackedImages, ids: list[str], **options: Any) -> np.ndarray:
+    return embed_images(
+        model,
+        images,
+        ids,
+        batch_size=4,
+        precision=torch.float32,
+        device=torch.device("cpu"),
+        **({"workers": 0} | options),
+    )
+
+
+def test_the_bits_do_not_depend_on_the_number_of_workers(model, images) -> None:
+    alone = vectors(model, images, images.ids, workers=0)
+    shared = vectors(model, images, images.ids, workers=2)
+    assert alone.dtype == np.float32
+    assert alone.shape == (10, 1024)
+    assert np.array_equal(alone, shared)
+
+
+def test_each_row_is_the_embedding_of_its_own_image(model, images) -> None:
+    ids = ["p7", "p2", "p9", "p0", "p1"]
+    found = vectors(model, images, ids)
+    for row, image_id in enumerate(ids):
+        pixels = torch.tensor(resize_and_crop(images.decode(image_id), 32, "bilinear"))
+        x = normalize_pixels(pixels.permute(2, 0, 1)[None], model.spec)
+        with torch.inference_mode():
+            expected = model(x)[0].numpy()
+        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_with_hflip_it_is_the_mean_of_an_image_and_its_horizontal_flip(unit, images) -> None:
+    model = build_baseline("squeezenet1_0", image_size=64, pooling="flatten", weights=None, seed=1)
+    model = attach_head(model, name="linear", dim=8, hidden=8, normalize=unit, seed=2)
+    found = vectors(model, images, ["p3"], hflip=True)[0]
+    pixels = torch.tensor(resize_and_crop(images.decode("p3"), 64, "bilinear"))
+    x = normalize_pixels(pixels.permute(2, 0, 1)[None], model.spec)
+    with torch.inference_mode():
+        both = torch.cat([model.eval()(x), model(x.flip(3))])
+    expected = both.mean(dim=0).numpy()
+    if unit:
+        expected /= np.linalg.norm(expected)
+    assert not np.allclose(both[0], both[1], atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_module_keeps_its_mode(model, images) -> None:
+    model.train()
+    model.backbone.eval()
+    vectors(model, images, ["p0"])
+    assert model.training
+    assert not model.backbone.training
+    model.eval()
+
+
+def test_the_error_names_an_unknown_image(model, images) -> None:
+    with pytest.raises(UserError, match="1 image_ids have no image, the first is 'p99'"):
+        vectors(model, images, ["p1", "p99"])
