@@ -16,6 +16,7 @@ from pipeline.models.embedder import attach_head, load_embedder, save_embedder
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import TrainingResult, train
+from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics
 from pipeline.training.training_data import read_training_data
 from stages import runner
@@ -38,7 +39,7 @@ def main(
     params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
     model = attach_head(
-        load_embedder(baseline), **params.head.model_dump(), seed=params.training_seed
+        load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
     )
     inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))

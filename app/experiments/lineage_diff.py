@@ -20,7 +20,7 @@ def are_one_setting(made: Sequence[Provenance]) -> bool:
 
 
 def training_seed(made: Provenance) -> Any:
-    """Return what the training was drawn from, as `Params.training_seed`."""
+    """Return what the training was drawn from, as `training.seeds.training_seed`."""
     own = made.settings.get("train.seed")
     return made.settings.get("seed") if own is None else own
 

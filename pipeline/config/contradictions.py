@@ -1,33 +1,10 @@
-"""Choices that are each allowed and cannot go together; told before any work begins."""
+"""Values of params.yaml that are allowed alone and not together; refused before any work."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from pipeline.config.choices import Choice
 from pipeline.config.schema import Params
-from pipeline.training.losses import TAKES_LABEL_SETS, TAKES_TRIPLETS
-
-# Losses that look at single images, so that positives in the batch are not needed.
-CLASSIFYING = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
-# Losses to which chosen pairs or a memory of earlier images mean nothing.
-WITHOUT_PAIRS = CLASSIFYING | {"smooth_ap"}
-
-
-def batch_size_of(batches: Choice[Any]) -> int:
-    """Return how many images one batch holds."""
-    options = batches.options
-    match batches.name:
-        case "pk":
-            return int(options["classes"] * options["per_class"])
-        case "triplets":
-            return int(options["size"] * 3)
-    return int(options["size"])
-
-
-def anchor_count(batches: Choice[Any]) -> int | None:
-    """Return how many images of a batch look for others; None where all do."""
-    anchors: int | None = batches.options.get("anchors")
-    return anchors
+from pipeline.training.batches import PKBatches
+from pipeline.training.losses import LOSSES, TripletLoss
 
 
 def find_contradictions(params: Params) -> list[str]:
@@ -45,22 +22,25 @@ def find_contradictions(params: Params) -> list[str]:
 def find_label_set_contradictions(params: Params) -> list[str]:
     """Return what cannot train images of several labels, one line each.
 
-    It would look at the first label of each image and leave out the others. Of mined triplets
-    no label is looked at, so all losses on triplets can.
+    It would see the first label of each image and ignore the others. A loss on mined triplets sees
+    no labels, so every such loss is allowed.
     """
-    loss, miner, memory = params.loss.name, params.miner.name, params.train.cross_batch_memory
-    losses = TAKES_TRIPLETS if params.batches.name == "triplets" else TAKES_LABEL_SETS
+    mined = params.batches.options.mined
+    losses = {
+        name
+        for name, loss in LOSSES.items()
+        if (loss.takes_triplets() if mined else loss.takes_label_sets())
+    }
     why = "the images have several labels"
     problems = []
-    if loss not in losses:
-        triplets = " with batches.name 'triplets'" if losses is TAKES_TRIPLETS else ""
-        allowed = ", ".join(sorted(losses))
-        problems.append(f"loss.name: found '{loss}'{triplets}; {why}; allowed: {allowed}")
-    if miner != "none":
-        problems.append(f"miner.name: found '{miner}'; {why}; allowed: none")
-    if memory:
+    if params.loss.name not in losses:
+        found = f"'{params.loss.name}'" + (" with batches.name 'triplets'" if mined else "")
+        problems.append(f"loss.name: found {found}; {why}; allowed: {', '.join(sorted(losses))}")
+    if params.miner.name != "none":
+        problems.append(f"miner.name: found '{params.miner.name}'; {why}; allowed: none")
+    if memory := params.train.cross_batch_memory:
         problems.append(f"train.cross_batch_memory: found {memory}; {why}; allowed: 0")
-    if anchors := anchor_count(params.batches):
+    if anchors := params.batches.options.anchor_count:
         problems.append(f"batches.random.anchors: found {anchors}; {why}; allowed: null")
     return problems
 
@@ -83,52 +63,53 @@ def _in_miner(params: Params) -> Iterator[str]:
     if params.miner.name == "none":
         return
     found = f"miner.name: found '{params.miner.name}' with"
-    if params.loss.name in WITHOUT_PAIRS:
+    if not params.loss.options.takes_pairs():
         yield f"{found} loss.name '{params.loss.name}', which takes no pairs; allowed: none"
-    if params.batches.name == "triplets":
+    if params.batches.options.mined:
         yield f"{found} batches.name 'triplets', which are mined already; allowed: none"
 
 
 def _in_batches(params: Params) -> Iterator[str]:
-    loss, batches = params.loss.name, params.batches
-    if anchors := anchor_count(batches):
+    loss, batches = params.loss, params.batches.options
+    if anchors := batches.anchor_count:
         found = f"batches.random.anchors: found {anchors}"
-        if anchors > batches.options["size"]:
-            yield f"{found}; allowed: at most batches.random.size, {batches.options['size']}"
-        if loss in CLASSIFYING:
-            yield f"{found} with loss.name '{loss}', where none looks for others; allowed: null"
+        if anchors > batches.images:
+            yield f"{found}; allowed: at most batches.random.size, {batches.images}"
+        if not loss.options.needs_positives():
+            yield f"{found} with loss.name '{loss.name}', which has no anchors; allowed: null"
         if params.train.cross_batch_memory:
-            yield f"{found} with train.cross_batch_memory, which all look into; allowed: null"
-    if batches.name == "pk" and batches.options["per_class"] < 2 and loss not in CLASSIFYING:
+            yield (
+                f"{found} with train.cross_batch_memory, where every image is an anchor; "
+                "allowed: null"
+            )
+    alone = isinstance(batches, PKBatches) and batches.per_class < 2
+    if alone and loss.options.needs_positives():
         yield (
-            f"batches.pk.per_class: found 1 with loss.name '{loss}', which needs two images of a "
-            "class; allowed: 2 or more"
+            f"batches.pk.per_class: found 1 with loss.name '{loss.name}', which needs two images "
+            "of a class; allowed: 2 or more"
         )
 
 
 def _in_memory(params: Params) -> Iterator[str]:
-    memory, loss, images = (
-        params.train.cross_batch_memory,
-        params.loss,
-        batch_size_of(params.batches),
-    )
+    memory, loss, batches = params.train.cross_batch_memory, params.loss, params.batches.options
     if not memory:
         return
     found = f"train.cross_batch_memory: found {memory}"
-    if loss.name in WITHOUT_PAIRS:
+    if not loss.options.takes_pairs():
         yield f"{found} with loss.name '{loss.name}', which takes no pairs; allowed: 0"
-    if loss.name in TAKES_TRIPLETS and params.batches.name == "triplets":
+    if batches.mined and loss.options.takes_triplets():
         yield (
-            f"{found} with batches.name 'triplets', where loss.name '{loss.name}' looks at nothing "
-            "but the mined ones; allowed: 0"
+            f"{found} with batches.name 'triplets', where loss.name '{loss.name}' sees the mined "
+            "triplets alone; allowed: 0"
         )
-    if loss.name == "triplet" and loss.options["swap"]:
-        # The negative of a positive is sought among distances to the memory; the positive's own
-        # are not there (KevinMusgrave/pytorch-metric-learning#748).
+    if isinstance(loss.options, TripletLoss) and loss.options.swap:
+        # With a memory, the distance of a positive to a negative is looked up among the distances
+        # to the memory, where it is not (KevinMusgrave/pytorch-metric-learning#748).
         yield f"{found} with loss.triplet.swap true, which needs whole triplets; allowed: 0"
-    if memory < images:
+    if memory < batches.images:
         yield (
-            f"{found}, less than the {images} images of a batch; allowed: 0, or {images} and more"
+            f"{found}, less than the {batches.images} images of a batch; allowed: 0, or "
+            f"{batches.images} and more"
         )
 
 

@@ -8,10 +8,10 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.config.choices import Amount, Choice, Count, Section, Share, choice
 from pipeline.datasets import DATASETS
-from pipeline.training.batches import BATCHES
-from pipeline.training.losses import LOSSES
-from pipeline.training.miners import MINERS
-from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS
+from pipeline.training.batches import BATCHES, Batches
+from pipeline.training.losses import LOSSES, Loss
+from pipeline.training.miners import MINERS, Miner
+from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS, Optimizer, Scheduler
 
 Precision = Literal["auto", "fp32", "bf16"]
 Monitor = Literal[
@@ -130,8 +130,8 @@ class DataParams(Choice[Any]):
 # The sections with a name and blocks; the options of each block are beside the code.
 CHOICES: dict[str, type[Choice[Any]]] = {
     "data": choice(DataParams, {name: dataset.options for name, dataset in DATASETS.items()}),
-    "loss": choice(Choice, {name: loss.options for name, loss in LOSSES.items()}),
-    "miner": choice(Choice, {name: miner.options for name, miner in MINERS.items()}),
+    "loss": choice(Choice, LOSSES),
+    "miner": choice(Choice, MINERS),
     "batches": choice(Choice, BATCHES),
     "optimizer": choice(Choice, OPTIMIZERS),
     "scheduler": choice(Choice, SCHEDULERS),
@@ -153,19 +153,14 @@ class Params(Section):
     backbone: BackboneParams
     mine: MineParams
     head: HeadParams
-    loss: Annotated[Choice[Any], _choosing("loss")]
-    miner: Annotated[Choice[Any], _choosing("miner")]
-    batches: Annotated[Choice[Any], _choosing("batches")]
-    optimizer: Annotated[Choice[Any], _choosing("optimizer")]
-    scheduler: Annotated[Choice[Any], _choosing("scheduler")]
+    loss: Annotated[Choice[Loss], _choosing("loss")]
+    miner: Annotated[Choice[Miner], _choosing("miner")]
+    batches: Annotated[Choice[Batches], _choosing("batches")]
+    optimizer: Annotated[Choice[Optimizer], _choosing("optimizer")]
+    scheduler: Annotated[Choice[Scheduler], _choosing("scheduler")]
     train: TrainParams
     embed: EmbedParams
     index: IndexParams
     evaluate: EvaluateParams
     plot: PlotParams
     track: TrackParams
-
-    @property
-    def training_seed(self) -> int:
-        """What head, batches and augmentation are drawn from."""
-        return self.seed if self.train.seed is None else self.train.seed

@@ -4,10 +4,6 @@ Where every set is of one label, a pair is relevant by 1 or 0, and each loss her
 pytorch-metric-learning under the same name, to rounding.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
 from pytorch_metric_learning import distances
 from torch import Tensor, nn
@@ -118,13 +114,3 @@ def _mean_of_positive(losses: Tensor, weights: Tensor) -> Tensor:
     # still has a gradient.
     counted = weights * (losses > 0)
     return (counted * losses).sum() / counted.sum().clamp(min=torch.finfo(losses.dtype).tiny)
-
-
-def build_graded_loss(name: str, options: dict[str, Any], *, normalize: bool) -> nn.Module:
-    """Return the loss `name` of `losses.TAKES_LABEL_SETS`: called with embeddings [B, D] and
-    relevance [B, B] it returns a scalar. normalize: as in `losses.build_loss`."""
-    kinds: dict[str, Callable[..., nn.Module]] = {
-        "supcon": GradedSupCon,
-        "triplet": partial(GradedTriplet, normalize=normalize),
-    }
-    return kinds[name](**options)

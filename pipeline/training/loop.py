@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData
 
@@ -54,7 +55,7 @@ def train(
     for epoch in range(len(trained.history), params.train.epochs):
         if _is_over(trained, params.train.patience):
             break
-        set_seed((params.training_seed * 1_000_003 + epoch) % 2**32)
+        set_seed((training_seed(params) * 1_000_003 + epoch) % 2**32)
         row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()
@@ -80,7 +81,7 @@ def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
 
 def _finite(loss: float, params: Params, *, epoch: int, step: int) -> float:
     if not math.isfinite(loss):
-        rate = params.optimizer.options["lr"]
+        rate = params.optimizer.options.lr
         raise UserError(
             f"epoch {epoch + 1}, batch {step + 1}: the loss is {loss}; try a smaller "
             f"optimizer.{params.optimizer.name}.lr (now {rate:g}), or train.precision fp32"

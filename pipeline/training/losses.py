@@ -1,138 +1,213 @@
-"""Losses by name, on pytorch-metric-learning. A new loss is one line of LOSSES and its block."""
+"""Losses by name. A new loss is one class here, one line of LOSSES and a block in params.yaml.
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+A class is read with params.yaml, so torch is imported by what it builds and not before.
+"""
 
-from pipeline.config.choices import Count, NonNegative, Options, Positive, Share
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pipeline.config.choices import Count, NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+Kind = Literal["pairs", "listwise", "classification"]
 
 
 @dataclass(frozen=True)
-class Loss:
-    """`target`: its class in pytorch_metric_learning.losses, or in this file. `sized`: it has
-    weights of its own, one set a class, and so is told how many classes and dimensions there are.
+class EmbeddingSpace:
+    """What a loss compares: embeddings [B, dim] of labels 0…classes-1.
+
+    normalize: whether the embeddings have unit length. Where they do not, losses on Euclidean
+    distance take them as they are; pytorch-metric-learning would normalize them.
     """
 
-    target: str
-    options: Options = field(default_factory=dict)
-    sized: bool = False
+    dim: int
+    classes: int
+    normalize: bool
 
 
-LOSSES: dict[str, Loss] = {
-    "triplet": Loss("TripletMarginLoss", {"margin": NonNegative, "swap": bool}),
-    "contrastive": Loss("ContrastiveLoss", {"pos_margin": float, "neg_margin": float}),
-    "supcon": Loss("SupConLoss", {"temperature": Positive}),
-    "smooth_ap": Loss("SmoothAP", {"temperature": Positive}),
-    "multi_similarity": Loss(
-        "MultiSimilarityLoss", {"alpha": Positive, "beta": Positive, "base": float}
-    ),
-    "ntxent": Loss("NTXentLoss", {"temperature": Positive}),
-    "circle": Loss("CircleLoss", {"m": Positive, "gamma": Positive}),
-    "margin": Loss(
-        "MarginLoss",
-        {"margin": NonNegative, "beta": Positive, "nu": NonNegative, "learn_beta": bool},
-    ),
-    "arcface": Loss("ArcFaceLoss", {"margin": NonNegative, "scale": Positive}, sized=True),
-    "proxy_anchor": Loss("ProxyAnchorLoss", {"margin": NonNegative, "alpha": Positive}, sized=True),
-    "soft_triple": Loss(
-        "SoftTripleLoss",
-        {"centers_per_class": Count, "la": Positive, "gamma": Positive, "margin": NonNegative},
-        sized=True,
-    ),
-    "cross_entropy": Loss(
-        "CrossEntropy", {"temperature": Positive, "label_smoothing": Share}, sized=True
-    ),
+class Loss(Section):
+    """A loss with its options.
+
+    kind: what it compares.
+        pairs: images with each other. A miner or a cross-batch memory may choose the pairs, and in
+            a batch of mined triplets the triplets are all that it sees.
+        listwise: the ranking of the batch for each query. No pairs are chosen.
+        classification: each image with trained weights, one set for each class.
+    whole_batch: a loss on pairs that sees every pair of a batch of mined triplets, by label.
+    library_class: its class in pytorch_metric_learning.losses, whose arguments the options are.
+    """
+
+    kind: ClassVar[Kind]
+    whole_batch: ClassVar[bool] = False
+    library_class: ClassVar[str]
+
+    @classmethod
+    def takes_pairs(cls) -> bool:
+        """Return whether a miner or a memory may choose what is compared."""
+        return cls.kind == "pairs"
+
+    @classmethod
+    def takes_triplets(cls) -> bool:
+        """Return whether mined triplets are all that it sees of a batch of them."""
+        return cls.takes_pairs() and not cls.whole_batch
+
+    @classmethod
+    def needs_positives(cls) -> bool:
+        """Return whether an image needs another one of its class in the batch."""
+        return cls.kind != "classification"
+
+    @classmethod
+    def takes_label_sets(cls) -> bool:
+        """Return whether images of several labels can train it without mined triplets."""
+        return issubclass(cls, GradedLoss)
+
+    def build(self, space: EmbeddingSpace, /) -> "nn.Module":
+        """Return the loss: embeddings [B, D], labels [B] and the indices tuple of the chosen pairs
+        or triplets (None: all) to a scalar."""
+        from pytorch_metric_learning import distances, losses
+
+        library_class = getattr(losses, self.library_class)
+        arguments = self.model_dump()
+        if self.kind == "classification":
+            arguments |= {"num_classes": space.classes, "embedding_size": space.dim}
+        euclidean = isinstance(library_class.get_default_distance(None), distances.LpDistance)
+        if euclidean and not space.normalize:
+            arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
+        built: nn.Module = library_class(**arguments)
+        return built
+
+
+class GradedLoss(Loss):
+    """A loss that has a form for images of several labels, in graded_losses.py."""
+
+    def build_graded(self, space: EmbeddingSpace, /) -> "nn.Module":
+        """Return the loss: embeddings [B, D] and the relevance of each pair [B, B] to a scalar."""
+        raise NotImplementedError
+
+
+class TripletLoss(GradedLoss):
+    kind = "pairs"
+    library_class = "TripletMarginLoss"
+    margin: NonNegative
+    swap: bool
+
+    def build_graded(self, space: EmbeddingSpace, /) -> "nn.Module":
+        from pipeline.training.graded_losses import GradedTriplet
+
+        return GradedTriplet(margin=self.margin, swap=self.swap, normalize=space.normalize)
+
+
+class ContrastiveLoss(Loss):
+    kind = "pairs"
+    library_class = "ContrastiveLoss"
+    pos_margin: float
+    neg_margin: float
+
+
+class SupConLoss(GradedLoss):
+    kind = "pairs"
+    whole_batch = True
+    library_class = "SupConLoss"
+    temperature: Positive
+
+    def build_graded(self, _: EmbeddingSpace, /) -> "nn.Module":
+        from pipeline.training.graded_losses import GradedSupCon
+
+        return GradedSupCon(temperature=self.temperature)
+
+
+class SmoothAPLoss(Loss):
+    kind = "listwise"
+    temperature: Positive
+
+    def build(self, _: EmbeddingSpace, /) -> "nn.Module":
+        from pipeline.training.smooth_ap import SmoothAP
+
+        return SmoothAP(temperature=self.temperature)
+
+
+class MultiSimilarityLoss(Loss):
+    kind = "pairs"
+    library_class = "MultiSimilarityLoss"
+    alpha: Positive
+    beta: Positive
+    base: float
+
+
+class NTXentLoss(Loss):
+    kind = "pairs"
+    library_class = "NTXentLoss"
+    temperature: Positive
+
+
+class CircleLoss(Loss):
+    kind = "pairs"
+    library_class = "CircleLoss"
+    m: Positive
+    gamma: Positive
+
+
+class MarginLoss(Loss):
+    kind = "pairs"
+    library_class = "MarginLoss"
+    margin: NonNegative
+    beta: Positive
+    nu: NonNegative
+    learn_beta: bool
+
+
+class ArcFaceLoss(Loss):
+    kind = "classification"
+    library_class = "ArcFaceLoss"
+    margin: NonNegative
+    scale: Positive
+
+
+class ProxyAnchorLoss(Loss):
+    kind = "classification"
+    library_class = "ProxyAnchorLoss"
+    margin: NonNegative
+    alpha: Positive
+
+
+class SoftTripleLoss(Loss):
+    kind = "classification"
+    library_class = "SoftTripleLoss"
+    centers_per_class: Count
+    la: Positive
+    gamma: Positive
+    margin: NonNegative
+
+
+class CrossEntropyLoss(Loss):
+    kind = "classification"
+    temperature: Positive
+    label_smoothing: Share
+
+    def build(self, space: EmbeddingSpace, /) -> "nn.Module":
+        from pipeline.training.cross_entropy import CrossEntropy
+
+        return CrossEntropy(
+            dim=space.dim,
+            classes=space.classes,
+            temperature=self.temperature,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "triplet": TripletLoss,
+    "contrastive": ContrastiveLoss,
+    "supcon": SupConLoss,
+    "smooth_ap": SmoothAPLoss,
+    "multi_similarity": MultiSimilarityLoss,
+    "ntxent": NTXentLoss,
+    "circle": CircleLoss,
+    "margin": MarginLoss,
+    "arcface": ArcFaceLoss,
+    "proxy_anchor": ProxyAnchorLoss,
+    "soft_triple": SoftTripleLoss,
+    "cross_entropy": CrossEntropyLoss,
 }
-# Losses on pairs or triplets: of a batch of mined triplets these are all they look at. Others see
-# the labels of the whole batch.
-TAKES_TRIPLETS = {"triplet", "contrastive", "multi_similarity", "circle", "ntxent", "margin"}
-# Losses that images of several labels can be trained with: they have a form for label sets, in
-# graded_losses.py. All others compare one label with another.
-TAKES_LABEL_SETS = {"supcon", "triplet"}
-
-
-def build_loss(
-    name: str, options: dict[str, Any], *, dim: int, classes: int, normalize: bool
-) -> "nn.Module":
-    """Return the loss `name`: called with embeddings [B, D], labels [B] in 0…classes-1 and, where
-    pairs or triplets were chosen, their indices tuple, it returns a scalar.
-
-    dim: D. normalize: whether the embeddings have unit length; where they have not, losses on
-    Euclidean distance take them as they are, instead of normalising them on the quiet.
-    """
-    from pytorch_metric_learning import distances, losses
-
-    loss = LOSSES[name]
-    arguments = dict(options)
-    if loss.sized:
-        arguments |= {"num_classes": classes, "embedding_size": dim}
-    if name == "cross_entropy":
-        return _cross_entropy(**arguments)
-    if name == "smooth_ap":
-        return _smooth_ap(**arguments)
-    kind = getattr(losses, loss.target)
-    if not normalize and isinstance(kind.get_default_distance(None), distances.LpDistance):
-        arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
-    built: nn.Module = kind(**arguments)
-    return built
-
-
-def _cross_entropy(
-    *, num_classes: int, embedding_size: int, temperature: float, label_smoothing: float
-) -> "nn.Module":
-    import torch
-
-    class CrossEntropy(torch.nn.Module):
-        """softmax cross-entropy of (W e + b) / temperature, W [classes, D] trained along."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.classifier = torch.nn.Linear(embedding_size, num_classes)
-
-        def forward(self, embeddings: "Tensor", labels: "Tensor", _: Any = None) -> "Tensor":
-            logits = self.classifier(embeddings) / temperature  # (B, classes)
-            return torch.nn.functional.cross_entropy(
-                logits, labels, label_smoothing=label_smoothing
-            )
-
-    return CrossEntropy()
-
-
-def _smooth_ap(*, temperature: float) -> "nn.Module":
-    import torch
-
-    class SmoothAP(torch.nn.Module):
-        """Mean over a batch of 1 - AP (Brown et al., "Smooth-AP", ECCV 2020), on cosine similarity.
-
-        Asked by those that have a positive in the batch, or by the anchors of the chosen pairs.
-        AP of q: the mean over its positives i, q among them, of rank+(i) / rank(i), where rank(i)
-        = 1 + sum over j != i of sigmoid((s_qj - s_qi) / temperature), and rank+ is that sum over
-        positives j alone. Not pytorch-metric-learning's: its 2.9.0 takes K images of P classes
-        for P images of K classes.
-        """
-
-        def forward(
-            self,
-            embeddings: "Tensor",
-            labels: "Tensor",
-            chosen: "tuple[Tensor, ...] | None" = None,
-        ) -> "Tensor":
-            unit = torch.nn.functional.normalize(embeddings, dim=1)
-            same = labels[:, None] == labels  # (B, B)
-            asking = (
-                (same.sum(dim=1) > 1).nonzero()[:, 0] if chosen is None else torch.unique(chosen[0])
-            )
-            if not len(asking):
-                return (embeddings * 0).sum()
-            similar = unit[asking] @ unit.T  # (Q, B)
-            positive = same[asking].to(unit.dtype)  # (Q, B)
-            above = torch.sigmoid((similar[:, None, :] - similar[:, :, None]) / temperature)
-            above = above * (1 - torch.eye(len(unit), device=unit.device))  # (Q, i, j)
-            rank = 1 + above.sum(dim=2)  # (Q, i)
-            among_positives = 1 + torch.einsum("qij,qj->qi", above, positive)  # (Q, i)
-            precision = positive * among_positives / rank
-            return 1 - (precision.sum(dim=1) / positive.sum(dim=1)).mean()
-
-    return SmoothAP()

@@ -1,51 +1,79 @@
 """Miners by name, on pytorch-metric-learning: which pairs or triplets of a batch count."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pipeline.config.choices import NonNegative, Options, Positive
+from pipeline.config.choices import NonNegative, Positive, Section
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
-class Miner:
-    """`target`: its class in pytorch_metric_learning.miners, None for all pairs."""
+class Miner(Section):
+    """A miner with its options.
 
-    target: str | None
-    options: Options = field(default_factory=dict)
-
-
-MINERS: dict[str, Miner] = {
-    "none": Miner(None),
-    "triplet_margin": Miner(
-        "TripletMarginMiner",
-        {"margin": NonNegative, "type_of_triplets": Literal["all", "hard", "semihard", "easy"]},
-    ),
-    "batch_hard": Miner("BatchHardMiner"),
-    "multi_similarity": Miner("MultiSimilarityMiner", {"epsilon": float}),
-    "pair_margin": Miner("PairMarginMiner", {"pos_margin": float, "neg_margin": float}),
-    "distance_weighted": Miner(
-        "DistanceWeightedMiner", {"cutoff": NonNegative, "nonzero_loss_cutoff": Positive}
-    ),
-}
-
-
-def build_miner(name: str, options: dict[str, Any], *, normalize: bool) -> "nn.Module | None":
-    """Return the miner `name`, or None: embeddings [B, D] and labels [B] give an indices tuple.
-
-    normalize: as in `losses.build_loss`; distance_weighted is defined for unit length only.
+    library_class: its class in pytorch_metric_learning.miners, whose arguments the options are;
+    None: all pairs count. unit_length: it normalizes the embeddings, because it is defined for
+    unit length only.
     """
-    from pytorch_metric_learning import distances, miners
 
-    target = MINERS[name].target
-    if target is None:
-        return None
-    kind = getattr(miners, target)
-    arguments = dict(options)
-    by_distance = isinstance(kind.get_default_distance(None), distances.LpDistance)
-    if not normalize and by_distance and name != "distance_weighted":
-        arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
-    built: nn.Module = kind(**arguments)
-    return built
+    library_class: ClassVar[str | None]
+    unit_length: ClassVar[bool] = False
+
+    def build(self, *, normalize: bool) -> "nn.Module | None":
+        """Return the miner, or None: embeddings [B, D] and labels [B] give an indices tuple.
+
+        normalize: as in `losses.EmbeddingSpace`.
+        """
+        if self.library_class is None:
+            return None
+        from pytorch_metric_learning import distances, miners
+
+        library_class = getattr(miners, self.library_class)
+        arguments = self.model_dump()
+        euclidean = isinstance(library_class.get_default_distance(None), distances.LpDistance)
+        if euclidean and not normalize and not self.unit_length:
+            arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
+        built: nn.Module = library_class(**arguments)
+        return built
+
+
+class NoMiner(Miner):
+    library_class = None
+
+
+class TripletMarginMiner(Miner):
+    library_class = "TripletMarginMiner"
+    margin: NonNegative
+    type_of_triplets: Literal["all", "hard", "semihard", "easy"]
+
+
+class BatchHardMiner(Miner):
+    library_class = "BatchHardMiner"
+
+
+class MultiSimilarityMiner(Miner):
+    library_class = "MultiSimilarityMiner"
+    epsilon: float
+
+
+class PairMarginMiner(Miner):
+    library_class = "PairMarginMiner"
+    pos_margin: float
+    neg_margin: float
+
+
+class DistanceWeightedMiner(Miner):
+    library_class = "DistanceWeightedMiner"
+    unit_length = True
+    cutoff: NonNegative
+    nonzero_loss_cutoff: Positive
+
+
+MINERS: dict[str, type[Miner]] = {
+    "none": NoMiner,
+    "triplet_margin": TripletMarginMiner,
+    "batch_hard": BatchHardMiner,
+    "multi_similarity": MultiSimilarityMiner,
+    "pair_margin": PairMarginMiner,
+    "distance_weighted": DistanceWeightedMiner,
+}

@@ -6,11 +6,9 @@ import torch
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
-from pipeline.config.contradictions import anchor_count
 from pipeline.config.schema import Params
-from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance
-from pipeline.training.losses import TAKES_TRIPLETS, build_loss
-from pipeline.training.miners import build_miner
+from pipeline.training.graded_losses import jaccard_relevance
+from pipeline.training.losses import EmbeddingSpace, GradedLoss
 
 Indices = tuple[Tensor, ...]
 
@@ -32,17 +30,22 @@ class Objective(nn.Module):
         self, params: Params, *, dim: int, classes: int, members: Tensor | None = None
     ) -> None:
         super().__init__()
-        chosen, normalize = params.loss, params.head.normalize
-        # Data, not state: a checkpoint does without it.
-        self.register_buffer("members", members, persistent=False)
-        self.miner = build_miner(params.miner.name, params.miner.options, normalize=normalize)
-        self.loss = (
-            build_loss(chosen.name, chosen.options, dim=dim, classes=classes, normalize=normalize)
-            if members is None
-            else build_graded_loss(chosen.name, chosen.options, normalize=normalize)
+        loss, batches, normalize = (
+            params.loss.options,
+            params.batches.options,
+            params.head.normalize,
         )
-        self.anchors = anchor_count(params.batches)
-        self.of_triplets = params.batches.name == "triplets" and chosen.name in TAKES_TRIPLETS
+        space = EmbeddingSpace(dim=dim, classes=classes, normalize=normalize)
+        # Data, not state: a checkpoint does not need it.
+        self.register_buffer("members", members, persistent=False)
+        self.miner = params.miner.options.build(normalize=space.normalize)
+        if members is None:
+            self.loss = loss.build(space)
+        else:
+            assert isinstance(loss, GradedLoss)  # find_label_set_contradictions refuses others
+            self.loss = loss.build_graded(space)
+        self.anchor_count = batches.anchor_count
+        self.of_triplets = batches.mined and loss.takes_triplets()
         if params.train.cross_batch_memory:
             self.loss = _memory(
                 self.loss, self.miner, dim=dim, size=params.train.cross_batch_memory
@@ -66,9 +69,9 @@ class Objective(nn.Module):
         chosen: Indices | None = None
         if self.miner is not None:
             chosen = self.miner(embeddings.detach(), labels)
-        if self.anchors is None:
+        if self.anchor_count is None:
             return chosen
-        return _of_the_first(self.anchors, chosen or get_all_pairs_indices(labels))
+        return _of_the_first(self.anchor_count, chosen or get_all_pairs_indices(labels))
 
     def get_extra_state(self) -> dict[str, Any]:
         """The memory's position, which pytorch-metric-learning keeps outside its buffers."""

@@ -2,84 +2,123 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.config.choices import NonNegative, Options, Positive, Share
+from pipeline.config.choices import NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
-    from torch import nn
-    from torch.optim import Optimizer
-
-_RATES: Options = {
-    "lr": Positive,
-    "head_lr": Positive | None,
-    "loss_lr": Positive | None,
-    "weight_decay": NonNegative,
-}
-OPTIMIZERS: dict[str, Options] = {
-    "sgd": {**_RATES, "momentum": Share},
-    "adam": _RATES,
-    "adamw": _RATES,
-}
-SCHEDULERS: dict[str, Options] = {
-    "constant": {"warmup": NonNegative},
-    "cosine": {"warmup": NonNegative},
-    "step": {"warmup": NonNegative, "step_size": Positive, "gamma": Positive},
-}
+    from torch import nn, optim
 
 
-def build_optimizer(
-    name: str,
-    options: dict[str, Any],
-    *,
-    backbone: "nn.Module",
-    head: "nn.Module",
-    loss: "nn.Module",
-) -> "Optimizer":
-    """Return the optimizer over three groups, each with its own learning rate.
+class Optimizer(Section):
+    """An optimizer with its options. torch_class: its class in torch.optim."""
 
-    A loss's own weights (proxies, centres, a classifier) are not decayed: their length carries
-    meaning, or none at all where the loss normalises them.
-    """
-    from torch import optim
+    torch_class: ClassVar[str]
+    lr: Positive
+    head_lr: Positive | None
+    loss_lr: Positive | None
+    weight_decay: NonNegative
 
-    kinds = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
-    rates = dict(options)
-    lr, head_lr, loss_lr = rates.pop("lr"), rates.pop("head_lr"), rates.pop("loss_lr")
-    groups = [
-        {"params": _trainable(backbone), "lr": lr},
-        {"params": _trainable(head), "lr": head_lr or lr},
-        {"params": _trainable(loss), "lr": loss_lr or lr, "weight_decay": 0.0},
-    ]
-    used = [group for group in groups if group["params"]]
-    # One pass over each weight instead of one an operation: half the time of a step on a CPU.
-    built: Optimizer = kinds[name](used, lr=lr, fused=True, **rates)
-    return built
+    def build(
+        self, *, backbone: "nn.Module", head: "nn.Module", loss: "nn.Module"
+    ) -> "optim.Optimizer":
+        """Return the optimizer over three groups, each with its own learning rate.
+
+        A loss's own weights (proxies, centers, a classifier) are not decayed: their length has a
+        meaning, or none at all where the loss normalizes them.
+        """
+        from torch import optim
+
+        groups = [
+            {"params": _trainable(backbone), "lr": self.lr},
+            {"params": _trainable(head), "lr": self.head_lr or self.lr},
+            {"params": _trainable(loss), "lr": self.loss_lr or self.lr, "weight_decay": 0.0},
+        ]
+        used = [group for group in groups if group["params"]]
+        others = self.model_dump(exclude={"head_lr", "loss_lr"})
+        # fused: one pass over each weight instead of one an operation; half the time of a step on
+        # a CPU.
+        built: optim.Optimizer = getattr(optim, self.torch_class)(used, fused=True, **others)
+        return built
+
+
+class SGD(Optimizer):
+    torch_class = "SGD"
+    momentum: Share
+
+
+class Adam(Optimizer):
+    torch_class = "Adam"
+
+
+class AdamW(Optimizer):
+    torch_class = "AdamW"
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
 def _trainable(module: "nn.Module") -> list["nn.Parameter"]:
     return [weight for weight in module.parameters() if weight.requires_grad]
 
 
-def rate_at(
-    name: str, options: dict[str, Any], *, epochs: int, steps: int
-) -> Callable[[int], float]:
-    """Return the factor on every learning rate at batch t, for `epochs` epochs of `steps` batches.
+@dataclass(frozen=True)
+class Span:
+    """How many batches warm-up (a share of one is possible), an epoch and all of training have."""
 
-    With w = warmup epochs in batches and T = all batches: (t + 1) / w while t < w; after that
-    constant: 1; cosine: (1 + cos(pi (t - w) / (T - w))) / 2 (Loshchilov & Hutter, SGDR, 2017,
-    without restarts); step: gamma ** floor(t / (step_size * steps)).
-    """
-    warmup, total = float(options["warmup"]) * steps, epochs * steps
+    warmup: float
+    epoch: int
+    all: int
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return min(1.0, (step + 1) / warmup)
-        if name == "cosine":
-            return (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup))) / 2
-        if name == "step":
-            passed = math.floor(step / (options["step_size"] * steps))
-            return math.pow(options["gamma"], passed)
+
+class Scheduler(Section):
+    """A learning-rate schedule with its options. warmup: epochs of linear rise before it."""
+
+    warmup: NonNegative
+
+    def factor_at(self, *, epochs: int, steps: int) -> Callable[[int], float]:
+        """Return batch t -> the factor on every learning rate, for `epochs` epochs of `steps`.
+
+        With w batches of warm-up: (t + 1) / w while t < w, then `after_warmup`.
+        """
+        span = Span(warmup=self.warmup * steps, epoch=steps, all=epochs * steps)
+
+        def factor(step: int) -> float:
+            if step < span.warmup:
+                return min(1.0, (step + 1) / span.warmup)
+            return self.after_warmup(step, span)
+
+        return factor
+
+    def after_warmup(self, step: int, span: Span, /) -> float:
+        """Return the factor at batch t = `step`, where warm-up has w batches and training T."""
+        raise NotImplementedError
+
+
+class Constant(Scheduler):
+    """1 at all times."""
+
+    def after_warmup(self, _step: int, _span: Span, /) -> float:
         return 1.0
 
-    return factor
+
+class Cosine(Scheduler):
+    """(1 + cos(pi (t - w) / (T - w))) / 2 (Loshchilov & Hutter, SGDR, 2017, without restarts)."""
+
+    def after_warmup(self, step: int, span: Span, /) -> float:
+        falling = max(1.0, span.all - span.warmup)
+        return (1 + math.cos(math.pi * (step - span.warmup) / falling)) / 2
+
+
+class Step(Scheduler):
+    """gamma ** floor(t / step_size); step_size is in epochs."""
+
+    step_size: Positive
+    gamma: Positive
+
+    def after_warmup(self, step: int, span: Span, /) -> float:
+        return math.pow(self.gamma, math.floor(step / (self.step_size * span.epoch)))
+
+
+SCHEDULERS: dict[str, type[Scheduler]] = {"constant": Constant, "cosine": Cosine, "step": Step}

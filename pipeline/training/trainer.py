@@ -26,7 +26,7 @@ from pipeline.training.batches import sample_batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
-from pipeline.training.optimizers import build_optimizer, rate_at
+from pipeline.training.seeds import training_seed
 from pipeline.training.training_data import VALIDATION_K, TrainingData
 
 EpochMetrics = dict[str, float]
@@ -57,13 +57,13 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.steps = len(self._epoch_batches(0))
-        set_seed(params.training_seed)
+        set_seed(training_seed(params))
         self.objective = self._build_objective().to(self.device)
         self._prepare()
 
     def _build_objective(self) -> Objective:
         labels = self.data.train_labels
-        graded = self.several_labels and self.params.batches.name != "triplets"
+        graded = self.several_labels and not self.params.batches.options.mined
         return Objective(
             self.params,
             dim=self.model.dim,
@@ -75,38 +75,30 @@ class Trainer:
         params, model = self.params, self.model
         _freeze(model, params.train.freeze)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = build_optimizer(
-            params.optimizer.name,
-            params.optimizer.options,
+        self.optimizer = params.optimizer.options.build(
             backbone=model.backbone,
             head=nn.ModuleList([model.pool, model.head]),
             loss=self.objective,
         )
-        factor = rate_at(
-            params.scheduler.name,
-            params.scheduler.options,
-            epochs=params.train.epochs,
-            steps=self.steps,
-        )
+        factor = params.scheduler.options.factor_at(epochs=params.train.epochs, steps=self.steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.forward = self.accelerator.prepare_model(model)
 
     def _epoch_batches(self, epoch: int) -> list[Ints]:
         params, data = self.params, self.data
         return sample_batches(
-            params.batches.name,
             params.batches.options,
             labels=data.train_labels,
             triplets=data.triplets,
             steps=params.train.steps,
-            seed=[params.training_seed, epoch],
+            seed=[training_seed(params), epoch],
         )
 
     def _draws(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Yield this process's slice of each batch to come: rows, and a seed for each showing."""
         share, rank = self.accelerator.num_processes, self.accelerator.process_index
         for epoch in range(first_epoch, self.params.train.epochs):
-            seeds = np.random.default_rng([self.params.training_seed, epoch, 1])
+            seeds = np.random.default_rng([training_seed(self.params), epoch, 1])
             for rows in self._epoch_batches(epoch):
                 if len(rows) % share:
                     raise UserError(

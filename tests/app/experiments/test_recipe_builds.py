@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from app.experiments.recipes import Recipe, names, read_recipe
-from pipeline.config.contradictions import batch_size_of
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
@@ -100,14 +99,13 @@ def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
     trainer = Trainer(model, data, params)
     assert model.dim == (params.head.dim if params.head.name != "none" else 384)
     rows = sample_batches(
-        params.batches.name,
         params.batches.options,
         labels=data.train_labels,
         triplets=data.triplets,
         steps=1,
         seed=[0],
     )[0]
-    assert len(rows) == batch_size_of(params.batches)
+    assert len(rows) == params.batches.options.images
     embeddings = torch.randn(len(rows), model.dim, requires_grad=True)
     labels = torch.from_numpy(data.train_labels.first()[rows]).long()
     loss = trainer.objective(embeddings, labels)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError
-from pipeline.training.batches import Ints, sample_batches
+from pipeline.training.batches import BATCHES, sample_batches
 
 SEED = [7, 0]
 sizes_of_classes = st.lists(st.integers(1, 12), min_size=1, max_size=10)
@@ -38,7 +39,10 @@ def draw(
         labels = np.zeros(0, dtype=np.int32)
     if isinstance(labels, np.ndarray):
         labels = LabelSets(np.arange(len(labels) + 1), labels)
-    return sample_batches(name, options, labels=labels, triplets=triplets, steps=steps, seed=seed)
+    if name == "random":
+        options = {"anchors": None} | options
+    kind = BATCHES[name](**options)
+    return sample_batches(kind, labels=labels, triplets=triplets, steps=steps, seed=seed)
 
 
 def same(one: list[Ints], other: list[Ints]) -> bool:
@@ -181,33 +185,33 @@ THREE = labels_of([4, 2, 1])
         (
             "pk",
             {"labels": THREE, "classes": 4, "per_class": 1},
-            "batches.pk.classes: found 4; the training part has 3 classes, allowed: at most 3",
+            "batches.pk.classes: found 4; the train split has 3 classes; allowed: at most 3",
         ),
         (
             "pk",
             {"labels": THREE, "classes": 3, "per_class": 5},
-            "batches.pk.per_class: found 5; the largest training class has 4 images, "
-            "allowed: at most 4",
+            "batches.pk.per_class: found 5; the largest class of the train split has 4 "
+            "images; allowed: at most 4",
         ),
         (
             "pk",
             {"classes": 1, "per_class": 1},
-            "batches.pk.classes: found 1; the training part has 0 classes, allowed: at most 0",
+            "batches.pk.classes: found 1; the train split has 0 classes; allowed: at most 0",
         ),
         (
             "triplets",
             {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 6},
-            "batches.triplets.size: found 6; 5 triplets were mined, allowed: at most 5",
+            "batches.triplets.size: found 6; 5 triplets were mined; allowed: at most 5",
         ),
         (
             "triplets",
             {"size": 6},
-            "batches.triplets.size: found 6; 0 triplets were mined, allowed: at most 0",
+            "batches.triplets.size: found 6; 0 triplets were mined; allowed: at most 0",
         ),
         (
             "random",
             {"labels": THREE, "size": 8},
-            "batches.random.size: found 8; the training part has 7 images, allowed: at most 7",
+            "batches.random.size: found 8; the train split has 7 images; allowed: at most 7",
         ),
     ],
 )
@@ -302,7 +306,6 @@ def test_pk_of_classes_that_are_the_same_images_is_told() -> None:
     with pytest.raises(UserError) as told:
         draw("pk", labels=from_lists([[0, 1]] * 5), classes=2, per_class=3)
     assert str(told.value) == (
-        "batches.pk: found 2 classes of 3 images; the training part's classes share too many of "
-        "their images for such a batch; allowed: fewer classes or images, or batches.name "
-        "random"
+        "batches.pk: found 2 classes of 3 images; the classes of the train split share too many of "
+        "their images for such a batch; allowed: fewer classes or images, or batches.name random"
     )

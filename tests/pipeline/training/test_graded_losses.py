@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.data.label_sets import from_lists
-from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance, membership
-from pipeline.training.losses import TAKES_LABEL_SETS, build_loss
+from pipeline.training.graded_losses import jaccard_relevance, membership
+from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss
 from tests.helpers.overlay import overlaid
 
 DIM = 5
+ON_LABEL_SETS = sorted(name for name, loss in LOSSES.items() if loss.takes_label_sets())
 Sets = list[list[int]]
 few = settings(max_examples=40, deadline=None)
 batches_of_sets = st.lists(
@@ -33,9 +34,18 @@ def draw(count: int, seed: int) -> Tensor:
     return torch.randn(count, DIM, generator=generator, dtype=torch.float64)
 
 
+def space(*, normalize: bool) -> EmbeddingSpace:
+    return EmbeddingSpace(dim=DIM, classes=4, normalize=normalize)
+
+
+def chosen(name: str, **changes: Any) -> GradedLoss:
+    loss = LOSSES[name](**(overlaid({})["loss"][name] | changes))
+    assert isinstance(loss, GradedLoss)
+    return loss
+
+
 def make_loss(name: str, *, normalize: bool = True, **changes: Any) -> nn.Module:
-    options = overlaid({})["loss"][name] | changes
-    return build_graded_loss(name, options, normalize=normalize)
+    return chosen(name, **changes).build_graded(space(normalize=normalize))
 
 
 # --- the oracles: loops over lists of numbers ----------------------------------------------------
@@ -122,8 +132,7 @@ def test_with_one_label_an_image_it_is_pytorch_metric_learnings(
     name: str, changes: dict[str, Any], normalize: bool, sets: Sets, seed: int
 ) -> None:
     ours, theirs = (draw(len(sets), seed).requires_grad_() for _ in range(2))
-    options = overlaid({})["loss"][name] | changes
-    known = build_loss(name, options, dim=DIM, classes=4, normalize=normalize)
+    known = chosen(name, **changes).build(space(normalize=normalize))
     wanted = known(theirs, torch.tensor([labels[0] for labels in sets]), None)
     found = make_loss(name, normalize=normalize, **changes)(ours, relevance_of(sets))
     assert found.item() == pytest.approx(wanted.item(), rel=1e-6, abs=1e-12)
@@ -147,7 +156,7 @@ def test_supcon_by_hand() -> None:
     assert found == pytest.approx((whole - 0.5) * 0.6 + whole * 0.4, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(TAKES_LABEL_SETS))
+@pytest.mark.parametrize("name", ON_LABEL_SETS)
 @pytest.mark.parametrize(
     "sets",
     [[[0], [1], [2]], [[0, 1], [0, 1], [0, 1]], [[4]]],
@@ -164,7 +173,7 @@ def test_where_nothing_can_be_told_apart_the_loss_is_zero_with_a_gradient(
     assert vectors.grad.abs().sum() == 0
 
 
-@pytest.mark.parametrize("name", sorted(TAKES_LABEL_SETS))
+@pytest.mark.parametrize("name", ON_LABEL_SETS)
 @few
 @given(sets=batches_of_sets, seed=st.integers(0, 999))
 def test_the_gradient_is_finite_even_where_images_repeat(name: str, sets: Sets, seed: int) -> None:
@@ -177,7 +186,7 @@ def test_the_gradient_is_finite_even_where_images_repeat(name: str, sets: Sets, 
     assert vectors.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", sorted(TAKES_LABEL_SETS))
+@pytest.mark.parametrize("name", ON_LABEL_SETS)
 def test_a_label_beyond_the_first_changes_the_loss(name: str) -> None:
     vectors, loss = draw(4, 0), make_loss(name)
     first = loss(vectors, relevance_of([[0], [0], [1], [2]])).item()

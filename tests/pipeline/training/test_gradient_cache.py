@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.gradient_cache import GradientCache
-from pipeline.training.losses import LOSSES, build_loss
+from pipeline.training.losses import LOSSES, EmbeddingSpace
 from tests.helpers.overlay import overlaid
 
 SIZE, DIM = 12, 4
@@ -26,8 +26,8 @@ def images() -> Tensor:
 
 def make_loss(name: str) -> nn.Module:
     torch.manual_seed(2)
-    options = overlaid({})["loss"][name]
-    return build_loss(name, options, dim=DIM, classes=4, normalize=False).double()
+    loss = LOSSES[name](**overlaid({})["loss"][name])
+    return loss.build(EmbeddingSpace(dim=DIM, classes=4, normalize=False)).double()
 
 
 def learn(network: nn.Module, loss: Callable[..., Tensor], *, chunk: int) -> tuple[Tensor, Tensor]:

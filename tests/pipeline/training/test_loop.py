@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import TrainingResult, train
+from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData, Validation
 from tests.helpers.overlay import overlaid
@@ -87,7 +88,7 @@ def make_params(**changes: Any) -> Params:
 
 def make_model(params: Params) -> Embedder:
     baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=1)
-    return attach_head(baseline, **params.head.model_dump(), seed=params.training_seed)
+    return attach_head(baseline, **params.head.model_dump(), seed=training_seed(params))
 
 
 def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> TrainingResult:

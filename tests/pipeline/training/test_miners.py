@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.config.load import read_yaml
-from pipeline.training.miners import MINERS, build_miner
+from pipeline.training.miners import MINERS
 from tests.helpers.paths import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -39,7 +39,7 @@ def all_options() -> dict[str, dict[str, Any]]:
 def mine(
     name: str, batch: tuple[Tensor, Tensor], *, normalize: bool = True, **changes: Any
 ) -> tuple[Tensor, ...]:
-    miner = build_miner(name, all_options()[name] | changes, normalize=normalize)
+    miner = MINERS[name](**(all_options()[name] | changes)).build(normalize=normalize)
     assert miner is not None
     indices: tuple[Tensor, ...] = miner(*batch)
     return indices
@@ -80,7 +80,7 @@ def all_triplets(labels: Tensor) -> Triplets:
 
 
 def test_none_mines_nothing() -> None:
-    assert build_miner("none", {}, normalize=True) is None
+    assert MINERS["none"]().build(normalize=True) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

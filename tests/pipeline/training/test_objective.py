@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.contradictions import CLASSIFYING
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
-from pipeline.training.graded_losses import build_graded_loss, jaccard_relevance, membership
-from pipeline.training.losses import LOSSES, TAKES_TRIPLETS, build_loss
-from pipeline.training.miners import build_miner
+from pipeline.training.graded_losses import jaccard_relevance, membership
+from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss
+from pipeline.training.miners import MINERS
 from pipeline.training.objective import Objective
 from tests.helpers.overlay import overlaid
 
 DIM, CLASSES, IMAGES = 4, 4, 3
 SIZE = CLASSES * IMAGES
+SPACE = EmbeddingSpace(dim=DIM, classes=CLASSES, normalize=True)
+CLASSIFICATION = {name for name, loss in LOSSES.items() if loss.kind == "classification"}
+ON_TRIPLETS = {name for name, loss in LOSSES.items() if loss.takes_triplets()}
 
 
 def make_params(**changes: Any) -> Params:
@@ -46,8 +48,7 @@ def draw(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def plain_loss(name: str) -> nn.Module:
-    options = overlaid({})["loss"][name]
-    return build_loss(name, options, dim=DIM, classes=CLASSES, normalize=True)
+    return LOSSES[name](**overlaid({})["loss"][name]).build(SPACE)
 
 
 def test_alone_it_is_the_loss_of_the_whole_batch() -> None:
@@ -65,7 +66,7 @@ def test_a_pair_loss_on_triplets_looks_at_the_mined_ones(name: str) -> None:
     assert found.item() != plain_loss(name)(embeddings, labels, None).item()
 
 
-@pytest.mark.parametrize("name", sorted(TAKES_TRIPLETS))
+@pytest.mark.parametrize("name", sorted(ON_TRIPLETS))
 def test_of_mined_triplets_no_label_is_looked_at(name: str) -> None:
     """Mining says what is relevant; that all first labels are alike, or none, changes nothing."""
     objective, (embeddings, _) = make_objective(loss__name=name, batches__name="triplets"), draw(0)
@@ -93,8 +94,9 @@ SETS = [[0, 1], [1, 2], [2], [0, 3], [3, 4, 5]]
 def test_rows_of_label_sets_become_the_relevance_of_the_batch(name: str) -> None:
     objective, (embeddings, rows) = make_objective(loss__name=name, sets=SETS), draw(0)
     relevance = jaccard_relevance(membership(from_lists([SETS[row] for row in rows.tolist()])))
-    options = overlaid({})["loss"][name]
-    wanted = build_graded_loss(name, options, normalize=True)(embeddings, relevance)
+    loss = LOSSES[name](**overlaid({})["loss"][name])
+    assert isinstance(loss, GradedLoss)
+    wanted = loss.build_graded(SPACE)(embeddings, relevance)
     assert objective(embeddings, rows).item() == wanted.item() > 0
 
 
@@ -112,7 +114,7 @@ def test_other_losses_on_triplets_see_the_labels_of_the_whole_batch(name: str) -
 @pytest.mark.parametrize("miner", ["batch_hard", "multi_similarity", "pair_margin"])
 def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
     embeddings, labels = draw(0)
-    chooser = build_miner(miner, overlaid({})["miner"][miner], normalize=True)
+    chooser = MINERS[miner](**overlaid({})["miner"][miner]).build(normalize=True)
     assert chooser is not None
     wanted = plain_loss("triplet")(embeddings, labels, chooser(embeddings, labels))
     found = make_objective(loss__name="triplet", miner__name=miner)(embeddings, labels)
@@ -198,7 +200,7 @@ def test_the_weights_of_a_loss_are_saved_and_trained() -> None:
 # --- two processes ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES.keys() - CLASSIFYING))
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - CLASSIFICATION))
 def test_only_the_first_images_look_for_others(name: str) -> None:
     """The gradient of what no anchor is compared with is nothing; without a positive, of all."""
     embeddings, labels = draw(0)
