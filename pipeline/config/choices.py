@@ -16,9 +16,6 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
-# The options of a name as option -> type, where they are not a class of their own.
-Options = dict[str, Any]
-
 
 class Section(BaseModel):
     """A mapping of params.yaml: unknown and missing keys are errors, no value is converted.
@@ -48,30 +45,15 @@ class Choice(Section, Generic[Block]):
 
     @property
     def options(self) -> Block:
-        """The block of the chosen name; plain values where its options were given as a dict."""
-        block: Any = getattr(self, self.name)
-        if isinstance(block, _PlainBlock):
-            block = block.model_dump()
-        return block  # type: ignore[no-any-return]
+        """The block of the chosen name."""
+        block: Block = getattr(self, self.name)
+        return block
 
 
-class _PlainBlock(Section):
-    """A block made of a dict of options."""
-
-
-def choice(
-    base: type[Choice[Any]], blocks: Mapping[str, Options | type[Section]]
-) -> type[Choice[Any]]:
+def choice(base: type[Choice[Any]], blocks: Mapping[str, type[Section]]) -> type[Choice[Any]]:
     """Return `base` with one block for each name of `blocks`, as the model of a section."""
-    fields: dict[str, Any] = {}
-    for name, options in blocks.items():
-        fields[name] = (_plain_block(name, options) if isinstance(options, dict) else options, ...)
+    fields: dict[str, Any] = {name: (options, ...) for name, options in blocks.items()}
     return create_model(base.__name__, __base__=base, **fields)
-
-
-def _plain_block(name: str, options: Options) -> type[Section]:
-    keys: dict[str, Any] = {key: (kind, ...) for key, kind in options.items()}
-    return create_model(name, __base__=_PlainBlock, **keys)
 
 
 def _is_block(field: FieldInfo) -> bool:

@@ -121,7 +121,7 @@ class TrackParams(Section):
     experiment: str
 
 
-class DataParams(Choice[Any]):
+class DataParams(Choice[Section]):
     """source: a folder or an archive on this machine. Each dataset has a block."""
 
     source: str

@@ -16,13 +16,11 @@ class Dots(Section):
     count: Count
 
 
-Shape = choice(Choice, {"square": Square, "dots": Dots, "plain": {"count": Count}})
+Shape = choice(Choice, {"square": Square, "dots": Dots})
 
 
 def make_shape(name: str) -> Choice[Any]:
-    return Shape.model_validate(
-        {"name": name, "square": {"side": 2.5}, "dots": {"count": 3}, "plain": {"count": 4}}
-    )
+    return Shape.model_validate({"name": name, "square": {"side": 2.5}, "dots": {"count": 3}})
 
 
 def test_options_are_an_object_of_their_class() -> None:
@@ -30,15 +28,11 @@ def test_options_are_an_object_of_their_class() -> None:
     assert make_shape("dots").options == Dots(count=3)
 
 
-def test_options_given_as_a_dict_are_plain_values() -> None:
-    assert make_shape("plain").options == {"count": 4}
-
-
 def test_a_choice_is_its_plain_values() -> None:
-    blocks = {"square": {"side": 2.5}, "dots": {"count": 3}, "plain": {"count": 4}}
+    blocks = {"square": {"side": 2.5}, "dots": {"count": 3}}
     assert make_shape("dots").model_dump() == {"name": "dots", **blocks}
 
 
 def test_a_name_without_a_block_is_refused() -> None:
-    with pytest.raises(ValidationError, match="found 'dot'; allowed: dots, plain, square"):
+    with pytest.raises(ValidationError, match="found 'dot'; allowed: dots, square"):
         make_shape("dot")
