@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.data import tables
-from pipeline.data.class_names import display_names
+from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.shards import PackedImages
 from pipeline.figures import palette
 from pipeline.figures.centroids import choose_names
@@ -43,10 +43,9 @@ def main(
     params = runner.load()
     distance, seed = params.index.distance, params.seed
     known = tables.read_table(catalog, tables.CATALOG).to_pandas()
-    named = tables.read_table(classes, tables.CLASSES).to_pandas()
-    names = display_names(dict(zip(named["label"], named["name"], strict=True)))
+    names = read_class_names(classes)
     class_of = {
-        image_id: ", ".join(names[label] for label in labels)
+        image_id: ", ".join(names_of(labels, names))
         for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
     }
     packed = PackedImages(images)

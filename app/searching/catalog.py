@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.data.arrays import Ints, Mask
-from pipeline.data.class_names import display_names
+from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.joins import find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
-from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
+from pipeline.data.tables import CATALOG, SPLITS, read_table
 from pipeline.errors import UserError, name_choices
 
 
@@ -33,15 +33,11 @@ class Catalog:
         self._path = data / "catalog.parquet"
         paths = (self._path, data / "classes.parquet", data / "splits.parquet")
         require_files([*paths, data / "images"])
-        catalog, classes, splits = (
-            read_table(path, kind)
-            for path, kind in zip(paths, (CATALOG, CLASSES, SPLITS), strict=True)
-        )
+        catalog, splits = read_table(paths[0], CATALOG), read_table(paths[2], SPLITS)
         self.images = PackedImages(data / "images")
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
-        names = zip(classes["label"].to_pylist(), classes["name"].to_pylist(), strict=True)
-        self._name_of_label = display_names(dict(names))
+        self._name_of_label = read_class_names(paths[1])
         self._label_of_name = {name: label for label, name in self._name_of_label.items()}
         self.classes = sorted(self._label_of_name)
         self._labels = label_sets(catalog["labels"])
@@ -53,8 +49,7 @@ class Catalog:
 
     def classes_of(self, image_id: str) -> list[str]:
         """Return the names of an image's classes, sorted."""
-        labels = self.labels_of(image_id)
-        return sorted(self._name_of_label.get(label, f"class {label}") for label in labels)
+        return list(names_of(self.labels_of(image_id), self._name_of_label))
 
     def group_of(self, image_id: str) -> str | None:
         """Return the name of an image's group, None where it has none."""

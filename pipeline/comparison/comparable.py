@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data import tables
-from pipeline.data.class_names import display_names
+from pipeline.data.class_names import names_of, read_class_names
 from pipeline.errors import UserError
 
 
@@ -25,13 +25,12 @@ def read_test_set(data: Path) -> TestSet:
     """Return what the splits, the catalog and the classes in the folder `data` say."""
     splits = tables.read_table(data / "splits.parquet", tables.SPLITS).to_pandas()
     catalog = tables.read_table(data / "catalog.parquet", tables.CATALOG).to_pandas()
-    named = tables.read_table(data / "classes.parquet", tables.CLASSES).to_pandas()
-    names = display_names(dict(zip(named["label"], named["name"], strict=True)))
+    names = read_class_names(data / "classes.parquet")
     asked = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
     labels = catalog.set_index("image_id")["labels"].reindex(asked)
     return TestSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
-        classes=labels.map(lambda known: tuple(sorted(names[label] for label in known))),
+        classes=labels.map(lambda known: names_of(known, names)),
     )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data import tables
+from pipeline.data.class_names import names_of
 from pipeline.data.files import written_whole
-from pipeline.errors import UserError
 from pipeline.figures.palette import MODELS
 
 # Twelve decimals join the same x of two models even if they computed it in a different order.
@@ -88,10 +88,8 @@ def _by_class(curves: Mapping[str, pd.DataFrame], class_names: Mapping[int, str]
         keys = [selected["label"].astype("int64"), selected["x"].round(X_DECIMALS)]
         columns[model] = selected.set_index(keys)["y"]
     table = _join(columns, ["label", "recall"])
-    unnamed = sorted(set(table["label"]) - set(class_names))
-    if unnamed:
-        raise UserError(f"curves: class {unnamed[0]} has no name in the classes; run: dvc repro")
-    table.insert(0, "class", [class_names[int(label)] for label in table["label"]])
+    names = [name for label in table["label"] for name in names_of([int(label)], class_names)]
+    table.insert(0, "class", names)
     return table.drop(columns="label")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.data import tables
 from pipeline.data.arrays import Vectors
+from pipeline.data.class_names import names_of
 from pipeline.data.embeddings import read_embeddings
 from pipeline.errors import UserError
 from pipeline.figures.palette import MODELS
@@ -43,7 +44,7 @@ def read_sample(
     test = list(table.loc[table["split"] == "test", "image_id"])
     drawn = sample_points(test, most=most, seed=seed)
     rows = known.set_index("image_id").loc[drawn]
-    classes = [[names[int(label)] for label in labels] for labels in rows["labels"]]
+    classes = [names_of(labels, names) for labels in rows["labels"]]
     groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
     return Sample(drawn, classes, groups, total=len(test))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.data.class_names import names_of
 from pipeline.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -60,8 +61,8 @@ def describe_dataset(
     rows = known.merge(splits, on="image_id", validate="one_to_one")
     sizes = {
         split: Counter(
-            names[int(label)] for labels in rows.loc[rows["split"] == split, "labels"]
-            for label in labels
+            name for labels in rows.loc[rows["split"] == split, "labels"]
+            for name in names_of(labels, names)
         )
         for split in SPLITS
     }  # fmt: skip

@@ -1,12 +1,25 @@
 import subprocess
 import sys
 
-from pipeline.data.class_names import display_names
+import pytest
+
+from pipeline.data.class_names import display_names, names_of
+from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 
 
 def test_classes_that_share_a_name_are_told_apart() -> None:
     assert display_names({3: "cup", 4: "jug", 9: "cup"}) == {3: "cup (3)", 4: "jug", 9: "cup (9)"}
+
+
+def test_the_names_of_an_image_are_sorted() -> None:
+    assert names_of([2, 0], {0: "jug", 1: "pot", 2: "cup"}) == ("cup", "jug")
+
+
+def test_a_label_without_a_name_is_an_error() -> None:
+    with pytest.raises(UserError) as caught:
+        names_of([0, 7], {0: "cup"})
+    assert str(caught.value) == "classes: label 7 has no name; run: dvc repro"
 
 
 def test_a_search_loads_no_pandas_and_draws_nothing() -> None:

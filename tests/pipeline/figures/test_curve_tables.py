@@ -94,6 +94,6 @@ def test_knn_accuracy_over_k_is_one_table_for_each_distance() -> None:
     assert by_distance["knn_accuracy_cosine"]["finetuned"].tolist() == [0, 0, 0]
 
 
-def test_an_unnamed_class_is_told() -> None:
-    with pytest.raises(UserError, match=r"^curves: class 1 has no name in the classes; run: "):
+def test_a_class_without_a_name_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"^classes: label 1 has no name; run: dvc repro$"):
         wide_curves(both(), {0: "cup"})
