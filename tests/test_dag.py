@@ -1,53 +1,73 @@
-"""dvc.yaml against the code: each stage depends on the pipeline files it imports, and no others."""
+"""dvc.yaml against the code: a stage depends on the code that it imports, and on no other."""
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config.load import read_yaml
+from pipeline.progress import show_progress
+from tests.helpers.imports import Import, find_imports, imported_packages, parse, python_files
 from tests.helpers.paths import ROOT
 
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
-# Files that cannot change what a stage writes: checks, messages, progress, tracking. Values of
-# params.yaml are dependencies by themselves. To list these would re-run all for a better message.
+
+SCHEMA = Path("pipeline/config/schema.py")
+CONTRADICTIONS = Path("pipeline/config/contradictions.py")
+LOAD = Path("pipeline/config/load.py")
+ERRORS = Path("pipeline/errors.py")
+LOGS = Path("pipeline/logs.py")
+PROGRESS = Path("pipeline/progress.py")
+TRACKING = Path("pipeline/tracking.py")
+RUNNER = Path("stages/runner.py")
+MLFLOW_RUN = Path("stages/mlflow_run.py")
+# Files that cannot change what a stage writes, and what each is used for: the tests below show
+# that the code of the stages uses them for nothing else. As dependencies they would re-run all for
+# a better message. (The values of params.yaml are dependencies of their own.)
 WITHOUT_EFFECT = {
-    "choices",
-    "contradictions",
-    "errors",
-    "load",
-    "progress",
-    "schema",
-    "tracking",
+    SCHEMA: "types",
+    CONTRADICTIONS: "errors and warnings",
+    LOAD: "reading params.yaml",
+    ERRORS: "errors",
+    LOGS: "messages",
+    PROGRESS: "progress bars",
+    TRACKING: "MLflow",
+    RUNNER: "the command line, the log and the times",
+    MLFLOW_RUN: "MLflow",
 }
 
 
-def imported(path: Path) -> set[Path]:
-    """Return the pipeline files that `path` imports, directly or through others."""
-    found: set[Path] = set()
-    waiting = [path]
+# --- what a stage depends on --------------------------------------------------------------------
+
+
+def imported(stage: str) -> set[Path]:
+    """Return the files with code that a stage imports, directly or through others."""
+    first = Path(f"stages/{stage}.py")
+    found, waiting = {first}, [first]
     while waiting:
-        for file in _pipeline_imports(waiting.pop()):
-            if file.stem not in WITHOUT_EFFECT and file not in found:
-                found.add(file)
-                waiting.append(file)
-    return {file for file in found if file.name != "__init__.py"}
+        path = waiting.pop()
+        for each in find_imports(path):
+            if each.file not in found and (each.file not in WITHOUT_EFFECT or reads(each, path)):
+                found.add(each.file)
+                if each.file not in WITHOUT_EFFECT:
+                    waiting.append(each.file)
+    return {file for file in found - {first} if has_code(file)}
 
 
-def _pipeline_imports(path: Path) -> set[Path]:
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline"):
-            base = Path((node.module or "").replace(".", "/"))
-            modules = [base, *(base / alias.name for alias in node.names)]
-            found |= {file for module in modules for file in _files(module)}
-    return {file for file in found if (ROOT / file).is_file()}
+def reads(each: Import, path: Path) -> bool:
+    """Whether `path` uses the schema as data: which sections there are, and in which order."""
+    return each.file == SCHEMA and any(
+        isinstance(node, ast.Attribute) and node.attr == "model_fields"
+        for node in ast.walk(parse(path))
+    )
 
 
-def _files(module: Path) -> list[Path]:
-    return [module.with_suffix(".py"), module / "__init__.py"]
+def has_code(path: Path) -> bool:
+    """Whether a file holds more than a docstring, as most __init__.py do not."""
+    return len(parse(path).body) > 1
 
 
 def covered(file: Path, deps: set[Path]) -> bool:
@@ -55,11 +75,13 @@ def covered(file: Path, deps: set[Path]) -> bool:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_just_the_pipeline_files_it_imports(stage: str) -> None:
-    listed = {Path(dep) for dep in STAGES[stage]["deps"] if dep.startswith("pipeline/")}
-    used = imported(Path(f"stages/{stage}.py"))
-    assert {file for file in used if not covered(file, listed)} == set()
+def test_a_stage_lists_just_the_folders_that_it_imports(stage: str) -> None:
+    """A folder, or single files of it where it needs few; each listed once."""
+    listed = [Path(dep) for dep in STAGES[stage]["deps"] if dep.startswith("pipeline/")]
+    used = imported(stage)
+    assert {file for file in used if not covered(file, set(listed))} == set()
     assert {dep for dep in listed if not any(covered(file, {dep}) for file in used)} == set()
+    assert [dep for dep in listed if covered(dep, {*listed} - {dep})] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -80,12 +102,220 @@ def test_every_param_a_stage_names_is_in_params_yaml() -> None:
                 section = section[part]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipeline").rglob("*.py")), ids=str)
+# --- files without effect -----------------------------------------------------------------------
+
+# The code that decides outputs: all of the library and the stages but the files named above.
+TRACKED = [path for path in python_files("pipeline", "stages") if path not in WITHOUT_EFFECT]
+
+
+def uses(file: Path) -> Iterator[tuple[Path, Import]]:
+    """Yield where tracked code imports from `file`."""
+    for path in TRACKED:
+        for each in find_imports(path):
+            if each.file == file:
+                yield path, each
+
+
+def names(file: Path) -> set[str | None]:
+    return {each.name for _, each in uses(file)}
+
+
+def outside_annotations(path: Path, name: str) -> list[ast.AST]:
+    """Return the uses of a name in a file, but for those in annotations, each with its line."""
+    annotations: list[ast.AST] = []
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation:
+            annotations += ast.walk(node.annotation)
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            annotations += ast.walk(node.returns)
+    known = {id(node) for node in annotations}
+    return [
+        node
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Name) and node.id == name and id(node) not in known
+    ]
+
+
+def parents(path: Path) -> dict[int, ast.AST]:
+    """Return id of node -> its parent."""
+    tree = parse(path)
+    return {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def test_each_file_without_effect_is_there() -> None:
+    assert {path for path in WITHOUT_EFFECT if not (ROOT / path).is_file()} == set()
+    assert not any(path.name == "__init__.py" for path in WITHOUT_EFFECT)
+
+
+def test_the_schema_is_imported_for_annotations_alone() -> None:
+    assert names(SCHEMA) == {"AugmentParams", "Params"}
+    for path, each in uses(SCHEMA):
+        assert outside_annotations(path, each.bound) == [], path
+
+
+def test_the_schema_computes_nothing() -> None:
+    """Its classes hold fields without values, and its functions return what they were given."""
+    for node in parse(SCHEMA).body:
+        if isinstance(node, ast.ClassDef):
+            assert all(
+                isinstance(each, ast.Expr) or (isinstance(each, ast.AnnAssign) and not each.value)
+                for each in node.body
+            ), node.name
+        elif isinstance(node, ast.FunctionDef) and node.name != "_choosing":
+            returned = [each for each in ast.walk(node) if isinstance(each, ast.Return)]
+            stored = [
+                each
+                for each in ast.walk(node)
+                if isinstance(each, ast.Attribute | ast.Subscript)
+                and not isinstance(each.ctx, ast.Load)
+            ]
+            assert [ast.unparse(each) for each in returned] == [f"return {node.args.args[0].arg}"]
+            assert stored == []
+
+
+def test_contradictions_are_raised_or_logged_and_nothing_else() -> None:
+    assert names(CONTRADICTIONS) == {"find_label_set_contradictions"}
+    for path, each in uses(CONTRADICTIONS):
+        for use in outside_annotations(path, each.bound):
+            call = parents(path)[id(use)]
+            loop = parents(path)[id(call)]
+            assert isinstance(loop, ast.For), path
+            assert loop.iter is call
+            (only,) = loop.body
+            assert isinstance(only, ast.Raise) or ast.unparse(only).startswith("logger."), path
+
+
+def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
+    assert names(ERRORS) == {"UserError", "name_choices"}
+    for path, each in uses(ERRORS):
+        of = parents(path)
+        for use in outside_annotations(path, each.bound):
+            above: list[ast.AST] = [use]
+            while id(above[-1]) in of:
+                above.append(of[id(above[-1])])
+            if each.name == "UserError":
+                assert isinstance(
+                    next(
+                        node
+                        for node in above[1:]
+                        if not isinstance(node, ast.Call | ast.Tuple | ast.IfExp)
+                    ),
+                    ast.Raise | ast.ExceptHandler | ast.ClassDef | ast.Return,
+                ), path
+            else:  # the function that words it also raises
+                function = next(node for node in above if isinstance(node, ast.FunctionDef))
+                assert any(isinstance(node, ast.Raise) for node in ast.walk(function)), path
+
+
+def test_a_progress_bar_yields_what_it_is_given() -> None:
+    assert names(PROGRESS) == {"show_progress"}
+    items = [object(), object()]
+    assert list(show_progress(iter(items), total=None, what="")) == items
+
+
+def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
+    assert names(LOAD) == names(LOGS) == set()
+    names_of_stages = {None, "load", "run", "is_first_process", "times"}
+    assert names(RUNNER) <= names_of_stages
+    for path, each in uses(RUNNER):
+        if each.name is None:
+            attributes = {
+                node.attr
+                for node in ast.walk(parse(path))
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == each.bound
+            }
+            assert attributes <= names_of_stages, path
+
+
+def test_nothing_is_read_back_from_mlflow() -> None:
+    """A tracker is made, handed on and spoken to; nobody uses what it answers."""
+    assert names(TRACKING) == {"Tracker"}
+    assert names(MLFLOW_RUN) == {"describe_run", "project_root"}
+    for path, each in uses(TRACKING):
+        made = {
+            ast.unparse(node.targets[0])
+            for node in ast.walk(parse(path))
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith(each.bound + "(")
+        }
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in made:
+                call = parents(path)[id(node)]
+                assert isinstance(parents(path)[id(call)], ast.Expr), path
+
+
+# --- who may import whom ------------------------------------------------------------------------
+
+# A folder of the library imports from folders of the lines above its own; `config` is apart.
+LEVELS = [
+    {"data"},
+    {"datasets", "splitting", "index", "models"},
+    {"packing", "mining", "evaluation"},
+    {"comparison", "training"},
+    {"figures"},
+    {"report"},
+]
+# What config imports of the code: the tables of options, and the classes in them.
+OPTIONS = {
+    Path("pipeline/datasets/__init__.py"),
+    Path("pipeline/training/batches.py"),
+    Path("pipeline/training/losses.py"),
+    Path("pipeline/training/miners.py"),
+    Path("pipeline/training/optimizers.py"),
+}
+
+
+def folder(path: Path) -> str:
+    """Return the folder of the library that a file is in; of a file beside them, its name."""
+    return path.parts[1]
+
+
+def test_every_folder_of_the_library_has_a_level() -> None:
+    known = {name for level in LEVELS for name in level} | {"config"}
+    assert {folder(path) for path in python_files("pipeline") if len(path.parts) > 2} == known
+
+
+@pytest.mark.parametrize("path", python_files("pipeline"), ids=str)
+def test_a_folder_imports_from_those_below_it(path: Path) -> None:
+    level = {name: number for number, level in enumerate(LEVELS) for name in level}
+    for each in find_imports(path):
+        here, there = folder(path), folder(each.file)
+        if here in level and there in level and here != there:
+            assert level[there] < level[here], f"{path} imports {each.file}"
+
+
+def test_config_imports_the_options_beside_the_code_and_nothing_else() -> None:
+    for path in python_files("pipeline/config"):
+        beside = {each.file for each in find_imports(path) if folder(each.file) != "config"}
+        assert beside <= OPTIONS | {ERRORS}, path
+
+
+def test_schema_contradictions_and_load_import_in_this_direction() -> None:
+    config = {
+        path: {each.file for each in find_imports(path)} for path in python_files("pipeline/config")
+    }
+    assert SCHEMA in config[CONTRADICTIONS] & config[LOAD]
+    assert CONTRADICTIONS in config[LOAD]
+    assert {CONTRADICTIONS, LOAD} & config[SCHEMA] == set()
+    assert LOAD not in config[CONTRADICTIONS]
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports in functions and those for type checkers count too."""
+    left = {
+        path: {each.file for each in find_imports(path)} - {path}
+        for path in python_files("pipeline", "stages", "app")
+    }
+    while free := {path for path, wanted in left.items() if not wanted & left.keys()}:
+        left = {path: wanted for path, wanted in left.items() if path not in free}
+    assert left == {}
+
+
+@pytest.mark.parametrize("path", python_files("pipeline"), ids=str)
 def test_the_library_knows_neither_stages_nor_dvc(path: Path) -> None:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").split(".")[0])
-    assert not names & {"stages", "dvc", "typer", "app"}
+    assert not imported_packages(path) & {"stages", "dvc", "typer", "app"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_no_stage(stage: str) -> None:
+    others = {each.file for each in find_imports(Path(f"stages/{stage}.py"))}
+    assert not others & {Path(f"stages/{name}.py") for name in STAGES}
