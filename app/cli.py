@@ -71,15 +71,9 @@ def serve(
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
-    from app.commands import serve as command  # "serve" is this command itself
+    from app.commands.serve import serve_search_page
 
-    command.serve(
-        Path(),
-        host=host,
-        port=port,
-        models=command.split_names(models),
-        open_page=command.has_browser() if open_page is None else open_page,
-    )
+    serve_search_page(Path(), host=host, port=port, models=models, open_page=open_page)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`lookalike serve`: the search page, on this machine."""
 
+import logging
 import os
 import socket
 import sys
@@ -17,27 +18,36 @@ from app.serving.addresses import (
 )
 from pipeline.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 # How long running searches may go on after Ctrl-C.
 SHUTDOWN_SECONDS = 5
 
 
-def serve(root: Path, *, host: str, port: int, models: Sequence[str], open_page: bool) -> None:
+def serve_search_page(
+    root: Path, *, host: str, port: int, models: str, open_page: bool | None
+) -> None:
     """Serve the search page of the project at `root` until Ctrl-C.
 
-    port: 0 for any free port. open_page: whether to open it in a browser.
+    port: 0 for any free port. models: names with commas between them. open_page: whether to open
+    the page in a browser; None where that is possible.
 
     Raises:
-        UserError: the address is taken or not of this machine, or a file of the project is missing.
+        UserError: no model is named, the address is taken or not of this machine, or a file of the
+            project is missing.
     """
+    names = split_names(models)
     started = perf_counter()
     try:
         # First, because it takes no time: what is loaded after it takes seconds.
         with listen(host, port) as listening:
             address = f"http://{find_local_host(host, listening)}:{listening.getsockname()[1]}"
-            _tell(f"{', '.join(models)}: loading …")
-            _run(root, listening, host=host, address=address, models=models, open_page=open_page)
+            logger.info("%s: loading …", ", ".join(names))
+            if open_page is None:
+                open_page = has_browser()
+            _run(root, listening, host=host, address=address, models=names, open_page=open_page)
     except KeyboardInterrupt:
-        _tell(f"stopped after {perf_counter() - started:.0f} s")
+        logger.info("stopped after %.0f s", perf_counter() - started)
 
 
 def split_names(models: str) -> list[str]:
@@ -81,12 +91,15 @@ def _run(
     ignore_pillow_size_warnings()
     searcher = Searcher(root, models)
     app = build_app(searcher, hosts=find_allowed_hosts(host, listening))
-    served = f"{searcher.choices.images:,} images, {', '.join(models)}"
-    _tell(f"{address}  ({served}; start-up {perf_counter() - started:.1f} s; Ctrl-C ends it)")
+    served = f"{searcher.choices.gallery_size:,} images, {', '.join(models)}"
+    start_up = perf_counter() - started
+    logger.info("%s  (%s; start-up %.1f s; stop with Ctrl-C)", address, served, start_up)
     if not is_loopback(host):
         network = f"{find_network_host(listening)}:{listening.getsockname()[1]}"
-        _tell(
-            f"--host {host}: everyone who can reach http://{network} can search and see all images"
+        logger.info(
+            "--host %s: everyone who can reach http://%s can search and see all images",
+            host,
+            network,
         )
     if open_page:
         webbrowser.open(address)
@@ -98,7 +111,3 @@ def _run(
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _tell(line: str) -> None:
-    print(f"serve: {line}", file=sys.stderr, flush=True)

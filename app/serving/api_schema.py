@@ -1,119 +1,125 @@
-"""What the search page's server is asked and answers: the JSON, each field described."""
+"""The JSON API of the search page: options and responses, each field described."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Of a name: to look for one that is like a very long one would take long.
-MOST_LETTERS = 255
+# Looking for a name that is like a very long one would take long.
+MAX_NAME_LENGTH = 255
 
-Milliseconds = Annotated[float, Field(description="time it took", examples=[4.2])]
-Names = Annotated[
-    list[str], Field(description="the classes it has, by name", examples=[["ball 01"]])
+Milliseconds = Annotated[float, Field(description="time in milliseconds", examples=[4.2])]
+Classes = Annotated[
+    list[str], Field(description="names of the image's classes", examples=[["ball 01"]])
 ]
 Group = Annotated[
-    str | None, Field(description="its group; null where the dataset has none", examples=["ball"])
+    str | None,
+    Field(description="the image's group; null where it has none", examples=["ball"]),
 ]
 
 
 class SearchOptions(BaseModel):
-    """How to search: the options of both searches."""
+    """Options of every search."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    k: int = Field(12, ge=1, le=100, description="how many images of each model")
+    k: int = Field(12, ge=1, le=100, description="number of neighbors of each model")
     class_: str | None = Field(
         None,
         alias="class",
         min_length=1,
-        max_length=MOST_LETTERS,
-        description="find images of this class alone",
+        max_length=MAX_NAME_LENGTH,
+        description="search only images of this class",
     )
     group: str | None = Field(
         None,
         min_length=1,
-        max_length=MOST_LETTERS,
-        description="find images of this group alone",
+        max_length=MAX_NAME_LENGTH,
+        description="search only images of this group",
     )
     crop: Literal["center", "none"] = Field(
         "center",
-        description="center: the models see the centre square; none: the whole image",
+        description="what the models see of the query: center: the square in the middle; "
+        "none: the whole image",
     )
 
 
-class PhotoOptions(SearchOptions):
-    """How to search by an own photo."""
+class PhotoSearchOptions(SearchOptions):
+    """Options of a search by photo."""
 
     name: str = Field(
-        "photo", min_length=1, max_length=MOST_LETTERS, description="begins an error's line"
+        "photo",
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="the photo's name, used in error messages",
     )
-    preview: bool = Field(False, description="whether to answer with a small copy of the photo")
+    preview: bool = Field(False, description="whether to return a small copy of the photo")
 
 
-class Query(BaseModel):
-    """What was asked by."""
+class QueryImage(BaseModel):
+    """The image whose neighbors were searched."""
 
-    image_id: str | None = Field(description="null for an own photo")
-    names: Names
+    image_id: str | None = Field(description="null for a photo")
+    classes: Classes
     group: Group
     preview: str | None = Field(
-        None, description="an own photo as the server understood it: a data URI of a small JPEG"
+        None, description="a small copy of the photo, as a data URI; null unless asked for"
     )
 
 
-class Hit(BaseModel):
-    """One image that a model found."""
+class NeighborImage(BaseModel):
+    """A gallery image that a model found."""
 
-    rank: int = Field(description="from 1, nearest first")
+    rank: int = Field(description="1 for the nearest image")
     image_id: str
-    names: Names
+    classes: Classes
     group: Group
     score: float = Field(
-        description="higher is nearer: the cosine similarity, or the distance below 0"
+        description="higher is nearer: the cosine similarity, or minus the Euclidean distance"
     )
-    right: bool | None = Field(
-        description="whether it shares a class with the query; null where that has none known"
+    relevant: bool | None = Field(
+        description="whether it shares a class with the query; null for a photo, whose class is "
+        "not known"
     )
 
 
-class ModelHits(BaseModel):
-    """What one model found, and how long it took."""
+class ModelNeighbors(BaseModel):
+    """The neighbors that one model found, and the time it took."""
 
     model: str = Field(examples=["finetuned"])
-    distance: str = Field(description="what scores are of: cosine or euclidean")
-    results: list[Hit]
-    right: int | None = Field(description="how many are right; null where that is not known")
+    distance: str = Field(description="the distance of the index: cosine or euclidean")
+    neighbors: list[NeighborImage] = Field(description="nearest first")
+    relevant_count: int | None = Field(description="number of relevant neighbors; null for a photo")
     embed_ms: Milliseconds
     search_ms: Milliseconds
 
 
 class SearchResponse(BaseModel):
-    """What each model found, in the order of `choices.models`."""
+    """The neighbors that each model found."""
 
-    query: Query
-    models: list[ModelHits]
+    query: QueryImage
+    models: list[ModelNeighbors] = Field(description="in the order of `Choices.models`")
     read_ms: Milliseconds
 
 
-class RandomImage(BaseModel):
-    """A test image drawn at random: search from it by GET /api/search/{image_id}."""
+class RandomQuery(BaseModel):
+    """A random query image of the test split; search with GET /api/search/{image_id}."""
 
     image_id: str
 
 
 class Choices(BaseModel):
-    """What there is to choose from, and the limits of an upload."""
+    """What a search can choose from, and the limits of an upload."""
 
     models: list[str]
-    classes: list[str] = Field(description="those that a searched image has")
-    groups: list[str] = Field(description="those that a searched image has")
-    images: int = Field(description="how many are searched")
-    queries: int = Field(description="how many test images a random one is drawn from")
-    most_bytes: int = Field(description="of an upload")
-    most_pixels: int = Field(description="of an upload")
+    classes: list[str] = Field(description="names of the classes in the gallery")
+    groups: list[str] = Field(description="names of the groups in the gallery")
+    gallery_size: int = Field(description="number of images that are searched")
+    query_count: int = Field(description="number of query images in the test split")
+    max_bytes: int = Field(description="most bytes of an uploaded photo")
+    max_pixels: int = Field(description="most pixels of an uploaded photo")
 
 
-class Failure(BaseModel):
-    """What every request that fails is answered with."""
+class ErrorResponse(BaseModel):
+    """The response to every request that fails."""
 
-    error: str = Field(description="one line: what was found, what is allowed")
+    error: str = Field(description="one line: what was found, and what is allowed")

@@ -1,4 +1,4 @@
-"""A packed image as a browser shows it."""
+"""Images of the catalog in a format that browsers show."""
 
 import io
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from PIL import Image
 
 from pipeline.data.shards import decode
 
-# Told by how the bytes begin; all others, such as HEIC and TIFF, are encoded anew.
-SHOWN_AS_THEY_ARE = {
+# Formats that browsers show, by their first bytes; others, such as HEIC and TIFF, become JPEG.
+MEDIA_TYPES = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"GIF8": "image/gif",
 }
-# Smaller than this, an image is not worth shrinking.
+# An image of fewer bytes is not worth shrinking.
 SMALL_BYTES = 48 * 2**10
 
 
@@ -25,25 +25,23 @@ class BrowserImage:
     media_type: str
 
 
-def encode_for_browser(encoded: bytes, *, side: int | None) -> BrowserImage:
-    """Return an image as it is where a browser shows that, else as a JPEG.
+def encode_for_browser(encoded: bytes, *, max_side: int | None) -> BrowserImage:
+    """Return an image unchanged where a browser shows its format, else as a JPEG.
 
-    side: its longer side is shrunk to so many pixels, where that saves much; None keeps its size.
+    max_side: shrinks the longer side to so many pixels where that saves much; None keeps the size.
     """
-    shown = _media_type(encoded)
-    if shown and (side is None or len(encoded) <= SMALL_BYTES):
-        return BrowserImage(encoded, shown)
+    media_type = _find_media_type(encoded)
+    if media_type and (max_side is None or len(encoded) <= SMALL_BYTES):
+        return BrowserImage(encoded, media_type)
     image = decode(encoded)
-    if side is not None:
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=88)
-    return BrowserImage(small.getvalue(), "image/jpeg")
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return BrowserImage(out.getvalue(), "image/jpeg")
 
 
-def _media_type(encoded: bytes) -> str | None:
+def _find_media_type(encoded: bytes) -> str | None:
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "image/webp"
-    return next(
-        (kind for start, kind in SHOWN_AS_THEY_ARE.items() if encoded.startswith(start)), None
-    )
+    return next((kind for start, kind in MEDIA_TYPES.items() if encoded.startswith(start)), None)

@@ -1,4 +1,4 @@
-"""Who searches now and who waits: a few at once, in threads, the others in line."""
+"""The request queue: a few searches run at a time, in threads, and a bounded number waits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,31 +10,32 @@ T = TypeVar("T")
 
 
 class QueueFullError(Exception):
-    """Too many wait already."""
+    """The queue admits no further request."""
 
 
 class RequestQueue:
-    """At most `at_once` pieces of work at a time, and at most `places` here in all.
+    """Runs at most `max_running` jobs at a time, for at most `max_admitted` requests.
 
-    Each who waits may hold a whole upload in memory, so the places are bounded.
+    A request that waits may hold a whole upload in memory, so their number is bounded; None admits
+    any number.
     """
 
-    def __init__(self, *, at_once: int, places: int) -> None:
-        self._limiter = CapacityLimiter(at_once)
-        self._places = places
-        self._here = 0
+    def __init__(self, *, max_running: int, max_admitted: int | None = None) -> None:
+        self._limiter = CapacityLimiter(max_running)
+        self._max_admitted = max_admitted
+        self._admitted = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place in line; raises LineFullError where there is none."""
-        if self._here >= self._places:
+    def admit(self) -> Iterator[None]:
+        """Count a request as admitted until it ends; raises QueueFullError where it cannot be."""
+        if self._max_admitted is not None and self._admitted >= self._max_admitted:
             raise QueueFullError
-        self._here += 1
+        self._admitted += 1
         try:
             yield
         finally:
-            self._here -= 1
+            self._admitted -= 1
 
-    async def work(self, job: Callable[[], T]) -> T:
-        """Return what `job` returns, done in a thread when it is its turn."""
+    async def run(self, job: Callable[[], T]) -> T:
+        """Return what `job` returns, after it waited for its turn and ran in a thread."""
         return await to_thread.run_sync(job, limiter=self._limiter)

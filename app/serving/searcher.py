@@ -1,4 +1,4 @@
-"""What the search page's server asks: both models' answers, images and choices; no HTTP."""
+"""Searches with several models, without HTTP: what the search page's server calls."""
 
 import base64
 import io
@@ -17,10 +17,10 @@ from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.untrusted_images import MAX_BYTES, MAX_PIXELS, decode_photo
 from app.serving.api_schema import (
     Choices,
-    Hit,
-    ModelHits,
-    PhotoOptions,
-    Query,
+    ModelNeighbors,
+    NeighborImage,
+    PhotoSearchOptions,
+    QueryImage,
     SearchOptions,
     SearchResponse,
 )
@@ -28,26 +28,31 @@ from pipeline.data.arrays import Mask
 from pipeline.errors import UserError
 
 PREVIEW_SIDE = 640
-MASKS = 64
+MAX_CACHED_MASKS = 64
 
 
 class RefusedPhotoError(UserError):
-    """An own photo that cannot be searched by."""
+    """A photo that cannot be decoded, or is too large."""
 
 
 class UnknownImageError(UserError):
-    """An image_id that the dataset does not have."""
+    """An image_id that is not in the catalog."""
 
 
 class UnknownChoiceError(UserError):
-    """A class or group that no searched image has."""
+    """A class or group that no gallery image has."""
 
 
 class Searcher:
-    """Searches with several models at once. All methods may be called from many threads.
+    """Searches with several models. All methods may be called from many threads.
+
+    Attributes:
+        catalog: the images of the project.
+        model_indexes: a ModelIndex for each name in `models`, in that order.
+        choices: what a search can choose from.
 
     Raises:
-        UserError: an artifact of the pipeline is missing, damaged, or of another model.
+        UserError: a file of the project is missing, damaged, or of another model.
     """
 
     def __init__(self, root: Path, models: Sequence[str], *, seed: int | None = None) -> None:
@@ -55,130 +60,148 @@ class Searcher:
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
         self._random = random.Random(seed)
         for model_index in self.model_indexes.values():
-            model_index.read_vector(
-                model_index.ids[0]
-            )  # reads the table now, not when the first person waits
-        self._known = set(self.catalog.images.ids)
+            # Reads the table of vectors now, so that the first search does not wait for it.
+            model_index.read_vector(model_index.ids[0])
+        self._image_ids = set(self.catalog.images.ids)
         self.catalog.images.require(self.catalog.queries)
-        searched = {each for model_index in self.model_indexes.values() for each in model_index.ids}
-        names = {name for each in searched for name in self.catalog.classes_of(each)}
-        groups = {self.catalog.group_of(each) for each in searched}
-        # A mask of 100,000 rows takes longer to make than to search with.
-        self._of_class = lru_cache(MASKS)(
+        # Cached: for an index of 100,000 rows, to make a mask takes longer than to search.
+        self._mask_class = lru_cache(MAX_CACHED_MASKS)(
             lambda model, name: self.catalog.mask_class(name, self.model_indexes[model].ids)
         )
-        self._of_group = lru_cache(MASKS)(
+        self._mask_group = lru_cache(MAX_CACHED_MASKS)(
             lambda model, name: self.catalog.mask_group(name, self.model_indexes[model].ids)
         )
-        self.choices = Choices(
-            models=list(models),
-            classes=[name for name in self.catalog.classes if name in names],
-            groups=[group for group in self.catalog.groups if group in groups],
-            images=len(searched),
-            queries=len(self.catalog.queries),
-            most_bytes=MAX_BYTES,
-            most_pixels=MAX_PIXELS,
-        )
+        self.choices = self._list_choices()
 
-    def search_photo(self, encoded: bytes, options: PhotoOptions) -> SearchResponse:
-        """Return what each model finds for an own photo; nothing is known to be right.
+    def search_photo(self, encoded: bytes, options: PhotoSearchOptions) -> SearchResponse:
+        """Return the neighbors of a photo that each model finds; their relevance is not known.
 
         Raises:
-            RefusedPhotoError: it is no image, damaged or too large.
-            UnknownChoiceError: no searched image has the class or group asked for.
+            RefusedPhotoError: the photo cannot be decoded, or is too large.
+            UnknownChoiceError: no gallery image has the class or group of the options.
         """
-        self._check(options)
-        began = perf_counter()
+        self._check_options(options)
+        started = perf_counter()
         try:
             image = decode_photo(encoded, name=options.name)
         except UserError as error:
             raise RefusedPhotoError(str(error)) from None
-        preview = _preview(image) if options.preview else None
-        query = Query(image_id=None, names=[], group=None, preview=preview)
-        return self._search(query, image, options, read_ms=_since(began))
+        preview = _make_preview(image) if options.preview else None
+        query = QueryImage(image_id=None, classes=[], group=None, preview=preview)
+        return self._search(query, image, options, read_ms=_milliseconds_since(started))
 
     def search_image(self, image_id: str, options: SearchOptions) -> SearchResponse:
-        """Return what each model finds for an image of the dataset, which is never found itself.
+        """Return the neighbors of an image of the catalog that each model finds, without itself.
 
         Raises:
-            UnknownImageError: the dataset does not have it.
-            UnknownChoiceError: no searched image has the class or group asked for.
+            UnknownImageError: it is not in the catalog.
+            UnknownChoiceError: no gallery image has the class or group of the options.
         """
-        self._require(image_id)
-        self._check(options)
-        began = perf_counter()
-        # Cropped to the centre, it was embedded by the pipeline.
+        self._check_image_id(image_id)
+        self._check_options(options)
+        started = perf_counter()
+        # With the centre crop, its embedding is in the pipeline's table already.
         image = None if options.crop == "center" else self.catalog.images.decode(image_id)
-        names, group = self.catalog.classes_of(image_id), self.catalog.group_of(image_id)
-        query = Query(image_id=image_id, names=names, group=group, preview=None)
-        return self._search(query, image, options, read_ms=_since(began))
+        classes, group = self.catalog.classes_of(image_id), self.catalog.group_of(image_id)
+        query = QueryImage(image_id=image_id, classes=classes, group=group, preview=None)
+        return self._search(query, image, options, read_ms=_milliseconds_since(started))
 
     def sample_query(self) -> str:
-        """Return a random test image's image_id."""
+        """Return the image_id of a random query of the test split."""
         return self._random.choice(self.catalog.queries)
 
     def read_image(self, image_id: str) -> bytes:
-        """Return an image's encoded bytes, as they are packed.
+        """Return the encoded bytes of an image of the catalog.
 
         Raises:
-            UnknownImageError: the dataset does not have it.
+            UnknownImageError: it is not in the catalog.
         """
-        self._require(image_id)
+        self._check_image_id(image_id)
         return self.catalog.images.read(image_id)
 
-    def _search(
-        self, query: Query, image: Image.Image | None, options: SearchOptions, *, read_ms: float
-    ) -> SearchResponse:
-        found = []
-        for model, model_index in self.model_indexes.items():
-            began = perf_counter()
-            if image is not None:
-                vector = model_index.embed(image, crop=options.crop)
-            else:
-                assert query.image_id is not None
-                vector = model_index.read_vector(query.image_id)
-            embed_ms, began = _since(began), perf_counter()
-            allowed = self._allowed(model_index, options)
-            answers = model_index.search(vector, options.k, allowed=allowed, exclude=query.image_id)
-            search_ms = _since(began)
-            results = self._describe(answers, query.image_id)
-            right = None if query.image_id is None else sum(bool(each.right) for each in results)
-            found.append(
-                ModelHits(
-                    model=model,
-                    distance=model_index.distance,
-                    results=results,
-                    right=right,
-                    embed_ms=embed_ms,
-                    search_ms=search_ms,
-                )
-            )
-        return SearchResponse(query=query, models=found, read_ms=read_ms)
+    def _list_choices(self) -> Choices:
+        gallery = {image_id for each in self.model_indexes.values() for image_id in each.ids}
+        classes = {name for image_id in gallery for name in self.catalog.classes_of(image_id)}
+        groups = {self.catalog.group_of(image_id) for image_id in gallery}
+        return Choices(
+            models=list(self.model_indexes),
+            classes=[name for name in self.catalog.classes if name in classes],
+            groups=[name for name in self.catalog.groups if name in groups],
+            gallery_size=len(gallery),
+            query_count=len(self.catalog.queries),
+            max_bytes=MAX_BYTES,
+            max_pixels=MAX_PIXELS,
+        )
 
-    def _describe(self, answers: list[Neighbor], query: str | None) -> list[Hit]:
-        known = self.catalog
+    def _search(
+        self,
+        query: QueryImage,
+        image: Image.Image | None,
+        options: SearchOptions,
+        *,
+        read_ms: float,
+    ) -> SearchResponse:
+        """Search with each model, for `image`, or where it is None for the query's image_id."""
+        models = [
+            self._search_model(model_index, query, image, options)
+            for model_index in self.model_indexes.values()
+        ]
+        return SearchResponse(query=query, models=models, read_ms=read_ms)
+
+    def _search_model(
+        self,
+        model_index: ModelIndex,
+        query: QueryImage,
+        image: Image.Image | None,
+        options: SearchOptions,
+    ) -> ModelNeighbors:
+        started = perf_counter()
+        if image is not None:
+            vector = model_index.embed(image, crop=options.crop)
+        else:
+            assert query.image_id is not None
+            vector = model_index.read_vector(query.image_id)
+        embed_ms, started = _milliseconds_since(started), perf_counter()
+        allowed = self._mask_allowed(model_index, options)
+        found = model_index.search(vector, options.k, allowed=allowed, exclude=query.image_id)
+        search_ms = _milliseconds_since(started)
+        neighbors = self._describe(found, query.image_id)
+        return ModelNeighbors(
+            model=model_index.model,
+            distance=model_index.distance,
+            neighbors=neighbors,
+            relevant_count=(
+                None if query.image_id is None else sum(bool(each.relevant) for each in neighbors)
+            ),
+            embed_ms=embed_ms,
+            search_ms=search_ms,
+        )
+
+    def _describe(self, neighbors: Sequence[Neighbor], query: str | None) -> list[NeighborImage]:
         return [
-            Hit(
+            NeighborImage(
                 rank=rank,
-                image_id=answer.image_id,
-                names=known.classes_of(answer.image_id),
-                group=known.group_of(answer.image_id),
-                score=answer.score,
-                right=None if query is None else known.is_relevant(query, answer.image_id),
+                image_id=neighbor.image_id,
+                classes=self.catalog.classes_of(neighbor.image_id),
+                group=self.catalog.group_of(neighbor.image_id),
+                score=neighbor.score,
+                relevant=(
+                    None if query is None else self.catalog.is_relevant(query, neighbor.image_id)
+                ),
             )
-            for rank, answer in enumerate(answers, start=1)
+            for rank, neighbor in enumerate(neighbors, start=1)
         ]
 
-    def _allowed(self, model_index: ModelIndex, options: SearchOptions) -> Mask | None:
-        """Return bool [G]: which rows of an index the filters leave; None for all."""
+    def _mask_allowed(self, model_index: ModelIndex, options: SearchOptions) -> Mask | None:
+        """Return bool [G]: which rows of an index the filters allow; None for all."""
         masks = []
         if options.class_ is not None:
-            masks.append(self._of_class(model_index.model, options.class_))
+            masks.append(self._mask_class(model_index.model, options.class_))
         if options.group is not None:
-            masks.append(self._of_group(model_index.model, options.group))
+            masks.append(self._mask_group(model_index.model, options.group))
         return np.logical_and.reduce(masks) if masks else None
 
-    def _check(self, options: SearchOptions) -> None:
+    def _check_options(self, options: SearchOptions) -> None:
         for kind, found, allowed in (
             ("class", options.class_, self.choices.classes),
             ("group", options.group, self.choices.groups),
@@ -188,17 +211,17 @@ class Searcher:
                 close = get_close_matches(found, allowed, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise UnknownChoiceError(
-                    f"{kind}: found '{found}'; allowed: a {kind} that a searched image has{hint}"
+                    f"{kind}: found '{found}'; allowed: a {kind} of a gallery image{hint}"
                 )
 
-    def _require(self, image_id: str) -> None:
-        if image_id not in self._known:
+    def _check_image_id(self, image_id: str) -> None:
+        if image_id not in self._image_ids:
             raise UnknownImageError(
-                f"image: found '{image_id}'; allowed: an image_id of the dataset"
+                f"image_id: found '{image_id}'; allowed: an image_id of the catalog"
             )
 
 
-def _preview(image: Image.Image) -> str:
+def _make_preview(image: Image.Image) -> str:
     small = image.copy()
     small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     encoded = io.BytesIO()
@@ -206,5 +229,5 @@ def _preview(image: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
-def _since(began: float) -> float:
-    return round((perf_counter() - began) * 1000, 2)
+def _milliseconds_since(started: float) -> float:
+    return round((perf_counter() - started) * 1000, 2)

@@ -1,8 +1,8 @@
-"""The search page and its JSON, as an application of FastAPI."""
+"""The search page and its JSON API, as a FastAPI application."""
 
+import logging
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from app.searching.untrusted_images import escape_unprintable
 from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
     Choices,
-    Failure,
-    PhotoOptions,
-    RandomImage,
+    ErrorResponse,
+    PhotoSearchOptions,
+    RandomQuery,
     SearchOptions,
     SearchResponse,
 )
@@ -34,13 +35,13 @@ from app.serving.searcher import (
     UnknownChoiceError,
     UnknownImageError,
 )
-from app.serving.uploads import UploadError, receive
+from app.serving.uploads import UploadError, receive_upload
 from pipeline.errors import UserError
 
 PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 60
-# In line at once: 20 people, each with a search that runs and one that was given up.
-PLACES = 48
+# Enough for 20 people, each with a running search and one that they gave up.
+MAX_SEARCHES = 48
 
 STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
@@ -48,21 +49,21 @@ STATUSES: dict[type[UserError], int] = {
     UnknownChoiceError: 422,
 }
 DESCRIPTION = (
-    "Searches a dataset for images that look like one, with several models side by side. "
-    'Every failure is answered with `{"error": …}`, one line.'
+    "Search a dataset for images that are similar to a query image, with several models side by "
+    'side. The response to every request that fails is `{"error": "…"}`, in one line.'
 )
 PHOTO_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "the photo's bytes as they are: JPEG, PNG, WebP, HEIC or what Pillow reads",
+        "description": "the bytes of the image file: JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF",
         "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-IMAGE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/*": {}}, "description": "the image's bytes"}
+IMAGE_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {}}, "description": "the bytes of the image"}
 }
 
-Tell = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def build_app(
@@ -70,101 +71,95 @@ def build_app(
     *,
     hosts: Sequence[str] = LOOPBACK,
     upload_seconds: float = UPLOAD_SECONDS,
-    places: int = PLACES,
-    tell: Tell | None = None,
+    max_searches: int = MAX_SEARCHES,
 ) -> FastAPI:
     """Return the application.
 
-    hosts: the host names it answers to, see `find_allowed_hosts`. upload_seconds: the time a photo
-    has to come in. places: how many searches may run and wait. tell: gets a line for each request
-    that failed.
+    hosts: the host names it answers to, see `find_allowed_hosts`. upload_seconds: within which a
+    photo must arrive. max_searches: that run and wait; further ones are refused.
     """
-    app = FastAPIOffline(  # /docs loads its scripts from the package instead of a CDN
+    app = FastAPIOffline(  # its /docs loads scripts from that package instead of a CDN
         title="lookalike",
         description=DESCRIPTION,
         redoc_url=None,
         favicon_url="/page/icon.svg",
-        responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
+        responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(CrossSiteGuard)  # outermost: its headers are on every response
-    _answer_failures(app, tell or _tell_terminal)
-    _serve_searches(
-        app,
-        searcher,
-        RequestQueue(at_once=_at_once(), places=places),
-        upload_seconds=upload_seconds,
-    )
+    _handle_errors(app)
+    queue = RequestQueue(max_running=_count_threads(), max_admitted=max_searches)
+    _serve_searches(app, searcher, queue, upload_seconds=upload_seconds)
     _serve_images(app, searcher)
     _serve_page(app)
     return app
 
 
 def _serve_searches(
-    app: FastAPI, searcher: Searcher, line: RequestQueue, *, upload_seconds: float
+    app: FastAPI, searcher: Searcher, queue: RequestQueue, *, upload_seconds: float
 ) -> None:
-    @app.get("/api/choices", tags=["choices"])
+    @app.get("/api/choices", tags=["search"])
     async def choices() -> Choices:
-        """What there is to choose from, and the limits of an upload."""
+        """What a search can choose from, and the limits of an upload."""
         return searcher.choices
 
-    @app.get("/api/random", tags=["search"])
-    async def random_image() -> RandomImage:
-        """A random test image."""
-        return RandomImage(image_id=searcher.sample_query())
+    @app.get("/api/random-query", tags=["search"])
+    async def random_query() -> RandomQuery:
+        """A random query image of the test split."""
+        return RandomQuery(image_id=searcher.sample_query())
 
     @app.post("/api/search", tags=["search"], openapi_extra=PHOTO_BODY)
     async def search_by_photo(
-        request: Request, options: Annotated[PhotoOptions, Query()]
+        request: Request, options: Annotated[PhotoSearchOptions, Query()]
     ) -> SearchResponse:
-        """Search by an own photo, sent as the body."""
-        with line.place():
-            photo = await receive(
+        """Search with a photo, sent as the body of the request."""
+        with queue.admit():
+            photo = await receive_upload(
                 request.stream(),
-                most_bytes=searcher.choices.most_bytes,
+                max_bytes=searcher.choices.max_bytes,
                 seconds=upload_seconds,
                 name=options.name,
             )
-            return await line.work(partial(searcher.search_photo, photo, options))
+            return await queue.run(partial(searcher.search_photo, photo, options))
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
     async def search_by_image(
         image_id: str, options: Annotated[SearchOptions, Query()]
     ) -> SearchResponse:
-        """Search by an image of the dataset; an image_id's `/` may be sent as %2F."""
-        with line.place():
-            return await line.work(partial(searcher.search_image, image_id, options))
+        """Search with an image of the catalog; a `/` in its image_id may be sent as `%2F`."""
+        with queue.admit():
+            return await queue.run(partial(searcher.search_image, image_id, options))
 
 
 def _serve_images(app: FastAPI, searcher: Searcher) -> None:
-    line = RequestQueue(at_once=_at_once(), places=sys.maxsize)
+    queue = RequestQueue(max_running=_count_threads())
 
     @app.get(
         "/api/images/{image_id:path}",
         tags=["images"],
         response_class=Response,
-        responses=IMAGE,
+        responses=IMAGE_RESPONSE,
     )
     async def image(
         request: Request,
         image_id: str,
-        side: Annotated[
-            int | None, Query(ge=16, le=2048, description="shrink its longer side to this")
+        max_side: Annotated[
+            int | None, Query(ge=16, le=2048, description="shrink the longer side to this")
         ] = None,
     ) -> Response:
-        """An image of the dataset: as packed where a browser shows that, else as a JPEG."""
-        encoded = await line.work(partial(searcher.read_image, image_id))
-        # An address stays the same when the pipeline runs again, so a browser asks each time.
-        tag = f'"{sha256(encoded).hexdigest()[:24]}-{side or 0}"'
+        """An image of the catalog, as a JPEG unless browsers show its own format."""
+        encoded = await queue.run(partial(searcher.read_image, image_id))
+        # After another run of the pipeline, the same URL may be another image: a browser must ask.
+        tag = f'"{sha256(encoded).hexdigest()[:24]}-{max_side or 0}"'
         headers = {"etag": tag, "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        tile = await line.work(partial(encode_for_browser, encoded, side=side))
-        return Response(tile.encoded, media_type=tile.media_type, headers=headers)
+        shown = await queue.run(partial(encode_for_browser, encoded, max_side=max_side))
+        return Response(shown.encoded, media_type=shown.media_type, headers=headers)
 
 
 def _serve_page(app: FastAPI) -> None:
-    # Listed once: what is asked for is looked up here, and never joined to a path.
+    # Listed once: a requested name is looked up here, and never joined to a path.
     files = {path.name: path for path in PAGE.iterdir()}
 
     def send(name: str) -> FileResponse:
@@ -181,47 +176,48 @@ def _serve_page(app: FastAPI) -> None:
         return send(name)
 
 
-def _answer_failures(app: FastAPI, tell: Tell) -> None:
-    def fail(request: Request, status: int, line: str) -> JSONResponse:
-        tell(f"{request.method} {status}: {line}")
+def _handle_errors(app: FastAPI) -> None:
+    def respond(request: Request, status: int, error: str) -> JSONResponse:
+        # Requests of others may hold characters that control a terminal.
+        logger.warning("%s %d: %s", request.method, status, escape_unprintable(error))
         headers = {"retry-after": "2"} if status == 503 else None
-        return JSONResponse({"error": line}, status, headers)
+        return JSONResponse({"error": error}, status, headers)
 
     @app.exception_handler(UserError)
-    async def refused(request: Request, error: UserError) -> JSONResponse:
-        # One that is none of ours is an artifact's, such as embeddings that were taken away.
-        return fail(request, STATUSES.get(type(error), 500), str(error))
+    async def user_error(request: Request, error: UserError) -> JSONResponse:
+        # Any other UserError is about a file of the project, such as embeddings that were removed.
+        return respond(request, STATUSES.get(type(error), 500), str(error))
 
     @app.exception_handler(UploadError)
-    async def not_taken(request: Request, error: UploadError) -> JSONResponse:
-        return fail(request, error.status, str(error))
+    async def upload_error(request: Request, error: UploadError) -> JSONResponse:
+        return respond(request, error.status, str(error))
 
     @app.exception_handler(QueueFullError)
-    async def full(request: Request, _: QueueFullError) -> JSONResponse:
-        return fail(request, 503, "too many searches wait already; try again in a moment")
+    async def queue_full(request: Request, _: QueueFullError) -> JSONResponse:
+        return respond(request, 503, "too many searches are waiting; try again in a moment")
 
     @app.exception_handler(ClientDisconnect)
-    async def left(_: Request, __: ClientDisconnect) -> Response:
-        # Who gave up an upload for another one: nobody reads this, and nothing failed.
+    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
+        # The page cancels an upload when another search begins: nobody reads this response.
         return Response(status_code=400)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return fail(request, 422, _describe(error))
+        return respond(request, 422, _describe(error))
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
-            return fail(request, 404, f"{request.url.path}: found no such page; see /docs")
+            return respond(request, 404, f"{request.url.path}: no such page; see /docs")
         if error.status_code == 405:
             line = f"{request.url.path}: found {request.method}; allowed: see /docs"
-            return fail(request, 405, line)
-        return fail(request, error.status_code, str(error.detail))
+            return respond(request, 405, line)
+        return respond(request, error.status_code, str(error.detail))
 
     @app.exception_handler(Exception)
-    async def broken(request: Request, _: Exception) -> JSONResponse:
-        # The server prints the traceback by itself.
-        return fail(request, 500, "the server failed; its terminal says why")
+    async def failed(request: Request, _: Exception) -> JSONResponse:
+        # uvicorn logs the traceback.
+        return respond(request, 500, "the server failed; its terminal shows why")
 
 
 def _describe(error: RequestValidationError) -> str:
@@ -230,16 +226,7 @@ def _describe(error: RequestValidationError) -> str:
     return f"{first['loc'][-1]}: found '{first.get('input')}'; {reason}"
 
 
-def _at_once() -> int:
-    # Two at least, so that nobody waits while a huge photo of another is decoded; not many, since
-    # each such photo takes 300 MB of memory.
+def _count_threads() -> int:
+    # At least two, so that nobody waits while a huge photo is decoded; at most eight, because each
+    # such photo takes 300 MB of memory.
     return max(2, min(8, os.cpu_count() or 1))
-
-
-def _tell_terminal(line: str) -> None:
-    # What a stranger sends may hold what moves a terminal's cursor.
-    print(
-        "serve: " + "".join(c if c.isprintable() else "?" for c in line),
-        file=sys.stderr,
-        flush=True,
-    )

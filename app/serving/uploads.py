@@ -1,51 +1,50 @@
-"""The body of a request, read within limits of bytes and time."""
+"""Uploads: the body of a request, read within limits of bytes and time."""
 
 import asyncio
 from collections.abc import AsyncIterable
 
-# What is too large is still taken from the wire, up to so many times the limit, and thrown away:
-# a browser that is cut off while it sends never sees the answer that says why.
-DISCARDED = 8
+# The bytes of a body that is too large are still received, and dropped, up to so many times the
+# limit: a browser whose connection is closed while it sends never shows the error.
+DRAIN_FACTOR = 8
 
 
 class UploadError(Exception):
-    """An upload that is not taken: the status of HTTP, and the line that says why."""
+    """An upload that is refused, with the HTTP status and the error of the response."""
 
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
         self.status = status
 
 
-async def receive(
-    chunks: AsyncIterable[bytes], *, most_bytes: int, seconds: float, name: str
+async def receive_upload(
+    chunks: AsyncIterable[bytes], *, max_bytes: int, seconds: float, name: str
 ) -> bytes:
     """Return the whole body.
 
-    Counted as it comes: a body need not say its length, or say it truly.
+    Its bytes are counted as they arrive: the Content-Length header may be missing or wrong.
 
     Raises:
-        UploadError: it is larger than `most_bytes`, or has not come after `seconds`.
+        UploadError: it is larger than `max_bytes`, or has not arrived within `seconds`.
     """
-    kept = bytearray()
+    body = bytearray()
     size = 0
     try:
         async with asyncio.timeout(seconds):
             async for chunk in chunks:
                 size += len(chunk)
-                if size <= most_bytes:
-                    kept += chunk
-                elif size <= DISCARDED * most_bytes:
-                    kept.clear()
+                if size <= max_bytes:
+                    body += chunk
+                elif size <= DRAIN_FACTOR * max_bytes:
+                    body.clear()
                 else:
                     break
     except TimeoutError:
         raise UploadError(
-            408, f"{name}: found {size:,} bytes after {seconds:g} seconds; allowed: all within them"
+            408, f"{name}: found {size:,} bytes after {seconds:g} seconds; allowed: all by then"
         ) from None
-    if size > most_bytes:
+    if size > max_bytes:
+        most = f"{max_bytes / 2**20:g} MiB"
         raise UploadError(
-            413,
-            f"{name}: found more than {most_bytes / 2**20:g} MiB; allowed: up to that; "
-            "make the image smaller",
+            413, f"{name}: found more than {most}; allowed: at most {most}; make the image smaller"
         )
-    return bytes(kept)
+    return bytes(body)

@@ -1,4 +1,4 @@
-"""A real Chromium that tests look at pages with; what a page complains of fails the test."""
+"""A real Chromium that tests open pages with; an error in its console fails the test."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.helpers.serving import PATIENCE
+from tests.helpers.serving import TIMEOUT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# It asks nothing of any other machine, and needs no graphics card or rights.
+# No connection to other machines, no graphics card, no special rights.
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -24,14 +24,14 @@ OPTIONS = (
 
 @contextmanager
 def opened_browser() -> Iterator[Browser]:
-    """Yield a headless Chromium of this machine; the test is skipped where it has none."""
+    """Yield this machine's headless Chromium; the test is skipped where there is none."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed; Debian: apt-get install chromium")
-    expect.set_options(timeout=PATIENCE * 1000)
+    expect.set_options(timeout=TIMEOUT * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=list(OPTIONS), timeout=PATIENCE * 1000
+            executable_path=program, args=list(OPTIONS), timeout=TIMEOUT * 1000
         )
         try:
             yield browser
@@ -47,30 +47,30 @@ def opened_page(
     scheme: str = "light",
     refused: tuple[str, ...] = (),
 ) -> Iterator[Page]:
-    """Yield an empty page in a window of its own; it fails in the end by any complaint of it.
+    """Yield an empty page in a new window; fail at the end if its console shows an error.
 
-    scheme: light or dark. refused: requests, by a part of their address, that the test wants the
-    server to refuse, which the console then tells.
+    scheme: light or dark. refused: parts of URLs that the test expects the server to refuse, whose
+    errors in the console are expected.
     """
     width, height = size
-    complaints: list[str] = []
+    errors: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        where = message.location.get("url", "")
-        wanted = message.text.startswith("Failed to load resource") and any(
-            part in where for part in refused
+        url = message.location.get("url", "")
+        expected = message.text.startswith("Failed to load resource") and any(
+            part in url for part in refused
         )
-        if message.type == "error" and not wanted:
-            complaints.append(f"{message.text} ({where})")
+        if message.type == "error" and not expected:
+            errors.append(f"{message.text} ({url})")
 
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
     )
-    context.set_default_timeout(PATIENCE * 1000)
+    context.set_default_timeout(TIMEOUT * 1000)
     page = context.new_page()
     page.on("console", listen)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     context.close()
-    assert complaints == []
+    assert errors == []

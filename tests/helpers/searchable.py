@@ -1,6 +1,6 @@
-"""A small project that can be asked: drawn images, two models and their indexes, all by stages.
+"""A small project to search in: drawn images, two models and their indexes, made by the stages.
 
-No network is trained and no process started, so it takes seconds.
+It takes seconds, because no network is trained.
 """
 
 import io
@@ -21,44 +21,44 @@ from tests.helpers.overlay import overlaid
 
 COLOURS = ("red", "green", "blue", "black", "purple")
 SHAPES = ("disc", "square")
-IMAGES = 4  # of each class, a colour and a shape, of which half are searched
+IMAGES = 4  # of each class; a class is a colour and a shape, and half of the classes are for test
 SIZE = (48, 40)
 PARAMS = {"embed.workers": 0, "embed.precision": "fp32", "split.protocol": "class_disjoint"}
 
 
-def build(place: Path, **changes: object) -> Path:
-    """Return `place`, now with params.yaml, data/, models/, embeddings/ and index/.
+def build(folder: Path, **changes: object) -> Path:
+    """Return `folder`, now with params.yaml, data/, models/, embeddings/ and index/.
 
-    changes: of params.yaml, `__` in their keys standing for a dot.
+    changes: values of params.yaml, with `__` in place of the dots of their keys.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "params.yaml").open("w") as out:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "params.yaml").open("w") as out:
         YAML().dump(overlaid(PARAMS | changes), out)
     names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
-    with chdir(place):
-        (place / "data").mkdir()
-        torch.set_num_threads(1)  # on a busy machine, cores that wait for each other take longer
-        to = Outputs(*(Path("data") / name for name in names))
-        pack(drawn_images(), to, max_side=None, max_rejected=0.0, processes=1)
-        split.main(catalog=to.catalog, out=Path("data/splits.parquet"))
-        write_models(place)
+    with chdir(folder):
+        (folder / "data").mkdir()
+        torch.set_num_threads(1)  # faster than more threads where other tests run too
+        outputs = Outputs(*(Path("data") / name for name in names))
+        pack(drawn_images(), outputs, max_side=None, max_rejected=0.0, processes=1)
+        split.main(catalog=outputs.catalog, out=Path("data/splits.parquet"))
+        write_models(folder)
         for model in ("baseline", "finetuned"):
-            embed_again(place, model)
-            index_again(place, model)
-    return place
+            embed_again(folder, model)
+            index_again(folder, model)
+    return folder
 
 
-def write_models(place: Path, *, seed: int = 1) -> None:
-    """Write models/baseline and models/finetuned, of 512 and 16 dimensions, with drawn weights."""
+def write_models(folder: Path, *, seed: int = 1) -> None:
+    """Write models/baseline and models/finetuned, of 512 and 16 dimensions, with random weights."""
     baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=seed)
     finetuned = attach_head(baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed)
-    save_embedder(baseline, place / "models/baseline")
-    save_embedder(finetuned, place / "models/finetuned")
+    save_embedder(baseline, folder / "models/baseline")
+    save_embedder(finetuned, folder / "models/finetuned")
 
 
-def embed_again(place: Path, model: str) -> None:
+def embed_again(folder: Path, model: str) -> None:
     """Run the embed stage of one model."""
-    with chdir(place):
+    with chdir(folder):
         embed.main(
             model,
             model_dir=Path("models") / model,
@@ -68,9 +68,9 @@ def embed_again(place: Path, model: str) -> None:
         )
 
 
-def index_again(place: Path, model: str) -> None:
+def index_again(folder: Path, model: str) -> None:
     """Run the index stage of one model."""
-    with chdir(place):
+    with chdir(folder):
         index.main(
             embeddings=Path(f"embeddings/{model}.parquet"),
             splits=Path("data/splits.parquet"),
@@ -95,7 +95,7 @@ def drawn_images() -> list[SourceImage]:
 
 
 def draw(colour: str, shape: str, number: int) -> bytes:
-    """Return the JPEG of a shape that stands elsewhere for each number."""
+    """Return a JPEG of a shape, whose place and size depend on the number."""
     rng = np.random.default_rng([COLOURS.index(colour), SHAPES.index(shape), number])
     ground = tuple(int(level) for level in rng.integers(190, 255, 3))
     image = Image.new("RGB", SIZE, ground)
@@ -108,8 +108,8 @@ def draw(colour: str, shape: str, number: int) -> bytes:
     return out.getvalue()
 
 
-def begin_large() -> bytes:
-    """Return the begin of a PNG of 96 million pixels: fewer than we refuse, and Pillow warns."""
+def truncate_large_png() -> bytes:
+    """Return the first bytes of a PNG of 96 million pixels: allowed, but Pillow warns of it."""
     whole = io.BytesIO()
     Image.new("1", (9_800, 9_800)).save(whole, "PNG")
     return whole.getvalue()[:200]

@@ -1,4 +1,4 @@
-"""An application served for real, on a free port of this machine, while a test asks it."""
+"""Serves an application on a free port of this machine while a test sends requests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from starlette.types import ASGIApp
 
 from app.serving.addresses import listen
 
-# A busy machine may be slow; a test is not to fail for that.
-PATIENCE = 300
+# Seconds. Long, so that no test fails because the machine is busy.
+TIMEOUT = 300
 
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
     """Yield the address at which `app` is served from a thread of this process."""
     with listen("127.0.0.1", 0) as listening:
-        # Without its own settings what it logs goes on to the root, where caplog sees it.
+        # Without log_config, its messages reach the root logger, where caplog reads them.
         config = uvicorn.Config(app, log_level="error", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = Thread(target=lambda: server.run(sockets=[listening]))
@@ -31,12 +31,12 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 
 def open_client(address: str) -> httpx.Client:
-    """Return a client of the server at `address`, without the machine's proxies."""
-    return httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
+    """Return a client of the server at `address`, without the proxies of this machine."""
+    return httpx.Client(base_url=address, timeout=TIMEOUT, trust_env=False)
 
 
 @contextmanager
 def client_of(app: ASGIApp) -> Iterator[httpx.Client]:
-    """Yield a client of `app`, which is served meanwhile."""
+    """Serve `app` and yield a client of it."""
     with serving(app) as address, open_client(address) as client:
         yield client

@@ -25,7 +25,7 @@ from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.tiles import FRAME, MARGIN, PAPER
 from tests.helpers.processes import run_module
-from tests.helpers.searchable import begin_large
+from tests.helpers.searchable import truncate_large_png
 
 RESULTS = ["neighbors.parquet", "sheet.png"]
 
@@ -115,7 +115,7 @@ def test_a_large_photo_within_the_limits_gives_no_warning(
     searchable: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     large = photos / "large.png"
-    large.write_bytes(begin_large())
+    large.write_bytes(truncate_large_png())
     assert not query(searchable, large, out=tmp_path / "out")
     assert caplog.messages == [f"{large}: damaged (image file is truncated); give the whole image"]
 

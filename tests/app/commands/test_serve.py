@@ -1,4 +1,4 @@
-"""`lookalike serve` as a person runs it: its address, its end, and each line of failure."""
+"""`lookalike serve` from its command line: its address, its end, and each error."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from app.serving.searcher import Searcher
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment, run_module
-from tests.helpers.searchable import begin_large, write_models
+from tests.helpers.searchable import truncate_large_png, write_models
 from tests.helpers.serving import open_client
 
 
@@ -22,7 +22,7 @@ def serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return run_module(folder, "app.cli", "serve", "--no-open", *options)
 
 
-def test_it_serves_from_the_address_it_tells_until_ctrl_c(searchable: Path) -> None:
+def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--no-open", "--port", "0"]
     with subprocess.Popen(
         command,
@@ -30,35 +30,35 @@ def test_it_serves_from_the_address_it_tells_until_ctrl_c(searchable: Path) -> N
         env=environment() | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore Ctrl-C, and hand that down.
+        # Background jobs of a shell ignore Ctrl-C, and so do their child processes.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
-        said = [process.stderr.readline() for _ in range(2)]
+        logged = [process.stderr.readline() for _ in range(2)]
         try:
-            assert said[0] == "serve: baseline, finetuned: loading …\n"
-            told = re.fullmatch(
+            assert logged[0] == "serve: baseline, finetuned: loading …\n"
+            address = re.fullmatch(
                 r"serve: (http://127\.0\.0\.1:\d+)  \(20 images, baseline, finetuned; "
-                r"start-up [\d.]+ s; Ctrl-C ends it\)\n",
-                said[1],
+                r"start-up [\d.]+ s; stop with Ctrl-C\)\n",
+                logged[1],
             )
-            assert told, said
-            with open_client(told[1]) as client:
-                assert client.get("/api/choices").json()["images"] == 20
-                refused = client.post("/api/search", content=begin_large())
+            assert address, logged
+            with open_client(address[1]) as client:
+                assert client.get("/api/choices").json()["gallery_size"] == 20
+                refused = client.post("/api/search", content=truncate_large_png())
                 assert refused.status_code == 400
         finally:
             process.send_signal(signal.SIGINT)
         last = process.stderr.read()
     damaged = "photo: damaged (image file is truncated); give the whole image"
-    # Nothing else: Pillow does not warn of a photo that is not too large for us.
+    # Nothing else: Pillow does not warn of a photo that is within the limits.
     assert re.fullmatch(
         rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped after \d+ s\n", last
     )
     assert process.returncode == 0
 
 
-def test_a_taken_port_is_told_before_anything_loads(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_before_anything_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         failed = serve(tmp_path, "--port", str(port))
@@ -68,7 +68,7 @@ def test_a_taken_port_is_told_before_anything_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "198.51.100.7"])
-def test_an_address_of_another_machine_is_told(tmp_path: Path, host: str) -> None:
+def test_an_address_of_another_machine_is_an_error(tmp_path: Path, host: str) -> None:
     failed = serve(tmp_path, "--host", host)
     assert failed.stderr == (
         f"lookalike: --host: found '{host}'; allowed: a name or address of this machine, "
@@ -77,14 +77,14 @@ def test_an_address_of_another_machine_is_told(tmp_path: Path, host: str) -> Non
     assert failed.returncode == 1
 
 
-def test_no_models_at_all_are_told(tmp_path: Path) -> None:
+def test_no_model_at_all_is_an_error(tmp_path: Path) -> None:
     failed = serve(tmp_path, "--models", " , ")
     assert failed.stderr == (
         "lookalike: --models: found ' , '; allowed: names of models, such as baseline,finetuned\n"
     )
 
 
-def test_a_missing_index_is_told(searchable: Path, tmp_path: Path) -> None:
+def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     place = tmp_path / "project"
     shutil.copytree(searchable, place)
     (place / "index/baseline/index.faiss").unlink()
@@ -96,29 +96,29 @@ def test_a_missing_index_is_told(searchable: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_an_index_of_another_model_is_told_before_anyone_asks(
+def test_an_index_of_another_model_is_an_error_before_the_first_search(
     searchable: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "project"
     shutil.copytree(searchable, place)
     write_models(place, seed=99)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         Searcher(place, ["finetuned"])
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"{place}/index/finetuned: made by another model than {place}/models/finetuned; "
         "run: dvc repro index, or take both from one run: dvc checkout"
     )
 
 
-def test_embeddings_that_are_missing_are_told_before_anyone_asks(
+def test_missing_embeddings_are_an_error_before_the_first_search(
     searchable: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "project"
     shutil.copytree(searchable, place)
     (place / "embeddings/finetuned.parquet").unlink()
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         Searcher(place, ["finetuned"])
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"{place}/embeddings/finetuned.parquet: no such file or folder; fetch it: dvc pull, "
         "or make it: dvc repro"
     )

@@ -1,4 +1,4 @@
-"""Packed images as a browser gets them."""
+"""Images of the catalog in formats that browsers show."""
 
 import io
 
@@ -17,23 +17,23 @@ def encoded(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_what_a_browser_shows_keeps_its_bytes(kind: str) -> None:
+def test_formats_that_browsers_show_keep_their_bytes(kind: str) -> None:
     packed = encoded(kind)
-    tile = encode_for_browser(packed, side=None)
-    assert (tile.encoded, tile.media_type) == (packed, f"image/{kind.lower()}")
+    encoded_image = encode_for_browser(packed, max_side=None)
+    assert (encoded_image.encoded, encoded_image.media_type) == (packed, f"image/{kind.lower()}")
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "BMP", "PPM"])
-def test_what_a_browser_may_not_show_becomes_a_jpeg_of_its_size(kind: str) -> None:
-    tile = encode_for_browser(encoded(kind), side=None)
-    assert tile.media_type == "image/jpeg"
-    with Image.open(io.BytesIO(tile.encoded)) as shown:
+def test_other_formats_become_a_jpeg_of_the_same_size(kind: str) -> None:
+    encoded_image = encode_for_browser(encoded(kind), max_side=None)
+    assert encoded_image.media_type == "image/jpeg"
+    with Image.open(io.BytesIO(encoded_image.encoded)) as shown:
         assert (shown.format, shown.size) == ("JPEG", (64, 48))
 
 
-def test_only_what_has_many_bytes_is_shrunk() -> None:
+def test_only_images_of_many_bytes_are_shrunk() -> None:
     large, small = encoded("PNG", (400, 200)), encoded("PNG")
     assert len(small) < SMALL_BYTES < len(large)
-    with Image.open(io.BytesIO(encode_for_browser(large, side=100).encoded)) as shown:
+    with Image.open(io.BytesIO(encode_for_browser(large, max_side=100).encoded)) as shown:
         assert shown.size == (100, 50)
-    assert encode_for_browser(small, side=16).encoded == small
+    assert encode_for_browser(small, max_side=16).encoded == small

@@ -20,8 +20,8 @@ HOST = {"host": "localhost:8000"}
         ("POST", "/api/search", {"origin": "null"}, True),
         ("POST", "/api/search", {"sec-fetch-site": "cross-site"}, True),
         ("POST", "/api/search", {"sec-fetch-site": "same-origin"}, False),
-        ("GET", "/api/random", {"sec-fetch-site": "cross-site"}, True),
-        ("GET", "/api/random", {"sec-fetch-site": "none"}, False),
+        ("GET", "/api/random-query", {"sec-fetch-site": "cross-site"}, True),
+        ("GET", "/api/random-query", {"sec-fetch-site": "none"}, False),
         ("GET", "/", {"sec-fetch-site": "cross-site"}, False),  # a link to the page
     ],
 )

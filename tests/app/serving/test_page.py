@@ -1,4 +1,4 @@
-"""A person's visit to the search page, in a real browser."""
+"""The search page in a real browser."""
 
 import io
 import re
@@ -32,12 +32,12 @@ def searcher(searchable: Path) -> Searcher:
 
 @pytest.fixture(scope="module")
 def address(searcher: Searcher) -> Iterator[str]:
-    with serving(build_app(searcher, tell=lambda _: None)) as served:
+    with serving(build_app(searcher)) as served:
         yield served
 
 
 def column(page: Page, model: str) -> list[tuple[str, str, str]]:
-    """Return (image_id, score, right | wrong | nothing) of each tile of a model."""
+    """Return (image_id, score, relevant | irrelevant | nothing) of each tile of a model."""
     tiles = page.get_by_role("region", name=model).locator("a.tile").all()
     return [
         (
@@ -50,24 +50,24 @@ def column(page: Page, model: str) -> list[tuple[str, str, str]]:
 
 
 def expected(address: str, path: str) -> dict[str, list[tuple[str, str, str]]]:
-    marks = {True: "right", False: "wrong", None: ""}
+    marks = {True: "relevant", False: "irrelevant", None: ""}
     with open_client(address) as client:
-        found = client.get(path).raise_for_status().json()["models"]
+        models = client.get(path).raise_for_status().json()["models"]
     return {
         each["model"]: [
-            (result["image_id"], f"{result['score']:.3f}", marks[result["right"]])
-            for result in each["results"]
+            (neighbor["image_id"], f"{neighbor['score']:.3f}", marks[neighbor["relevant"]])
+            for neighbor in each["neighbors"]
         ]
-        for each in found
+        for each in models
     }
 
 
-def require_drawn(page: Page) -> None:
+def require_images(page: Page) -> None:
     """Fail unless every image of the page was loaded and can be seen."""
     page.evaluate("Promise.all([...document.images].filter(i => !i.hidden).map(i => i.decode()))")
 
 
-def give(page: Page, name: str, encoded: bytes) -> None:
+def choose(page: Page, name: str, encoded: bytes) -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "", "buffer": encoded})
 
 
@@ -82,116 +82,116 @@ def drop(page: Page, name: str, encoded: bytes) -> None:
         [name, list(encoded)],
     )
     page.dispatch_event("main", "dragenter", {"dataTransfer": dragged})
-    expect(page.get_by_text("Drop the photo to search by it")).to_be_visible()
+    expect(page.get_by_text("Drop the photo to search with it")).to_be_visible()
     page.dispatch_event("main", "drop", {"dataTransfer": dragged})
-    expect(page.get_by_text("Drop the photo to search by it")).to_be_hidden()
+    expect(page.get_by_text("Drop the photo to search with it")).to_be_hidden()
 
 
 def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/search",)) as page:
         page.goto(address)
         expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
-        expect(page.locator("#dataset")).to_have_text(
-            "20 images searched by baseline and finetuned"
-        )
+        expect(page.locator("#gallery")).to_have_text("20 images · baseline, finetuned")
 
-        page.get_by_role("button", name="Random test image").click()
+        page.get_by_role("button", name="Random query image").click()
         expect(page.locator("a.tile")).to_have_count(24)
         first = page.url
         assert "?image=" in first
-        asked = page.locator("#query-caption small").text_content() or ""
-        assert asked in searcher.catalog.queries
-        assert page.title() == f"{searcher.catalog.classes_of(asked)[0]} · lookalike"
-        right = expected(address, f"/api/search/{quote(asked, safe='')}")
+        query = page.locator("#query-caption small").text_content() or ""
+        assert query in searcher.catalog.queries
+        assert page.title() == f"{searcher.catalog.classes_of(query)[0]} · lookalike"
+        first_search = expected(address, f"/api/search/{quote(query, safe='')}")
         for model in MODELS:
-            assert column(page, model) == right[model]
-            tally = sum(mark == "right" for _, _, mark in right[model])
-            expect(page.get_by_role("region", name=model).locator(".tally")).to_have_text(
-                f"{tally} of 12 right"
+            assert column(page, model) == first_search[model]
+            count = sum(mark == "relevant" for _, _, mark in first_search[model])
+            expect(page.get_by_role("region", name=model).locator(".relevant-count")).to_have_text(
+                f"{count} of 12 relevant"
             )
-        expect(page.get_by_role("status")).to_have_text(re.compile(r"found in [\d.]+ m?s$"))
-        require_drawn(page)
+        expect(page.get_by_role("status")).to_have_text(re.compile(r"searched in [\d.]+ m?s$"))
+        require_images(page)
 
-        clicked = right["finetuned"][4][0]
+        clicked = first_search["finetuned"][4][0]
         page.get_by_role("region", name="finetuned").locator("a.tile").nth(4).click()
         expect(page.locator("#query-caption small")).to_have_text(clicked)
         second = expected(address, f"/api/search/{quote(clicked, safe='')}")
         assert column(page, "baseline") == second["baseline"]
 
         page.go_back()
-        expect(page.locator("#query-caption small")).to_have_text(asked)
+        expect(page.locator("#query-caption small")).to_have_text(query)
         assert page.url == first
-        assert column(page, "finetuned") == right["finetuned"]
+        assert column(page, "finetuned") == first_search["finetuned"]
 
         drop(page, "my own.jpg", draw("red", "disc", 77))
         expect(page.locator("#query-caption strong")).to_have_text("my own.jpg")
-        expect(page.locator(".tile.right, .tile.wrong, .tally")).to_have_count(0)
+        expect(page.locator(".relevant, .irrelevant, .relevant-count")).to_have_count(0)
         assert len(column(page, "baseline")) == 12
-        require_drawn(page)
+        require_images(page)
 
         wanted = searcher.choices.classes[0]
-        page.get_by_label("Find only the class").fill(wanted)
-        page.get_by_label("Find only the class").press("Enter")
-        expect(page).to_have_url(re.compile("class="))  # which changes as the tiles do
-        expect(page.locator("a.tile .names").first).to_have_text(wanted)
-        assert set(page.locator("a.tile .names").all_text_contents()) == {wanted}
+        page.get_by_label("Only this class").fill(wanted)
+        page.get_by_label("Only this class").press("Enter")
+        expect(page).to_have_url(re.compile("class="))  # changes together with the tiles
+        expect(page.locator("a.tile .classes").first).to_have_text(wanted)
+        assert set(page.locator("a.tile .classes").all_text_contents()) == {wanted}
         page.get_by_role("button", name="Clear the filters").click()
         expect(page.locator("a.tile")).to_have_count(24)
 
-        page.get_by_label("Find only the group").select_option("square")
+        page.get_by_label("Only this group").select_option("square")
         expect(page.locator("a.tile")).not_to_have_count(24)
-        names = page.locator("a.tile .names").all_text_contents()
+        names = page.locator("a.tile .classes").all_text_contents()
         assert names
         assert all(name.endswith("square") for name in names)
-        page.get_by_label("Images of each model").select_option("6")
+        page.get_by_label("Neighbors of each model").select_option("6")
         expect(page.locator("a.tile")).to_have_count(12)
 
         before = column(page, "baseline")
-        give(page, "notes.txt", b"no image at all")
+        choose(page, "notes.txt", b"no image at all")
         expect(page.get_by_role("alert")).to_have_text(
             "notes.txt: not an image; allowed: JPEG, PNG, WebP, HEIC"
         )
-        assert column(page, "baseline") == before  # what was there stays
+        assert column(page, "baseline") == before  # earlier results stay
 
-        page.get_by_role("button", name="Random test image").click()
+        page.get_by_role("button", name="Random query image").click()
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_a_link_that_was_passed_on_shows_the_same(
+def test_a_shared_link_shows_the_same_search(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    asked = searcher.catalog.queries[1]
-    link = f"/?image={quote(asked, safe='')}&group=disc&crop=none&k=3"
-    right = expected(address, f"/api/search/{quote(asked, safe='')}?group=disc&crop=none&k=3")
+    query = searcher.catalog.queries[1]
+    link = f"/?image={quote(query, safe='')}&group=disc&crop=none&k=3"
+    neighbors = expected(address, f"/api/search/{quote(query, safe='')}?group=disc&crop=none&k=3")
     with opened_page(browser) as page:
         page.goto(address + link)
         expect(page.locator("a.tile")).to_have_count(6)
         for model in MODELS:
-            assert column(page, model) == right[model]
-        expect(page.get_by_label("Find only the group")).to_have_value("disc")
-        expect(page.get_by_label("all of it")).to_be_checked()
-        expect(page.get_by_label("Images of each model")).to_have_value("3")
+            assert column(page, model) == neighbors[model]
+        expect(page.get_by_label("Only this group")).to_have_value("disc")
+        expect(page.get_by_label("the whole image")).to_be_checked()
+        expect(page.get_by_label("Neighbors of each model")).to_have_value("3")
 
 
-def test_a_link_to_nothing_says_so_and_the_page_still_works(browser: Browser, address: str) -> None:
+def test_a_link_to_a_missing_image_is_an_error_and_the_page_still_works(
+    browser: Browser, address: str
+) -> None:
     with opened_page(browser, refused=("/api/search",)) as page:
         page.goto(f"{address}/?image=gone.jpg")
         expect(page.get_by_role("alert")).to_have_text(
-            "image: found 'gone.jpg'; allowed: an image_id of the dataset"
+            "image_id: found 'gone.jpg'; allowed: an image_id of the catalog"
         )
         page.goto(f"{address}/?photo=3")
         expect(page.get_by_role("alert")).to_have_text(
             "that photo is no longer in this page's memory; drop it again"
         )
-        give(page, "mine.jpg", draw("blue", "disc", 5))
+        choose(page, "mine.jpg", draw("blue", "disc", 5))
         expect(page.locator("a.tile")).to_have_count(24)
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_an_own_photo_is_there_again_after_going_back(browser: Browser, address: str) -> None:
+def test_the_back_button_finds_a_photo_again(browser: Browser, address: str) -> None:
     with opened_page(browser) as page:
         page.goto(address)
-        give(page, "mine.jpg", draw("blue", "disc", 5))
+        choose(page, "mine.jpg", draw("blue", "disc", 5))
         expect(page.locator("#query-caption strong")).to_have_text("mine.jpg")
         page.locator("a.tile").first.click()
         expect(page.locator("#query-caption strong")).not_to_have_text("mine.jpg")
@@ -201,18 +201,18 @@ def test_an_own_photo_is_there_again_after_going_back(browser: Browser, address:
         expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
 
 
-def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
+def test_a_photo_of_an_earlier_visit_is_not_confused_with_another(
     browser: Browser, address: str
 ) -> None:
     with opened_page(browser) as page:
         page.goto(address)
-        give(page, "first.jpg", draw("blue", "disc", 5))
+        choose(page, "first.jpg", draw("blue", "disc", 5))
         expect(page.locator("#query-caption strong")).to_have_text("first.jpg")
         page.locator("a.tile").first.click()
         expect(page).to_have_url(re.compile("image="))
         page.reload()
         expect(page.locator("a.tile")).to_have_count(24)
-        give(page, "second.jpg", draw("red", "square", 6))
+        choose(page, "second.jpg", draw("red", "square", 6))
         expect(page.locator("#query-caption strong")).to_have_text("second.jpg")
         page.go_back()
         expect(page).to_have_url(re.compile("image="))
@@ -222,16 +222,16 @@ def test_a_photo_of_an_earlier_visit_is_not_taken_for_another(
         )
 
 
-def test_a_tile_that_is_clicked_wins_over_a_random_image_that_has_not_come(
+def test_a_click_on_a_tile_wins_over_a_random_query_that_has_not_arrived(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    waiting: list[Route] = []  # never answered, so that what comes after is sure to be later
+    waiting: list[Route] = []  # never answered, so the click is sure to be later
     with opened_page(browser) as page:
         page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
-        page.route("**/api/random", lambda route: waiting.append(route))  # noqa: PLW0108
-        with page.expect_request("**/api/random"):
-            page.get_by_role("button", name="Random test image").click()
+        page.route("**/api/random-query", lambda route: waiting.append(route))  # noqa: PLW0108
+        with page.expect_request("**/api/random-query"):
+            page.get_by_role("button", name="Random query image").click()
         tile = page.locator("a.tile").first
         chosen = tile.get_attribute("data-image") or ""
         with page.expect_event("requestfailed", lambda request: "/api/random" in request.url):
@@ -242,30 +242,32 @@ def test_a_tile_that_is_clicked_wins_over_a_random_image_that_has_not_come(
     assert len(waiting) == 1
 
 
-def test_too_many_bytes_are_not_even_sent(browser: Browser, address: str, tmp_path: Path) -> None:
+def test_a_file_of_too_many_bytes_is_not_sent(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
     huge = tmp_path / "huge.jpg"
     with huge.open("wb") as opened:
         opened.truncate(33 * 2**20)
     with opened_page(browser) as page:
         page.goto(address)
-        expect(page.locator("#dataset")).not_to_be_empty()
+        expect(page.locator("#gallery")).not_to_be_empty()
         page.set_input_files("#file", huge)
         expect(page.get_by_role("alert")).to_have_text(
-            "huge.jpg: found 33 MiB; allowed: up to 32 MiB; make the image smaller"
+            "huge.jpg: found 33 MiB; allowed: at most 32 MiB; make the image smaller"
         )
 
 
-def test_a_photo_that_only_the_server_can_open_is_shown(browser: Browser, address: str) -> None:
+def test_a_photo_that_only_the_server_can_decode_is_shown(browser: Browser, address: str) -> None:
     photo = io.BytesIO()
     Image.new("RGB", (90, 60), "orange").save(photo, "TIFF")
     with opened_page(browser) as page:
         page.goto(address)
-        give(page, "scan.tiff", photo.getvalue())
+        choose(page, "scan.tiff", photo.getvalue())
         expect(page.locator("#query-caption strong")).to_have_text("scan.tiff")
-        require_drawn(page)
+        require_images(page)
 
 
-def test_keys_alone_search_from_a_result(
+def test_the_keyboard_searches_with_a_neighbor(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
     with opened_page(browser) as page:
@@ -275,7 +277,7 @@ def test_keys_alone_search_from_a_result(
         tile.focus()
         page.keyboard.press("Enter")
         expect(page.locator("#query-caption small")).to_have_text(chosen)
-        expect(page.locator("#results")).to_be_focused()  # not lost with the tile
+        expect(page.locator("#results")).to_be_focused()  # the focused tile is gone
 
 
 def test_names_are_shown_as_text(browser: Browser, address: str) -> None:
@@ -285,7 +287,7 @@ def test_names_are_shown_as_text(browser: Browser, address: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_all_fits_its_width(
+def test_the_page_fits_the_width_of_a_phone(
     browser: Browser, address: str, searcher: Searcher, scheme: str
 ) -> None:
     with opened_page(browser, size=(360, 740), scheme=scheme) as page:
@@ -296,19 +298,19 @@ def test_on_a_phone_all_fits_its_width(
         assert boxes[0]
         assert boxes[1]
         assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"]  # one below the other
-        expect(page.get_by_label("Find only the class")).to_be_hidden()
+        expect(page.get_by_label("Only this class")).to_be_hidden()
         page.get_by_text("Filters and options").click()
-        expect(page.get_by_label("Find only the class")).to_be_visible()
+        expect(page.get_by_label("Only this class")).to_be_visible()
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(246, 247, 249)") == (scheme == "light")
 
 
-def test_a_server_that_has_ended_is_told(browser: Browser, searcher: Searcher) -> None:
+def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/random",)) as page:
-        with serving(build_app(searcher)) as ended:
-            page.goto(ended)
-            expect(page.locator("#dataset")).not_to_be_empty()
-        page.get_by_role("button", name="Random test image").click()
+        with serving(build_app(searcher)) as stopped:
+            page.goto(stopped)
+            expect(page.locator("#gallery")).not_to_be_empty()
+        page.get_by_role("button", name="Random query image").click()
         expect(page.get_by_role("alert")).to_have_text(
             "the server does not answer; is `lookalike serve` still running?"
         )

@@ -1,4 +1,4 @@
-"""The line of those who search."""
+"""The request queue."""
 
 import asyncio
 import threading
@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from app.serving.request_queue import QueueFullError, RequestQueue
-from tests.helpers.serving import PATIENCE
+from tests.helpers.serving import TIMEOUT
 
 
-def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
+def test_only_max_running_jobs_run_at_a_time_and_each_request_gets_its_own_result() -> None:
     lock, now, most = threading.Lock(), 0, 0
     several = threading.Barrier(2)
 
@@ -18,24 +18,24 @@ def test_only_so_many_work_at_once_and_all_get_their_own_answer() -> None:
         with lock:
             now += 1
             most = max(most, now)
-        several.wait(PATIENCE)  # two are really here at once, or this fails
+        several.wait(TIMEOUT)  # fails unless two run at the same time
         with lock:
             now -= 1
         return number
 
-    async def ask_all() -> list[int]:
-        line = RequestQueue(at_once=2, places=20)
-        return await asyncio.gather(*(line.work(lambda n=n: job(n)) for n in range(20)))
+    async def run_all() -> list[int]:
+        queue = RequestQueue(max_running=2, max_admitted=20)
+        return await asyncio.gather(*(queue.run(lambda n=n: job(n)) for n in range(20)))
 
-    assert asyncio.run(ask_all()) == list(range(20))
+    assert asyncio.run(run_all()) == list(range(20))
     assert most == 2
 
 
-def test_a_place_is_free_again_when_its_holder_has_left_or_failed() -> None:
-    line = RequestQueue(at_once=1, places=1)
-    with line.place(), pytest.raises(QueueFullError), line.place():
+def test_a_request_that_has_ended_or_failed_makes_room_for_another() -> None:
+    queue = RequestQueue(max_running=1, max_admitted=1)
+    with queue.admit(), pytest.raises(QueueFullError), queue.admit():
         pass
-    with pytest.raises(ZeroDivisionError), line.place():
+    with pytest.raises(ZeroDivisionError), queue.admit():
         raise ZeroDivisionError
-    with line.place():
+    with queue.admit():
         pass

@@ -1,4 +1,4 @@
-"""The search page's server, asked over real HTTP: answers, limits, and each line of failure."""
+"""The search page's server over real HTTP: responses, limits, and each error."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.errors import UserError
 from tests.helpers.searchable import COLOURS, SHAPES, draw
-from tests.helpers.serving import PATIENCE, client_of, open_client, serving
+from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
 MODELS = ("baseline", "finetuned")
 
@@ -34,13 +34,8 @@ def searcher(searchable: Path) -> Searcher:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[str]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def address(searcher: Searcher, told: list[str]) -> Iterator[str]:
-    with serving(build_app(searcher, tell=told.append)) as served:
+def address(searcher: Searcher) -> Iterator[str]:
+    with serving(build_app(searcher)) as served:
         yield served
 
 
@@ -55,82 +50,84 @@ def query(searcher: Searcher) -> str:
     return searcher.catalog.queries[0]
 
 
-def found(answer: dict[str, Any], model: str) -> list[tuple[str, float]]:
-    (results,) = (each["results"] for each in answer["models"] if each["model"] == model)
-    return [(each["image_id"], each["score"]) for each in results]
+def found(response: dict[str, Any], model: str) -> list[tuple[str, float]]:
+    (neighbors,) = (each["neighbors"] for each in response["models"] if each["model"] == model)
+    return [(each["image_id"], each["score"]) for each in neighbors]
 
 
-def expected(searcher: Searcher, model: str, vector: Any, k: int, **how: Any) -> Any:
-    answers = searcher.model_indexes[model].search(vector, k, **how)
-    return [(each.image_id, pytest.approx(each.score, abs=1e-5)) for each in answers]
+def expected(searcher: Searcher, model: str, vector: Any, k: int, **options: Any) -> Any:
+    neighbors = searcher.model_indexes[model].search(vector, k, **options)
+    return [(each.image_id, pytest.approx(each.score, abs=1e-5)) for each in neighbors]
 
 
 def path_of(image_id: str) -> str:
     return f"/api/search/{image_id.replace('/', '%2F').replace(' ', '%20')}"
 
 
-def test_an_image_of_the_dataset_finds_what_each_model_finds_but_itself(
+def test_an_image_of_the_catalog_gets_the_neighbors_of_each_model_without_itself(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
-    answer = client.get(path_of(query), params={"k": 7}).raise_for_status().json()
-    assert [each["model"] for each in answer["models"]] == list(MODELS)
+    response = client.get(path_of(query), params={"k": 7}).raise_for_status().json()
+    assert [each["model"] for each in response["models"]] == list(MODELS)
     for model in MODELS:
         vector = searcher.model_indexes[model].read_vector(query)
-        assert found(answer, model) == expected(searcher, model, vector, 7, exclude=query)
-        assert query not in dict(found(answer, model))
-    assert answer["query"]["image_id"] == query
-    assert answer["query"]["names"] == searcher.catalog.classes_of(query)
+        assert found(response, model) == expected(searcher, model, vector, 7, exclude=query)
+        assert query not in dict(found(response, model))
+    assert response["query"]["image_id"] == query
+    assert response["query"]["classes"] == searcher.catalog.classes_of(query)
 
 
-def test_an_answer_is_right_where_it_shares_a_class(
+def test_a_neighbor_is_relevant_where_it_shares_a_class(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
-    answer = client.get(path_of(query), params={"k": 19}).json()
-    for model in answer["models"]:
-        marks = [each["right"] for each in model["results"]]
+    response = client.get(path_of(query), params={"k": 19}).json()
+    for model in response["models"]:
+        marks = [each["relevant"] for each in model["neighbors"]]
         same = [
-            each["names"] == searcher.catalog.classes_of(query) and each["group"] in SHAPES
-            for each in model["results"]
+            each["classes"] == searcher.catalog.classes_of(query) and each["group"] in SHAPES
+            for each in model["neighbors"]
         ]
         assert marks == same
-        assert model["right"] == sum(same) == 3  # of four images of the class, one asks
-        assert [each["rank"] for each in model["results"]] == list(range(1, 20))
+        assert (
+            model["relevant_count"] == sum(same) == 3
+        )  # four images of the class, without the query
+        assert [each["rank"] for each in model["neighbors"]] == list(range(1, 20))
 
 
 @pytest.mark.parametrize("crop", ["center", "none"])
-def test_an_own_photo_is_embedded_and_nothing_is_said_to_be_right(
+def test_a_photo_is_embedded_and_relevance_is_not_known(
     client: httpx.Client, searcher: Searcher, crop: str
 ) -> None:
     photo = draw("red", "disc", 99)
-    answer = client.post("/api/search", content=photo, params={"k": 5, "crop": crop}).json()
+    response = client.post("/api/search", content=photo, params={"k": 5, "crop": crop}).json()
     for model in MODELS:
         vector = searcher.model_indexes[model].embed(decode_photo(photo, name="photo"), crop=crop)
-        assert found(answer, model) == expected(searcher, model, vector, 5)
-    assert answer["query"] == {"image_id": None, "names": [], "group": None, "preview": None}
-    marks = [each["right"] for model in answer["models"] for each in model["results"]]
-    assert set(marks) == {None} == {model["right"] for model in answer["models"]}
+        assert found(response, model) == expected(searcher, model, vector, 5)
+    assert response["query"] == {"image_id": None, "classes": [], "group": None, "preview": None}
+    marks = [each["relevant"] for model in response["models"] for each in model["neighbors"]]
+    assert set(marks) == {None} == {model["relevant_count"] for model in response["models"]}
 
 
-def test_a_known_image_is_seen_whole_where_that_is_asked_for(
+def test_without_crop_the_whole_image_is_embedded(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
-    answer = client.get(path_of(query), params={"k": 5, "crop": "none"}).json()
+    response = client.get(path_of(query), params={"k": 5, "crop": "none"}).json()
     image = searcher.catalog.images.decode(query)
     for model in MODELS:
         vector = searcher.model_indexes[model].embed(image, crop="none")
-        assert found(answer, model) == expected(searcher, model, vector, 5, exclude=query)
+        assert found(response, model) == expected(searcher, model, vector, 5, exclude=query)
 
 
-def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> None:
+def test_a_preview_is_the_decoded_photo(client: httpx.Client) -> None:
     sideways = Image.new("RGB", (1600, 400), "teal")
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to see it upright
     photo = io.BytesIO()
     sideways.save(photo, "JPEG", exif=exif)
-    answer = client.post("/api/search?preview=true", content=photo.getvalue()).json()
+    response = client.post("/api/search?preview=true", content=photo.getvalue()).json()
     with client.stream("GET", "/") as page:
         assert "img-src 'self' data:" in page.headers["content-security-policy"]
-    start, _, encoded = answer["query"]["preview"].partition(",")
+    start, _, encoded = response["query"]["preview"].partition(",")
     assert start == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (160, 640)
 
@@ -138,53 +135,53 @@ def test_a_preview_is_the_photo_as_it_was_understood(client: httpx.Client) -> No
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        ({"class": "{own}"}, lambda each, own: each["names"] == [own]),
+        ({"class": "{own}"}, lambda each, own: each["classes"] == [own]),
         ({"group": "disc"}, lambda each, own: each["group"] == "disc"),  # noqa: ARG005
     ],
 )
-def test_filters_leave_the_nearest_of_what_they_allow(
+def test_filters_return_the_nearest_images_that_they_allow(
     client: httpx.Client, searcher: Searcher, query: str, options: dict[str, str], kept: Any
 ) -> None:
     (own,) = searcher.catalog.classes_of(query)
     wanted = {name: value.format(own=own) for name, value in options.items()}
     everything = client.get(path_of(query), params={"k": 100}).json()
-    answer = client.get(path_of(query), params={"k": 3, **wanted}).json()
-    for whole, some in zip(everything["models"], answer["models"], strict=True):
-        nearest = [each["image_id"] for each in whole["results"] if kept(each, own)][:3]
-        assert [each["image_id"] for each in some["results"]] == nearest
+    response = client.get(path_of(query), params={"k": 3, **wanted}).json()
+    for whole, some in zip(everything["models"], response["models"], strict=True):
+        nearest = [each["image_id"] for each in whole["neighbors"] if kept(each, own)][:3]
+        assert [each["image_id"] for each in some["neighbors"]] == nearest
         assert len(nearest) == 3
 
 
-def test_filters_that_exclude_each_other_find_nothing(client: httpx.Client, query: str) -> None:
+def test_filters_that_exclude_each_other_return_nothing(client: httpx.Client, query: str) -> None:
     (disc,) = [n for n in client.get("/api/choices").json()["classes"] if "disc" in n][:1]
-    answer = client.get(path_of(query), params={"class": disc, "group": "square"}).json()
-    assert [each["results"] for each in answer["models"]] == [[], []]
+    response = client.get(path_of(query), params={"class": disc, "group": "square"}).json()
+    assert [each["neighbors"] for each in response["models"]] == [[], []]
 
 
-def test_a_random_image_is_one_of_the_test_images(client: httpx.Client, searcher: Searcher) -> None:
-    drawn = {client.get("/api/random").json()["image_id"] for _ in range(40)}
-    assert drawn <= set(searcher.catalog.queries)
-    assert len(drawn) > 5
-
-
-def test_choices_are_those_that_searched_images_have(
+def test_a_random_query_is_a_query_of_the_test_split(
     client: httpx.Client, searcher: Searcher
 ) -> None:
+    sampled = {client.get("/api/random-query").json()["image_id"] for _ in range(40)}
+    assert sampled <= set(searcher.catalog.queries)
+    assert len(sampled) > 5
+
+
+def test_choices_are_those_of_the_gallery(client: httpx.Client, searcher: Searcher) -> None:
     choices = client.get("/api/choices").json()
     ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
         "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
-        "images": len(ids),
-        "queries": len(searcher.catalog.queries),
-        "most_bytes": 32 * 2**20,
-        "most_pixels": 100_000_000,
+        "gallery_size": len(ids),
+        "query_count": len(searcher.catalog.queries),
+        "max_bytes": 32 * 2**20,
+        "max_pixels": 100_000_000,
     }
     assert len(choices["classes"]) < len(COLOURS) * len(SHAPES)  # the others are for training
 
 
-def test_an_image_is_served_as_it_is_packed_and_only_once(
+def test_an_image_is_served_unchanged_and_only_once(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
     path = path_of(query).replace("search", "images")
@@ -193,11 +190,11 @@ def test_an_image_is_served_as_it_is_packed_and_only_once(
     assert served.headers["content-type"] == "image/jpeg"
     again = client.get(path, headers={"if-none-match": served.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert client.get(path, params={"side": 64}).headers["etag"] != served.headers["etag"]
+    assert client.get(path, params={"max_side": 64}).headers["etag"] != served.headers["etag"]
 
 
 def png_of(width: int, height: int) -> bytes:
-    """Return a PNG that says it is so large; what follows its header is little."""
+    """Return a PNG whose header gives this size, with hardly any pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -221,89 +218,91 @@ REFUSED = [
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `serve` does
 @pytest.mark.parametrize(("options", "photo", "line"), REFUSED)
-def test_what_is_no_sound_image_is_refused_in_one_line(
-    client: httpx.Client, told: list[str], options: str, photo: bytes, line: str
+def test_a_photo_that_cannot_be_decoded_is_an_error_of_one_line(
+    client: httpx.Client,
+    caplog: pytest.LogCaptureFixture,
+    options: str,
+    photo: bytes,
+    line: str,
 ) -> None:
-    answer = client.post(f"/api/search{options}", content=photo)
-    said = answer.json()["error"]
-    assert (answer.status_code, said[: len(line)]) == (400, line)
-    assert "\n" not in said
-    assert told[-1] == f"POST 400: {said}"
+    response = client.post(f"/api/search{options}", content=photo)
+    error = response.json()["error"]
+    assert (response.status_code, error[: len(line)]) == (400, line)
+    assert "\n" not in error
+    assert f"POST 400: {error}" in caplog.messages
 
 
-def test_an_upload_is_counted_as_it_comes_whatever_it_says_of_its_length(
+def test_the_bytes_of_an_upload_are_counted_with_and_without_a_length_header(
     client: httpx.Client,
 ) -> None:
-    line = "big.jpg: found more than 32 MiB; allowed: up to that; make the image smaller"
+    line = "big.jpg: found more than 32 MiB; allowed: at most 32 MiB; make the image smaller"
     one = bytes(2**20)
     for body in (bytes(MAX_BYTES + 1), (one for _ in range(34))):  # the second has no length
-        answer = client.post("/api/search?name=big.jpg", content=body)
-        assert (answer.status_code, answer.json()) == (413, {"error": line})
+        response = client.post("/api/search?name=big.jpg", content=body)
+        assert (response.status_code, response.json()) == (413, {"error": line})
     most = client.post("/api/search", content=(one for _ in range(32)))
     assert most.json() == {"error": "photo: not an image; allowed: JPEG, PNG, WebP, HEIC"}
 
 
-def test_an_upload_that_never_ends_is_given_up(searcher: Searcher) -> None:
-    app = build_app(searcher, upload_seconds=0.2, tell=lambda _: None)
+def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
+    app = build_app(searcher, upload_seconds=0.2)
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
     with serving(app) as address:
         place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        with socket.create_connection(place, timeout=PATIENCE) as sent:
+        with socket.create_connection(place, timeout=TIMEOUT) as sent:
             sent.sendall(head.encode())
-            answer = b""
-            while not answer.endswith(b"}"):
-                answer += sent.recv(4096)
-    status, _, rest = answer.decode().partition("\r\n")
+            response = b""
+            while not response.endswith(b"}"):
+                response += sent.recv(4096)
+    status, _, rest = response.decode().partition("\r\n")
     assert status == "HTTP/1.1 408 Request Timeout"
-    line = "photo: found 3 bytes after 0.2 seconds; allowed: all within them"
+    line = "photo: found 3 bytes after 0.2 seconds; allowed: all by then"
     assert json.loads(rest.partition("\r\n\r\n")[2]) == {"error": line}
 
 
-def test_an_upload_that_was_given_up_by_its_sender_is_no_failure(
+def test_an_upload_that_the_client_cancels_is_not_logged(
     searcher: Searcher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
-    with serving(build_app(searcher, tell=told.append)) as address:
+    with serving(build_app(searcher)) as address:
         place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        with socket.create_connection(place, timeout=PATIENCE) as sent:
+        with socket.create_connection(place, timeout=TIMEOUT) as sent:
             sent.sendall(head.encode())
         with open_client(address) as client:
-            assert client.get("/api/random").status_code == 200
-    assert (told, caplog.messages) == ([], [])
+            assert client.get("/api/random-query").status_code == 200
+    assert [each for each in caplog.records if each.name.startswith("app")] == []
 
 
-def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
+def wrong_options(query: str) -> list[tuple[str, int, str]]:
     image = path_of(query)
     return [
         (
             "/api/search/ball.jpg",
             404,
-            "image: found 'ball.jpg'; allowed: an image_id of the dataset",
+            "image_id: found 'ball.jpg'; allowed: an image_id of the catalog",
         ),
         (
             "/api/images/../../params.yaml",
             404,
-            "/params.yaml: found no such page; see /docs",
+            "/params.yaml: no such page; see /docs",
         ),
         (
             "/api/images/..%2F..%2Fparams.yaml",
             404,
-            "image: found '../../params.yaml'; allowed: an image_id of the dataset",
+            "image_id: found '../../params.yaml'; allowed: an image_id of the catalog",
         ),
-        ("/page/..%2Fserver.py", 404, "/page/../server.py: found no such page; see /docs"),
-        ("/page/server.py", 404, "/page/server.py: found no such page; see /docs"),
-        ("/nowhere", 404, "/nowhere: found no such page; see /docs"),
+        ("/page/..%2Fserver.py", 404, "/page/../server.py: no such page; see /docs"),
+        ("/page/server.py", 404, "/page/server.py: no such page; see /docs"),
+        ("/nowhere", 404, "/nowhere: no such page; see /docs"),
         (
             f"{image}?class=gold+ring",
             422,
-            "class: found 'gold ring'; allowed: a class that a searched image has",
+            "class: found 'gold ring'; allowed: a class of a gallery image",
         ),
         (
             f"{image}?group=discs",
             422,
-            "group: found 'discs'; allowed: a group that a searched image has; "
-            "did you mean 'disc'?",
+            "group: found 'discs'; allowed: a group of a gallery image; did you mean 'disc'?",
         ),
         (
             f"{image}?class={256 * 'x'}",
@@ -325,41 +324,43 @@ def lines_of_wrong_options(query: str) -> list[tuple[str, int, str]]:
 
 
 def test_wrong_options_are_told_in_one_line(client: httpx.Client, query: str) -> None:
-    for path, status, line in lines_of_wrong_options(query):
-        answer = client.get(path)
-        assert (answer.status_code, answer.json()) == (status, {"error": line}), path
+    for path, status, line in wrong_options(query):
+        response = client.get(path)
+        assert (response.status_code, response.json()) == (status, {"error": line}), path
 
 
-def test_another_sites_name_for_this_machine_is_refused(
+def test_another_host_name_for_this_machine_is_refused(
     client: httpx.Client, searcher: Searcher
 ) -> None:
-    evil = client.get("/api/random", headers={"host": "evil.example:8000"})
+    evil = client.get("/api/random-query", headers={"host": "evil.example:8000"})
     assert (evil.status_code, evil.text) == (400, "Invalid host header")
     assert evil.headers["cross-origin-resource-policy"] == "same-origin"
     for host in ("localhost.evil.example", "www.localhost", "127.0.0.1.evil.example", "[::2]", ""):
-        assert client.get("/api/random", headers={"host": host}).status_code == 400, host
+        assert client.get("/api/random-query", headers={"host": host}).status_code == 400, host
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
-        assert client.get("/api/random", headers={"host": host}).status_code == 200, host
+        assert client.get("/api/random-query", headers={"host": host}).status_code == 200, host
     with client_of(build_app(searcher, hosts=ANY_HOST)) as open_to_all:
-        assert open_to_all.get("/api/random", headers={"host": "a.b"}).status_code == 200
+        assert open_to_all.get("/api/random-query", headers={"host": "a.b"}).status_code == 200
 
 
-def test_the_page_of_another_site_takes_no_place_in_line(client: httpx.Client) -> None:
+def test_pages_of_other_sites_cannot_search(client: httpx.Client) -> None:
     evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     for headers in (evil, {"origin": evil["origin"]}):
-        answer = client.post("/api/search", content="text", headers=headers)
+        response = client.post("/api/search", content="text", headers=headers)
         line = "origin: found 'https://evil.example'; allowed: this server's own page, or a program"
-        assert (answer.status_code, answer.json()) == (403, {"error": line})
-        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-    answer = client.get("/api/random", headers={"sec-fetch-site": "cross-site"})
+        assert (response.status_code, response.json()) == (403, {"error": line})
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    response = client.get("/api/random-query", headers={"sec-fetch-site": "cross-site"})
     line = "origin: found 'another site'; allowed: this server's own page, or a program"
-    assert (answer.status_code, answer.json()) == (403, {"error": line})
+    assert (response.status_code, response.json()) == (403, {"error": line})
     own = {"origin": str(client.base_url).rstrip("/"), "sec-fetch-site": "same-origin"}
     photo = draw("red", "disc", 7)
     assert client.post("/api/search", content=photo, headers=own).status_code == 200
 
 
-def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) -> None:
+def test_every_response_has_the_headers_that_keep_other_sites_out(
+    client: httpx.Client, query: str
+) -> None:
     for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "images")):
         headers = client.get(path).headers
         assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"], path
@@ -367,44 +368,46 @@ def test_every_answer_keeps_other_sites_out(client: httpx.Client, query: str) ->
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_twenty_people_at_once_are_all_answered_rightly(address: str, client: httpx.Client) -> None:
+def test_twenty_people_at_a_time_get_their_own_neighbors(
+    address: str, client: httpx.Client
+) -> None:
     photos = [draw(COLOURS[n % 5], SHAPES[n % 2], 200 + n) for n in range(20)]
     alone = [client.post("/api/search?k=20", content=photo).json() for photo in photos]
     together = Barrier(len(photos))
 
     def visit(number: int) -> tuple[dict[str, Any], list[int]]:
         with open_client(address) as person:
-            together.wait(PATIENCE)
-            answer = person.post("/api/search?k=20", content=photos[number]).json()
-            shown = [each["image_id"] for each in answer["models"][0]["results"][:6]]
+            together.wait(TIMEOUT)
+            response = person.post("/api/search?k=20", content=photos[number]).json()
+            shown = [each["image_id"] for each in response["models"][0]["neighbors"][:6]]
             tiles = [person.get(path_of(each).replace("search", "images")) for each in shown]
-            return answer, [tile.status_code for tile in tiles]
+            return response, [tile.status_code for tile in tiles]
 
     with ThreadPoolExecutor(len(photos)) as people:
         visits = list(people.map(visit, range(len(photos))))
-    for (answer, tiles), expected_answer in zip(visits, alone, strict=True):
+    for (response, tiles), alone_response in zip(visits, alone, strict=True):
         for model in MODELS:
-            assert found(answer, model) == found(expected_answer, model)
+            assert found(response, model) == found(alone_response, model)
         assert tiles == [200] * 6
-    # Photos differ, so an answer that was swapped with another person's would show.
+    # The photos differ, so a response to another person would show.
     assert len({json.dumps(found(each, "baseline")) for each in alone}) > 15
 
 
-def test_who_finds_no_place_in_line_is_told_to_come_again(searcher: Searcher, query: str) -> None:
-    with client_of(build_app(searcher, places=0, tell=lambda _: None)) as client:
-        answer = client.get(path_of(query))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert answer.json() == {"error": "too many searches wait already; try again in a moment"}
+def test_a_full_queue_is_an_error_that_says_to_try_again(searcher: Searcher, query: str) -> None:
+    with client_of(build_app(searcher, max_searches=0)) as client:
+        response = client.get(path_of(query))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.json() == {"error": "too many searches are waiting; try again in a moment"}
 
 
 @pytest.mark.parametrize(
     ("raised", "line"),
     [
         (UserError("embeddings/a: gone; run: dvc repro"), "embeddings/a: gone; run: dvc repro"),
-        (RuntimeError("secret"), "the server failed; its terminal says why"),
+        (RuntimeError("secret"), "the server failed; its terminal shows why"),
     ],
 )
-def test_a_failure_of_the_server_is_one_line_and_the_next_person_is_served(
+def test_a_failure_of_the_server_is_one_line_and_the_next_search_works(
     searcher: Searcher,
     query: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -414,36 +417,36 @@ def test_a_failure_of_the_server_is_one_line_and_the_next_person_is_served(
     def fail(*_: object) -> None:
         raise raised
 
-    with serving(build_app(searcher, tell=lambda _: None)) as address:
+    with serving(build_app(searcher)) as address:
         with monkeypatch.context() as broken, open_client(address) as first:
             broken.setattr(searcher, "search_image", fail)
-            answer = first.get(path_of(query))
-        assert (answer.status_code, answer.json()) == (500, {"error": line})
+            response = first.get(path_of(query))
+        assert (response.status_code, response.json()) == (500, {"error": line})
         with open_client(address) as second:
             assert second.get(path_of(query)).status_code == 200
 
 
-def test_the_api_is_described_and_all_its_failures_too(client: httpx.Client) -> None:
-    described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {
+def test_openapi_describes_the_api_and_its_errors(client: httpx.Client) -> None:
+    openapi = client.get("/openapi.json").json()
+    assert set(openapi["paths"]) == {
         "/api/choices",
-        "/api/random",
+        "/api/random-query",
         "/api/search",
         "/api/search/{image_id}",
         "/api/images/{image_id}",
     }
-    posted = described["paths"]["/api/search"]["post"]
+    posted = openapi["paths"]["/api/search"]["post"]
     assert posted["requestBody"]["content"]["image/*"]["schema"]["format"] == "binary"
     names = {each["name"] for each in posted["parameters"]}
     assert names == {"k", "class", "group", "crop", "name", "preview"}
-    for path in described["paths"].values():
+    for path in openapi["paths"].values():
         for request in path.values():
             failure = request["responses"]["4XX"]["content"]["application/json"]["schema"]
-            assert failure == {"$ref": "#/components/schemas/Failure"}
+            assert failure == {"$ref": "#/components/schemas/ErrorResponse"}
             assert "422" not in request["responses"]
 
 
-def test_the_page_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_page_loads_nothing_from_other_sites(client: httpx.Client) -> None:
     assert "<title>lookalike</title>" in client.get("/").text
     assert "https://" not in client.get("/docs").text
     for path in PAGE.iterdir():
@@ -453,7 +456,7 @@ def test_the_page_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
         assert "https://" not in text, path
 
 
-def test_a_filter_is_the_same_for_the_same_name_every_time(searcher: Searcher) -> None:
-    first, second = (searcher._of_group("baseline", "disc") for _ in range(2))
+def test_masks_are_cached(searcher: Searcher) -> None:
+    first, second = (searcher._mask_group("baseline", "disc") for _ in range(2))
     assert first is second
-    assert not np.array_equal(first, searcher._of_group("baseline", "square"))
+    assert not np.array_equal(first, searcher._mask_group("baseline", "square"))

@@ -1,0 +1,213 @@
+// Reacts to what a person does on the page: each step is a search.
+
+import { fetchJson, searchByImage, searchByPhoto } from "/page/api.js";
+import { renderChoices, renderNeighbors, renderQuery, renderWelcome, summarise }
+  from "/page/render.js";
+import { DEFAULTS, formatUrl, parseUrl, searchOptions } from "/page/url.js";
+
+// Photos stay in the memory of this page, so that the Back button finds them; the oldest go first.
+const MAX_PHOTOS = 20;
+
+const byId = (id) => document.getElementById(id);
+const photos = new Map();
+let state = { ...DEFAULTS };
+let choices = null;
+let running = null;
+
+/**
+ * Search for a state, or for what it resolves to where it is a function, and show the result; of
+ * two calls the later wins. `push` adds the step to the browser's history.
+ */
+async function go(target, { push }) {
+  running?.abort();
+  const controller = running = new AbortController();
+  setBusy(true);
+  try {
+    choices ??= await loadChoices();
+    const next = typeof target === "function" ? await target(controller.signal) : target;
+    const started = performance.now();
+    const response = await search(next, controller.signal);
+    if (controller !== running) return;
+    state = next;
+    if (push && formatUrl(next) !== location.pathname + location.search) {
+      history.pushState(null, "", formatUrl(next));
+    }
+    fillFilters();
+    show(response, performance.now() - started);
+    if (push) resetFocusAndScroll();
+  } catch (error) {
+    if (controller !== running || error.name === "AbortError") return;
+    showError(error.message);
+    if (push) fillFilters();
+    else showNothing(target);
+  } finally {
+    if (controller === running) setBusy(false);
+  }
+}
+
+function search(next, signal) {
+  if (next.photo) {
+    const photo = photos.get(next.photo);
+    if (!photo) throw new Error("that photo is no longer in this page's memory; drop it again");
+    return searchByPhoto(photo, searchOptions(next), choices, signal);
+  }
+  return next.image ? searchByImage(next.image, searchOptions(next), signal) : null;
+}
+
+async function loadChoices() {
+  const loaded = await fetchJson("/api/choices");
+  renderChoices(loaded);
+  return loaded;
+}
+
+function show(response, milliseconds) {
+  showError("");
+  if (!response) {
+    byId("status").textContent = "";
+    document.title = "lookalike";
+    renderWelcome();
+    return;
+  }
+  const photoName = photos.get(state.photo)?.name ?? "";
+  renderQuery(response.query, state, photoName);
+  renderNeighbors(response, state);
+  byId("status").textContent = summarise(response, milliseconds);
+  const classes = response.query.classes.join(", ");
+  document.title = `${classes || photoName || "photo"} · lookalike`;
+}
+
+/** Show only the error: the URL is of a search that failed, so older results would mislead. */
+function showNothing(next) {
+  state = next;
+  fillFilters();
+  byId("status").textContent = "";
+  renderWelcome();
+}
+
+/** After a step, the focused tile may be gone, and the query may be out of sight. */
+function resetFocusAndScroll() {
+  if (document.activeElement === document.body) byId("results").focus({ preventScroll: true });
+  window.scrollTo(0, 0);
+}
+
+function searchFile(files) {
+  const photo = files[0];
+  if (!photo) {
+    showError("that is not a file; save the image first, then drop the file");
+    return;
+  }
+  const key = randomKey();
+  photos.set(key, photo);
+  if (photos.size > MAX_PHOTOS) photos.delete(photos.keys().next().value);
+  go({ ...state, image: "", photo: key }, { push: true });
+}
+
+/** Return a key that no other visit uses: a URL with it may be reloaded or shared. */
+function randomKey() {
+  return crypto.getRandomValues(new Uint32Array(2)).join("-");
+}
+
+function searchRandom() {
+  const sample = async (signal) => {
+    const sampled = await fetchJson("/api/random-query", { signal });
+    return { ...state, image: sampled.image_id, photo: "" };
+  };
+  go(sample, { push: true });
+}
+
+function readFilters() {
+  return {
+    class: byId("class").value.trim(),
+    group: byId("group").value,
+    crop: document.querySelector("input[name=crop]:checked").value,
+    k: byId("k").value,
+  };
+}
+
+function fillFilters() {
+  for (const name of ["class", "group"]) {
+    byId(name).value = state[name];
+    byId(name).classList.toggle("set", state[name] !== "");
+  }
+  document.querySelector(`input[name=crop][value=${state.crop === "none" ? "none" : "center"}]`)
+    .checked = true;
+  if (![...byId("k").options].some((option) => option.value === state.k)) {
+    byId("k").append(new Option(state.k));
+  }
+  byId("k").value = state.k;
+  byId("clear").hidden = !state.class && !state.group;
+}
+
+function showError(line) {
+  byId("error").textContent = line;
+  byId("error").hidden = !line;
+  if (line) window.scrollTo(0, 0);
+}
+
+function setBusy(busy) {
+  byId("results").setAttribute("aria-busy", String(busy));
+  byId("progress").hidden = !busy;
+}
+
+function listenToFilters() {
+  const searchIfChanged = () => {
+    const next = { ...state, ...readFilters() };
+    if (formatUrl(next) !== formatUrl(state)) go(next, { push: true });
+  };
+  byId("filters").addEventListener("change", searchIfChanged);
+  byId("filters").addEventListener("submit", (event) => {
+    event.preventDefault();
+    searchIfChanged();
+  });
+  byId("clear").addEventListener("click", () => {
+    go({ ...state, class: "", group: "" }, { push: true });
+    byId("class").focus();
+  });
+}
+
+function listenToPhotos() {
+  byId("choose").addEventListener("click", () => byId("file").click());
+  byId("random").addEventListener("click", searchRandom);
+  byId("file").addEventListener("change", (event) => {
+    if (event.target.files.length) searchFile([...event.target.files]);
+    event.target.value = "";  // so that the same file can be chosen again
+  });
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length) {
+      event.preventDefault();
+      searchFile(event.clipboardData.files);
+    }
+  });
+  // Moving from one element into another inside it fires both events; at 0 the pointer has left.
+  let depth = 0;
+  const setDepth = (value) => {
+    depth = Math.max(0, value);
+    byId("dropping").hidden = depth === 0;
+  };
+  document.addEventListener("dragenter", () => setDepth(depth + 1));
+  document.addEventListener("dragleave", () => setDepth(depth - 1));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    setDepth(0);
+    searchFile(event.dataTransfer.files);
+  });
+}
+
+function listenToLinks() {
+  byId("columns").addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-image]");
+    // The browser opens new tabs and windows.
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    go(parseUrl(link.href), { push: true });
+  });
+  window.addEventListener("popstate", () => go(parseUrl(location.href), { push: false }));
+}
+
+// On a phone, open options would push the results far down.
+byId("options").open = !matchMedia("(max-width: 820px)").matches;
+listenToFilters();
+listenToPhotos();
+listenToLinks();
+go(parseUrl(location.href), { push: false });

@@ -1,0 +1,35 @@
+// The state of a search and the page's URL. Each can be made from the other, so that the Back
+// button works and a link can be shared.
+
+export const DEFAULTS = { image: "", photo: "", class: "", group: "", crop: "center", k: "12" };
+
+/** Return the state in a URL; what the URL leaves out is as in DEFAULTS. */
+export function parseUrl(url) {
+  const params = new URLSearchParams(new URL(url, location.href).search);
+  return Object.fromEntries(
+    Object.entries(DEFAULTS).map(([name, value]) => [name, params.get(name) ?? value]));
+}
+
+/** Return the path and query string of a state. */
+export function formatUrl(state) {
+  const params = changedParams(state);
+  return params.size ? `/?${params}` : "/";
+}
+
+/** Return the options of a search in the JSON API. */
+export function searchOptions(state) {
+  const params = changedParams(state);
+  params.delete("image");
+  params.delete("photo");
+  return params;
+}
+
+/** Return the URL of an image of the catalog, at most `maxSide` pixels wide and high. */
+export function imageUrl(imageId, maxSide) {
+  return `/api/images/${encodeURIComponent(imageId)}?max_side=${maxSide}`;
+}
+
+function changedParams(state) {
+  return new URLSearchParams(
+    Object.entries(state).filter(([name, value]) => value && value !== DEFAULTS[name]));
+}
