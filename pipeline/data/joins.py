@@ -75,7 +75,7 @@ def find_rows(
     known_ids: pa.Array,
     *,
     asked: Path,
-    known: Path,
+    known: Path | str,
 ) -> NDArray[np.int64]:
     """Return int64 [N]: where each of the table `asked`'s ids stands in the table `known`.
 

@@ -1,3 +1,5 @@
+"""A checkpoint is whole or as it was before, and gone once its run is complete."""
+
 from pathlib import Path
 
 import torch
@@ -20,14 +22,14 @@ def test_what_is_saved_is_loaded_until_it_is_discarded(tmp_path: Path) -> None:
 def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "run")
     checkpoint.save({"epoch": 1})
-    (tmp_path / "run.part").write_bytes(b"half of epoch 2")
+    (tmp_path / "run.pt.part").write_bytes(b"half of epoch 2")
     assert checkpoint.load() == {"epoch": 1}
 
 
-def test_a_finished_run_leaves_no_checkpoint_behind_not_even_of_runs_given_up(
+def test_a_complete_run_leaves_no_checkpoint_not_even_of_abandoned_runs(
     tmp_path: Path,
 ) -> None:
-    Checkpoint(tmp_path, "given-up").save({"epoch": 1})
+    Checkpoint(tmp_path, "abandoned").save({"epoch": 1})
     finished = Checkpoint(tmp_path, "finished")
     finished.save({"epoch": 1})
     finished.discard()
