@@ -25,7 +25,7 @@ from pipeline.data.embeddings import write_embeddings
 from pipeline.data.lineage import Lineage, digest_model
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, write_table
-from pipeline.index.search import build_index, write_index
+from pipeline.index.build import build_index, write_index
 from pipeline.models.embedder import attach_head, build_baseline, save_embedder
 
 IMAGES = 122_000

@@ -1,4 +1,4 @@
-"""Make the gallery's embeddings searchable: index/<model>."""
+"""Build the index of the gallery's embeddings: index/<model>."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,15 @@ from typer import Option
 
 from pipeline.data.embeddings import read_lineage
 from pipeline.data.joins import read_embedded_split
-from pipeline.index.search import build_index, write_index
+from pipeline.index.build import build_index, write_index
 from stages.runner import load, run
 
 
 def main(
     embeddings: Annotated[Path, Option(help="table of embeddings")],
-    splits: Annotated[Path, Option(help="table of splits: who is in the gallery")],
+    splits: Annotated[Path, Option(help="table of splits: the gallery")],
     out: Annotated[Path, Option(help="directory of the index to write")],
-    model: Annotated[str | None, Option(help="whose embeddings; names the stage's time")] = None,
+    model: Annotated[str | None, Option(help="name of the model, for the log")] = None,
 ) -> str | None:
     params = load()
     images = read_embedded_split(embeddings, splits)

@@ -14,9 +14,9 @@ from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices
+from pipeline.index.build import distance_of, read_index, read_index_lineage
 from pipeline.index.distances import prepare_vectors
-from pipeline.index.filtered_search import NOBODY, distance_of, filtered_search
-from pipeline.index.search import read_index, read_index_lineage
+from pipeline.index.filtered_search import filtered_search
 from pipeline.models import devices
 from pipeline.models.embed_images import embed_pixels
 from pipeline.models.embedder import load_embedder
@@ -125,11 +125,11 @@ class ModelIndex:
         be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
         Fewer are returned where fewer are allowed.
         """
-        excluded_row = NOBODY if exclude is None else self._row_of_id.get(exclude, NOBODY)
+        own_row = None if exclude is None else self._row_of_id.get(exclude)
         _use_one_core()
         query = prepare_vectors(vector[None], distance=self.distance)[0]
         found = filtered_search(
-            self._index, query, k, distance=self.distance, allowed=allowed, own=excluded_row
+            self._index, query, k, distance=self.distance, allowed=allowed, own_row=own_row
         )
         return [
             Neighbor(self.ids[row], float(score))

@@ -14,9 +14,10 @@ from pipeline.evaluation.knn import choose_k, knn_accuracies, knn_on_validation,
 from pipeline.evaluation.measure import Measured, check_sizes, measure
 from pipeline.evaluation.perceptual_hashes import HashImages
 from pipeline.evaluation.result_tables import metrics_report, neighbors_table, queries_table
+from pipeline.index.build import check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
-from pipeline.index.search import Found, check_gallery, index_recall, read_index, search_index
+from pipeline.index.search import Neighbors, index_recall, search_index
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ def evaluate_model(
     labels: of all `images`. index: its directory. hash_images: asked for few images.
 
     Raises:
-        UserError: as `check_sizes`, `measure`, `read_index` and `check_gallery`.
+        UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
     """
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     # The default list is to do for a small gallery too.
-    fitting = [k for k in params.evaluate.knn if k <= relevance.most_found]
+    fitting = [k for k in params.evaluate.knn if k <= relevance.max_k]
     check_sizes(relevance, k=params.evaluate.k, knn=fitting or params.evaluate.knn)
     test = (images.vectors, labels, images.is_query, images.is_gallery)
     val = (images.vectors, labels, images.split, images.is_gallery)
@@ -58,7 +59,7 @@ def evaluate_model(
     measured, found = _ask_index(index, images, relevance, measured, params)
     report = metrics_report(
         measured,
-        gallery=relevance.gallery,
+        gallery=relevance.gallery_size,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
@@ -81,16 +82,16 @@ def evaluate_model(
 
 def _ask_index(
     directory: Path, images: EmbeddedSplit, relevance: Relevance, measured: Measured, params: Params
-) -> tuple[Measured, Found]:
+) -> tuple[Measured, Neighbors]:
     """Return `measured` with the index's recall, and the neighbours that the index finds."""
     index, ids = read_index(directory)
     vectors = prepare_vectors(images.vectors, distance=params.index.distance)
     queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
-    check_gallery(index, ids, gallery, images.ids[images.is_gallery], where=directory)
-    kept = min(params.evaluate.neighbors, measured.most_found)
+    check_index(index, ids, gallery, images.ids[images.is_gallery], directory=directory)
+    kept = min(params.evaluate.neighbors, measured.max_k)
     most = max(kept, *params.evaluate.k)
     options = {"distance": params.index.distance}
-    found = search_index(index, gallery, queries, relevance.own, most, **options)
+    found = search_index(index, gallery, queries, relevance.own_rows, most, **options)
     # Of a flat index too, where it is 1 and says so: a column that some experiments lack cannot
     # be compared, and it would show an index that does not belong to these embeddings.
     recalls = {
@@ -99,14 +100,14 @@ def _ask_index(
         )
         for k in sorted(set(params.evaluate.k))
     }
-    return measured.with_columns(recalls), Found(found.rows[:, :kept], found.scores[:, :kept])
+    return measured.with_columns(recalls), Neighbors(found.rows[:, :kept], found.scores[:, :kept])
 
 
 def _tables(
     images: EmbeddedSplit,
     relevance: Relevance,
     measured: Measured,
-    found: Found,
+    found: Neighbors,
     cases: FailureTables,
 ) -> dict[str, tuple[pa.Table, tables.Table]]:
     query_ids, gallery_ids = images.ids[images.is_query], images.ids[images.is_gallery]

@@ -18,8 +18,7 @@ from pipeline.evaluation.perceptual_hashes import (
     agree_in_colour,
     count_differing_bits,
 )
-from pipeline.index.distances import pair_scores, prepare_vectors
-from pipeline.index.search import ROUNDING
+from pipeline.index.distances import SCORE_TOLERANCE, prepare_vectors, score_pairs
 
 NOT_COMPARED = -1
 DECIMALS = 6
@@ -74,7 +73,7 @@ def find_failures(
     ids = images.ids[images.is_query]
     hit_ids = images.ids[images.is_gallery][hits.rows]
     # Two sums of one cosine may differ: so identical images reach a cosine of 1.
-    similar = hits.wrong & (hits.cosines + ROUNDING >= cosine)
+    similar = hits.wrong & (hits.cosines + SCORE_TOLERANCE >= cosine)
     differing, same_colours = _compare(similar, ids, hit_ids, hash_images)
     near = similar & (differing <= bits) & same_colours
     failed = measured.first_hit_rank > failure_k
@@ -117,7 +116,7 @@ def find_top_hits(measured: Measured, images: EmbeddedSplit, *, distance: str) -
     for name in {distance, "cosine"}:
         vectors = prepare_vectors(images.vectors, distance=name)
         queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
-        scores[name] = pair_scores(queries, gallery, rows, distance=name)[:, 0]
+        scores[name] = score_pairs(queries, gallery, rows, distance=name)[:, 0]
     wrong = measured.first_hit_rank > 1  # NaN, where nothing is relevant, is not
     return TopHits(rows[:, 0], scores[distance], scores["cosine"], wrong)
 

@@ -18,13 +18,16 @@ from pipeline.data.tables import KNN
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import knn_correct
 from pipeline.evaluation.ranking import find_nearest
-from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import DISTANCES, Gallery, prepare_vectors
+from pipeline.index.distances import (
+    DISTANCES,
+    GalleryScorer,
+    have_unit_length,
+    prepare_vectors,
+)
+from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
 
-# By how much float32 vectors that were made of unit length may miss it.
-ROUNDING = 1e-5
 # Distance -> k -> the share of queries whose k nearest vote for one of their labels.
 Accuracies = Mapping[str, Mapping[int, float]]
 
@@ -52,7 +55,7 @@ def knn_on_validation(
             "to find, so evaluate.knn cannot be chosen; allowed: one or more that has; change "
             "split.val_by or split.val_fraction"
         )
-    most = find_relevance(labels, is_query, searched).most_found
+    most = find_relevance(labels, is_query, searched).max_k
     if min(k) > most:
         raise UserError(
             f"evaluate.knn: found {list(k)}, of which validation chooses; its images find "
@@ -76,25 +79,27 @@ def knn_accuracies(
         UserError: the embeddings are not finite.
     """
     relevance = find_relevance(labels, is_query, is_gallery)
-    fitting = sorted({each for each in k if each <= relevance.most_found})
+    fitting = sorted({each for each in k if each <= relevance.max_k})
     counted = labels.have_relevant(is_gallery)[is_query]
     accuracies: dict[str, dict[int, float]] = {}
     for distance in DISTANCES:
-        if accuracies and _are_unit(embeddings):
+        if accuracies and have_unit_length(embeddings):
             # |q - g|^2 = 2 - 2 cos(q, g): one ranking, and the search is what costs.
             accuracies[distance] = accuracies[DISTANCES[0]]
             continue
         vectors = prepare_vectors(embeddings, distance=distance)
         task = _Task(
             queries=vectors[is_query],
-            gallery=Gallery(vectors[is_gallery], distance=distance),
+            gallery=GalleryScorer(vectors[is_gallery], distance=distance),
             query_labels=labels.take(np.flatnonzero(is_query)),
             gallery_labels=labels.take(np.flatnonzero(is_gallery)),
-            own=relevance.own,
+            own=relevance.own_rows,
             k=fitting,
         )
         work = partial(_vote_block, task)
-        blocks = over_blocks(work, queries=len(relevance.own), gallery=relevance.gallery)
+        blocks = map_query_blocks(
+            work, queries=len(relevance.own_rows), gallery=relevance.gallery_size
+        )
         correct = np.concatenate(list(blocks))[counted]  # (counted queries, k)
         accuracies[distance] = dict(zip(fitting, correct.mean(axis=0).tolist(), strict=True))
     return accuracies
@@ -121,16 +126,12 @@ def knn_table(val: Accuracies, test: Accuracies) -> pa.Table:
     return pa.Table.from_pylist(rows, pa.schema(KNN.columns))
 
 
-def _are_unit(vectors: Vectors) -> bool:
-    return bool(np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < ROUNDING))
-
-
 @dataclass(frozen=True)
 class _Task:
     """All that a block of queries needs; shared by the threads and never changed."""
 
     queries: Vectors
-    gallery: Gallery
+    gallery: GalleryScorer
     query_labels: LabelSets
     gallery_labels: LabelSets
     own: Ints
@@ -139,7 +140,7 @@ class _Task:
 
 def _vote_block(task: _Task, start: int, stop: int) -> NDArray[np.float64]:
     """Return float64 [stop - start, K]: of each query, whether its k nearest are right."""
-    scores = task.gallery.scores(task.queries[start:stop])
+    scores = task.gallery.score(task.queries[start:stop])
     # One search for all: the k nearest are the first k of the nearest.
     nearest = find_nearest(scores, task.own[start:stop], max(task.k))
     asked = task.query_labels.take(np.arange(start, stop))

@@ -15,8 +15,8 @@ from pipeline.evaluation import metrics
 from pipeline.evaluation.classes import ClassQueries, ranks_by_class
 from pipeline.evaluation.curves import CurvePlan, CurveSums, curves_table, plan_curves
 from pipeline.evaluation.ranking import Ranks, find_nearest, rank_relevant
-from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import Gallery, pair_scores, prepare_vectors
+from pipeline.index.distances import GalleryScorer, prepare_vectors, score_pairs
+from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import Relevance, find_relevance, sample_pairs
 
 # The mean of a column of each query has a name of its own where the field gave it one.
@@ -35,7 +35,7 @@ class Measured:
     per_query: column -> float64 [Q]. Queries without a relevant image are NaN in all of them.
     positives: int64 [Q], the relevant images of each. first_hit_rank: float64 [Q].
     nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
-    most_found: images that every query can find, so the largest k that is allowed.
+    max_k: images that every query can find, so the largest k that is allowed.
     classes: the metrics of each class of each query. curves: the CURVES table, None unless asked
     for.
     """
@@ -44,7 +44,7 @@ class Measured:
     positives: Ints
     first_hit_rank: Floats
     nearest: Ints
-    most_found: int
+    max_k: int
     classes: ClassQueries
     curves: pa.Table | None
 
@@ -89,7 +89,7 @@ class _Task:
     gallery: Vectors
     unit_queries: Vectors
     unit_gallery: Vectors
-    stripes: Gallery
+    stripes: GalleryScorer
     relevance: Relevance
     query_labels: LabelSets
     gallery_labels: LabelSets
@@ -139,7 +139,7 @@ def measure(
         gallery=gallery,
         unit_queries=units[is_query] if triplets else queries,
         unit_gallery=units[is_gallery] if triplets else gallery,
-        stripes=Gallery(gallery, distance=distance),
+        stripes=GalleryScorer(gallery, distance=distance),
         relevance=relevance,
         query_labels=query_labels,
         gallery_labels=labels.take(np.flatnonzero(is_gallery)),
@@ -150,8 +150,8 @@ def measure(
         distance=distance,
         uniforms=np.random.default_rng(seed).random((len(queries), triplets, 2)),
     )
-    blocks = over_blocks(
-        partial(_measure_block, task), queries=len(queries), gallery=relevance.gallery
+    blocks = map_query_blocks(
+        partial(_measure_block, task), queries=len(queries), gallery=relevance.gallery_size
     )
     measured = _join(list(blocks), task)
     if not measured.positives.any():
@@ -163,9 +163,9 @@ def measure(
 
 
 def _measure_block(task: _Task, start: int, stop: int) -> _Block:
-    own = task.relevance.own[start:stop]
+    own = task.relevance.own_rows[start:stop]
     pairs = task.relevance.pairs(start, stop)
-    scores = task.stripes.scores(task.queries[start:stop])
+    scores = task.stripes.score(task.queries[start:stop])
     ranks = rank_relevant(scores, pairs, own)
     nearest = find_nearest(scores, own, max(task.nearest, task.knn))
     per_query = _columns(ranks, task.k)
@@ -175,7 +175,7 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
         per_query["knn_correct"] = metrics.knn_correct(voters, task.gallery_labels, asked)
     if task.uniforms.shape[1]:
         uniforms = task.uniforms[start:stop]
-        drawn = sample_pairs(pairs, own, task.relevance.gallery, uniforms=uniforms)
+        drawn = sample_pairs(pairs, own, task.relevance.gallery_size, uniforms=uniforms)
         per_query |= _triplets(task, drawn, start, stop)
     by_class = ranks_by_class(ranks, task.gallery_labels, asked)
     per_class = _class_columns(by_class, task.k)
@@ -190,17 +190,20 @@ def _measure_block(task: _Task, start: int, stop: int) -> _Block:
 
 def check_sizes(relevance: Relevance, *, k: Sequence[int], knn: Sequence[int]) -> None:
     """Raise a UserError where nobody asks or is searched, or a k or knn exceeds the gallery."""
-    if not len(relevance.own) or relevance.most_found < 1:
+    if not len(relevance.own_rows) or relevance.max_k < 1:
         raise UserError(
-            f"splits: found {len(relevance.own)} queries and {relevance.gallery} gallery images; "
-            "allowed: queries, and for each a gallery image besides itself; change split.protocol"
+            f"splits: found {len(relevance.own_rows)} queries and {relevance.gallery_size} gallery "
+            "images; allowed: queries, and for each a gallery image besides itself; "
+            "change split.protocol"
         )
-    most = relevance.most_found
+    most = relevance.max_k
     for name, values in (("k", k), ("knn", knn)):
         if values and max(values) > most:
-            fewer = "" if most == relevance.gallery else ", one fewer for a query that is in it"
+            fewer = (
+                "" if most == relevance.gallery_size else ", one fewer for a query that is in it"
+            )
             raise UserError(
-                f"evaluate.{name}: found {max(values)}; the gallery has {relevance.gallery} "
+                f"evaluate.{name}: found {max(values)}; the gallery has {relevance.gallery_size} "
                 f"images{fewer}; allowed: 1 to {most}"
             )
 
@@ -228,11 +231,11 @@ def _class_columns(by_class: Ranks, k: Sequence[int]) -> dict[str, Floats]:
 def _triplets(task: _Task, drawn: Ints, start: int, stop: int) -> dict[str, Floats]:
     """Return the triplet columns of `drawn`, int64 [2, Q, n] gallery rows; NaN without a pair."""
     asked, known = task.queries[start:stop], task.gallery
-    positive, negative = (pair_scores(asked, known, rows, distance=task.distance) for rows in drawn)
+    positive, negative = (score_pairs(asked, known, rows, distance=task.distance) for rows in drawn)
     columns = {"triplet_accuracy": (positive > negative).mean(axis=1)}
     if task.distance != "cosine":
         asked, known = task.unit_queries[start:stop], task.unit_gallery
-        positive, negative = (pair_scores(asked, known, rows, distance="cosine") for rows in drawn)
+        positive, negative = (score_pairs(asked, known, rows, distance="cosine") for rows in drawn)
     columns["cosine_positive"] = positive.mean(axis=1, dtype=np.float64)
     columns["cosine_negative"] = negative.mean(axis=1, dtype=np.float64)
     for values in columns.values():
@@ -252,7 +255,7 @@ def _join(blocks: list[_Block], task: _Task) -> Measured:
         np.concatenate([getattr(block, name) for block in blocks])
         for name in ("positives", "first_hit_rank", "nearest")
     )
-    most = task.relevance.most_found
+    most = task.relevance.max_k
     curves = None
     sums = [block.sums for block in blocks if block.sums]
     if task.plan and positives.any():

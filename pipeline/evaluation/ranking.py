@@ -56,7 +56,7 @@ def rank_relevant(scores: Scores, pairs: RelevantPairs, own: Ints) -> Ranks:
 
     Ties go by gallery order. The query's own image has no rank and takes no place.
 
-    scores: float32 [Q, G] of `Gallery.scores`. own: int64 [Q], the query's gallery row or -1.
+    scores: float32 [Q, G] of `GalleryScorer.score`. own: int64 [Q], the query's gallery row or -1.
     """
     rows, gains, ranks = pairs.rows.copy(), pairs.gains.copy(), np.empty_like(pairs.rows)
     for q in np.flatnonzero(pairs.counts > FEW):
@@ -87,7 +87,7 @@ def count_scores(
 ) -> Ints:
     """Return int64 [2, B]: how many relevant and how many other pairs score in each bin.
 
-    scores: float32 [Q, G] of `Gallery.scores`. bins: float64 [B + 1],
+    scores: float32 [Q, G] of `GalleryScorer.score`. bins: float64 [B + 1],
     even edges; what lies outside counts in the nearest bin.
     """
     counts = np.zeros((2, len(bins) - 1), dtype=np.int64)

@@ -18,7 +18,7 @@ from pipeline.evaluation.intervals import (
 )
 from pipeline.evaluation.measure import MEANS, Measured
 from pipeline.index.relevance import Relevance
-from pipeline.index.search import Found
+from pipeline.index.search import Neighbors
 
 DECIMALS = 6
 QUERIES_AT_ONCE = 1024
@@ -80,7 +80,7 @@ def queries_table(measured: Measured, ids: Sequence[str] | NDArray[np.object_]) 
 
 
 def neighbors_table(
-    found: Found,
+    found: Neighbors,
     relevance: Relevance,
     query_ids: NDArray[np.object_],
     gallery_ids: NDArray[np.object_],
@@ -106,7 +106,7 @@ def _are_relevant(rows: Ints, relevance: Relevance) -> NDArray[np.bool_]:
         stop = min(start + QUERIES_AT_ONCE, len(rows))
         pairs = relevance.pairs(start, stop)
         # (query, row) as one number: both lists of pairs are made of those.
-        size = relevance.gallery + 1
+        size = relevance.gallery_size + 1
         owners = np.repeat(np.arange(stop - start), pairs.counts)
         asked = np.arange(stop - start)[:, None] * size + rows[start:stop]
         relevant[start:stop] = np.isin(asked, owners * size + pairs.rows)

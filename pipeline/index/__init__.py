@@ -1,1 +1,1 @@
-"""The index of the gallery: distances, relevance, building, search and filtered search."""
+"""The index of the gallery: distances, relevance, build, search and filtered search."""

@@ -1,20 +1,39 @@
-"""Scores between embeddings, higher is closer: one meaning of each distance for every stage."""
+"""Scores between embeddings, higher is closer: the same definition of a distance in all stages."""
 
 import numpy as np
 from numba import njit
 
-from pipeline.data.arrays import Ints, Scores, Vectors
+from pipeline.data.arrays import Floats, Ints, Scores, Vectors
 from pipeline.errors import UserError, name_choices
 
 DISTANCES = ("cosine", "euclidean")
-# What float32 rounds a result of 1 by, at most.
+# By how much two sums of one score may differ: of a score up to 1 absolutely, else relatively.
+SCORE_TOLERANCE = 1e-6
+# By how much the length of a float32 vector may differ from 1 after it was divided by its length.
+UNIT_LENGTH_TOLERANCE = 1e-5
+# The largest relative error of one float32 operation.
 UNIT_ROUNDOFF = 2.0**-24
 
 
-def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
-    """Return float32 [N, D] ready for scores: of unit length where `distance` is cosine.
+def to_unit_length(vectors: Vectors | Floats) -> Vectors:
+    """Return float32 [N, D]: each row divided by its L2 norm; a row of zeros stays zero.
 
-    A vector of zeros stays as it is; its cosine with everything is 0.
+    The division is computed in the precision of `vectors`.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def have_unit_length(vectors: Vectors) -> bool:
+    """Return whether all rows of float32 [N, D] have length 1, up to rounding."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    return bool(np.all(np.abs(lengths - 1) < UNIT_LENGTH_TOLERANCE))
+
+
+def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
+    """Return float32 [N, D], ready to be scored: for the cosine, of unit length.
+
+    A vector of zeros stays as it is; its cosine with every vector is 0.
 
     Raises:
         UserError: the distance is unknown, or a vector holds NaN or infinity.
@@ -29,13 +48,12 @@ def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
         )
     if distance == "euclidean":
         return np.ascontiguousarray(vectors, dtype=np.float32)
-    # In float64: the squares of large float32 values overflow.
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    # In float64, because the squares of large float32 values overflow.
+    return to_unit_length(vectors.astype(np.float64))
 
 
-class Gallery:
-    """G prepared vectors that are compared with whole blocks of queries."""
+class GalleryScorer:
+    """Scores blocks of queries with all G prepared vectors of a gallery."""
 
     def __init__(self, vectors: Vectors, *, distance: str) -> None:
         self.distance = distance
@@ -44,7 +62,7 @@ class Gallery:
         self._longest = np.sqrt(self._squares.max(initial=0))
         self._duplicates, self._originals = _find_duplicates(vectors)
 
-    def scores(self, queries: Vectors) -> Scores:
+    def score(self, queries: Vectors) -> Scores:
         """Return float32 [Q, G]: the cosine, or minus the Euclidean distance.
 
         Identical gallery vectors get identical scores, bit for bit: BLAS sums the columns at the
@@ -61,26 +79,27 @@ class Gallery:
         scores[:, self._duplicates] = scores[:, self._originals]
         return scores
 
-    def lowest(self, scores: Scores, queries: Vectors) -> Scores:
-        """Return float32 [Q, K]: what `pair_scores` gives at least, where this or faiss `scores`.
+    def lower_bounds(self, scores: Scores, queries: Vectors) -> Scores:
+        """Return float32 [Q, K]: the least that `score_pairs` gives for pairs with these `scores`.
 
-        The last bits of a score depend on the order of its sum, so on the processor's BLAS and on
-        the size of the block; these bounds hold whatever the order was.
+        The last bits of a score depend on the order of its sum, so on the processor's BLAS, on
+        faiss and on the size of the block; these bounds hold for any order.
 
-        scores: float32 [Q, K], of queries float32 [Q, D] with any K of the gallery.
+        scores: float32 [Q, K], of queries float32 [Q, D] with any K gallery vectors, by `score` or
+        by faiss.
         """
-        return self._shift(scores, -self._rounding(queries))
+        return self._shift(scores, -self._rounding_errors(queries))
 
-    def highest(self, scores: Scores, queries: Vectors) -> Scores:
-        """Return float32 [Q, K]: what `pair_scores` gives at most; as `lowest`."""
-        return self._shift(scores, self._rounding(queries))
+    def upper_bounds(self, scores: Scores, queries: Vectors) -> Scores:
+        """Return float32 [Q, K]: the most that `score_pairs` gives; see `lower_bounds`."""
+        return self._shift(scores, self._rounding_errors(queries))
 
-    def _rounding(self, queries: Vectors) -> Scores:
+    def _rounding_errors(self, queries: Vectors) -> Scores:
         """Return float32 [Q, 1]: how far two sums of one cosine, or squared distance, may differ.
 
-        D products summed in any order miss the sum by at most D u / (1 - D u) of the sum of their
-        absolute values (Higham: Accuracy and Stability of Numerical Algorithms, 2002, section
-        3.1), here twice, once for each sum; some further roundings count as further terms.
+        D products summed in any order differ from the true sum by at most D u / (1 - D u) of the
+        sum of their absolute values (Higham: Accuracy and Stability of Numerical Algorithms, 2002,
+        section 3.1), here twice, once for each sum; other roundings count as 16 more terms.
         """
         terms = (queries.shape[1] + 16) * UNIT_ROUNDOFF
         lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
@@ -88,13 +107,13 @@ class Gallery:
             largest = (lengths + self._longest) ** 2
         else:
             largest = lengths * self._longest
-        rounding: Scores = np.float32(2 * terms / (1 - terms)) * largest
-        return rounding
+        errors: Scores = np.float32(2 * terms / (1 - terms)) * largest
+        return errors
 
     def _shift(self, scores: Scores, by: Scores) -> Scores:
         if self.distance == "cosine":
             return scores + by
-        # Of a squared distance: near zero, the root turns its last bits into large ones.
+        # The errors are those of a squared distance; near 0, its root has much larger ones.
         squares: Scores = scores * scores
         squares -= by
         np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
@@ -102,20 +121,20 @@ class Gallery:
         return squares
 
 
-def pair_scores(queries: Vectors, gallery: Vectors, rows: Ints, *, distance: str) -> Scores:
+def score_pairs(queries: Vectors, gallery: Vectors, rows: Ints, *, distance: str) -> Scores:
     """Return float32 [Q, K]: the score of query q with each of its gallery rows `rows[q]`.
 
-    rows: int64 [Q, K]; -1 stands for none and scores -inf.
+    rows: int64 [Q, K]; -1 is no row and scores -inf.
     """
     starts = np.arange(len(rows) + 1) * rows.shape[1]
     flat = np.ascontiguousarray(rows).reshape(-1)
-    return listed_scores(queries, gallery, starts, flat, distance=distance).reshape(rows.shape)
+    return score_pair_lists(queries, gallery, starts, flat, distance=distance).reshape(rows.shape)
 
 
-def listed_scores(
+def score_pair_lists(
     queries: Vectors, gallery: Vectors, starts: Ints, rows: Ints, *, distance: str
 ) -> Scores:
-    """Return float32 [P]: as `pair_scores`, where query q has rows[starts[q]:starts[q + 1]]."""
+    """Return float32 [P]: as `score_pairs`, but query q has rows[starts[q]:starts[q + 1]]."""
     scores = np.empty(len(rows), dtype=np.float32)
     _fill_scores(queries, gallery, starts, rows, distance == "euclidean", scores)
     return scores
@@ -123,15 +142,16 @@ def listed_scores(
 
 def _find_duplicates(vectors: Vectors) -> tuple[Ints, Ints]:
     """Return the rows that repeat an earlier one, and the first row of the same vector."""
-    plain = np.ascontiguousarray(vectors + np.float32(0))  # -0 is 0
-    whole = plain.view(np.dtype((np.void, plain.strides[0]))).reshape(-1)
-    _, firsts, of = np.unique(whole, return_index=True, return_inverse=True)
-    originals = firsts[of].astype(np.int64)
+    without_signed_zero = np.ascontiguousarray(vectors + np.float32(0))  # -0 becomes 0
+    row_type = np.dtype((np.void, without_signed_zero.strides[0]))
+    row_bytes = without_signed_zero.view(row_type).reshape(-1)
+    _, first_rows, inverse = np.unique(row_bytes, return_index=True, return_inverse=True)
+    originals = first_rows[inverse].astype(np.int64)
     duplicates = np.flatnonzero(originals != np.arange(len(vectors)))
     return duplicates, originals[duplicates]
 
 
-# Sums may be reordered (so that they run on wide registers), but alike for every pair.
+# Sums may be reordered, so that they use wide registers, but in the same way for every pair.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
 def _fill_scores(
     queries: Vectors, gallery: Vectors, starts: Ints, rows: Ints, euclidean: bool, scores: Scores

@@ -1,17 +1,16 @@
-"""One query asked of an index of any kind, among all of its images or among some."""
+"""Search with one query in an index of any kind, among all of its images or among some."""
 
 from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ints, Scores, Vectors
-from pipeline.index.search import MOST_FETCHED, ROUNDING, Found, ends_in_tie, fetch_nearest
+from pipeline.data.arrays import Mask, Scores, Vectors
+from pipeline.index.distances import SCORE_TOLERANCE
+from pipeline.index.search import MAX_FETCHED, Neighbors, fetch_nearest, may_tie_with_unfetched
 
-NOBODY = -1
-# faiss adds the keyword arguments of its classes as it is imported, where no type checker sees it.
-kinds: Any = faiss
+# faiss adds keyword arguments to its classes at import, which type checkers do not see.
+untyped_faiss: Any = faiss
 
 
 def filtered_search(
@@ -20,98 +19,98 @@ def filtered_search(
     k: int,
     *,
     distance: str,
-    allowed: NDArray[np.bool_] | None = None,
-    own: int = NOBODY,
-) -> Found:
+    allowed: Mask | None = None,
+    own_row: int | None = None,
+) -> Neighbors:
     """Return the k allowed images nearest to a query: rows int64 [n], scores float32 [n].
 
-    n is k, or however many are allowed. Order and scores are those of `search_index`. An index that
-    looks at a part of its vectors looks at all of them where that part holds too few that are
-    allowed; a graph may still find fewer, as not all of it need be within reach.
+    n is k, or the number of allowed images if that is less. Order and scores are those of
+    `search_index`. An index that searches only some of its vectors searches all of them if those
+    hold too few allowed images; a graph may still find fewer, because it may not reach all.
 
-    Safe to call from many threads at once: the index is only read.
+    Many threads may call this at once, because the index is only read.
 
-    query: float32 [D], prepared. allowed: bool [G], None for all. own: the row of the image that
-    asks, which is left out; NOBODY for none.
+    query: float32 [D], prepared. allowed: bool [G], None for all. own_row: the row of the query's
+    own image, which is left out; None if the query is not in the index.
     """
     count = index.ntotal if allowed is None else int(allowed.sum())
-    if own != NOBODY and (allowed is None or allowed[own]):
+    if own_row is not None and (allowed is None or allowed[own_row]):
         count -= 1
     wanted = min(k, count)
-    found = Found(np.empty(0, np.int64), np.empty(0, np.float32))
-    for thorough in (False, True):
-        if len(found.rows) < wanted:
-            found = _ask(index, query, wanted, allowed, own, distance, thorough=thorough)
-    return found
+    nearest = Neighbors(np.empty(0, np.int64), np.empty(0, np.float32))
+    for exhaustive in (False, True):
+        if len(nearest.rows) < wanted:
+            nearest = _search(
+                index, query, wanted, allowed, own_row, distance, exhaustive=exhaustive
+            )
+    return nearest
 
 
-def distance_of(index: faiss.Index) -> str:
-    """Return the distance that an index was built for: cosine or euclidean."""
-    return "cosine" if index.metric_type == faiss.METRIC_INNER_PRODUCT else "euclidean"
-
-
-def _ask(
+def _search(
     index: faiss.Index,
     query: Vectors,
     wanted: int,
-    allowed: NDArray[np.bool_] | None,
-    own: int,
+    allowed: Mask | None,
+    own_row: int | None,
     distance: str,
     *,
-    thorough: bool,
-) -> Found:
-    """Fetch more and more until enough of them are allowed, or the index finds no more."""
-    known = _vectors(index) if isinstance(index, faiss.IndexFlat) else None
-    slack = 0.0 if known is None else ROUNDING
-    options = _options_to_try(index, allowed, thorough=thorough)
-    besides = 0 if own == NOBODY else 1
-    fetch = min(wanted + 1 + besides, index.ntotal)
+    exhaustive: bool,
+) -> Neighbors:
+    """Fetch more and more neighbors until enough are allowed, or the index finds no more."""
+    rescored = _view_vectors(index) if isinstance(index, faiss.IndexFlat) else None
+    tolerance = 0.0 if rescored is None else SCORE_TOLERANCE
+    options = _list_options(index, allowed, exhaustive=exhaustive)
+    own_count = 0 if own_row is None else 1
+    count = min(wanted + 1 + own_count, index.ntotal)
     while True:
-        found, options = _fetch(index, known, query, own, fetch, distance, options)
-        rows, scores = (each[0, found[0][0] >= 0] for each in found)
+        found, options = _fetch(index, rescored, query, own_row, count, distance, options)
+        exists = found.rows[0] >= 0
+        rows, scores = found.rows[0, exists], found.scores[0, exists]
         kept = np.full(len(rows), True) if allowed is None else allowed[rows]
-        # Fewer than were asked for: this index, looking as it does, has no others.
-        ended = len(rows) < fetch - besides or fetch == index.ntotal
+        # Fewer than `count`: with these options the index has no others.
+        ended = len(rows) < count - own_count or count == index.ntotal
         enough = kept.sum() >= wanted and (
-            fetch >= MOST_FETCHED or not _may_tie(scores[kept], scores, wanted, slack)
+            count >= MAX_FETCHED or not _may_tie(scores[kept], scores, wanted, tolerance)
         )
         if ended or enough:
-            return Found(rows[kept][:wanted], scores[kept][:wanted])
-        fetch = min(4 * fetch, index.ntotal)
+            return Neighbors(rows[kept][:wanted], scores[kept][:wanted])
+        count = min(4 * count, index.ntotal)
 
 
-def _may_tie(kept: Vectors, fetched: Vectors, wanted: int, slack: float) -> bool:
-    return bool(ends_in_tie(np.append(kept, fetched[-1])[None], wanted, slack=slack)[0])
+def _may_tie(kept: Scores, fetched: Scores, wanted: int, tolerance: float) -> bool:
+    scores = np.append(kept, fetched[-1])[None]
+    return bool(may_tie_with_unfetched(scores, wanted, tolerance=tolerance)[0])
 
 
-def _vectors(index: faiss.IndexFlat) -> Vectors:
+def _view_vectors(index: faiss.IndexFlat) -> Vectors:
     """Return the vectors of a flat index, float32 [G, D], without a copy."""
-    flat: Vectors = kinds.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+    flat: Vectors = untyped_faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
     return flat.reshape(index.ntotal, index.d)
 
 
 def _fetch(
     index: faiss.Index,
-    known: Vectors | None,
+    rescored: Vectors | None,
     query: Vectors,
-    own: int,
-    fetch: int,
+    own_row: int | None,
+    count: int,
     distance: str,
     options: list[Any],
-) -> tuple[tuple[Ints, Scores], list[Any]]:
-    """Return what `fetch_nearest` does by the first options that are accepted, and those left.
+) -> tuple[Neighbors, list[Any]]:
+    """Return the result of `fetch_nearest` with the first accepted options, and those left.
 
-    Not all kinds of index accept all, and only asking tells: one that does not says so before it
-    looks at any vector, so that nothing is searched twice.
+    Some kinds of index do not accept all options, which only a search shows. Such an index raises
+    its error before it looks at any vector, so nothing is searched twice.
     """
+    own_rows = np.array([-1 if own_row is None else own_row])
     while True:
         try:
-            found = fetch_nearest(
+            nearest = fetch_nearest(
                 index,
-                known,
+                rescored,
                 query[None],
-                np.array([own]),
-                fetch,
+                own_rows,
+                count,
                 distance=distance,
                 options=options[0],
             )
@@ -120,37 +119,37 @@ def _fetch(
                 raise
             options = options[1:]
         else:
-            return found, options
+            return nearest, options
 
 
-def _options_to_try(
-    index: faiss.Index, allowed: NDArray[np.bool_] | None, *, thorough: bool
-) -> list[Any]:
-    """Return search options, the most helpful first; the last, None, is accepted by all kinds."""
+def _list_options(index: faiss.Index, allowed: Mask | None, *, exhaustive: bool) -> list[Any]:
+    """Return search options, the most helpful first; the last, None, fits all kinds of index."""
     options = []
     if allowed is not None:
-        selector = kinds.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        options.append(_options(index, selector, thorough=thorough))
-    if thorough:
-        options.append(_options(index, None, thorough=thorough))
+        selector = untyped_faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        options.append(_build_options(index, selector, exhaustive=exhaustive))
+    if exhaustive:
+        options.append(_build_options(index, None, exhaustive=exhaustive))
     return [*options, None]
 
 
-def _options(index: faiss.Index, selector: Any, *, thorough: bool) -> Any:
-    """Return the faiss.SearchParameters of a kind of index, those within it included."""
-    index = kinds.downcast_index(index)
+def _build_options(index: faiss.Index, selector: Any, *, exhaustive: bool) -> Any:
+    """Return the faiss.SearchParameters of this kind of index and of the indexes inside it."""
+    index = untyped_faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _options(index.index, selector, thorough=thorough)
-        return kinds.SearchParametersPreTransform(index_params=inner)
+        inner = _build_options(index.index, selector, exhaustive=exhaustive)
+        return untyped_faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexRefine):
-        inner = _options(index.base_index, selector, thorough=thorough)
-        return kinds.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
+        inner = _build_options(index.base_index, selector, exhaustive=exhaustive)
+        return untyped_faiss.IndexRefineSearchParameters(
+            k_factor=index.k_factor, base_index_params=inner
+        )
     if isinstance(index, faiss.IndexIDMap):
-        return _options(index.index, selector, thorough=thorough)
+        return _build_options(index.index, selector, exhaustive=exhaustive)
     if isinstance(index, faiss.IndexIVF):
-        probes = index.nlist if thorough else index.nprobe
-        return kinds.SearchParametersIVF(sel=selector, nprobe=probes)
+        probes = index.nlist if exhaustive else index.nprobe
+        return untyped_faiss.SearchParametersIVF(sel=selector, nprobe=probes)
     if isinstance(index, faiss.IndexHNSW):
-        effort = index.ntotal if thorough else index.hnsw.efSearch
-        return kinds.SearchParametersHNSW(sel=selector, efSearch=effort)
-    return kinds.SearchParameters(sel=selector)
+        effort = index.ntotal if exhaustive else index.hnsw.efSearch
+        return untyped_faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
+    return untyped_faiss.SearchParameters(sel=selector)

@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ints, Mask
+from pipeline.data.arrays import Floats, Ints, Mask
 from pipeline.data.label_sets import LabelSets
 
 
 @dataclass(frozen=True)
 class RelevantPairs:
-    """The relevant pairs of Q queries, in compressed rows: query q owns starts[q]:starts[q + 1].
+    """The relevant pairs of Q queries: those of query q are at starts[q]:starts[q + 1].
 
     starts: int64 [Q + 1]. rows: int64 [P], gallery rows, ascending within a query. gains: int64
-    [P], the number of labels that the two share.
+    [P], the number of labels that the two images share.
     """
 
     starts: Ints
@@ -39,34 +38,40 @@ class RelevantPairs:
 class Relevance:
     """Q queries and G gallery images by label. A query's own image is never relevant to it.
 
-    lists: for each label of the gallery, the gallery rows that have it (compressed rows).
-    asked: for each query, the positions of its labels in `lists` (compressed rows).
-    own: int64 [Q], the query's own gallery row, -1 where it is not in the gallery.
+    label_rows: the gallery rows that have label l of the gallery's L labels, ascending, at
+    label_starts[l]:label_starts[l + 1].
+    query_labels: those of the L labels that query q has, at query_starts[q]:query_starts[q + 1].
+    own_rows: int64 [Q], the gallery row of the query itself, -1 if it is not in the gallery.
     """
 
-    list_starts: Ints
-    list_rows: Ints
-    asked_starts: Ints
-    asked: Ints
-    own: Ints
-    gallery: int
+    label_starts: Ints
+    label_rows: Ints
+    query_starts: Ints
+    query_labels: Ints
+    own_rows: Ints
+    gallery_size: int
 
     def pairs(self, start: int, stop: int) -> RelevantPairs:
         """Return the relevant pairs of the queries `start:stop`."""
-        window = (self.list_starts, self.list_rows, self.asked_starts[start : stop + 1], self.asked)
-        own = self.own[start:stop]
+        labels = (
+            self.label_starts,
+            self.label_rows,
+            self.query_starts[start : stop + 1],
+            self.query_labels,
+        )
+        own_rows = self.own_rows[start:stop]
         starts = np.zeros(stop - start + 1, dtype=np.int64)
-        none = np.empty(0, dtype=np.int64)
-        _walk_pairs(*window, own, self.gallery, starts, none, none, False)
+        nothing = np.empty(0, dtype=np.int64)
+        _walk_pairs(*labels, own_rows, self.gallery_size, starts, nothing, nothing, False)
         starts = np.cumsum(starts)
         rows, gains = np.empty((2, starts[-1]), dtype=np.int64)
-        _walk_pairs(*window, own, self.gallery, starts, rows, gains, True)
+        _walk_pairs(*labels, own_rows, self.gallery_size, starts, rows, gains, True)
         return RelevantPairs(starts, rows, gains)
 
     @property
-    def most_found(self) -> int:
-        """How many images every query can find: the gallery, without a query that is in it."""
-        return self.gallery - int((self.own >= 0).any())
+    def max_k(self) -> int:
+        """The number of neighbors that every query has: the gallery, without the query itself."""
+        return self.gallery_size - int((self.own_rows >= 0).any())
 
 
 def find_relevance(labels: LabelSets, is_query: Mask, is_gallery: Mask) -> Relevance:
@@ -75,78 +80,78 @@ def find_relevance(labels: LabelSets, is_query: Mask, is_gallery: Mask) -> Relev
     Queries and gallery images are numbered in the order of the images.
     """
     queries, gallery = np.flatnonzero(is_query), np.flatnonzero(is_gallery)
-    found = labels.take(gallery)
-    names, listed = np.unique(found.values, return_inverse=True)
+    of_gallery, of_queries = labels.take(gallery), labels.take(queries)
+    names, label_of_pair = np.unique(of_gallery.values, return_inverse=True)
     # A stable sort by label keeps the gallery rows of one label ascending.
-    order = np.argsort(listed, kind="stable")
-    row_of = np.repeat(np.arange(len(gallery)), np.diff(found.starts))
-    list_starts = np.concatenate([[0], np.cumsum(np.bincount(listed, minlength=len(names)))])
-    asked = labels.take(queries)
-    known = np.isin(asked.values, names)
-    kept = np.concatenate([[0], np.cumsum(known)])
-    place = np.cumsum(is_gallery) - 1
+    order = np.argsort(label_of_pair, kind="stable")
+    row_of_pair = np.repeat(np.arange(len(gallery)), np.diff(of_gallery.starts))
+    counts = np.bincount(label_of_pair, minlength=len(names))
+    in_gallery = np.isin(of_queries.values, names)
+    kept_before = np.concatenate([[0], np.cumsum(in_gallery)])
+    gallery_row = np.cumsum(is_gallery) - 1
     return Relevance(
-        list_starts=list_starts.astype(np.int64),
-        list_rows=row_of[order].astype(np.int64),
-        asked_starts=kept[asked.starts].astype(np.int64),
-        asked=np.searchsorted(names, asked.values[known]).astype(np.int64),
-        own=np.where(is_gallery[queries], place[queries], -1).astype(np.int64),
-        gallery=len(gallery),
+        label_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        label_rows=row_of_pair[order].astype(np.int64),
+        query_starts=kept_before[of_queries.starts].astype(np.int64),
+        query_labels=np.searchsorted(names, of_queries.values[in_gallery]).astype(np.int64),
+        own_rows=np.where(is_gallery[queries], gallery_row[queries], -1).astype(np.int64),
+        gallery_size=len(gallery),
     )
 
 
 def sample_pairs(
-    pairs: RelevantPairs, own: Ints, gallery: int, *, uniforms: NDArray[np.float64]
+    pairs: RelevantPairs, own_rows: Ints, gallery_size: int, *, uniforms: Floats
 ) -> Ints:
-    """Return int64 [2, Q, n]: n relevant and n other gallery rows of each query, drawn evenly.
+    """Return int64 [2, Q, n]: n relevant and n other gallery rows of each query, sampled evenly.
 
-    They are distinct as far as there are enough, then repeat in turn; -1 where there is none. The
-    query's own image is never drawn.
+    They are distinct as long as there are enough, then repeat from the first; -1 if there are none.
+    The query's own image is never sampled.
 
-    uniforms: float64 [Q, n, 2] in [0, 1), the chance behind the draw.
+    uniforms: float64 [Q, n, 2] in [0, 1), the random numbers to sample with.
     """
-    drawn = np.full((2, *uniforms.shape[:2]), -1, dtype=np.int64)
-    _fill_samples(pairs.starts, pairs.rows, own, gallery, uniforms, drawn)
-    return drawn
+    sampled = np.full((2, *uniforms.shape[:2]), -1, dtype=np.int64)
+    _fill_samples(pairs.starts, pairs.rows, own_rows, gallery_size, uniforms, sampled)
+    return sampled
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _walk_pairs(
-    list_starts: Ints,
-    list_rows: Ints,
-    asked_starts: Ints,
-    asked: Ints,
-    own: Ints,
-    gallery: int,
+    label_starts: Ints,
+    label_rows: Ints,
+    query_starts: Ints,
+    query_labels: Ints,
+    own_rows: Ints,
+    gallery_size: int,
     starts: Ints,
     rows: Ints,
     gains: Ints,
     write: bool,
 ) -> None:
-    """Count each query's relevant rows into starts[q + 1], or `write` them where starts says."""
-    gain = np.zeros(gallery, dtype=np.int64)
-    for q in range(len(own)):
-        first, last = asked_starts[q], asked_starts[q + 1]
+    """Count each query's relevant rows into starts[q + 1]; or `write` them, from starts[q] on."""
+    gain = np.zeros(gallery_size, dtype=np.int64)
+    for q in range(len(own_rows)):
+        first, last = query_starts[q], query_starts[q + 1]
         for i in range(first, last):
-            for j in range(list_starts[asked[i]], list_starts[asked[i] + 1]):
-                gain[list_rows[j]] += 1
-        if own[q] >= 0:
-            gain[own[q]] = 0
+            label = query_labels[i]
+            for j in range(label_starts[label], label_starts[label + 1]):
+                gain[label_rows[j]] += 1
+        if own_rows[q] >= 0:
+            gain[own_rows[q]] = 0
         place = starts[q] if write else 0
         for i in range(first, last):
-            # One label's list is in order already; several are merged by one scan of the gallery.
-            whole = last - first > 1
-            low = 0 if whole else list_starts[asked[i]]
-            high = gallery if whole else list_starts[asked[i] + 1]
+            # The rows of one label are in order; those of several are merged by a gallery scan.
+            several = last - first > 1
+            low = 0 if several else label_starts[query_labels[i]]
+            high = gallery_size if several else label_starts[query_labels[i] + 1]
             for j in range(low, high):
-                row = j if whole else list_rows[j]
+                row = j if several else label_rows[j]
                 if gain[row] > 0:
                     if write:
                         rows[place] = row
                         gains[place] = gain[row]
                     place += 1
                     gain[row] = 0
-            if whole:
+            if several:
                 break
         if not write:
             starts[q + 1] = place
@@ -156,26 +161,26 @@ def _walk_pairs(
 def _fill_samples(
     starts: Ints,
     rows: Ints,
-    own: Ints,
-    gallery: int,
-    uniforms: NDArray[np.float64],
-    drawn: Ints,
+    own_rows: Ints,
+    gallery_size: int,
+    uniforms: Floats,
+    sampled: Ints,
 ) -> None:
-    """Draw without replacement in n steps (Floyd's algorithm, Bentley 1987)."""
+    """Sample without replacement in n steps (Floyd's algorithm, Bentley 1987)."""
     queries, n = uniforms.shape[:2]
     for q in range(queries):
         relevant = rows[starts[q] : starts[q + 1]]
-        itself = 1 if own[q] >= 0 else 0
+        own = 1 if own_rows[q] >= 0 else 0
         for kind in range(2):
-            there = len(relevant) if kind == 0 else gallery - len(relevant) - itself
-            distinct = min(n, there)
-            places = drawn[kind, q]
+            count = len(relevant) if kind == 0 else gallery_size - len(relevant) - own
+            distinct = min(n, count)
+            places = sampled[kind, q]
             for i in range(distinct):
-                most = there - distinct + i
-                place = int(uniforms[q, i, kind] * (most + 1))
+                highest = count - distinct + i
+                place = int(uniforms[q, i, kind] * (highest + 1))
                 for before in range(i):
                     if places[before] == place:
-                        place = most
+                        place = highest
                         break
                 places[i] = place
             for i in range(distinct, n):
@@ -185,22 +190,22 @@ def _fill_samples(
                     if kind == 0:
                         places[i] = relevant[places[i]]
                     else:
-                        places[i] = _skip(places[i], relevant, own[q])
+                        places[i] = _find_other_row(places[i], relevant, own_rows[q])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _skip(place: int, relevant: Ints, own: int) -> int:
-    """Return the gallery row of the `place`-th image that is neither relevant nor `own`."""
-    passed = own < 0
+def _find_other_row(place: int, relevant: Ints, own_row: int) -> int:
+    """Return the `place`-th gallery row that is neither in `relevant` nor `own_row`."""
+    own_counted = own_row < 0
     for row in relevant:
-        if not passed and own < row:
-            passed = True
-            if own <= place:
+        if not own_counted and own_row < row:
+            own_counted = True
+            if own_row <= place:
                 place += 1
         if row <= place:
             place += 1
         else:
             break
-    if not passed and own <= place:
+    if not own_counted and own_row <= place:
         place += 1
     return place

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.distances import Gallery, listed_scores, pair_scores, prepare_vectors
+from pipeline.index.build import FAISS_METRICS
+from pipeline.index.distances import GalleryScorer, prepare_vectors, score_pair_lists, score_pairs
 from pipeline.index.relevance import Relevance, RelevantPairs, find_relevance, sample_pairs
-from pipeline.index.search import METRICS
 from pipeline.mining.embedding_kernels import negatives_in_reach, pick_negatives, pick_positives
 from pipeline.mining.triplets import MinedTriplets
 
@@ -39,7 +39,7 @@ def mine_embeddings(
     positives: `hard`, the farthest that share a label; `easy`, the nearest; `random`.
     negatives: `hard`, the nearest that share none; `semi_hard`, the nearest that are farther than
     the positive (Schroff et al.: FaceNet, 2015); `random`. Ties go by row, and what ties is what
-    `pair_scores` says, however an image was found.
+    `score_pairs` says, however an image was found.
 
     The positives and the negatives of an anchor are distinct as far as there are enough, then
     repeat in turn; no triplet stands twice. A positive that has no negative gives no triplet.
@@ -77,31 +77,31 @@ class _Space:
 
     def __init__(self, vectors: Vectors, relevance: Relevance, distance: str) -> None:
         self.vectors, self.relevance, self.distance = vectors, relevance, distance
-        self.gallery = Gallery(vectors, distance=distance)
-        self.index = faiss.IndexFlat(vectors.shape[1], METRICS[distance])
+        self.gallery = GalleryScorer(vectors, distance=distance)
+        self.index = faiss.IndexFlat(vectors.shape[1], FAISS_METRICS[distance])
         self.index.add(vectors)
 
     def scores(self, anchors: Ints, rows: Ints) -> Scores:
         """Return float32 [A, K], the scores of each anchor with its `rows`, int64 [A, K]."""
-        return pair_scores(self.vectors[anchors], self.vectors, rows, distance=self.distance)
+        return score_pairs(self.vectors[anchors], self.vectors, rows, distance=self.distance)
 
     def search(self, anchors: Ints, fetch: int) -> tuple[Ints, Scores]:
         """Return the rows nearest to each anchor, int64 [A, fetch], and what others score at most.
 
-        The latter, float32 [A], is by `pair_scores`: faiss, too, sums in an order of its own.
+        The latter, float32 [A], is by `score_pairs`: faiss, too, sums in an order of its own.
         """
         found, rows = self.index.search(self.vectors[anchors], fetch)
         last = found[:, -1:]
         if self.distance == "euclidean":
             last = -np.sqrt(np.maximum(last, 0))  # faiss gives the squared distance
-        return rows, self.gallery.highest(last, self.vectors[anchors])[:, 0]
+        return rows, self.gallery.upper_bounds(last, self.vectors[anchors])[:, 0]
 
 
 def _positives(space: _Space, block: _Block, drawn: Ints, *, hardness: str) -> Ints:
     """Return int64 [A, n], -1 where an anchor has none."""
     if hardness == "random":
         return drawn
-    scores = listed_scores(
+    scores = score_pair_lists(
         space.vectors[block.rows],
         space.vectors,
         block.pairs.starts,
@@ -146,13 +146,16 @@ def _negatives_among_all(
     """Return the negatives of the block's anchors `some`, of all images.
 
     One matrix product scores them all, but for its last bits; those that these could decide about
-    are scored again, as `pair_scores` does.
+    are scored again, as `score_pairs` does.
     """
     anchors, pairs = block.rows[some], block.pairs.take(some)
     vectors = space.vectors[anchors]
     limits = _limits(space.scores(anchors, positives), semi_hard=semi_hard)
-    scores = space.gallery.scores(vectors)
-    lowest, highest = space.gallery.lowest(scores, vectors), space.gallery.highest(scores, vectors)
+    scores = space.gallery.score(vectors)
+    lowest, highest = (
+        space.gallery.lower_bounds(scores, vectors),
+        space.gallery.upper_bounds(scores, vectors),
+    )
     rows = negatives_in_reach(pairs, anchors, lowest, highest, limits)
     none_beyond = np.full(len(some), -np.inf, dtype=np.float32)
     scores = space.scores(anchors, rows)

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.blocks import over_blocks
-from pipeline.index.distances import Gallery, prepare_vectors
+from pipeline.index.distances import GalleryScorer, prepare_vectors
+from pipeline.index.query_blocks import map_query_blocks
 from pipeline.mining.label_kernels import Hardness, TripletBuffers, pick_block
 from pipeline.mining.label_overlap import DistinctSets, find_distinct
 from pipeline.mining.triplets import MinedTriplets
@@ -76,13 +76,13 @@ def _sample_all(sets: DistinctSets, judge: Hardness, seed: int, found: TripletBu
 
 def _search_all(sets: DistinctSets, vectors: Vectors, distance: str, found: TripletBuffers) -> None:
     ordered = vectors[sets.members]  # so that the images of one set lie side by side
-    gallery = Gallery(ordered, distance=distance)
+    gallery = GalleryScorer(ordered, distance=distance)
     nothing_drawn = Hardness(vectors, False, 0)
 
     def block(start: int, stop: int) -> None:
-        pick_block(sets, start, gallery.scores(ordered[start:stop]), nothing_drawn, 0, found)
+        pick_block(sets, start, gallery.score(ordered[start:stop]), nothing_drawn, 0, found)
 
-    for _ in over_blocks(block, queries=len(ordered), gallery=len(ordered)):
+    for _ in map_query_blocks(block, queries=len(ordered), gallery=len(ordered)):
         pass
 
 

@@ -99,10 +99,10 @@ def _validation(splits: pa.Table, catalog: Path, *, where: Path) -> Validation:
 def _require_relevant(labels: LabelSets, is_query: Mask, is_gallery: Mask, *, where: Path) -> None:
     relevance = find_relevance(labels, is_query, is_gallery)
     queries, fewest = int(is_query.sum()), max(VALIDATION_K)
-    if relevance.most_found < fewest or not relevance.pairs(0, queries).counts.any():
+    if relevance.max_k < fewest or not relevance.pairs(0, queries).counts.any():
         raise UserError(
             f"{where}: found {queries} validation images to search among "
-            f"{relevance.most_found} others; allowed: {fewest} others or more, and one of the "
+            f"{relevance.max_k} others; allowed: {fewest} others or more, and one of the "
             "same class; change split.val_by or split.val_fraction"
         )
 

@@ -1,6 +1,6 @@
 """The slow oracle of ranking, metrics and mining: plain Python, one image at a time.
 
-Vectors that are drawn here have scores that float32 holds exactly, so that ties are ties.
+The scores of the vectors of `cases` are exact in float32, so that equal scores are ties.
 """
 
 import math
@@ -15,7 +15,7 @@ from pipeline.data.label_sets import LabelSets, from_lists
 
 @dataclass
 class Case:
-    """N images: vectors float32 [N, 4], their label lists, who asks and who is searched."""
+    """N images: vectors float32 [N, 4], label lists; is_query, is_gallery: bool [N]."""
 
     vectors: np.ndarray
     lists: list[list[int]]
@@ -29,11 +29,11 @@ class Case:
 
     @property
     def queries(self) -> list[int]:
-        return [i for i, asks in enumerate(self.is_query) if asks]
+        return [i for i, is_query in enumerate(self.is_query) if is_query]
 
     @property
     def gallery(self) -> list[int]:
-        return [i for i, there in enumerate(self.is_gallery) if there]
+        return [i for i, in_gallery in enumerate(self.is_gallery) if in_gallery]
 
     def shared(self, a: int, b: int) -> int:
         return len(set(self.lists[a]) & set(self.lists[b]))
@@ -46,7 +46,7 @@ class Case:
         return sum(p * q for p, q in zip(x, y, strict=True)) / 4
 
     def ranking(self, query: int) -> list[int]:
-        """Return the gallery images in the order of the ranking, without the query."""
+        """Return the gallery images, nearest first, without the query."""
         others = [g for g in self.gallery if g != query]
         return sorted(others, key=lambda g: (-self.score(query, g), g))
 
@@ -58,20 +58,20 @@ class Case:
             if self.shared(query, g)
         ]
 
-    def hits_of(self, query: int, label: int) -> list[int]:
+    def class_hits(self, query: int, label: int) -> list[int]:
         """Return the rank of each image that has this label."""
         return [
             rank for rank, g in enumerate(self.ranking(query), start=1) if label in self.lists[g]
         ]
 
-    def asking(self, label: int) -> list[int]:
-        """Return the queries that have this label, as another gallery image does."""
-        return [q for q in self.queries if label in self.lists[q] and self.hits_of(q, label)]
+    def class_queries(self, label: int) -> list[int]:
+        """Return the queries that have this label in common with another gallery image."""
+        return [q for q in self.queries if label in self.lists[q] and self.class_hits(q, label)]
 
 
 @st.composite
 def cases(draw: st.DrawFn, most: int = 24) -> Case:
-    """Draw a case; +-1 vectors have length 2, so that even the cosine is exact, and tie often."""
+    """Sample a case. Vectors of +-1 have length 2, so that even the cosine is exact; many tie."""
     n = draw(st.integers(2, most))
     sign = st.sampled_from([-1.0, 1.0])
     rows = draw(st.lists(st.lists(sign, min_size=4, max_size=4), min_size=n, max_size=n))
@@ -79,15 +79,15 @@ def cases(draw: st.DrawFn, most: int = 24) -> Case:
     lists = draw(st.lists(st.lists(label, min_size=1, max_size=3), min_size=n, max_size=n))
     roles = st.lists(st.booleans(), min_size=n, max_size=n)
     distance = draw(st.sampled_from(["cosine", "euclidean"]))
-    everyone = draw(st.booleans())
+    all_images = draw(st.booleans())
     is_query, is_gallery = (
-        np.ones(n, dtype=bool) if everyone else np.array(draw(roles)) for _ in range(2)
+        np.ones(n, dtype=bool) if all_images else np.array(draw(roles)) for _ in range(2)
     )
     return Case(np.array(rows, dtype=np.float32), lists, is_query, is_gallery, distance)
 
 
 def vote(case: Case, query: int, k: int) -> float:
-    """Return 1 where the k nearest vote for a label of the query, else 0."""
+    """Return 1 if the k nearest vote for a label of the query, else 0."""
     nearest = case.ranking(query)[:k]
     votes = Counter(label for g in nearest for label in set(case.lists[g]))
     closest = {
@@ -103,7 +103,7 @@ def dcg(gains: list[tuple[int, int]], k: int) -> float:
 
 
 def naive_metrics(case: Case, query: int, *, k: int, knn: int) -> dict[str, float]:
-    """Return every column of one query, straight from the definitions."""
+    """Return every column of one query, by the definitions."""
     ranking, hits = case.ranking(query), case.hits(query)
     relevant = [case.shared(query, g) > 0 for g in ranking]
     total = sum(relevant)
@@ -126,19 +126,19 @@ def naive_metrics(case: Case, query: int, *, k: int, knn: int) -> dict[str, floa
 
 
 def naive_class(case: Case, label: int, *, k: int, knn: int) -> dict[str, float]:
-    """Return the row of one class that is asked for, straight from the definitions."""
-    asking = case.asking(label)
-    found = [case.hits_of(query, label) for query in asking]
+    """Return the row of one class, by the definitions."""
+    queries = case.class_queries(label)
+    hits = [case.class_hits(query, label) for query in queries]
     precision = [
         sum(place / rank for place, rank in enumerate(ranks, start=1)) / len(ranks)
-        for ranks in found
+        for ranks in hits
     ]
     return {
         "label": label,
-        "queries": len(asking),
-        "map": sum(precision) / len(asking),
-        f"recall_at_{k}": sum(ranks[0] <= k for ranks in found) / len(asking),
-        "knn_accuracy": sum(vote(case, query, knn) for query in asking) / len(asking),
+        "queries": len(queries),
+        "map": sum(precision) / len(queries),
+        f"recall_at_{k}": sum(ranks[0] <= k for ranks in hits) / len(queries),
+        "knn_accuracy": sum(vote(case, query, knn) for query in queries) / len(queries),
     }
 
 

@@ -16,7 +16,7 @@ from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
 from pipeline.data.embeddings import read_embeddings, write_embeddings
 from pipeline.errors import UserError
-from pipeline.index.search import read_index, write_index
+from pipeline.index.build import read_index, write_index
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
 
 

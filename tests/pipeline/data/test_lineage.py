@@ -15,7 +15,7 @@ from pipeline.data.lineage import (
     to_metadata,
 )
 from pipeline.errors import UserError
-from pipeline.index.search import build_index, read_index_lineage, write_index
+from pipeline.index.build import build_index, read_index_lineage, write_index
 from pipeline.models.embedder import SPEC_FILE, WEIGHTS_FILE
 
 MADE = Lineage("0123456789abcdef", hflip=True, precision="bf16")

@@ -20,7 +20,7 @@ from pipeline.evaluation.knn import (
     knn_table,
 )
 from pipeline.evaluation.measure import measure
-from pipeline.index import blocks
+from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, vote
 
 
@@ -28,7 +28,7 @@ def accuracies(case: Case, *, k: Sequence[int]) -> Accuracies:
     return knn_accuracies(case.vectors, case.labels, case.is_query, case.is_gallery, k=k)
 
 
-def most_found(case: Case) -> int:
+def max_k(case: Case) -> int:
     return len(case.gallery) - any(query in case.gallery for query in case.queries)
 
 
@@ -36,7 +36,7 @@ def most_found(case: Case) -> int:
 @given(cases(), st.lists(st.integers(1, 30), min_size=1, max_size=4))
 def test_each_accuracy_is_the_share_of_right_votes(case: Case, ks: list[int]) -> None:
     counted = [query for query in case.queries if case.hits(query)]
-    fitting = sorted({k for k in ks if k <= most_found(case)})
+    fitting = sorted({k for k in ks if k <= max_k(case)})
     assume(counted and fitting)
     found = accuracies(case, k=ks)
     assert list(found) == ["cosine", "euclidean"]
@@ -51,7 +51,7 @@ def test_each_accuracy_is_the_share_of_right_votes(case: Case, ks: list[int]) ->
 @settings(deadline=None)
 @given(cases())
 def test_it_is_the_accuracy_that_is_reported(case: Case) -> None:
-    assume(any(case.hits(query) for query in case.queries) and most_found(case) > 2)
+    assume(any(case.hits(query) for query in case.queries) and max_k(case) > 2)
     options = {"k": [1], "distance": case.distance, "knn": 3}
     measured = measure(case.vectors, case.labels, case.is_query, case.is_gallery, **options)
     found = accuracies(case, k=[1, 3])[case.distance][3]
@@ -61,11 +61,11 @@ def test_it_is_the_accuracy_that_is_reported(case: Case) -> None:
 @settings(deadline=None)
 @given(cases())
 def test_blocks_of_one_query_give_the_same(case: Case) -> None:
-    assume(any(case.hits(query) for query in case.queries) and most_found(case) > 2)
+    assume(any(case.hits(query) for query in case.queries) and max_k(case) > 2)
     whole = accuracies(case, k=[1, 3])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "FEWEST_QUERIES", 1)
-        patch.setattr(blocks, "MOST_QUERIES", 1)
+        patch.setattr(query_blocks, "MIN_QUERIES", 1)
+        patch.setattr(query_blocks, "MAX_QUERIES", 1)
         assert accuracies(case, k=[1, 3]) == whole
 
 

@@ -13,7 +13,7 @@ from pipeline.data.tables import CLASS_RESULTS, read_table, write_table
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import MEANS, Measured, measure
 from pipeline.evaluation.result_tables import metrics_report
-from pipeline.index import blocks
+from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, naive_class, naive_interpolated, naive_metrics
 
 
@@ -108,7 +108,7 @@ def test_a_class_is_what_its_own_queries_find_of_it(case: Case, k: int, knn: int
     most = len(case.gallery) - any(query in case.gallery for query in case.queries)
     k, knn = min(k, most), min(knn, most)
     measured = evaluate(case, k=k, knn=knn)
-    labels = sorted({label for sets in case.lists for label in sets if case.asking(label)})
+    labels = sorted({label for sets in case.lists for label in sets if case.class_queries(label)})
     expected = [naive_class(case, label, k=k, knn=knn) for label in labels]
     rows = measured.classes.table().to_pylist()
     assert [row["label"] for row in rows] == labels
@@ -164,8 +164,8 @@ def test_blocks_of_one_query_give_the_same(case: Case) -> None:
     options = {"k": 1, "knn": 1, "triplets": 3, "curves": True}
     whole = evaluate(case, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "FEWEST_QUERIES", 1)
-        patch.setattr(blocks, "MOST_QUERIES", 1)
+        patch.setattr(query_blocks, "MIN_QUERIES", 1)
+        patch.setattr(query_blocks, "MAX_QUERIES", 1)
         single = evaluate(case, **options)
     for name, values in whole.per_query.items():
         np.testing.assert_array_equal(values, single.per_query[name])
@@ -225,10 +225,14 @@ def test_curves_are_those_of_their_definitions(case: Case) -> None:
         points = [naive_interpolated([r for r, _ in case.hits(q)], x) for q in asked]
         assert y == pytest.approx(sum(points) / len(points))
     of_classes = table[table["label"].notna()]
-    asked_for = {label for query in asked for label in case.lists[query] if case.asking(label)}
+    asked_for = {
+        label for query in asked for label in case.lists[query] if case.class_queries(label)
+    }
     assert set(of_classes["label"]) == asked_for
     for label, rows in of_classes.groupby("label"):
-        points = [naive_interpolated(case.hits_of(q, label), 0.5) for q in case.asking(label)]
+        points = [
+            naive_interpolated(case.class_hits(q, label), 0.5) for q in case.class_queries(label)
+        ]
         found = rows.loc[np.isclose(rows["x"], 0.5), "y"].item()
         assert found == pytest.approx(sum(points) / len(points))
     recall = table[table["curve"] == "recall_at_k"]

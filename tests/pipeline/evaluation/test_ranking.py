@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from pipeline.evaluation import ranking
 from pipeline.evaluation.ranking import Ranks, count_scores, find_nearest, rank_relevant
-from pipeline.index.distances import Gallery, prepare_vectors
+from pipeline.index.distances import GalleryScorer, prepare_vectors
 from pipeline.index.relevance import find_relevance
 from tests.helpers.naive_ranking import Case, cases
 
@@ -16,11 +16,13 @@ from tests.helpers.naive_ranking import Case, cases
 def rank(case: Case) -> tuple[Ranks, np.ndarray]:
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
     vectors = prepare_vectors(case.vectors, distance=case.distance)
-    scores = Gallery(vectors[case.is_gallery], distance=case.distance).scores(
+    scores = GalleryScorer(vectors[case.is_gallery], distance=case.distance).score(
         vectors[case.is_query]
     )
     pairs = relevance.pairs(0, len(case.queries))
-    return rank_relevant(scores, pairs, relevance.own), find_nearest(scores, relevance.own, 3)
+    return rank_relevant(scores, pairs, relevance.own_rows), find_nearest(
+        scores, relevance.own_rows, 3
+    )
 
 
 @pytest.mark.parametrize("few", [0, 2, ranking.FEW])
@@ -61,7 +63,7 @@ def test_identical_images_tie_to_the_last_bit(distance: str, gallery: int, queri
         asked = prepare_vectors(
             rng.normal(size=(queries, size)).astype(np.float32), distance=distance
         )
-        scores = Gallery(vectors, distance=distance).scores(asked)
+        scores = GalleryScorer(vectors, distance=distance).score(asked)
         for one in np.unique(which):
             same = scores[:, : len(which)][:, which == one]
             assert (same == same[:, :1]).all()
@@ -72,8 +74,8 @@ def test_identical_images_tie_to_the_last_bit(distance: str, gallery: int, queri
 def test_every_pair_is_counted_once_in_its_bin(case: Case) -> None:
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
     vectors = prepare_vectors(case.vectors, distance=case.distance)
-    gallery = Gallery(vectors[case.is_gallery], distance=case.distance)
-    scores = gallery.scores(vectors[case.is_query])[:, : len(case.gallery)]
+    gallery = GalleryScorer(vectors[case.is_gallery], distance=case.distance)
+    scores = gallery.score(vectors[case.is_query])[:, : len(case.gallery)]
     pairs = relevance.pairs(0, len(case.queries))
     # The scores, multiples of 0.5 or roots, lie inside these bins, never on an edge.
     bins = np.linspace(-4.03, 1.07, 12)
@@ -82,4 +84,4 @@ def test_every_pair_is_counted_once_in_its_bin(case: Case) -> None:
         for g in case.ranking(query):
             place = np.searchsorted(bins, case.score(query, g)) - 1
             expected[0 if case.shared(query, g) else 1, place] += 1
-    assert count_scores(scores, relevance.own, pairs, bins=bins).tolist() == expected.tolist()
+    assert count_scores(scores, relevance.own_rows, pairs, bins=bins).tolist() == expected.tolist()

@@ -1,4 +1,4 @@
-"""Relevant pairs and draws from them against a look at every pair."""
+"""Relevant pairs, and samples of them, against a loop over every pair."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -33,32 +33,34 @@ def test_pairs_are_those_that_share_a_label(case: Case, start: int) -> None:
 
 @settings(deadline=None)
 @given(cases(), st.data())
-def test_some_queries_pairs_are_taken_in_their_order(case: Case, data: st.DataObject) -> None:
-    everyone = np.ones(len(case.lists), dtype=bool)
-    pairs = find_relevance(case.labels, everyone, everyone).pairs(0, len(case.lists))
+def test_the_pairs_of_some_queries_are_taken_in_their_order(
+    case: Case, data: st.DataObject
+) -> None:
+    all_images = np.ones(len(case.lists), dtype=bool)
+    pairs = find_relevance(case.labels, all_images, all_images).pairs(0, len(case.lists))
     some = np.array(data.draw(st.lists(st.sampled_from(range(len(case.lists))))), dtype=np.int64)
     taken = pairs.take(some)
     for place, q in enumerate(some):
-        there = slice(taken.starts[place], taken.starts[place + 1])
+        after = slice(taken.starts[place], taken.starts[place + 1])
         before = slice(pairs.starts[q], pairs.starts[q + 1])
-        assert taken.rows[there].tolist() == pairs.rows[before].tolist()
-        assert taken.gains[there].tolist() == pairs.gains[before].tolist()
+        assert taken.rows[after].tolist() == pairs.rows[before].tolist()
+        assert taken.gains[after].tolist() == pairs.gains[before].tolist()
 
 
 @settings(deadline=None)
 @given(cases(), st.integers(1, 6), st.integers(0, 5))
-def test_draws_are_of_their_kind_and_distinct_as_far_as_there_are_enough(
+def test_samples_are_of_their_kind_and_distinct_as_long_as_there_are_enough(
     case: Case, n: int, seed: int
 ) -> None:
     relevance = find_relevance(case.labels, case.is_query, case.is_gallery)
     pairs = relevance.pairs(0, len(case.queries))
     uniforms = np.random.default_rng(seed).random((len(case.queries), n, 2))
-    drawn = sample_pairs(pairs, relevance.own, len(case.gallery), uniforms=uniforms)
+    sampled = sample_pairs(pairs, relevance.own_rows, len(case.gallery), uniforms=uniforms)
     for q, query in enumerate(case.queries):
         ranking = case.ranking(query)
         for kind in (0, 1):
             wanted = {g for g in ranking if (case.shared(query, g) > 0) == (kind == 0)}
-            rows = drawn[kind, q].tolist()
+            rows = sampled[kind, q].tolist()
             if not wanted:
                 assert rows == [-1] * n
                 continue
@@ -67,17 +69,17 @@ def test_draws_are_of_their_kind_and_distinct_as_far_as_there_are_enough(
             assert len(set(images)) == min(n, len(wanted))
 
 
-def test_draws_are_even() -> None:
-    # Image 0 asks; 1, 3, 5 are relevant; 2, 4, 6 are not. 20,000 draws of one, and of two.
+def test_samples_are_even() -> None:
+    # Image 0 is the query; 1, 3, 5 are relevant; 2, 4, 6 are not. 20,000 samples of one and of two.
     labels = Case(np.ones((7, 4)), [[i % 2] for i in range(7)], *[np.ones(7, bool)] * 2, "cosine")
     labels.lists[0] = [1]
     relevance = find_relevance(labels.labels, labels.is_query, labels.is_gallery)
     pairs = relevance.pairs(0, 1).take(np.zeros(20_000, dtype=np.int64))
     for n in (1, 2):
         uniforms = np.random.default_rng(0).random((20_000, n, 2))
-        drawn = sample_pairs(pairs, np.zeros(20_000, dtype=np.int64), 7, uniforms=uniforms)
+        sampled = sample_pairs(pairs, np.zeros(20_000, dtype=np.int64), 7, uniforms=uniforms)
         for kind, rows in ((0, [1, 3, 5]), (1, [2, 4, 6])):
-            counts = np.bincount(drawn[kind].ravel(), minlength=7)
+            counts = np.bincount(sampled[kind].ravel(), minlength=7)
             assert counts[rows].sum() == 20_000 * n
             # Five standard deviations of a binomial count.
             assert np.abs(counts[rows] / n - 20_000 / 3).max() < 5 * np.sqrt(20_000 * 2 / 9)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.label_sets import from_lists
-from pipeline.index.distances import pair_scores, prepare_vectors
+from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.mining import by_embeddings
 from pipeline.mining.by_embeddings import mine_embeddings
 from pipeline.mining.triplets import MinedTriplets
@@ -171,12 +171,12 @@ def test_growing_searches_find_what_one_look_at_all_finds(distance: str, negativ
 
 @dataclass
 class NearlyTied(Case):
-    """Images whose scores differ in their last bits, if at all: `pair_scores` decides."""
+    """Images whose scores differ in their last bits, if at all: `score_pairs` decides."""
 
     def __post_init__(self) -> None:
         prepared = prepare_vectors(self.vectors, distance=self.distance)
         everyone = np.tile(np.arange(len(prepared)), (len(prepared), 1))
-        self.scores = pair_scores(prepared, prepared, everyone, distance=self.distance)
+        self.scores = score_pairs(prepared, prepared, everyone, distance=self.distance)
 
     def score(self, a: int, b: int) -> float:
         return float(self.scores[a, b])

@@ -1,0 +1,145 @@
+"""The faiss index of a gallery: build, write, read and check it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import faiss
+import pyarrow as pa
+
+from pipeline.data.arrays import Ids, Vectors
+from pipeline.data.files import written_whole
+from pipeline.data.lineage import Lineage, from_metadata, to_metadata
+from pipeline.data.tables import IDS, read_metadata, read_table, write_table
+from pipeline.errors import UserError
+from pipeline.index.distances import prepare_vectors
+
+FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
+# The links of a graph depend on the order in which threads finish, so one thread builds it.
+BUILT_BY_ONE_THREAD = re.compile("HNSW|NSG|NNDescent")
+
+
+def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:
+    """Return a faiss index of float32 [G, D], trained if its kind needs training.
+
+    The same vectors, options and seed give the same bytes.
+
+    Raises:
+        UserError: faiss does not know the factory string, or the gallery is too small for it.
+    """
+    vectors = prepare_vectors(vectors, distance=distance)
+    try:
+        index = faiss.index_factory(vectors.shape[1], factory, FAISS_METRICS[distance])
+    except RuntimeError as error:
+        raise _bad_factory(
+            factory,
+            error,
+            "a faiss factory string for vectors of length "
+            f"{vectors.shape[1]}, such as Flat, HNSW32 or IVF64,Flat",
+        ) from None
+    _set_seed(index, seed)
+    with _limit_threads(1 if BUILT_BY_ONE_THREAD.search(factory) else None):
+        try:
+            index.train(vectors)
+            index.add(vectors)
+        except RuntimeError as error:
+            allowed = f"a factory that {len(vectors)} gallery images suffice for, such as Flat"
+            raise _bad_factory(factory, error, allowed) from None
+    return index
+
+
+def write_index(
+    directory: Path,
+    index: faiss.Index,
+    ids: Sequence[str],
+    lineage: Lineage | None = None,
+) -> None:
+    """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`, both or neither.
+
+    lineage: of the vectors; it is kept in the metadata of ids.parquet.
+    """
+    table = pa.table({"image_id": pa.array(ids, pa.string())})
+    files = (directory / "index.faiss", directory / "ids.parquet")
+    with written_whole(*files) as (unfinished, unfinished_ids):
+        faiss.write_index(index, str(unfinished))
+        write_table(table, unfinished_ids, IDS, metadata=to_metadata(lineage))
+
+
+def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
+    """Return (index, image_id of each row) of `directory`.
+
+    Raises:
+        UserError: a file is missing or is not an index, or the two are of different length.
+    """
+    ids = read_table(directory / "ids.parquet", IDS)["image_id"].to_pylist()
+    path = directory / "index.faiss"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro index")
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError:
+        raise UserError(f"{path}: not a faiss index; run: dvc repro index") from None
+    if index.ntotal != len(ids):
+        raise UserError(
+            f"{path}: found {index.ntotal} vectors; allowed: {len(ids)}, one for each row of "
+            "ids.parquet; run: dvc repro index"
+        )
+    return index, ids
+
+
+def read_index_lineage(directory: Path) -> Lineage | None:
+    """Return the lineage of the vectors of the index in `directory`, which can be read."""
+    return from_metadata(read_metadata(directory / "ids.parquet"))
+
+
+def distance_of(index: faiss.Index) -> str:
+    """Return the distance that an index was built for: cosine or euclidean."""
+    return "cosine" if index.metric_type == FAISS_METRICS["cosine"] else "euclidean"
+
+
+def check_index(
+    index: faiss.Index, ids: Sequence[str], gallery: Vectors, gallery_ids: Ids, *, directory: Path
+) -> None:
+    """Raise a UserError unless the index of `directory` is of this gallery, in this order.
+
+    index, ids: as `read_index` returns them. gallery: float32 [G, D].
+    """
+    if list(ids) != list(gallery_ids):
+        raise UserError(
+            f"{directory / 'ids.parquet'}: found {len(ids)} image_ids that are not the gallery of "
+            f"the splits; allowed: its {len(gallery_ids)}, in its order; run: dvc repro index"
+        )
+    if index.d != gallery.shape[1]:
+        raise UserError(
+            f"{directory / 'index.faiss'}: found vectors of length {index.d}; the embeddings have "
+            f"{gallery.shape[1]}; run: dvc repro index"
+        )
+
+
+def _set_seed(index: faiss.Index, seed: int) -> None:
+    inner: Any
+    for inner in (faiss.downcast_index(index), faiss.try_extract_index_ivf(index)):
+        for quantizer in (inner, getattr(inner, "pq", None)):
+            clustering = getattr(quantizer, "cp", None)
+            if clustering is not None:
+                clustering.seed = seed
+
+
+@contextmanager
+def _limit_threads(count: int | None) -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _bad_factory(factory: str, error: RuntimeError, allowed: str) -> UserError:
+    # faiss puts its own file and line before the reason, on one or more lines.
+    reason = " ".join(str(error).split())
+    reason = re.sub(r"^Error in .*? at \S+: ", "", reason)
+    reason = re.sub(r"^Error: '.*?' failed: ", "", reason)
+    return UserError(f"index.factory: found '{factory}' ({reason}); allowed: {allowed}")

@@ -1,0 +1,117 @@
+"""An index: the same bytes each time, read as it was written, and clear errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.index.build import (
+    build_index,
+    check_index,
+    read_index,
+    write_index,
+)
+
+VECTORS = np.random.default_rng(0).normal(size=(600, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW8", "PQ4x4", "IVF8,PQ4x4", "SQ8"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_same_vectors_and_seed_give_the_same_bytes(
+    tmp_path: Path, factory: str, distance: str
+) -> None:
+    ids = [f"p{i}" for i in range(600)]
+    for name in ("a", "b"):
+        index = build_index(VECTORS, factory=factory, distance=distance, seed=5)
+        write_index(tmp_path / name, index, ids)
+    for file in ("index.faiss", "ids.parquet"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "ids.parquet",
+        "index.faiss",
+    ]
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "PQ4x4", "IVF8,PQ4x4"])
+def test_another_seed_trains_another_index(tmp_path: Path, factory: str) -> None:
+    for seed in (1, 2):
+        index = build_index(VECTORS, factory=factory, distance="cosine", seed=seed)
+        write_index(tmp_path / str(seed), index, [f"p{i}" for i in range(600)])
+    one, two = ((tmp_path / name / "index.faiss").read_bytes() for name in "12")
+    assert one != two
+
+
+def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
+    ids = [f"p{i}" for i in range(600)]
+    write_index(tmp_path, build_index(VECTORS, factory="Flat", distance="cosine", seed=0), ids)
+    index, read_ids = read_index(tmp_path)
+    assert read_ids == ids
+    assert index.ntotal == 600
+
+
+def test_an_unknown_factory_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        build_index(VECTORS, factory="Flt", distance="cosine", seed=0)
+    assert str(caught.value) == (
+        "index.factory: found 'Flt' (could not parse index string Flt); allowed: a faiss factory "
+        "string for vectors of length 16, such as Flat, HNSW32 or IVF64,Flat"
+    )
+
+
+def test_a_factory_that_does_not_fit_the_length_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        build_index(VECTORS, factory="PQ7", distance="cosine", seed=0)
+    assert str(caught.value) == (
+        "index.factory: found 'PQ7' (The dimension of the vector (d) should be a multiple of the "
+        "number of subquantizers (M)); allowed: a faiss factory string for vectors of length 16, "
+        "such as Flat, HNSW32 or IVF64,Flat"
+    )
+
+
+def test_a_gallery_that_is_too_small_for_the_factory_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        build_index(VECTORS[:30], factory="IVF64,Flat", distance="euclidean", seed=0)
+    assert str(caught.value) == (
+        "index.factory: found 'IVF64,Flat' (Number of training points (30) should be at least as "
+        "large as number of clusters (64)); allowed: a factory that 30 gallery images suffice "
+        "for, such as Flat"
+    )
+
+
+def test_the_error_for_a_missing_or_broken_index_names_the_stage_to_run(tmp_path: Path) -> None:
+    index = build_index(VECTORS, factory="Flat", distance="cosine", seed=0)
+    path = tmp_path / "index.faiss"
+    write_index(tmp_path, index, [f"p{i}" for i in range(599)])
+    with pytest.raises(UserError) as caught:
+        read_index(tmp_path)
+    assert str(caught.value) == (
+        f"{path}: found 600 vectors; allowed: 599, one for each row of ids.parquet; run: dvc "
+        "repro index"
+    )
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError) as caught:
+        read_index(tmp_path)
+    assert str(caught.value) == f"{path}: not a faiss index; run: dvc repro index"
+    path.unlink()
+    with pytest.raises(UserError) as caught:
+        read_index(tmp_path)
+    assert str(caught.value) == (
+        f"{path}: no such file; run the stage that writes it: dvc repro index"
+    )
+
+
+def test_an_index_of_another_gallery_is_refused() -> None:
+    index = build_index(VECTORS[:2], factory="Flat", distance="cosine", seed=0)
+    with pytest.raises(UserError) as caught:
+        check_index(index, ["a", "b"], VECTORS[:2], ["b", "a"], directory=Path("index/m"))
+    assert str(caught.value) == (
+        "index/m/ids.parquet: found 2 image_ids that are not the gallery of the splits; allowed: "
+        "its 2, in its order; run: dvc repro index"
+    )
+    with pytest.raises(UserError) as caught:
+        check_index(index, ["a", "b"], VECTORS[:2, :8], ["a", "b"], directory=Path("index/m"))
+    assert str(caught.value) == (
+        "index/m/index.faiss: found vectors of length 16; the embeddings have 8; run: dvc repro "
+        "index"
+    )
