@@ -44,13 +44,6 @@ def sample_points(image_ids: list[str], *, most: int, seed: int) -> list[str]:
     return [image_ids[row] for row in sorted(rows)]
 
 
-def normalized(vectors: Vectors) -> Vectors:
-    """Return rows of length 1, as a search by cosine sees them; a zero row stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
-
-
 def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
     """Return the main axes' coordinates, [N, axes], and the share of the variance in them."""
     reduced = _reduce(vectors, least=axes)

@@ -14,7 +14,8 @@ from pipeline.data.class_names import names_of
 from pipeline.data.embeddings import read_embeddings
 from pipeline.errors import UserError
 from pipeline.figures.palette import MODELS
-from pipeline.figures.projections import normalized, sample_points
+from pipeline.figures.projections import sample_points
+from pipeline.index.distances import to_unit_length
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_vectors(directory: Path, image_ids: Sequence[str], *, distance: str) ->
         path = directory / f"{model}.parquet"
         ids, rows = read_embeddings(path)
         rows = rows[_find(image_ids, ids, where=path)]
-        vectors[model] = normalized(rows) if distance == "cosine" else rows
+        vectors[model] = to_unit_length(rows) if distance == "cosine" else rows
     return vectors
 
 

@@ -7,7 +7,6 @@ from pipeline.errors import UserError
 from pipeline.figures import projections
 from pipeline.figures.centroids import choose_names
 from pipeline.figures.projections import (
-    normalized,
     project_pca,
     project_tsne,
     project_umap,
@@ -98,11 +97,6 @@ def test_a_sample_is_drawn_from_the_seed_in_order() -> None:
 def test_too_few_images_are_counted() -> None:
     with pytest.raises(UserError, match=r"^plot: 3 test images, plot.points 50; a projection "):
         sample_points(["a", "b", "c"], most=50, seed=1)
-
-
-def test_normalized_rows_have_length_one_and_zero_stays_zero() -> None:
-    rows = normalized(np.array([[3, 4], [0, 0]], dtype=np.float32))
-    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
 
 
 def test_colours_are_classes_up_to_twenty_then_groups() -> None:
