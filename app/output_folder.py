@@ -1,4 +1,4 @@
-"""The folder that a command writes results to: all of its files or none, and nobody else's."""
+"""The folder that a command writes results to: all files or none, and no other file is lost."""
 
 import json
 import shutil
@@ -15,19 +15,19 @@ from pipeline.data.files import replace_all
 from pipeline.data.tables import Table, write_table
 from pipeline.errors import UserError
 
-# In the table's metadata: the names of the sheets that were written with it.
+# Of the table's metadata: the names of the sheets that were written with it.
 KEY = "lookalike.sheets"
 
 
 class OutputFolder:
-    """Where sheets and their table go. What an earlier run of the command wrote there is replaced.
+    """A folder for sheets and their table, which replace those of an earlier run of the command.
 
-    kind: of the table, whose file has its name. what: what writes here, such as "query". sheets:
-    the pattern of the names of its sheets.
+    kind: the table's columns and name. what: the command's noun, such as "query", for messages.
+    sheets: the patterns of the names of its sheets.
 
     Raises:
-        UserError: the folder cannot be one, or holds a file that would be overwritten and that no
-            earlier run wrote.
+        UserError: the path is a file, or the folder has a file that would be overwritten and that
+            no earlier run wrote.
     """
 
     def __init__(self, folder: Path, *, kind: Table, what: str, sheets: Sequence[str]) -> None:
@@ -55,11 +55,11 @@ class OutputFolder:
 
     @contextmanager
     def writing(self) -> Iterator["OutputFolder"]:
-        """Take sheets and a table; where all goes well, they are there afterwards."""
+        """Collect sheets and a table in the block, and write them at its end if it succeeds."""
         existed = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A name of its own: others may be writing here at the same time.
+            # A unique name: another process may be writing here at the same time.
             self._unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         except OSError as error:
             raise UserError(
@@ -76,7 +76,7 @@ class OutputFolder:
                     self.folder.rmdir()
 
     def add_sheet(self, sheet: Image.Image, name: str | None = None) -> None:
-        """Keep a sheet until the folder is written; without names, they are numbered."""
+        """Add a sheet; without names, sheets are numbered."""
         path = self._unfinished / f"{len(self._sheets) + 1}.png"
         sheet.save(path)
         self._sheets.append(path)
@@ -84,7 +84,7 @@ class OutputFolder:
             self._names.append(name)
 
     def add_table(self, table: pa.Table) -> None:
-        """Keep the table, without which nothing is written."""
+        """Set the table; without one nothing is written."""
         self._table = table
 
     def _publish(self) -> None:
@@ -94,14 +94,14 @@ class OutputFolder:
         table = self._unfinished / self._table_path.name
         write_table(self._table, table, self._kind, metadata={KEY: json.dumps(names)})
         self.written = [*(self.folder / name for name in names), self._table_path]
-        earlier = self._find_earlier()  # another may have written since
+        earlier = self._find_earlier()  # another process may have written since
         replace_all([*self._sheets, table], self.written)
         for path in earlier:
             if path not in self.written:
                 path.unlink(missing_ok=True)
 
     def _find_earlier(self) -> list[Path]:
-        """Return what the last run wrote here; its table tells."""
+        """Return the files that the last run wrote here, from the metadata of its table."""
         table = self._table_path
         try:
             metadata = pq.read_schema(table).metadata or {}

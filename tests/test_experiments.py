@@ -1,4 +1,4 @@
-"""Experiments on the whole DAG: what runs again, and what a kill amid training leaves."""
+"""Experiments on the whole DAG: which stages run again, and how a killed training continues."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from tests.helpers.clone import (
 FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"]
 
 
-def test_another_loss_runs_train_and_what_follows(clone: Path) -> None:
+def test_another_loss_runs_train_and_the_stages_after_it(clone: Path) -> None:
     ran = dvc(clone, "exp", "run", "-S", "loss.name=triplet")
     assert stages_run(ran) == FROM_TRAIN
     shown = dvc(clone, "exp", "show", "--csv", "--no-pager").stdout
@@ -39,11 +39,11 @@ def test_another_k_runs_evaluate_and_plot(clone: Path) -> None:
     restore(clone)
 
 
-def test_training_killed_and_run_again_ends_in_the_same_hashes(clone: Path) -> None:
+def test_a_killed_training_continues_to_the_same_hashes(clone: Path) -> None:
     for attempt in range(5):
         kill_in_training(clone, learning_rate=0.003 + attempt / 10_000)
         if not (clone / "models/finetuned").exists():
-            break  # else this process came to it only after the training had ended
+            break  # else the training ended before it could be killed
     assert any((clone / "checkpoints").glob("*.pt"))
     assert not (clone / "models/finetuned").exists()
     assert stages_run(dvc(clone, "repro", "train"))[0] == "train"
@@ -56,7 +56,7 @@ def test_training_killed_and_run_again_ends_in_the_same_hashes(clone: Path) -> N
 
 
 def kill_in_training(clone: Path, *, learning_rate: float) -> None:
-    """Kill `dvc repro` once a checkpoint is written; what was run before, DVC would not run."""
+    """Kill `dvc repro` when a checkpoint is there; DVC would skip a rate that it has run before."""
     change_params(clone, {"optimizer.adamw.lr": learning_rate, "train.epochs": 6})
     model = clone / "models/finetuned"
     shutil.rmtree(model, ignore_errors=True)

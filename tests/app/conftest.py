@@ -1,4 +1,4 @@
-"""What tests of comparisons share: a repository with experiments."""
+"""What the tests of comparisons share: a repository with experiments."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.helpers.tiny_dag import make_project
 
 @pytest.fixture(scope="session")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository of `tests.helpers.tiny_dag`; whoever changes it changes it back."""
+    """The repository of `tests.helpers.tiny_dag`; a test that changes it undoes the change."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         return make_project(tmp_path_factory.mktemp("compared") / "project")

@@ -1,4 +1,4 @@
-"""The folder of results: two writers at once, and what an earlier one left."""
+"""The folder of results: two processes that write at once, and a failed one."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def fill(results: OutputFolder, name: str) -> None:
     results.add_table(pa.table({"name": [name]}, schema=pa.schema(KIND.columns)))
 
 
-def test_two_that_write_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+def test_two_processes_that_write_at_once_do_not_mix_their_files(tmp_path: Path) -> None:
     place = tmp_path / "out"
     with open_folder(place).writing() as one:
         one.add_sheet(Image.new("RGB", (2, 2)))
@@ -31,7 +31,7 @@ def test_two_that_write_at_once_leave_each_other_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == names
 
 
-def test_a_folder_that_gets_nothing_is_not_left(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_removed(tmp_path: Path) -> None:
     with open_folder(tmp_path / "out").writing():
         pass
     assert not (tmp_path / "out").exists()

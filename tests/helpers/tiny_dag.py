@@ -1,7 +1,7 @@
-"""A repository with the project's files but a DAG of seconds: results are drawn, not measured.
+"""A repository with the project's files but a DAG of seconds: its results are random numbers.
 
-`python -m tests.helpers.tiny_dag data | train | evaluate MODEL` are its stages; a model is the text
-of what it gains over the baseline.
+Its stages are `python -m tests.helpers.tiny_dag data | train | evaluate MODEL`. The file of a model
+is the number by which its average precision is above that of the baseline.
 """
 
 import io
@@ -49,9 +49,9 @@ GAIN = {"plain": 0.3, "same": 0.3, "good": 0.45}
 
 
 def make_project(place: Path) -> Path:
-    """Return `place`, now a repository whose DAG ran once, with four experiments.
+    """Make `place` a repository whose DAG ran once, with four experiments, and return it.
 
-    seed8: another training; good: a better loss; split: another gallery; waiting: only queued.
+    seed8: another training; good: a better loss; split: another gallery; waiting: still queued.
     """
     place.mkdir()
     (place / "params.yaml").write_text(PARAMS)
@@ -83,7 +83,7 @@ def run(place: Path, *arguments: str) -> None:
 
 
 def write_data(place: Path) -> None:
-    """Write the tables and the images, all of them queries and, but for some, gallery."""
+    """Write tables and images: all are queries; all but `split.left_out` a class, gallery too."""
     left_out = YAML(typ="safe").load(place / "params.yaml")["split"]["left_out"]
     labels = np.repeat(np.arange(CLASSES), EACH)
     of_int = dict.fromkeys(("width", "height"), pa.array([8] * len(IDS), pa.int32()))
@@ -114,7 +114,7 @@ def write_data(place: Path) -> None:
 
 
 def write_model(place: Path) -> None:
-    """Write what the loss gains, and a luck that no test over queries could tell from a gain."""
+    """Write the gain of the loss, plus a seed effect that no test over queries can tell from it."""
     params = YAML(typ="safe").load(place / "params.yaml")
     seed = params["train"]["seed"] or params["seed"]
     (place / "models").mkdir(exist_ok=True)
@@ -136,9 +136,9 @@ def write_results(place: Path, model: str) -> None:
     neighbors = {
         "query": [query for query, _ in others],
         "rank": pa.array([1, 2, 3, 4, 5, 6] * len(IDS), pa.int32()),
-        "image_id": [found for _, found in others],
+        "image_id": [neighbor for _, neighbor in others],
         "score": pa.array([0.5] * len(others), pa.float32()),
-        "relevant": [query[:2] == found[:2] for query, found in others],
+        "relevant": [query[:2] == neighbor[:2] for query, neighbor in others],
     }
     folder = place / "results" / model
     tables.write_table(pa.table(queries), folder / "queries.parquet", tables.QUERIES)
