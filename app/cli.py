@@ -1,60 +1,148 @@
-"""The `lookalike` command."""
+"""The `lookalike` command line: the options of each command, which is one file of app/commands.
 
+Each command imports its file only when it is called: torch, pandas and optuna take seconds, which
+`lookalike --help` and the other commands do not need.
+"""
+
+import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.commands import recipe
 from pipeline.errors import UserError
 from pipeline.logs import set_up_logging
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="What a person does beside dvc and make.",
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+recipe_app = typer.Typer(
+    no_args_is_help=True, help="Published experiments, each an overlay of params.yaml."
 )
-app.add_typer(recipe.recipe_app, name="recipe")
-app.command()(recipe.sweep)
-app.command()(recipe.tune)
+app.add_typer(recipe_app, name="recipe")
+
+Name = Annotated[str, typer.Argument(help="a file of recipes/, without .yaml")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-param", "-S", metavar="KEY=VALUE", help="replaces a value, as in dvc"),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="experiments at a time")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lookalike {version('lookalike')}")
+        raise typer.Exit
 
 
 @app.callback()
-def set_up(context: typer.Context) -> None:
-    """Log in the name of the command that is called."""
-    set_up_logging(context.invoked_subcommand or "lookalike")
+def set_up(
+    context: typer.Context,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="log details too: lookalike -v COMMAND")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="log warnings and errors only")] = (
+        False
+    ),
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="print the version and exit"
+        ),
+    ] = False,
+) -> None:
+    """Compare, search and serve models, and run published experiments."""
+    set_up_logging(context.invoked_subcommand or "lookalike", verbose=verbose, quiet=quiet)
+
+
+@recipe_app.command("list")
+def list_recipes() -> None:
+    """List the recipes."""
+    from app.commands import recipe
+
+    recipe.list_recipes()
+
+
+@recipe_app.command("show")
+def show_recipe(name: Name, overrides: Overrides = None) -> None:
+    """Show a recipe: its source, its values, and how they differ from params.yaml."""
+    from app.commands import recipe
+
+    recipe.show_recipe(name, overrides or [])
+
+
+@recipe_app.command("apply")
+def apply_recipe(name: Name, overrides: Overrides = None) -> None:
+    """Write a recipe's values into params.yaml; its other values and its comments stay."""
+    from app.commands import recipe
+
+    recipe.apply_recipe(name, overrides or [])
+
+
+@app.command()
+def sweep(
+    name: Name,
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the experiments")] = False,
+) -> None:
+    """Run each combination of a recipe's `sweep` as an experiment in DVC's queue.
+
+    params.yaml does not change. An interrupted sweep continues when the command is run again.
+    """
+    from app.commands.sweep import run_sweep
+
+    run_sweep(name, overrides or [], jobs=jobs, dry_run=dry_run)
+
+
+@app.command()
+def tune(
+    name: Name,
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="total, earlier runs included; default: as in the recipe"),
+    ] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Search a recipe's `tune` space for the best validation, by experiments in DVC's queue.
+
+    params.yaml does not change. An interrupted search continues when the command is run again.
+    """
+    from app.commands.tune import run_tuning
+
+    run_tuning(name, overrides or [], trials=trials, jobs=jobs)
 
 
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="a model, experiment, revision or REVISION:MODEL")],
     b: Annotated[str, typer.Argument(help="the same; several trainings of one setting: B1,B2")],
-    out: Annotated[Path, typer.Option(help="folder of the figures and sheets")] = Path(
+    out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
         "comparison"
     ),
 ) -> None:
-    """Tell by how much B's retrieval is better than A's, and whether that is more than luck."""
-    from app.commands import compare as comparing  # pandas and the drawing take a second
+    """Measure how much better B retrieves than A, and whether that is more than chance."""
+    from app.commands.compare import compare_models
 
-    comparing.run(a, b, out=out)
+    compare_models(a, b, out=out)
 
 
 @app.command()
 def query(
     photos: Annotated[list[Path], typer.Argument(help="images, or folders of them")],
-    model: Annotated[str, typer.Option(help="whose index is asked")] = "finetuned",
-    k: Annotated[int, typer.Option("-k", min=1, help="answers to each photo")] = 10,
+    model: Annotated[str, typer.Option(help="the model whose index is searched")] = "finetuned",
+    k: Annotated[int, typer.Option("-k", min=1, help="neighbors of each photo")] = 10,
     crop: Annotated[
-        str, typer.Option(help="center: the middle square; none: all of it")
+        str, typer.Option(help="center: the square in the middle; none: the whole photo")
     ] = "center",
-    out: Annotated[Path, typer.Option(help="folder of the sheet and table to write")] = Path(
+    out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
         "queries"
     ),
 ) -> None:
-    """Ask the index with photos of your own: prints what they look like, and draws a sheet."""
-    # torch takes seconds, which no other command needs
+    """Search the index with your own photos: print their neighbors and draw sheets of them."""
     from app.commands.query import query_photos
 
     if not query_photos(Path(), photos, model=model, k=k, crop=crop, out=out):
@@ -64,10 +152,10 @@ def query(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port")] = 8000,
     models: Annotated[str, typer.Option(help="side by side, in this order")] = "baseline,finetuned",
     open_page: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="in your browser; else where it can")
+        bool | None, typer.Option("--open/--no-open", help="in your browser; default: if possible")
     ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
@@ -78,10 +166,12 @@ def serve(
 
 def main() -> None:
     """Run the command line; a UserError becomes one line on stderr and exit status 1."""
+    set_up_logging("lookalike")
     try:
         app()
     except UserError as error:
-        print(f"lookalike: {error}", file=sys.stderr)
+        set_up_logging("lookalike")  # else the line would begin with the command's name
+        logger.error(error)
         sys.exit(1)
 
 

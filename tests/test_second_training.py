@@ -1,4 +1,4 @@
-"""A second training of one setting, and what `lookalike compare` says of it."""
+"""A second training of one setting, and its comparison with the first."""
 
 from pathlib import Path
 

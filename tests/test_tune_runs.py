@@ -1,4 +1,4 @@
-"""Tuning in DVC's real queue: killed, taken up again, and ending early what is behind."""
+"""Tuning in DVC's real queue: killed, continued, and ending early a trial that is behind."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from app.experiments.queued_runs import read_origin
 from app.experiments.recipes import read_recipe
 from app.experiments.tuner import open_tuning
 from tests.helpers.clone import dvc, git, skip_drawing
-from tests.helpers.queue_runs import run, run_and_kill, tracked, tree
+from tests.helpers.queue_runs import list_tracked_runs, read_tree, run, run_and_kill
 
 
-def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
+def test_tuning_that_was_killed_continues_and_ends_a_bad_trial_early(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_drawing(clone)
@@ -23,12 +23,12 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
         "    optimizer.adamw.lr: {low: 0.001, high: 0.01}\n"
     )
     study = begin_study(clone, monkeypatch, recipe="tuned", epochs=(1000, 1, 1))
-    said = run_and_kill(clone, "tune", "tuned")
-    assert said.count(": queued\n") == 1, said
-    before = tree(clone)
+    log = run_and_kill(clone, "tune", "tuned")
+    assert log.count(": queued\n") == 1, log
+    before = read_tree(clone)
     ran = run(clone, "tune", "tuned", "--jobs", "2")
     assert ran.returncode == 0, ran.stderr
-    assert tree(clone) == before
+    assert read_tree(clone) == before
 
     pruned, *complete = study.trials[4:]
     assert pruned.state == TrialState.PRUNED
@@ -37,7 +37,7 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
     best = max(complete, key=lambda trial: trial.value)
     assert f"dvc exp apply {best.user_attrs['experiment']}" in ran.stdout
     shown = dvc(clone, "exp", "show", "--csv", "--no-pager").stdout
-    found = tracked(clone)
+    found = list_tracked_runs(clone)
     for trial in complete:
         name = trial.user_attrs["experiment"]
         assert name in shown
@@ -46,8 +46,8 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
             float(found[name].data.params["optimizer.adamw.lr"])
             == trial.params["optimizer.adamw.lr"]
         )
-        figures = json.loads(git(clone, "show", f"{trial.user_attrs['commit']}:metrics/train.json"))
-        assert trial.value == figures["val_map_at_r"]
+        metrics = json.loads(git(clone, "show", f"{trial.user_attrs['commit']}:metrics/train.json"))
+        assert trial.value == metrics["val_map_at_r"]
     killed = found[pruned.user_attrs["experiment"]]
     assert (killed.info.status, killed.data.tags["lookalike.complete"]) == ("KILLED", "killed")
     assert "Running" not in dvc(clone, "queue", "status").stdout
@@ -56,12 +56,12 @@ def test_tuning_that_was_killed_goes_on_and_ends_early_what_is_behind(
 def begin_study(
     clone: Path, monkeypatch: pytest.MonkeyPatch, *, recipe: str, epochs: tuple[int, ...]
 ) -> optuna.Study:
-    """Return a study in which four trials were perfect, and these epochs are to be tried next."""
+    """Return a study with four perfect trials, which will try `epochs` next."""
     monkeypatch.chdir(clone)
     params = Path("params.yaml")
     (clone / "README.md").write_text("a change that is not committed\n")
     with open_tuning(
-        read_recipe(Path("recipes"), recipe), read_origin(params), params=params, tell=print
+        read_recipe(Path("recipes"), recipe), read_origin(params), params=params
     ) as tuning:
         study = tuning.study
         space = dict(tuning.space.dimensions)

@@ -1,7 +1,10 @@
 """dvc.lock: what made a file, as DVC recorded it when it was made."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,8 +20,9 @@ RESULTS = "results/"
 class Provenance:
     """What made a file.
 
-    settings: dotted key -> value, of the stages that it comes from and of no others. sources: path
-    -> md5 of what those stages read and no stage wrote, the code among it. stages: their names.
+    settings: dotted key -> value, of the stages that the file comes from and of no others.
+    sources: path -> md5 of what those stages read and no stage wrote, such as code. stages: their
+    names.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -26,51 +30,54 @@ class Provenance:
     stages: frozenset[str] = frozenset()
 
     @property
-    def trained(self) -> bool:
-        """Whether a training is behind it."""
+    def is_trained(self) -> bool:
+        """Whether a training is among the stages."""
         return "train" in self.stages
 
 
 @dataclass(frozen=True)
 class Lock:
-    """The stages of one dvc.lock, by name."""
+    """The content of one dvc.lock: stage name -> its record."""
 
     stages: Mapping[str, Any]
 
     @property
     def models(self) -> list[str]:
-        """The models whose results were recorded."""
+        """The models with recorded results."""
         return [path.removeprefix(RESULTS) for path in self._writers() if path.startswith(RESULTS)]
 
     def hash_of(self, path: str) -> str | None:
-        """Return the md5 of what a stage wrote to `path`; of a folder it ends in ".dir"."""
+        """Return the md5 of the output `path`, with ".dir" at its end for a folder."""
         name = self._writers().get(path)
-        return None if name is None else _hashes(self.stages[name], "outs")[path]
+        return None if name is None else _read_hashes(self.stages[name], "outs")[path]
 
     def trace(self, path: str) -> Provenance:
-        """Return what made `path`, back to where nothing was made."""
+        """Return what made the output `path`, back to the files that no stage wrote."""
         writers = self._writers()
         settings: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        seen: set[str] = set()
-        waiting = [path]
-        while waiting:
-            name = writers.get(waiting.pop())
-            if name is None or name in seen:
+        stages: set[str] = set()
+        paths = [path]
+        while paths:
+            name = writers.get(paths.pop())
+            if name is None or name in stages:
                 continue
-            seen.add(name)
+            stages.add(name)
             for params in self.stages[name].get("params", {}).values():
                 settings |= flatten(params)
-            for read, md5 in _hashes(self.stages[name], "deps").items():
-                if read in writers:
-                    waiting.append(read)
+            for dependency, md5 in _read_hashes(self.stages[name], "deps").items():
+                if dependency in writers:
+                    paths.append(dependency)
                 else:
-                    sources[read] = md5
-        return Provenance(settings, sources, frozenset(seen))
+                    sources[dependency] = md5
+        return Provenance(settings, sources, frozenset(stages))
 
     def _writers(self) -> dict[str, str]:
+        """Return output -> the stage that writes it."""
         return {
-            path: name for name, stage in self.stages.items() for path in _hashes(stage, "outs")
+            path: name
+            for name, stage in self.stages.items()
+            for path in _read_hashes(stage, "outs")
         }
 
 
@@ -87,5 +94,21 @@ def read_lock(text: str, *, where: str) -> Lock:
     return Lock(stages)
 
 
-def _hashes(stage: Any, kind: str) -> dict[str, str]:
+def hash_folder(folder: Path) -> str:
+    """Return the hash that DVC records for a folder: the md5 of the list of its files, + ".dir"."""
+    files = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
+    listed = []
+    for name, path in sorted(files.items()):
+        with path.open("rb") as file:
+            listed.append({"md5": hashlib.file_digest(file, _md5).hexdigest(), "relpath": name})
+    return f"{_md5(json.dumps(listed).encode()).hexdigest()}.dir"
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _read_hashes(stage: Any, kind: str) -> dict[str, str]:
     return {each["path"]: each.get("md5", "") for each in stage.get(kind, [])}

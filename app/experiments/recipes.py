@@ -1,10 +1,9 @@
 """Recipes: published experiments, each an overlay of params.yaml in recipes/<name>.yaml.
 
-A recipe begins with a comment: what the experiment is, its source, the figures that were reported,
-the command and the time to expect. Then come the values that it sets, nested as in params.yaml, and
-perhaps `sweep`: dotted keys with the values that were tried of each, in all combinations; or a list
-of such grids, where not all were combined. `tune` is a space to search: see
-search_spaces.py.
+A recipe begins with a comment: what the experiment is, its source, the reported metrics, the
+command and the expected time. The values that it sets follow, nested as in params.yaml. `sweep` may
+list dotted keys, each with the values to try, in all combinations; or a list of such grids, where
+not all combinations were tried. `tune` may describe a space to search: see search_spaces.py.
 """
 
 import io
@@ -27,11 +26,11 @@ SWEEP, TUNE = "sweep", "tune"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What recipes/<name>.yaml says.
+    """The content of recipes/<name>.yaml.
 
-    header: its comment, without the marks. settings: dotted key -> value. sweep: grids, each of
+    header: its comment, without the "#". settings: dotted key -> value. sweep: grids, each of
     dotted key -> the values to try; empty for an experiment of one run. tune: its search space, as
-    it is in the file; None without one. own: the keys of `settings` that are a person's own.
+    in the file; None without one. overridden: the keys of `settings` that the user has set.
     """
 
     path: Path
@@ -39,7 +38,7 @@ class Recipe:
     settings: dict[str, Any]
     sweep: Sequence[Mapping[str, list[Any]]] = ()
     tune: Any = None
-    own: Collection[str] = ()
+    overridden: Collection[str] = ()
 
     @property
     def title(self) -> str:
@@ -47,7 +46,7 @@ class Recipe:
         return self.header.partition("\n")[0]
 
     def combinations(self) -> list[dict[str, Any]]:
-        """Return each combination of `sweep`, dotted key -> value; a single {} without one."""
+        """Return each combination of `sweep`, dotted key -> value; one empty {} without a sweep."""
         return [
             dict(zip(grid, values, strict=True))
             for grid in self.sweep or [{}]
@@ -55,8 +54,8 @@ class Recipe:
         ]
 
 
-def names(folder: Path) -> list[str]:
-    """Return the names of the recipes of `folder`, sorted.
+def list_names(folder: Path) -> list[str]:
+    """Return the names of the recipes in `folder`, sorted.
 
     Raises:
         UserError: there are none.
@@ -71,10 +70,10 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     """Return the recipe `name` of `folder`.
 
     Raises:
-        UserError: there is none, or it does not read as a recipe.
+        UserError: there is none, or its file is not a recipe.
     """
-    if name not in (known := names(folder)):
-        raise UserError(f"{folder}: no such recipe; {name_choices(name, known)}")
+    if name not in (names := list_names(folder)):
+        raise UserError(f"{folder}: no such recipe; {name_choices(name, names)}")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
     if not isinstance(values, dict):
@@ -84,9 +83,9 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     if not _are_grids(grids):
         raise UserError(
             f"{path}: {SWEEP}: found {sweep!r}; allowed: dotted keys, each with a list of values, "
-            "or a list of such, as in loss.name: [triplet, supcon]"
+            "or a list of such grids, as in loss.name: [triplet, supcon]"
         )
-    return Recipe(path, _header(path), flatten(values), grids, tune)
+    return Recipe(path, _read_header(path), flatten(values), grids, tune)
 
 
 def _are_grids(grids: Any) -> bool:
@@ -97,11 +96,11 @@ def _are_grids(grids: Any) -> bool:
 
 
 def _is_swept(key: Any, values: Any) -> bool:
-    listed = isinstance(values, list) and values
-    return bool(isinstance(key, str) and listed and not any(isinstance(v, dict) for v in values))
+    is_list = isinstance(values, list) and bool(values)
+    return isinstance(key, str) and is_list and not any(isinstance(v, dict) for v in values)
 
 
-def _header(path: Path) -> str:
+def _read_header(path: Path) -> str:
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -110,31 +109,39 @@ def _header(path: Path) -> str:
     return "\n".join(lines)
 
 
-def override(recipe: Recipe, assignments: Sequence[str], text: str) -> Recipe:
-    """Return `recipe` with values of a person's own, each "dotted.key=value" with a YAML value.
+def override(recipe: Recipe, overrides: Sequence[str], params: str) -> Recipe:
+    """Return `recipe` with the user's values, each "dotted.key=value" with a YAML value.
 
-    They win over the recipe's: a key of its `sweep` or `tune` is then no longer swept or searched.
-    text: a params.yaml, which has all keys that there are.
+    They replace the recipe's: such a key is no longer swept or searched. params: the text of
+    params.yaml, which has every known key.
 
     Raises:
-        UserError: one of them is not of that form; or a key or a value of these, or of the
-            recipe's own, is not allowed by itself.
+        UserError: one of them does not have that form; or a key or value, the user's or the
+            recipe's, is not allowed on its own.
     """
-    own: dict[str, Any] = {}
-    params = YAML(typ="safe").load(text)
-    # First a person's own, so that no mistake of theirs is taken for the recipe's.
-    for assignment in assignments:
-        read = _read_assignment(assignment)
-        _check_alone(params, read, where=f"-S {assignment}")
-        own |= read
-    _check_alone(params, recipe.settings, where=str(recipe.path))
+    overridden: dict[str, Any] = {}
+    values = YAML(typ="safe").load(params)
+    # The user's come first, so that a mistake in them is not reported as the recipe's.
+    for assignment in overrides:
+        settings = _read_assignment(assignment)
+        _check_each(values, settings, where=f"-S {assignment}")
+        overridden |= settings
+    _check_each(values, recipe.settings, where=str(recipe.path))
     grids = [
-        {key: [own.get(key, each) for each in grid[key]] for key in grid} for grid in recipe.sweep
+        {key: [overridden.get(key, value) for value in grid[key]] for key in grid}
+        for grid in recipe.sweep
     ]
     tune = recipe.tune
     if isinstance(tune, dict) and isinstance(tune.get("space"), dict):
-        tune = tune | {"space": {k: drawn for k, drawn in tune["space"].items() if k not in own}}
-    return replace(recipe, settings=recipe.settings | own, sweep=grids, tune=tune, own=own.keys())
+        space = {key: each for key, each in tune["space"].items() if key not in overridden}
+        tune = tune | {"space": space}
+    return replace(
+        recipe,
+        settings=recipe.settings | overridden,
+        sweep=grids,
+        tune=tune,
+        overridden=overridden.keys(),
+    )
 
 
 def _read_assignment(assignment: str) -> dict[str, Any]:
@@ -153,7 +160,8 @@ def _read_assignment(assignment: str) -> dict[str, Any]:
         ) from None
 
 
-def _check_alone(params: dict[str, Any], settings: Mapping[str, Any], *, where: str) -> None:
+def _check_each(params: dict[str, Any], settings: Mapping[str, Any], *, where: str) -> None:
+    """Set `settings` in `params`; raise a UserError if a key or value is not allowed on its own."""
     for key, value in settings.items():
         _set(params, key.split("."), value, where=where)
     check_values(params, where=where)
@@ -164,8 +172,8 @@ def find_unused(
 ) -> str | None:
     """Return why a key changes nothing, as "loss.name is supcon"; None where it does.
 
-    It does not if it is of a block that is chosen at none of `points`, each dotted key -> value
-    upon `params`, plain values.
+    It changes nothing if it is in a block that no point chooses. points: dotted key -> value of
+    each. params: plain values, for the keys that a point does not set.
     """
     section, _, rest = key.partition(".")
     block, _, option = rest.partition(".")
@@ -176,29 +184,34 @@ def find_unused(
     return None if block in chosen else f"{name} is {', '.join(chosen)}"
 
 
-def applied(text: str, settings: Mapping[str, Any], *, where: str) -> tuple[dict[str, Any], Params]:
-    """Return `text` with `settings` as plain values, and checked; raises as `apply` does."""
-    values: dict[str, Any] = YAML(typ="safe").load(text)
+def check_settings(
+    params: str, settings: Mapping[str, Any], *, where: str
+) -> tuple[dict[str, Any], Params]:
+    """Return a params.yaml with `settings` as plain values, and as checked ones.
+
+    params: its text. Raises as `apply_settings`.
+    """
+    values: dict[str, Any] = YAML(typ="safe").load(params)
     for key, value in settings.items():
         _set(values, key.split("."), value, where=where)
     return values, check_params(values, where=where)
 
 
-def apply(text: str, settings: Mapping[str, Any], *, where: str) -> str:
-    """Return `text`, a params.yaml, with `settings` (dotted key -> value) and its comments.
+def apply_settings(params: str, settings: Mapping[str, Any], *, where: str) -> str:
+    """Return the text of a params.yaml with `settings` (dotted key -> value), comments included.
 
-    It is written in the form that params.yaml has in git: indented by two, null for nothing.
+    Its form is that of params.yaml in git: indented by two, null for nothing.
 
     Raises:
-        UserError: a key is not one of params.yaml's, or the values are not allowed, alone or
-            together. The text begins with `where`.
+        UserError: a key is not in params.yaml, or the values are not allowed, alone or together.
+            The text begins with `where`.
     """
-    yaml = _round_trip()
-    params = yaml.load(text)
+    yaml = _round_trip_yaml()
+    values = yaml.load(params)
     for key, value in settings.items():
-        _set(params, key.split("."), value, where=where)
+        _set(values, key.split("."), value, where=where)
     out = io.StringIO()
-    yaml.dump(params, out)
+    yaml.dump(values, out)
     check_params(YAML(typ="safe").load(out.getvalue()), where=where)
     return out.getvalue()
 
@@ -208,8 +221,8 @@ def _set(params: dict[str, Any], keys: list[str], value: Any, *, where: str) -> 
     for depth, key in enumerate(keys):
         if not isinstance(section, dict) or key not in section:
             known = section if isinstance(section, dict) else ()
-            place = ".".join(keys[: depth + 1])
-            raise UserError(f"{where}: {place}: unknown key; {name_choices(key, known)}")
+            path = ".".join(keys[: depth + 1])
+            raise UserError(f"{where}: {path}: unknown key; {name_choices(key, known)}")
         if depth < len(keys) - 1:
             section = section[key]
     if isinstance(section[keys[-1]], dict):
@@ -220,17 +233,17 @@ def _set(params: dict[str, Any], keys: list[str], value: Any, *, where: str) -> 
     section[keys[-1]] = value
 
 
-def _round_trip() -> YAML:
+def _round_trip_yaml() -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096  # as the lines are, not as the writer would break them
+    yaml.width = 4096  # keeps long lines whole
     yaml.representer.add_representer(
         type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
 
 
-def changes(before: str, after: str) -> list[str]:
+def list_changes(before: str, after: str) -> list[str]:
     """Return "key: old -> new" for each value that differs between two params.yaml."""
     old, new = (flatten(YAML(typ="safe").load(text)) for text in (before, after))
     return [

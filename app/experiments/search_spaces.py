@@ -1,11 +1,11 @@
-"""Search spaces: what a recipe's `tune` says, checked before anything runs.
+"""Search spaces: a recipe's `tune`, checked before anything runs.
 
 tune:
-  trials: 20                                        # in all, however often the command is run
+  trials: 20                                        # total, over all runs of the command
   space:
     head.dim: [64, 128, 256]                        # one of these
     optimizer.adamw.lr: {low: 0.0001, high: 0.01, log: true}
-    batches.pk.classes: {low: 4, high: 16, step: 4} # whole numbers, since both ends are
+    batches.pk.classes: {low: 4, high: 16, step: 4} # whole numbers, as both ends are
 """
 
 import math
@@ -21,42 +21,43 @@ from optuna.distributions import (
 )
 from ruamel.yaml import YAML
 
-from app.experiments.recipes import TUNE, Recipe, applied, find_unused
+from app.experiments.recipes import TUNE, Recipe, check_settings, find_unused
 from pipeline.errors import UserError
 
-# Validation would be of other images, by another figure or by luck; or would stay as it is.
+# These change the images or the metric of validation, or make it depend on a seed; or change
+# nothing of it.
 FIXED = {
     *("seed", "launch", "data", "download", "split", "train.monitor"),
     *("embed", "index.factory", "evaluate", "plot", "track", "train.workers"),
 }
-SHAPES = (
-    "a list of values; {low, high}, with log: true if you like, low above 0 then; or, of whole "
-    "numbers, {low, high, step}, step a part of what lies between"
+FORMS = (
+    "a list of values; {low, high}, optionally with log: true if low is above 0; or, for whole "
+    "numbers, {low, high, step}, where step divides high - low"
 )
 
 
 @dataclass(frozen=True)
 class Space:
-    """trials: how many in all. dimensions: dotted key -> what its values are drawn from."""
+    """trials: their total number. dimensions: dotted key -> the distribution of its values."""
 
     trials: int
     dimensions: Mapping[str, BaseDistribution]
 
     @property
     def size(self) -> float:
-        """How many points there are, at most; inf for a range of real numbers."""
-        return math.prod(map(_count, self.dimensions.values()))
+        """The number of points, at most; inf if a dimension is a range of real numbers."""
+        return math.prod(map(_count_values, self.dimensions.values()))
 
 
 def read_space(recipe: Recipe, params: str) -> Space:
-    """Return what the recipe's `tune` says, checked upon `params`, a params.yaml.
+    """Return the recipe's `tune`, checked with `params`, the text of params.yaml.
 
     Each value of a list and each end of a range must be allowed beside the recipe's other values.
-    Whether values that are drawn together go together is seen at each trial.
+    Whether sampled values are allowed together is checked at each trial.
 
     Raises:
-        UserError: there is no such section, or it does not read as one; a key of it is unknown,
-            or of those that would change what is validated or nothing; a value is not allowed.
+        UserError: there is no `tune`, or its form is wrong; a key is unknown, changes nothing, or
+            changes what validation measures; a value is not allowed.
     """
     where = f"{recipe.path}: {TUNE}"
     match recipe.tune:
@@ -68,22 +69,22 @@ def read_space(recipe: Recipe, params: str) -> Space:
         case found:
             raise UserError(
                 f"{where}: found {found or 'none'}; allowed: trials, a whole number from 1, and "
-                f"space, dotted keys, each with {SHAPES}"
+                f"space, dotted keys, each with {FORMS}"
             )
     dimensions: dict[str, BaseDistribution] = {}
-    for key, drawn in space.items():
+    for key, values in space.items():
         _check_key(str(key), where=f"{where}.space")
-        dimensions[str(key)] = _read_dimension(drawn, where=f"{where}.space: {key}")
+        dimensions[str(key)] = _read_dimension(values, where=f"{where}.space: {key}")
     points = list_ends(recipe, dimensions)
     for point in points:
-        applied(params, point, where=f"{where}.space")
-    values = YAML(typ="safe").load(params)
+        check_settings(params, point, where=f"{where}.space")
+    plain = YAML(typ="safe").load(params)
     for key, dimension in dimensions.items():
         _check_whole(key, dimension, space[key], recipe, params, where=f"{where}.space")
-        if why := find_unused(key, points, values):
-            name, _, _ = why.partition(" ")
+        if reason := find_unused(key, points, plain):
+            name, _, _ = reason.partition(" ")
             raise UserError(
-                f"{where}.space: {key}: would change nothing, since {why}; set {name} beside "
+                f"{where}.space: {key}: would change nothing, since {reason}; set {name} beside "
                 f"`{TUNE}`, or search it too"
             )
     return Space(trials, dimensions)
@@ -92,32 +93,32 @@ def read_space(recipe: Recipe, params: str) -> Space:
 def list_ends(recipe: Recipe, dimensions: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
     """Return the recipe's settings with each value of a list and each end of a range, one a time.
 
-    So a choice that is searched is there in all its values.
+    So each value of a searched choice is in one of them.
     """
     return [
         dict(recipe.settings) | {key: value}
         for key, dimension in dimensions.items()
-        for value in _ends(dimension)
+        for value in _list_dimension_ends(dimension)
     ]
 
 
 def _check_key(key: str, *, where: str) -> None:
     if key in FIXED or key.partition(".")[0] in FIXED:
         raise UserError(
-            f"{where}: {key}: cannot be searched, since validation would be another one or stay "
-            f"the same; fixed are {', '.join(sorted(FIXED))}; set it beside `{TUNE}` instead"
+            f"{where}: {key}: cannot be searched, since it changes what validation measures, or "
+            f"nothing of it; fixed are {', '.join(sorted(FIXED))}; set it beside `{TUNE}` instead"
         )
 
 
-def _read_dimension(drawn: Any, *, where: str) -> BaseDistribution:
+def _read_dimension(values: Any, *, where: str) -> BaseDistribution:
     try:
-        if isinstance(drawn, dict):
-            return _read_range(**drawn)
-        if isinstance(drawn, list) and not any(isinstance(each, list | dict) for each in drawn):
-            return CategoricalDistribution(drawn)
+        if isinstance(values, dict):
+            return _read_range(**values)
+        if isinstance(values, list) and not any(isinstance(each, list | dict) for each in values):
+            return CategoricalDistribution(values)
     except (TypeError, ValueError, ZeroDivisionError):  # optuna's, and Python's for other keys
         pass
-    raise UserError(f"{where}: found {drawn!r}; allowed: {SHAPES}")
+    raise UserError(f"{where}: found {values!r}; allowed: {FORMS}")
 
 
 def _read_range(
@@ -131,37 +132,37 @@ def _read_range(
 
 
 def _are(kinds: type | tuple[type, ...], *values: Any) -> bool:
-    # In Python True is a whole number.
+    # In Python True is an int.
     return all(isinstance(each, kinds) and not isinstance(each, bool) for each in values)
 
 
-def _ends(dimension: BaseDistribution) -> list[Any]:
+def _list_dimension_ends(dimension: BaseDistribution) -> list[Any]:
     if isinstance(dimension, CategoricalDistribution):
         return list(dimension.choices)
     assert isinstance(dimension, IntDistribution | FloatDistribution)
     return [dimension.low, dimension.high]
 
 
-def _count(dimension: BaseDistribution) -> float:
+def _count_values(dimension: BaseDistribution) -> float:
     if isinstance(dimension, CategoricalDistribution):
-        return len(set(dimension.choices))  # a value may be listed twice
+        return len(set(dimension.choices))  # a value may be repeated
     if isinstance(dimension, IntDistribution):
         return (dimension.high - dimension.low) // dimension.step + 1
     return 1 if dimension.single() else math.inf
 
 
 def _check_whole(
-    key: str, dimension: BaseDistribution, drawn: Any, recipe: Recipe, params: str, *, where: str
+    key: str, dimension: BaseDistribution, values: Any, recipe: Recipe, params: str, *, where: str
 ) -> None:
-    """Refuse whole ends of a real number: 0 and 1 alone would be drawn. A step says it is meant."""
-    if not isinstance(dimension, IntDistribution) or "step" in drawn:
+    """Refuse a range of a real number with whole ends and no step: of 0 to 1, only 0 and 1."""
+    if not isinstance(dimension, IntDistribution) or "step" in values:
         return
     low, high = dimension.low, dimension.high
     try:
-        applied(params, dict(recipe.settings) | {key: low + 0.5}, where=where)
+        check_settings(params, dict(recipe.settings) | {key: low + 0.5}, where=where)
     except UserError:
         return
     raise UserError(
-        f"{where}: {key}: found {drawn!r}, of which only whole numbers would be drawn; write "
-        f"{low:.1f} and {high:.1f}; or, if that is meant, give a step"
+        f"{where}: {key}: found {values!r}, of which only whole numbers would be sampled; write "
+        f"{low:.1f} and {high:.1f}; or, if only whole numbers are wanted, add a step"
     )

@@ -1,4 +1,4 @@
-"""What optuna keeps of a search, in tune.db, and what a person is told of it."""
+"""Studies: the trials of a search, which optuna keeps in tune.db, and their table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,19 +7,19 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from app.experiments.queued_runs import align, format_metric, format_short
+from app.experiments.text_tables import align_columns, format_metric, format_short
 from pipeline.config.dotted_keys import show_value
 
 STORAGE = Path("tune.db")
 COMPLETE_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 4, 2
-# The attribute of a trial that counts for nothing, why: drawn before, or lost while it was drawn.
+# The attribute of a trial that does not count: its point was tried before, or never sampled.
 VOID = "void"
-# As a table has them, the best first.
+# As the table names them, the best first.
 STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def open_study(name: str) -> optuna.Study:
-    """Return the study `name` of tune.db, new or as it was left."""
+    """Return the study `name` of tune.db, new or with its earlier trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         storage=f"sqlite:///{STORAGE}",
@@ -31,45 +31,50 @@ def open_study(name: str) -> optuna.Study:
 
 
 def tabulate(study: optuna.Study, metric: str, short: Mapping[str, str]) -> str:
-    """Return the trials that have ended as a table, the best first.
+    """Return the ended trials as a table, the best first.
 
-    metric: what their values are. short: what each key is called.
+    metric: the name of their values. short: dotted key -> the name of its column.
     """
     rows = [[*short.values(), metric, "epochs", "state", "experiment"]]
-    for trial in _ranked(study):
+    for trial in _rank_trials(study):
         values = [format_short(trial.params[key]) if key in trial.params else "-" for key in short]
-        told = trial.user_attrs
-        epochs = str(told.get("epochs", told.get("pruned", "-")))
-        commit = told.get("commit", "-")[:7]
+        attributes = trial.user_attrs
+        epochs = str(attributes.get("epochs", attributes.get("pruned", "-")))
+        commit = attributes.get("commit", "-")[:7]
         rows.append([*values, format_metric(trial.value), epochs, STATES[trial.state], commit])
-    return align(rows)
+    return align_columns(rows)
 
 
 def describe_best(study: optuna.Study, metric: str) -> str:
-    """Return the best trial's values as lines of params, and what to do with it; "" for none.
+    """Return the best trial's values as lines of params, and how to use it; "" without one.
 
-    What a person has told optuna beside has no experiment, so it cannot be taken over.
+    A trial that the user has added by optuna has no experiment, so it is not one to use.
     """
-    ranked = [trial for trial in _ranked(study) if "experiment" in trial.user_attrs]
-    done = [trial for trial in ranked if trial.state == TrialState.COMPLETE]
+    done = [
+        trial
+        for trial in _rank_trials(study)
+        if trial.state == TrialState.COMPLETE and "experiment" in trial.user_attrs
+    ]
     if not done:
         return ""
+    best = done[0]
     lines = [
-        f"the best by validation, {metric} {format_metric(done[0].value)}:",
-        *(f"  {key}: {show_value(value)}" for key, value in done[0].params.items()),
-        f"take it over, with its results: dvc exp apply {done[0].user_attrs['experiment']}",
-        "see it beside the others: dvc exp show",
+        f"the best by validation, {metric} {format_metric(best.value)}:",
+        *(f"  {key}: {show_value(value)}" for key, value in best.params.items()),
+        f"to use it, with its results: dvc exp apply {best.user_attrs['experiment']}",
+        "to see all: dvc exp show",
     ]
     return "\n".join(lines)
 
 
-def failures(study: optuna.Study) -> list[str]:
-    """Return a line for each trial that failed: its number, its values, and why."""
-    failed = [trial for trial in _ranked(study) if trial.state == TrialState.FAIL]
+def list_failures(study: optuna.Study) -> list[str]:
+    """Return a line for each failed trial: its number, its values, and the reason."""
+    failed = [trial for trial in _rank_trials(study) if trial.state == TrialState.FAIL]
     return [f"trial {trial.number}: {trial.user_attrs.get('reason', '-')}" for trial in failed]
 
 
-def _ranked(study: optuna.Study) -> list[FrozenTrial]:
+def _rank_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the ended trials that count, the best first."""
     ended = [t for t in study.trials if t.state in STATES and VOID not in t.user_attrs]
     order = list(STATES)
     return sorted(ended, key=lambda trial: (order.index(trial.state), -(trial.value or 0.0)))

@@ -1,4 +1,4 @@
-"""`lookalike sweep` and `lookalike tune` in a clone: run, killed, and what they left behind."""
+"""`lookalike sweep` and `lookalike tune` in a clone: run or killed, and what they leave."""
 
 import subprocess
 import sys
@@ -21,34 +21,35 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def run_and_kill(place: Path, *arguments: str) -> str:
-    """Run a command until its first experiment has begun, kill all there, and return what it said.
+    """Run a command until its first experiment has started, kill all in `place`; return its log.
 
-    Nothing of what was not in git may have changed.
+    Changes that are not in git must still be there.
     """
     (place / "README.md").write_text("a change that is not committed\n")
-    before, earlier = tree(place), begun(place)
+    before, earlier = read_tree(place), list_started(place)
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(lookalike(*arguments), cwd=place, env=environment(), **pipes) as killed:
         try:
-            wait_until(lambda: bool(begun(place) - earlier))
+            wait_until(lambda: bool(list_started(place) - earlier))
         finally:
             kill_all_in(place)
-        said = killed.stderr.read() if killed.stderr else ""
-    assert tree(place) == before
-    return said
+        log = killed.stderr.read() if killed.stderr else ""
+    assert read_tree(place) == before
+    return log
 
 
-def begun(place: Path) -> set[Path]:
-    """Return a file of each experiment that has begun, those that were killed earlier included."""
+def list_started(place: Path) -> set[Path]:
+    """Return a file of each experiment that has started, including those that were killed."""
     return set(place.glob(".dvc/tmp/exps/tmp*/data/splits.parquet"))
 
 
-def tree(place: Path) -> tuple[str, str]:
+def read_tree(place: Path) -> tuple[str, str]:
+    """Return what differs from git, and params.yaml."""
     return git(place, "status", "--porcelain"), (place / "params.yaml").read_text()
 
 
-def tracked(clone: Path) -> dict[str, Any]:
-    """Return DVC's name -> MLflow's run, of the project's own database."""
+def list_tracked_runs(clone: Path) -> dict[str, Any]:
+    """Return experiment -> run of MLflow, from the clone's database."""
     found = {run.data.tags.get("dvc_exp_name"): run for run in runs(clone)}
     assert all(run.info.run_name == name for name, run in found.items() if name)
     return found

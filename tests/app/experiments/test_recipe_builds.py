@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.experiments.recipes import Recipe, names, read_recipe
+from app.experiments.recipes import Recipe, list_names, read_recipe
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
@@ -23,7 +23,7 @@ from pipeline.training.training_data import TrainingData, Validation
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
 
-RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes")]
+RECIPES = [read_recipe(ROOT / "recipes", name) for name in list_names(ROOT / "recipes")]
 
 # No network here for the weights, and no worker processes for a single step.
 HERE = {"backbone.weights": None, "train.workers": 0, "train.epochs": 1, "train.steps": 1}

@@ -1,4 +1,4 @@
-"""Recipes: every one is valid, and applying one changes what it says and nothing else."""
+"""Recipes: each is valid, and applying one changes its values and nothing else."""
 
 import difflib
 import shutil
@@ -8,25 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from app.experiments.recipes import Recipe, apply, changes, names, override, read_recipe
+from app.experiments.recipes import (
+    Recipe,
+    apply_settings,
+    list_changes,
+    list_names,
+    override,
+    read_recipe,
+)
 from app.experiments.search_spaces import read_space
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
 PARAMS = (ROOT / "params.yaml").read_text()
-RECIPES = [read_recipe(ROOT / "recipes", name) for name in names(ROOT / "recipes")]
+RECIPES = [read_recipe(ROOT / "recipes", name) for name in list_names(ROOT / "recipes")]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
-def test_a_recipe_applies_in_each_combination_and_says_where_it_is_from(recipe) -> None:
+def test_each_combination_of_a_recipe_is_valid_and_its_source_is_named(recipe) -> None:
     chosen = [dict(recipe.settings) | settings for settings in recipe.combinations()]
-    applied = [apply(PARAMS, settings, where="recipe") for settings in chosen]
-    assert any(changes(PARAMS, each) for each in applied)
+    applied = [apply_settings(PARAMS, settings, where="recipe") for settings in chosen]
+    assert any(list_changes(PARAMS, each) for each in applied)
     if recipe.tune is not None:
         assert read_space(recipe, PARAMS).trials
-    said = {line.partition(":")[0] for line in recipe.header.splitlines()}
-    assert said >= {"source", "reported", "command", "time"}
+    names = {line.partition(":")[0] for line in recipe.header.splitlines()}
+    assert names >= {"source", "reported", "command", "time"}
     assert f"lookalike recipe apply {recipe.path.stem}" in recipe.header
 
 
@@ -41,11 +48,11 @@ PINNED = {
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.path.stem)
 def test_a_published_experiment_does_not_depend_on_what_was_applied_before(recipe) -> None:
-    """The default's own recipe is of the default."""
+    """The recipe of the default dataset sets only that, on purpose."""
     assert recipe.settings.keys() >= PINNED or recipe.settings == {"data.name": "products"}
 
 
-def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
+def test_each_grid_is_combined_separately(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
         "seed: 1\nsweep:\n- {seed: [1, 2], head.dim: [8, 16]}\n- {seed: [3]}\n"
     )
@@ -58,7 +65,7 @@ def test_grids_are_combined_each_by_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_a_persons_own_values_win_over_a_recipes() -> None:
+def test_the_users_values_replace_those_of_a_recipe() -> None:
     recipe = Recipe(Path("r.yaml"), "R", {"seed": 1, "head.dim": 8}, [{"train.epochs": [1, 2]}])
     changed = override(recipe, ["head.dim=16", "data.source=/a b=c", "train.epochs=3"], PARAMS)
     assert changed.settings == {
@@ -68,8 +75,8 @@ def test_a_persons_own_values_win_over_a_recipes() -> None:
         "train.epochs": 3,
     }
     assert changed.combinations() == [{"train.epochs": 3}, {"train.epochs": 3}]
-    own = ["train.augment.crop=[0.5, 1]", "train.patience=null", "loss.triplet={margin: 0.2}"]
-    assert override(recipe, own, PARAMS).settings == {
+    overrides = ["train.augment.crop=[0.5, 1]", "train.patience=null", "loss.triplet={margin: 0.2}"]
+    assert override(recipe, overrides, PARAMS).settings == {
         **recipe.settings,
         "train.augment.crop": [0.5, 1],
         "train.patience": None,
@@ -77,7 +84,7 @@ def test_a_persons_own_values_win_over_a_recipes() -> None:
     }
 
 
-def test_what_a_person_sets_is_no_longer_searched() -> None:
+def test_a_key_that_the_user_sets_is_not_searched() -> None:
     space = {"loss.name": ["triplet", "supcon"], "head.dim": [8, 16]}
     recipe = Recipe(Path("r.yaml"), "R", {}, tune={"trials": 3, "space": space})
     changed = override(recipe, ["loss={name: supcon}"], PARAMS)
@@ -100,7 +107,7 @@ def test_what_a_person_sets_is_no_longer_searched() -> None:
         ("train.epochs=ten", "train.epochs: found 'ten' (str); allowed: a whole number"),
     ],
 )
-def test_a_wrong_value_of_ones_own_is_not_blamed_on_the_recipe(wrong: str, line: str) -> None:
+def test_a_wrong_value_of_the_user_is_not_reported_as_the_recipes(wrong: str, line: str) -> None:
     for recipe in RECIPES:
         with pytest.raises(UserError) as error:
             override(recipe, ["seed=3", wrong], PARAMS)
@@ -108,16 +115,16 @@ def test_a_wrong_value_of_ones_own_is_not_blamed_on_the_recipe(wrong: str, line:
         assert "\n" not in str(error.value)
 
 
-def test_a_wrong_key_of_a_recipe_is_not_blamed_on_what_it_sweeps() -> None:
+def test_a_wrong_key_of_a_recipe_is_not_reported_as_one_of_its_sweep() -> None:
     recipe = Recipe(Path("r.yaml"), "R", {"train.epochz": 1}, [{"head.dim": [8, 16]}])
     with pytest.raises(UserError) as error:
         override(recipe, [], PARAMS)
     assert str(error.value).startswith("r.yaml: train.epochz: unknown key; found 'epochz'")
 
 
-def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
+def test_applying_changes_only_these_lines_and_keeps_every_comment() -> None:
     settings = {"loss.triplet.margin": 0.5, "evaluate.k": [1, 10], "train.patience": 5}
-    applied = apply(PARAMS, settings, where="recipe")
+    applied = apply_settings(PARAMS, settings, where="recipe")
     diff = list(difflib.ndiff(PARAMS.splitlines(), applied.splitlines()))
     assert [line[2:] for line in diff if line.startswith("+ ")] == [
         "  triplet: {margin: 0.5, swap: false}",
@@ -125,13 +132,13 @@ def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
         "null: never",
         "  k: [1, 10]                  # of recall, precision and ndcg",
     ]
-    assert changes(PARAMS, applied) == [
+    assert list_changes(PARAMS, applied) == [
         "loss.triplet.margin: 0.1 -> 0.5",
         "train.patience: null -> 5",
         "evaluate.k: [1, 5, 10] -> [1, 10]",
     ]
     back = {"loss.triplet.margin": 0.1, "evaluate.k": [1, 5, 10], "train.patience": None}
-    assert apply(applied, back, where="recipe") == PARAMS
+    assert apply_settings(applied, back, where="recipe") == PARAMS
 
 
 @pytest.mark.parametrize(
@@ -156,7 +163,7 @@ def test_applying_changes_these_lines_and_keeps_every_comment() -> None:
 )
 def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line: str) -> None:
     with pytest.raises(UserError) as error:
-        apply(PARAMS, settings, where="r")
+        apply_settings(PARAMS, settings, where="r")
     assert str(error.value) == line
 
 
@@ -171,13 +178,16 @@ def test_what_params_do_not_allow_is_one_line(settings: dict[str, object], line:
         ("sweep: [{seed: 1}]\n", "allowed: dotted keys, each with a list of values, or a list of"),
         ("sweep: {seed: []}\n", "allowed: dotted keys, each with a list of values"),
         ("sweep: {1: [2]}\n", "found {1: [2]}; allowed: dotted keys, each with a list of values"),
-        ("sweep: {loss: [{name: supcon}]}\n", "list of such, as in loss.name: [triplet, supcon]"),
+        (
+            "sweep: {loss: [{name: supcon}]}\n",
+            "list of such grids, as in loss.name: [triplet, supcon]",
+        ),
         ("seed: [", "not YAML"),
         ("seed: 2020-13-45\n", "not YAML: month must be in 1..12"),
         ("seed: !!int a\n", "not YAML"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_one_line(text: str, line: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_recipe_is_one_line(text: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml") as error:
         read_recipe(tmp_path, "mine")
@@ -210,9 +220,9 @@ def test_the_commands_list_show_and_apply(place: Path) -> None:
     assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 7\n", "  epochs: 10\n")
 
 
-def test_a_value_of_ones_own_is_applied_and_a_wrong_one_is_one_line(place: Path) -> None:
+def test_a_value_of_the_user_is_applied_and_a_wrong_one_is_one_line(place: Path) -> None:
     assert run(place, "apply", "long", "-S", "train.epochs=12", "-S", "seed=8").returncode == 0
-    assert changes(PARAMS, (place / "params.yaml").read_text()) == [
+    assert list_changes(PARAMS, (place / "params.yaml").read_text()) == [
         "seed: 7 -> 8",
         "train.epochs: 7 -> 12",
     ]
@@ -221,10 +231,10 @@ def test_a_value_of_ones_own_is_applied_and_a_wrong_one_is_one_line(place: Path)
     assert wrong.stderr.startswith("lookalike: -S train.epochz=12: train.epochz: unknown key; ")
 
 
-def test_a_value_of_ones_own_that_changes_nothing_is_warned_of(place: Path) -> None:
+def test_a_value_of_the_user_that_changes_nothing_is_a_warning(place: Path) -> None:
     (place / "recipes/supcon.yaml").write_text("# Supcon\nloss: {name: supcon}\n")
-    told = run(place, "show", "supcon", "-S", "loss.triplet.margin=0.2").stderr
-    assert told == "-S loss.triplet.margin: changes nothing, since loss.name is supcon\n"
+    warning = run(place, "show", "supcon", "-S", "loss.triplet.margin=0.2").stderr
+    assert warning == "recipe: -S loss.triplet.margin: changes nothing, since loss.name is supcon\n"
     assert run(place, "show", "supcon", "-S", "loss.supcon.temperature=0.2").stderr == ""
 
 
@@ -250,7 +260,7 @@ def test_list_names_a_broken_recipe_among_the_others(place: Path) -> None:
         (None, "params.yaml: no such file; run from the root of the project"),
     ],
 )
-def test_a_params_file_that_was_wrong_before_is_named_itself(
+def test_a_wrong_params_file_is_not_reported_as_a_wrong_recipe(
     text: str | None, line: str, place: Path
 ) -> None:
     (place / "params.yaml").unlink() if text is None else (place / "params.yaml").write_text(text)
@@ -260,7 +270,7 @@ def test_a_params_file_that_was_wrong_before_is_named_itself(
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_link_stays_a_link_and_keeps_its_mode(place: Path) -> None:
+def test_a_link_stays_a_link_and_its_file_keeps_its_mode(place: Path) -> None:
     (place / "params.yaml").rename(place / "own.yaml")
     (place / "own.yaml").chmod(0o600)
     (place / "params.yaml").symlink_to("own.yaml")
@@ -270,12 +280,12 @@ def test_a_link_stays_a_link_and_keeps_its_mode(place: Path) -> None:
     assert (place / "own.yaml").stat().st_mode & 0o777 == 0o600
 
 
-def test_changes_that_are_not_in_git_are_told(place: Path) -> None:
+def test_changes_that_are_not_in_git_are_a_warning(place: Path) -> None:
     for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b.c commit -qm a"):
         subprocess.run(["git", *command.split()], cwd=place, check=True)
     assert run(place, "apply", "long").stderr == ""
-    told = run(place, "show", "long").stderr
-    assert told.startswith("params.yaml has changes that are not in git; what the recipe does not")
+    warning = run(place, "show", "long").stderr
+    assert warning.startswith("recipe: params.yaml has changes that are not in git; values that")
 
 
 def test_a_wrong_recipe_is_one_line_and_changes_nothing(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Search spaces: what is drawn, and every mistake told before anything runs."""
+"""Search spaces: what is sampled, and every mistake reported before anything runs."""
 
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ def recipe(tune: Any, **settings: Any) -> Recipe:
     return Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, (), tune)
 
 
-def told(tune: Any, **settings: Any) -> str:
+def error_of(tune: Any, **settings: Any) -> str:
     with pytest.raises(UserError) as error:
         read_space(recipe(tune, **settings), PARAMS)
     assert "\n" not in str(error.value)
     return str(error.value).removeprefix("recipes/tiny.yaml: tune")
 
 
-def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
-    drawn = {
+def test_a_list_is_a_choice_and_ends_are_a_range_of_whole_numbers_if_both_are_whole() -> None:
+    space = {
         "index.distance": ["cosine", "euclidean"],
         "train.patience": [None, 3],
         "optimizer.adamw.lr": {"low": 1e-4, "high": 0.01, "log": True},
@@ -35,9 +35,9 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "loss.multi_similarity.beta": {"low": 10, "high": 50, "step": 10},
         "train.augment.hflip": {"low": 0, "high": 0.5},
     }
-    space = read_space(recipe({"trials": 20, "space": drawn}), PARAMS)
-    assert space.trials == 20
-    assert space.dimensions == {
+    read = read_space(recipe({"trials": 20, "space": space}), PARAMS)
+    assert read.trials == 20
+    assert read.dimensions == {
         "index.distance": CategoricalDistribution(["cosine", "euclidean"]),
         "train.patience": CategoricalDistribution([None, 3]),
         "optimizer.adamw.lr": FloatDistribution(1e-4, 0.01, log=True),
@@ -45,7 +45,7 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         "loss.multi_similarity.beta": IntDistribution(10, 50, step=10),
         "train.augment.hflip": FloatDistribution(0.0, 0.5),
     }
-    params = optuna.create_study().ask(dict(space.dimensions)).params
+    params = optuna.create_study().ask(dict(read.dimensions)).params
     assert type(params["batches.pk.classes"]) is int
     assert params["batches.pk.classes"] % 4 == 0
 
@@ -61,8 +61,8 @@ def test_a_list_is_a_choice_and_ends_are_a_range_whole_where_both_are() -> None:
         ({"trials": 3, "space": {}}, "{'trials': 3, 'space': {}}"),
     ],
 )
-def test_what_is_no_section_tune_is_one_line(tune: Any, found: str) -> None:
-    assert told(tune).startswith(
+def test_a_wrong_form_is_one_line(tune: Any, found: str) -> None:
+    assert error_of(tune).startswith(
         f": found {found}; allowed: trials, a whole number from 1, and space, dotted keys, each "
         "with a list of values; {low, high}, "
     )
@@ -70,11 +70,11 @@ def test_what_is_no_section_tune_is_one_line(tune: Any, found: str) -> None:
 
 def test_another_key_of_the_section_is_named() -> None:
     tune = {"trials": 3, "space": {"head.dim": [8]}, "pruner": "none"}
-    assert told(tune) == ": found 'pruner'; allowed: trials, space"
+    assert error_of(tune) == ": found 'pruner'; allowed: trials, space"
 
 
 @pytest.mark.parametrize(
-    "drawn",
+    "values",
     [
         *(8, "8", [], [[0.6, 1.0]], {"low": 1}, {"low": 8, "high": 4}, {"low": 1, "high": "4"}),
         {"low": 1, "high": 4, "stepp": 1},
@@ -86,11 +86,11 @@ def test_another_key_of_the_section_is_named() -> None:
         {"low": True, "high": 4},
     ],
 )
-def test_what_cannot_be_drawn_from_is_one_line(drawn: Any) -> None:
-    assert told({"trials": 3, "space": {"head.dim": drawn}}) == (
-        f".space: head.dim: found {drawn!r}; allowed: a list of values; {{low, high}}, with "
-        "log: true if you like, low above 0 then; or, of whole numbers, {low, high, step}, step "
-        "a part of what lies between"
+def test_values_that_cannot_be_sampled_are_one_line(values: Any) -> None:
+    assert error_of({"trials": 3, "space": {"head.dim": values}}) == (
+        f".space: head.dim: found {values!r}; allowed: a list of values; {{low, high}}, optionally "
+        "with log: true if low is above 0; or, for whole numbers, {low, high, step}, where step "
+        "divides high - low"
     )
 
 
@@ -102,23 +102,23 @@ def test_what_cannot_be_drawn_from_is_one_line(drawn: Any) -> None:
         *("track.experiment", "train.workers"),
     ],
 )
-def test_what_would_change_what_validates_or_nothing_is_refused(key: str) -> None:
-    assert told({"trials": 3, "space": {key: [1, 2]}}) == (
-        f".space: {key}: cannot be searched, since validation would be another one or stay the "
-        "same; fixed are data, download, embed, evaluate, index.factory, launch, plot, seed, "
-        "split, track, train.monitor, train.workers; set it beside `tune` instead"
+def test_a_key_that_changes_validation_or_nothing_is_refused(key: str) -> None:
+    assert error_of({"trials": 3, "space": {key: [1, 2]}}) == (
+        f".space: {key}: cannot be searched, since it changes what validation measures, or "
+        "nothing of it; fixed are data, download, embed, evaluate, index.factory, launch, plot, "
+        "seed, split, track, train.monitor, train.workers; set it beside `tune` instead"
     )
 
 
 @pytest.mark.parametrize(
-    ("drawn", "line"),
+    ("values", "line"),
     [
         ({"head.dmi": [8]}, ".space: head.dmi: unknown key; found 'dmi'; allowed: dim, "),
         ({"head": [8]}, ".space: head: found 8; allowed: a mapping of keys"),
         (
             {"train.augment.hflip": {"low": 0, "high": 1}},
             ".space: train.augment.hflip: found {'low': 0, 'high': 1}, of which only whole numbers "
-            "would be drawn; write 0.0 and 1.0; or, if that is meant, give a step",
+            "would be sampled; write 0.0 and 1.0; or, if only whole numbers are wanted, add a step",
         ),
         ({3: [8]}, ".space: 3: unknown key; found '3'; allowed: backbone, "),
         ({"head.dim": [8, 0]}, ".space: head.dim: found 0; allowed: greater than or equal to 1"),
@@ -133,14 +133,14 @@ def test_what_would_change_what_validates_or_nothing_is_refused(key: str) -> Non
         ),
     ],
 )
-def test_a_value_that_params_refuse_is_one_line(drawn: dict[Any, Any], line: str) -> None:
+def test_a_value_that_params_do_not_allow_is_one_line(values: dict[Any, Any], line: str) -> None:
     smooth_ap = {"loss.name": "smooth_ap"}
-    assert told({"trials": 3, "space": drawn}, **smooth_ap).startswith(line)
+    assert error_of({"trials": 3, "space": values}, **smooth_ap).startswith(line)
 
 
 def test_the_options_of_a_block_that_is_never_chosen_are_refused() -> None:
     margin = {"loss.triplet.margin": {"low": 0.1, "high": 0.5}}
-    assert told({"trials": 3, "space": margin}) == (
+    assert error_of({"trials": 3, "space": margin}) == (
         ".space: loss.triplet.margin: would change nothing, since loss.name is multi_similarity; "
         "set loss.name beside `tune`, or search it too"
     )

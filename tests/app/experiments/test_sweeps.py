@@ -1,4 +1,4 @@
-"""Sweeps: what is planned, and the table. Real ones run in tests/test_experiments.py."""
+"""Sweeps: what is planned, and the table. A real one runs in tests/test_sweep_runs.py."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from app.experiments.queued_runs import Origin, Run
 from app.experiments.recipes import Recipe
-from app.experiments.sweeps import FinishedRun, plan, tabulate
+from app.experiments.sweeps import FinishedRun, plan_runs, tabulate
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 
@@ -18,13 +18,12 @@ def recipe(settings: dict[str, Any], sweep: dict[str, list[Any]]) -> Recipe:
     return Recipe(Path("recipes/tiny.yaml"), "Tiny", settings, [sweep] if sweep else [])
 
 
-def planned(settings: dict[str, Any], sweep: dict[str, list[Any]], **made: str) -> list[Run]:
-    return plan(
-        recipe(settings, sweep), Origin(**{"commit": "abc", "code": "", "params": PARAMS} | made)
-    )
+def planned(settings: dict[str, Any], sweep: dict[str, list[Any]], **origin: str) -> list[Run]:
+    defaults = {"commit": "abc", "code_diff": "", "params": PARAMS}
+    return plan_runs(recipe(settings, sweep), Origin(**defaults | origin))
 
 
-def test_each_combination_is_one_run_with_the_recipes_own_settings() -> None:
+def test_each_combination_is_one_run_with_the_settings_of_the_recipe() -> None:
     found = planned(
         {"loss.name": "triplet"}, {"train.epochs": [3, 10], "loss.triplet.margin": [0.3, 0.5, 0.3]}
     )
@@ -48,7 +47,7 @@ def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
 
     assert names() == names()
     assert names() < names(sweep={"train.epochs": [3, 10, 20]})
-    for changed in ({"commit": "abd"}, {"code": "+ a line"}, {"settings": {"seed": 8}}):
+    for changed in ({"commit": "abd"}, {"code_diff": "+ a line"}, {"settings": {"seed": 8}}):
         assert not names() & names(**changed)
 
 
@@ -76,13 +75,13 @@ def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
             {"data.name": "folder"},
             {"data.source": ["/elsewhere", "not/here"]},
             "recipes/tiny.yaml: source=not/here: data.source: found 'not/here'; a queued "
-            "experiment sees only what is in git or DVC; set data.source to an absolute path: ",
+            "experiment finds only what is in git or DVC; set data.source to an absolute path: ",
         ),
         (
             {"data.source": "/d/${HOME}/x"},
             {"train.epochs": [3]},
             "recipes/tiny.yaml: epochs=3: data.source: found '/d/${HOME}/x'; allowed in an "
-            "experiment: no '${', in whose place DVC would put another value; write that value",
+            "experiment: no '${', which DVC would replace by another value; write that value",
         ),
     ],
 )

@@ -1,0 +1,130 @@
+"""A comparison as `lookalike compare` prints it: sides, metrics, advice and verdict."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app.experiments import provenance_diff
+from app.experiments.dvc_lock import Provenance
+from app.experiments.evaluated_models import EvaluatedModel
+from app.experiments.text_tables import align_columns
+from pipeline.comparison.compare import MAIN, Comparison
+from pipeline.comparison.paired_bootstrap import FEWEST_UNITS, MOST_SHARED
+from pipeline.comparison.verdict import judge
+
+Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
+
+# In place of an infinite interval; `paired_intervals` lists the cases.
+INCONCLUSIVE = "inconclusive"
+TOO_FEW = (
+    f"fewer than {FEWEST_UNITS} classes or queries, or one label on so many that over "
+    f"{MOST_SHARED:.0%} of their pairs share a label"
+)
+
+
+def format_sides(sides: Sides) -> str:
+    """Return a line for each side, and one for each setting, code or data that differs."""
+    lines = [
+        f"{side}: {', '.join(model.describe() for model in models)}"
+        for side, models in zip("AB", sides, strict=True)
+    ]
+    a, b = (models[0] for models in sides)
+    if a.provenance is None or b.provenance is None:
+        return "\n".join([*lines, "settings: unknown, since dvc.lock does not have them"])
+    one_model = a.model == b.model
+    differences = [] if one_model else [f"model: {a.model} -> {b.model}"]
+    differences += provenance_diff.list_differences(a.provenance, b.provenance, one_model=one_model)
+    return "\n".join([*lines, *(f"  {line}" for line in differences or ["no setting differs"])])
+
+
+def format_counts(found: Comparison) -> str:
+    """Return how many queries were compared, and what was resampled."""
+    text = f"{found.shared} queries, resampled by "
+    text += f"their {found.units} classes" if found.by_class else "themselves (too few classes)"
+    if found.only_a or found.only_b:
+        text += f"; left out: {found.only_a} queries of A only, {found.only_b} of B only"
+    return text
+
+
+def format_metrics(metrics: pd.DataFrame) -> str:
+    """Return a COMPARISON table as text."""
+    rows = [["metric", "A", "B", "difference", "95% interval", "p", "p (Holm)"]]
+    for row in metrics.to_dict("records"):
+        values = [f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}"]
+        corrected = "-" if pd.isna(row["p_holm"]) else _format_p(row["p_holm"])
+        rows.append([row["metric"], *values, _format_interval(row), _format_p(row["p"]), corrected])
+    return align_columns(rows)
+
+
+def advise_seeds(sides: Sides, found: Comparison) -> list[str]:
+    """Return how to include seed variance, in lines; none where it is included or absent."""
+    trained = [
+        side
+        for side, models in zip("AB", sides, strict=True)
+        if any(model.is_trained for model in models)
+    ]
+    if found.luck or not trained or _are_one_setting(sides):
+        return []
+    several = " ".join(f"{side}1,{side}2" if side in trained else side for side in "AB")
+    return [
+        "seed variance is not in these intervals; to include it: "
+        f"train {' and '.join(trained)} once more",
+        f"(dvc exp run -S train.seed=8), then: lookalike compare {several}",
+    ]
+
+
+def describe_verdict(sides: Sides, metrics: pd.DataFrame) -> str:
+    """Return the verdict on a COMPARISON table, and for two trainings of one setting, why."""
+    if not _are_one_setting(sides):
+        return describe_judgement(metrics)
+    seeds = [provenance_diff.find_training_seed(each) for each in _list_provenance(sides)]
+    if len(set(seeds)) == 1:
+        return f"no difference: one setting and one seed; {_describe_main(metrics)}"
+    listed = ", ".join(str(seed) for seed in seeds)
+    return (
+        f"no difference: trainings of one setting (seeds {listed}); "
+        f"{_describe_main(metrics)} is seed variance"
+    )
+
+
+def describe_judgement(metrics: pd.DataFrame) -> str:
+    """Return the verdict on a COMPARISON table, and the metrics that changed otherwise."""
+    verdict = judge(metrics)
+    if verdict.word == INCONCLUSIVE:
+        return f"{INCONCLUSIVE}: {TOO_FEW}; {_describe_main(metrics)}"
+    changed = {"better": ", ".join(verdict.up), "worse": ", ".join(verdict.down)}
+    changed.pop(verdict.word, None)
+    others = [f"{word} in {names}" for word, names in changed.items() if names]
+    return "; ".join([f"{verdict.word}: {_describe_main(metrics)}", *others])
+
+
+def _are_one_setting(sides: Sides) -> bool:
+    models = [model for models in sides for model in models]
+    provenance = _list_provenance(sides)
+    return (
+        len({model.model for model in models}) == 1
+        and len(provenance) == len(models)
+        and provenance_diff.are_one_setting(provenance)
+    )
+
+
+def _list_provenance(sides: Sides) -> list[Provenance]:
+    """Return the provenance of the models that have one."""
+    return [model.provenance for models in sides for model in models if model.provenance]
+
+
+def _describe_main(metrics: pd.DataFrame) -> str:
+    row = metrics.set_index("metric").loc[MAIN]
+    return f"{MAIN} {row['difference']:+.3f} ({_format_interval(row.to_dict())})"
+
+
+def _format_interval(row: Mapping[Hashable, Any]) -> str:
+    if not np.isfinite(row["low"]):
+        return INCONCLUSIVE
+    return f"{row['low']:+.3f} to {row['high']:+.3f}"
+
+
+def _format_p(p: float) -> str:
+    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"

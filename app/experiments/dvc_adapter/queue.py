@@ -1,0 +1,229 @@
+"""DVC's queue of experiments: add to it, read it, and keep its workers running.
+
+What changes the queue is left to DVC's own commands. It is read in this process: each
+`dvc queue status` takes seconds of a core, which the training needs.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, TypeVar
+
+from app.experiments.git import run_git
+from pipeline.errors import UserError
+
+T = TypeVar("T")
+
+PENDING = ("Queued", "Running")
+_ATTEMPTS = 5
+
+
+def add(name: str, settings: Mapping[str, Any]) -> None:
+    """Put the experiment `name`, with `settings` (dotted key -> value), at the end of the queue.
+
+    DVC stashes the working tree meanwhile. So it runs in a session of its own, which Ctrl-C does
+    not reach, and this waits for it: the user's files always come back.
+
+    Raises:
+        UserError: DVC refused.
+    """
+    options = [f"--set-param={key}={format_override(value)}" for key, value in settings.items()]
+    with _interrupted_later():
+        _call("exp", "run", "--queue", "--name", name, *options)
+
+
+def format_override(value: Any) -> str:
+    """Return a value as `dvc exp run --set-param` reads it (Hydra's grammar)."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return f"[{','.join(format_override(each) for each in value)}]"
+    if isinstance(value, str):
+        # A backslash is special only before a quote, and there each one is doubled.
+        escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (m[2] and "\\'"), value)
+        return f"'{escaped}'"
+    return repr(value)
+
+
+def is_in_git_or_dvc(path: Path, *, whole: bool) -> bool:
+    """Return whether an experiment, which runs in a copy of what git and DVC have, finds `path`.
+
+    whole: all of its files; else some of them. A path outside the project is always found.
+    """
+    if path.is_absolute() or any(Path(f"{each}.dvc").is_file() for each in (path, *path.parents)):
+        return True
+    tracked = run_git("ls-files", "--", str(path)).stdout
+    untracked = run_git("ls-files", "--others", "--", str(path)).stdout
+    return bool(tracked) and not (whole and untracked)
+
+
+def read_states() -> dict[str, str]:
+    """Return experiment -> Running, Queued, Failed or Success.
+
+    Raises:
+        UserError: this is not a DVC repository.
+    """
+    with _experiments() as experiments:
+        # DVC reads what runs, then what is queued: an experiment that starts in between is in
+        # neither. The second time it runs.
+        first, second = (_read_states_once(experiments.celery_queue) for _ in range(2))
+    return first | second
+
+
+def _read_states_once(queue: Any) -> dict[str, str]:
+    states: dict[str, str] = {}
+    # DVC lists what runs first; an experiment that runs again may also be listed as failed.
+    for task in _retry(queue.status):
+        states.setdefault(task["name"], task["status"])
+    return states
+
+
+def list_finished(commit: str) -> dict[str, str]:
+    """Return experiment -> its commit, of those that started from `commit` and have results."""
+    with _experiments() as experiments:
+        found = _retry(lambda: experiments.ls(rev=commit))
+    return {name: result for listed in found.values() for name, result in listed}
+
+
+def remove(name: str) -> None:
+    """Remove a failed experiment from the queue, so that its name is free."""
+    _call("queue", "remove", name)
+
+
+def kill(name: str) -> bool:
+    """Interrupt a running experiment: it then fails, and its worker stops with it.
+
+    Returns whether it was interrupted: it may not have reached its first stage yet, or have ended.
+    """
+    return not _run_dvc("queue", "kill", name).returncode
+
+
+def read_log(name: str) -> str:
+    """Return what an experiment of the queue has printed; "" if it has not started."""
+    return _run_dvc("queue", "logs", name).stdout
+
+
+def start_workers(count: int) -> None:
+    """Start workers until `count` are running; they outlive this process."""
+    _call("queue", "start", "--jobs", str(count))
+
+
+def count_workers() -> int:
+    """Return how many workers of this project's queue are running.
+
+    DVC asks the workers, and a busy one may not answer in time; so look for their processes.
+    """
+    return len(_find_workers(_list_processes()))
+
+
+def mark_lost_as_failed() -> None:
+    """Mark as failed the experiments that DVC lists as running but whose processes were killed.
+
+    `dvc queue kill` would do so, but first it signals whatever process now has the old process id.
+    """
+    commands = _list_processes()
+    if _find_workers(commands):
+        return
+    with _experiments() as experiments:
+        queue = experiments.celery_queue
+        for result, entry in list(queue._iter_active_tasks()):
+            # An experiment runs on to its end without its worker, but nothing collects its results.
+            if not any(entry.stash_rev in command for command in commands):
+                queue.celery.backend.mark_as_failure(result.id, None)
+
+
+def _find_workers(commands: list[str]) -> set[str]:
+    # A worker is several processes with the same name after "queue-worker".
+    return {found[1] for each in commands if (found := re.search(r"queue-worker (\S+)", each))}
+
+
+def _list_processes() -> list[str]:
+    """Return the command lines of the processes in this folder and below, as experiments are."""
+    import psutil
+
+    here = Path.cwd().resolve()
+    commands = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(here):
+                commands.append(" ".join(process.cmdline()))
+        except psutil.Error:  # another user's process, or one that has ended
+            continue
+    return commands
+
+
+def _run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # The workers and their stages look up `dvc` and `python`: those of this environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # Files, not pipes: the workers that `queue start` leaves behind would keep pipes open.
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            env=os.environ | {"PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            check=False,
+            start_new_session=True,
+        )
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(done.args, done.returncode, out.read(), errors.read())
+
+
+def _call(*arguments: str) -> None:
+    """Run a command of DVC; raise a UserError with its last error line if it fails."""
+
+    def run() -> None:
+        done = _run_dvc(*arguments)
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            reason = errors[-1].removeprefix("ERROR: ") if errors else done.stderr.strip()[-300:]
+            raise UserError(f"dvc {' '.join(arguments[:2])}: {reason}")
+
+    _retry(run)
+
+
+def _retry(call: Callable[[], T]) -> T:
+    """Call up to _ATTEMPTS times: DVC fails while a worker holds a lock or moves a file."""
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return call()
+        except Exception:
+            time.sleep(attempt)
+    return call()
+
+
+@contextmanager
+def _experiments() -> Iterator[Any]:
+    """Yield DVC's object of the experiments of this repository."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        raise UserError("dvc: found no .dvc here; experiments need one; run: dvc init") from None
+    with repo:
+        yield repo.experiments
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of a Ctrl-C only after the block has ended."""
+    interrupts = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt

@@ -1,0 +1,55 @@
+"""Git: the commit that experiments start from, what differs from it, and files of a revision."""
+
+import subprocess
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+def run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Return what git has printed, and its exit status.
+
+    Raises:
+        UserError: git is not installed.
+    """
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git: found no such command; install git, or add it to PATH") from None
+
+
+def head_commit() -> str:
+    """Return the commit that new experiments start from.
+
+    Raises:
+        UserError: this is not a git repository, or it has no commit.
+    """
+    commit = find_commit("HEAD")
+    if commit is None:
+        raise UserError(
+            "git: found no commit; experiments start from one; "
+            "run: git init; git add --all; git commit"
+        )
+    return commit
+
+
+def find_commit(revision: str) -> str | None:
+    """Return the commit of a git revision; None if git does not know it."""
+    done = run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    return None if done.returncode else done.stdout.strip()
+
+
+def read_file(commit: str, path: str) -> str | None:
+    """Return the text of a file of the working directory as of `commit`; None without one."""
+    done = run_git("show", f"{commit}:./{path}")
+    return None if done.returncode else done.stdout
+
+
+def diff_from_head(*paths: str) -> str:
+    """Return how `paths` differ from the last commit, as a diff."""
+    return run_git("diff", "HEAD", "--", *paths).stdout
+
+
+def has_changes(path: Path) -> bool:
+    """Return whether a file differs from the last commit; False outside a repository."""
+    return bool(run_git("status", "--porcelain", "--", str(path)).stdout)

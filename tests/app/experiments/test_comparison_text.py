@@ -1,0 +1,36 @@
+"""The words of a verdict."""
+
+import pandas as pd
+import pytest
+
+from app.experiments.comparison_text import describe_judgement
+
+
+@pytest.mark.parametrize(
+    ("main", "mrr", "recall", "text"),
+    [
+        (0.1, 0.1, 0.1, "better: map +0.100 (+0.050 to +0.150)"),
+        (0.1, 0.1, -0.1, "better: map +0.100 (+0.050 to +0.150); worse in recall_at_1"),
+        (-0.1, 0.1, 0.1, "worse: map -0.100 (-0.150 to -0.050); better in mrr, recall_at_1"),
+        (0, 0.1, -0.1, "mixed: map +0.000 (-0.050 to +0.050); better in mrr; worse in recall_at_1"),
+        (0, 0, 0, "no difference: map +0.000 (-0.050 to +0.050)"),
+    ],
+)
+def test_a_verdict_names_the_metrics_that_changed_otherwise(
+    main: float, mrr: float, recall: float, text: str
+) -> None:
+    rows = [
+        (name, value, value - 0.05, value + 0.05, 0.01 if value else 1)
+        for name, value in (("map", main), ("mrr", mrr), ("recall_at_1", recall))
+    ]
+    columns = ["metric", "difference", "low", "high", "p_holm"]
+    assert describe_judgement(pd.DataFrame(rows, columns=columns)) == text
+
+
+def test_an_infinite_interval_is_inconclusive() -> None:
+    row = ("map", 1.0, -float("inf"), float("inf"), 1.0)
+    columns = ["metric", "difference", "low", "high", "p_holm"]
+    assert describe_judgement(pd.DataFrame([row], columns=columns)) == (
+        "inconclusive: fewer than 6 classes or queries, or one label on so many that over 50% of "
+        "their pairs share a label; map +1.000 (inconclusive)"
+    )

@@ -1,0 +1,195 @@
+"""What the adapter relies on in the installed DVC, much of it private.
+
+When DVC is renewed, look here first: each failure names what is missing, and who needs it.
+"""
+
+import inspect
+import json
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.experiments.dvc_adapter import queue, revisions
+from app.experiments.dvc_lock import hash_folder, read_lock
+from app.experiments.queued_runs import find_failure_reason
+from tests.helpers.clone import commit, dvc, git
+
+# What the adapter uses -> the function that uses it.
+ATTRIBUTES = {
+    "dvc.repo:Repo": "queue._experiments",
+    "dvc.exceptions:NotDvcRepoError": "queue._experiments",
+    "dvc.repo.experiments:Experiments.celery_queue": "queue.read_states",
+    "dvc.repo.experiments:Experiments.ls": "queue.list_finished",
+    "dvc.repo.experiments.queue.celery:LocalCeleryQueue.status": "queue.read_states",
+    "dvc.repo.experiments.queue.celery:LocalCeleryQueue.celery": "queue.mark_lost_as_failed",
+    "dvc.repo.experiments.queue.celery:LocalCeleryQueue._iter_active_tasks": (
+        "queue.mark_lost_as_failed"
+    ),
+    "celery.backends.base:Backend.mark_as_failure": "queue.mark_lost_as_failed",
+    "celery.result:AsyncResult.id": "queue.mark_lost_as_failed",
+    "dvc.api:DVCFileSystem.get": "revisions.Outputs",
+    "dvc.api:DVCFileSystem.close": "revisions.Outputs",
+    "dvc_data.index:DataIndexDirError": "revisions.Outputs",
+}
+PARAMETERS = {
+    "dvc.repo.experiments.ls:ls": ("rev",),
+    "dvc.api:DVCFileSystem.__init__": ("rev", "config", "subrepos", "repo_factory"),
+    "dvc.api:DVCFileSystem.get": ("rpath", "lpath", "recursive", "kwargs"),
+    "celery.backends.base:Backend.mark_as_failure": ("task_id", "exc"),
+}
+DAG = """\
+stages:
+  good:
+    cmd: mkdir -p out/sub out-2 && echo 1 > out/a && echo 2 > out/sub/b && echo 3 > out/sub-b
+    deps: [code.py]
+    params: [k]
+    outs: [out, out-2]
+  bad:
+    cmd: 'false'
+    deps: [out]
+"""
+
+
+def lacks(what: str, user: str) -> str:
+    return f"DVC {version('dvc')}: found no {what}, which app/experiments/dvc_adapter/{user} uses"
+
+
+def find(place: str, user: str) -> Any:
+    """Return "module:name.attribute"; fail with a text that says what is missing."""
+    module, _, path = place.partition(":")
+    try:
+        found: Any = import_module(module)
+    except ImportError:
+        pytest.fail(lacks(module, user))
+    for name in path.split("."):
+        if not hasattr(found, name):
+            # Set on objects, not on their class.
+            if f"self.{name} =" in inspect.getsource(found):
+                return None
+            pytest.fail(lacks(place, user))
+        found = getattr(found, name)
+    return found
+
+
+@pytest.mark.parametrize("place", ATTRIBUTES)
+def test_dvc_has_what_the_adapter_uses(place: str) -> None:
+    find(place, ATTRIBUTES[place])
+
+
+@pytest.mark.parametrize("place", PARAMETERS)
+def test_dvcs_functions_take_what_the_adapter_gives(place: str) -> None:
+    user = ATTRIBUTES.get(place, "revisions.py")
+    parameters = inspect.signature(find(place, user)).parameters
+    missing = [name for name in PARAMETERS[place] if name not in parameters]
+    assert not missing, lacks(f"parameter {', '.join(missing)} of {place}", user)
+
+
+def test_a_task_of_the_queue_has_a_result_and_an_entry_with_its_revision() -> None:
+    from dvc.repo.experiments.queue.base import QueueEntry
+    from dvc.repo.experiments.queue.celery import _TaskEntry
+
+    assert _TaskEntry._fields == ("async_result", "entry"), lacks(
+        "pair (result, entry) of a task", "queue.mark_lost_as_failed"
+    )
+    fields = inspect.signature(QueueEntry).parameters
+    assert "stash_rev" in fields, lacks("QueueEntry.stash_rev", "queue.mark_lost_as_failed")
+
+
+def test_a_worker_is_a_process_with_its_name_after_queue_worker() -> None:
+    from dvc.cli.parser import get_main_parser
+
+    read = get_main_parser().parse_args(["exp", "queue-worker", "dvc-exp-1a2b3c-1@localhost"])
+    assert read.name == "dvc-exp-1a2b3c-1@localhost", lacks("worker's name", "queue.count_workers")
+    commands = ["python dvc exp queue-worker dvc-exp-1a2b3c-1@localhost --clean", "python train"]
+    assert len(queue._find_workers(commands)) == 1
+
+
+def test_the_ref_of_an_experiment_is_read_as_dvc_writes_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    monkeypatch.chdir(project)
+    head = git(project, "rev-parse", "HEAD").strip()
+    ref = str(ExpRefInfo(baseline_sha=head, name="mine"))
+    git(project, "update-ref", ref, head)
+    try:
+        assert revisions.list_experiments() == {"mine": [head]}, lacks(
+            f"refs/exps/xx/xx…/name, but {ref}", "revisions.list_experiments"
+        )
+        assert queue.list_finished(head) == {"mine": head}, lacks(
+            "{commit: [(name, commit)]} of Experiments.ls", "queue.list_finished"
+        )
+    finally:
+        git(project, "update-ref", "-d", ref)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with two stages, of which the second fails, and a queued experiment."""
+    # In a folder of the repository, as .dvc may be.
+    place = tmp_path_factory.mktemp("contract") / "project"
+    place.mkdir()
+    git(place.parent, "init", "--quiet")
+    git(place, "config", "user.email", "a@b.c")
+    git(place, "config", "user.name", "a")
+    (place / "dvc.yaml").write_text(DAG)
+    (place / "params.yaml").write_text("k: 1\n")
+    (place / "code.py").touch()
+    (place / ".gitignore").write_text("/out\n/out-2\n")  # DVC takes it back when a stage fails
+    assert dvc(place, "init", "--quiet", "--subdir").returncode == 0
+    commit(place, "before")
+    ran = dvc(place, "repro")
+    (place.parent / "log").write_text(ran.stdout + ran.stderr)
+    commit(place, "after")
+    queued = dvc(place, "exp", "run", "--queue", "--name", "waiting", "--set-param", "k=2")
+    assert queued.returncode == 0, queued.stderr
+    return place
+
+
+def test_a_queued_experiment_is_read_with_its_state(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    assert queue.read_states() == {"waiting": "Queued"}, lacks(
+        "list of {name, status} of LocalCeleryQueue.status", "queue.read_states"
+    )
+    queue.mark_lost_as_failed()  # there are no active tasks
+    assert queue.read_states() == {"waiting": "Queued"}
+
+
+def test_the_log_of_a_failed_run_names_its_stage(project: Path) -> None:
+    log = (project.parent / "log").read_text()
+    assert "Running stage 'good'" in log, lacks("line \"Running stage 'good'\"", "queue.read_log")
+    assert find_failure_reason(log).startswith("failed to reproduce 'bad'"), lacks(
+        "line \"ERROR: failed to reproduce 'bad'\"", "queue.read_log"
+    )
+
+
+def test_outputs_of_a_revision_are_links_into_the_cache(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project)
+    outputs = revisions.Outputs(git(project, "rev-parse", "HEAD").strip())
+    assert outputs.fetch("out", tmp_path, download=False), lacks("output", "revisions.Outputs")
+    assert (tmp_path / "out/sub/b").read_text() == "2\n"
+    assert (tmp_path / "out/sub/b").is_symlink(), lacks("config of links", "revisions.Outputs")
+    assert not outputs.fetch("out-3", tmp_path, download=True)
+    outputs.close()
+    assert not (tmp_path / "out-3").exists()
+
+
+def test_the_hash_of_a_folder_is_the_one_that_dvc_records(project: Path) -> None:
+    lock = read_lock((project / "dvc.lock").read_text(), where="dvc.lock")
+    assert hash_folder(project / "out") == lock.hash_of("out"), lacks(
+        "such hash of a folder", "../dvc_lock.hash_folder"
+    )
+    listed = json.loads(cached(project, lock.hash_of("out") or "").read_text())
+    assert [each["relpath"] for each in listed] == ["a", "sub-b", "sub/b"]
+
+
+def cached(project: Path, md5: str) -> Path:
+    return project / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
