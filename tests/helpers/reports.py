@@ -16,6 +16,7 @@ from pipeline.figures.scatters import choose_colouring
 from pipeline.report.contents import Contents, Sources, assemble
 from pipeline.report.points import describe_points
 from pipeline.report.thumbnails import encode_atlas
+from tests.helpers.dataset_tables import build_splits, write_dataset_tables
 from tests.helpers.overlay import overlaid
 
 FIGURES = {
@@ -96,14 +97,10 @@ def write_sources(folder: Path, *, images: int = IMAGES) -> Sources:
     for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
         (folder / f"metrics/{stem}.json").write_text(json.dumps(figures))
-    tested = [bool(row % 4) for row in range(images)]
     splits = {
-        "image_id": image_ids(images),
-        "split": ["test" if row else "train" for row in tested],
-        "is_query": tested,
-        "is_gallery": tested,
+        image_id: "test" if row % 4 else "train" for row, image_id in enumerate(image_ids(images))
     }
-    tables.write_table(pa.table(splits), folder / "splits.parquet", tables.SPLITS)
+    write_dataset_tables(folder, splits=build_splits(splits))
     for model in ("baseline", "finetuned"):
         classes = {
             "label": pa.array([0, 1, 2], pa.int32()),

@@ -16,6 +16,12 @@ from ruamel.yaml import YAML
 from pipeline.data import tables
 from pipeline.data.shards import ShardWriter
 from tests.helpers.clone import commit, dvc, git
+from tests.helpers.dataset_tables import (
+    build_catalog,
+    build_classes,
+    build_splits,
+    write_dataset_tables,
+)
 
 CLASSES, EACH = 22, 4
 IDS = [f"{c:02}/{n}.png" for c in range(CLASSES) for n in range(EACH)]
@@ -86,25 +92,13 @@ def write_data(place: Path) -> None:
     """Write tables and images: all are queries; all but `split.left_out` a class, gallery too."""
     left_out = YAML(typ="safe").load(place / "params.yaml")["split"]["left_out"]
     labels = np.repeat(np.arange(CLASSES), EACH)
-    of_int = dict.fromkeys(("width", "height"), pa.array([8] * len(IDS), pa.int32()))
-    of_text = dict.fromkeys(("group", "source_split"), pa.array([None] * len(IDS), pa.string()))
-    catalog = {"image_id": IDS, "labels": pa.array([[c] for c in labels], tables.LABELS)}
-    catalog |= of_text | {"path": IDS} | of_int
-    classes = {
-        "label": pa.array(range(CLASSES), pa.int32()),
-        "name": [f"class {c}" for c in range(CLASSES)],
-        "group": pa.array([None] * CLASSES, pa.string()),
-    }
-    splits = {
-        "image_id": IDS,
-        "split": ["test"] * len(IDS),
-        "is_query": [True] * len(IDS),
-        "is_gallery": [n >= left_out for n in range(len(IDS))],
-    }
     data = place / "data"
-    tables.write_table(pa.table(catalog), data / "catalog.parquet", tables.CATALOG)
-    tables.write_table(pa.table(classes), data / "classes.parquet", tables.CLASSES)
-    tables.write_table(pa.table(splits), data / "splits.parquet", tables.SPLITS)
+    write_dataset_tables(
+        data,
+        catalog=build_catalog({i: [label] for i, label in zip(IDS, labels, strict=True)}),
+        classes=build_classes([f"class {c}" for c in range(CLASSES)]),
+        splits=build_splits(dict.fromkeys(IDS, "test"), gallery=IDS[left_out:]),
+    )
     writer = ShardWriter(data / "images")
     for image_id, label in zip(IDS, labels, strict=True):
         encoded = io.BytesIO()

@@ -18,6 +18,12 @@ from pipeline.data.shards import ShardWriter
 from pipeline.figures import projection_files
 from pipeline.figures.scatters import draw_projection
 from stages import plot as stage
+from tests.helpers.dataset_tables import (
+    build_catalog,
+    build_classes,
+    build_splits,
+    write_dataset_tables,
+)
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
@@ -154,28 +160,16 @@ def _write_data(data: Path) -> None:
         writer.add(image_id, encoded.getvalue())
     writer.close()
     _write_catalog(data, [[label] for label in LABELS])
-    classes = {
-        "label": pa.array([0, 1, 2], pa.int32()),
-        "name": ["cup", "jug", "pot"],
-        "group": pa.nulls(3, pa.string()),
-    }
-    tables.write_table(pa.table(classes), data / "classes.parquet", tables.CLASSES)
-    everyone = [True] * 12
-    splits = {"image_id": IDS, "split": ["test"] * 12, "is_query": everyone, "is_gallery": everyone}
-    tables.write_table(pa.table(splits), data / "splits.parquet", tables.SPLITS)
+    write_dataset_tables(
+        data,
+        classes=build_classes(["cup", "jug", "pot"]),
+        splits=build_splits(dict.fromkeys(IDS, "test")),
+    )
 
 
 def _write_catalog(data: Path, labels: list[list[int]]) -> None:
-    catalog = {
-        "image_id": IDS,
-        "labels": pa.array(labels, tables.LABELS),
-        "group": pa.nulls(12, pa.string()),
-        "source_split": pa.nulls(12, pa.string()),
-        "path": IDS,
-        "width": pa.array([20] * 12, pa.int32()),
-        "height": pa.array([30] * 12, pa.int32()),
-    }
-    tables.write_table(pa.table(catalog), data / "catalog.parquet", tables.CATALOG)
+    catalog = build_catalog(dict(zip(IDS, labels, strict=True)))
+    write_dataset_tables(data, catalog=catalog)
 
 
 def _write_cases(results: Path) -> None:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,13 +15,11 @@ from PIL import Image
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import (
-    CATALOG,
     CLASS_RESULTS,
     CONFUSIONS,
     CURVES,
     FAILURES,
     KNN,
-    LABELS,
     NEAR_DUPLICATES,
     NEIGHBORS,
     QUERIES,
@@ -32,6 +29,7 @@ from pipeline.data.tables import (
     read_table,
     write_table,
 )
+from tests.helpers.dataset_tables import build_catalog, build_splits, write_dataset_tables
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
@@ -52,16 +50,8 @@ def project(tmp_path: Path) -> Path:
     # In another order than the splits, as the catalog may be.
     write_embeddings(tmp_path / "embeddings.parquet", IDS[::-1], vectors[::-1])
     write_splits(tmp_path, SPLIT)
-    catalog = {
-        "image_id": IDS,
-        "labels": pa.array([[label] for label in CLASS], LABELS),
-        "group": pa.nulls(N, pa.string()),
-        "source_split": pa.nulls(N, pa.string()),
-        "path": IDS,
-        "width": pa.array([1] * N, pa.int32()),
-        "height": pa.array([1] * N, pa.int32()),
-    }
-    write_table(pa.table(catalog), tmp_path / "catalog.parquet", CATALOG)
+    labels = {image_id: [label] for image_id, label in zip(IDS, CLASS, strict=True)}
+    write_dataset_tables(tmp_path, catalog=build_catalog(labels))
     write_images(tmp_path, draw_images())
     return tmp_path
 
@@ -84,9 +74,7 @@ def write_images(project: Path, images: dict[str, Image.Image]) -> None:
 
 
 def write_splits(project: Path, split: list[str]) -> None:
-    test = [part == "test" for part in split]
-    splits = {"image_id": IDS, "split": split, "is_query": test, "is_gallery": test}
-    write_table(pa.table(splits), project / "splits.parquet", SPLITS)
+    write_dataset_tables(project, splits=build_splits(dict(zip(IDS, split, strict=True))))
 
 
 def set_param(project: Path, before: str, after: str) -> None:

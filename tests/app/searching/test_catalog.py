@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from app.searching.catalog import Catalog
-from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, read_table, write_table
+from pipeline.data.tables import CATALOG, LABELS, SPLITS, read_table, write_table
 from pipeline.errors import UserError
+from tests.helpers.dataset_tables import build_classes, write_dataset_tables
 from tests.helpers.searchable import COLOURS, IMAGES, SHAPES
 
 RED = "red disc/1.jpg"
@@ -87,9 +88,7 @@ def test_classes_that_share_a_name_have_their_label_added(searchable: Path, tmp_
     column = catalog.schema.get_field_index("labels")
     several = catalog.set_column(column, "labels", pa.array(labels, LABELS))
     write_table(several, tmp_path / "data/catalog.parquet", CATALOG)
-    names = {"label": pa.array([0, 1, 2], pa.int32()), "name": ["cup", "cup", "bowl"]}
-    classes = pa.table(names | {"group": pa.nulls(3, pa.string())})
-    write_table(classes, tmp_path / "data/classes.parquet", CLASSES)
+    write_dataset_tables(tmp_path / "data", classes=build_classes(["cup", "cup", "bowl"]))
     catalog, ids = Catalog(tmp_path), catalog["image_id"].to_pylist()[:4]
     assert catalog.classes == ["bowl", "cup (0)", "cup (1)"]
     assert [catalog.classes_of(image_id) for image_id in ids] == [

@@ -2,44 +2,29 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from pipeline.comparison.comparable import check_comparable, read_test_set
-from pipeline.data import tables
 from pipeline.errors import UserError
+from tests.helpers.dataset_tables import (
+    build_catalog,
+    build_classes,
+    build_splits,
+    write_dataset_tables,
+)
 
 IMAGES = {"a": ["cup"], "b": ["cup", "bowl"], "c": ["bowl"], "t": ["vase"]}
 
 
 def write(place: Path, images: dict[str, list[str]], names: list[str], gallery: str) -> Path:
     """Write the three tables; `names` are the classes by label, "t" is a training image."""
-    ids = list(images)
-    labels = pa.array([[names.index(n) for n in images[i]] for i in ids], tables.LABELS)
-    catalog = {field.name: [None] * len(ids) for field in tables.CATALOG.columns}
-    catalog |= {"image_id": ids, "path": ids, "width": [8] * len(ids), "height": [8] * len(ids)}
-    columns = {
-        field.name: labels if field.name == "labels" else pa.array(catalog[field.name], field.type)
-        for field in tables.CATALOG.columns
-    }
-    classes = pa.table(
-        {
-            "label": pa.array(range(len(names)), pa.int32()),
-            "name": names,
-            "group": pa.array([None] * len(names), pa.string()),
-        }
+    splits = {image_id: "train" if image_id == "t" else "test" for image_id in images}
+    write_dataset_tables(
+        place,
+        catalog=build_catalog({i: [names.index(n) for n in of] for i, of in images.items()}),
+        classes=build_classes(names),
+        splits=build_splits(splits, queries="ab", gallery=gallery),
     )
-    splits = pa.table(
-        {
-            "image_id": ids,
-            "split": ["train" if i == "t" else "test" for i in ids],
-            "is_query": [i in "ab" for i in ids],
-            "is_gallery": [i in gallery for i in ids],
-        }
-    )
-    tables.write_table(pa.table(columns), place / "catalog.parquet", tables.CATALOG)
-    tables.write_table(classes, place / "classes.parquet", tables.CLASSES)
-    tables.write_table(splits, place / "splits.parquet", tables.SPLITS)
     return place
 
 

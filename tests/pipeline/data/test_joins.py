@@ -3,33 +3,21 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipeline.data.embeddings import read_embeddings, write_embeddings
 from pipeline.data.joins import read_embedded_split, read_labels
-from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
+from pipeline.data.tables import CATALOG, SPLITS, write_table
 from pipeline.errors import UserError
+from tests.helpers.dataset_tables import build_catalog, build_splits
 
 
 def write_splits(path: Path, ids: list[str]) -> None:
-    true = [True] * len(ids)
-    columns = {"image_id": ids, "split": ["test"] * len(ids), "is_query": true, "is_gallery": true}
-    write_table(pa.table(columns), path, SPLITS)
+    write_table(build_splits(dict.fromkeys(ids, "test")), path, SPLITS)
 
 
 def write_catalog(path: Path, labels: dict[str, list[int]]) -> None:
-    n = len(labels)
-    columns = {
-        "image_id": list(labels),
-        "labels": pa.array(labels.values(), LABELS),
-        "group": pa.nulls(n, pa.string()),
-        "source_split": pa.nulls(n, pa.string()),
-        "path": list(labels),
-        "width": pa.array([1] * n, pa.int32()),
-        "height": pa.array([1] * n, pa.int32()),
-    }
-    write_table(pa.table(columns), path, CATALOG)
+    write_table(build_catalog(labels), path, CATALOG)
 
 
 def test_embeddings_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """What a split leaves without use is named and counted; one that measures nothing is refused."""
 
 from collections.abc import Sequence
+from itertools import compress
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
 from pipeline.splitting.left_out import report_split
+from tests.helpers.dataset_tables import build_catalog, build_splits
 
 Row = tuple[list[int], str, bool, bool]  # labels, split, is_query, is_gallery
 
@@ -23,16 +23,15 @@ REMEDY = "choose another split.protocol, split.test_fraction or split.val_fracti
 
 def report(rows: Sequence[Row]) -> list[str]:
     ids = [f"{number:02}" for number in range(len(rows))]
-    labels, parts, query, gallery = zip(*rows, strict=True)
-    lists = pa.array(list(labels), pa.list_(pa.int32()))
-    splits = pa.table(
-        [pa.array(ids), pa.array(parts), pa.array(query), pa.array(gallery)],
-        names=[field.name for field in SPLITS.columns],
+    labels, names, query, gallery = zip(*rows, strict=True)
+    catalog = build_catalog(dict(zip(ids, labels, strict=True)))
+    splits = build_splits(
+        dict(zip(ids, names, strict=True)),
+        queries=list(compress(ids, query)),
+        gallery=list(compress(ids, gallery)),
     )
     # The two tables need not be in one order.
-    return report_split(
-        pa.table({"image_id": ids, "labels": lists}).take(list(range(len(ids)))[::-1]), splits
-    )
+    return report_split(catalog.take(list(range(len(ids)))[::-1]), splits)
 
 
 def told(rows: Sequence[Row]) -> str:

@@ -9,22 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.tables import CATALOG, SPLITS
+from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
 from pipeline.splitting.protocols import make_splits
+from tests.helpers.dataset_tables import build_catalog
 
 Row = tuple[str, list[int], str | None, str | None]  # image_id, labels, group, source_split
 
 
 def catalog_of(rows: Sequence[Row]) -> pa.Table:
     ids, labels, groups, roles = zip(*rows, strict=True)
-    sizes = [1] * len(rows)
-    columns = (ids, labels, groups, roles, ids, sizes, sizes)
-    fields = zip(CATALOG.columns, columns, strict=True)
-    return pa.table(
-        {field.name: pa.array(list(column), field.type) for field, column in fields},
-        schema=pa.schema(CATALOG.columns),
-    )
+    labels_of = dict(zip(ids, labels, strict=True))
+    return build_catalog(labels_of, groups=groups, source_splits=roles)
 
 
 def classes_of(sizes: Sequence[int], groups: Sequence[str | None] | None = None) -> pa.Table:

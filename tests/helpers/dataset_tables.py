@@ -1,0 +1,67 @@
+"""Small catalogs, classes and splits: a test gives the columns that it is about, no others."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.data.tables import CATALOG, CLASSES, SPLITS, write_table
+
+
+def build_catalog(
+    labels: Mapping[str, Sequence[int]],
+    *,
+    groups: Sequence[str | None] | None = None,
+    source_splits: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """Return the CATALOG table of the images `labels`, image_id -> labels, of 8 x 8 pixels."""
+    ids, nothing = list(labels), [None] * len(labels)
+    columns = {
+        "image_id": ids,
+        "labels": list(labels.values()),
+        "group": nothing if groups is None else list(groups),
+        "source_split": nothing if source_splits is None else list(source_splits),
+        "path": ids,
+        "width": [8] * len(ids),
+        "height": [8] * len(ids),
+    }
+    return pa.table(columns, schema=pa.schema(CATALOG.columns))
+
+
+def build_classes(names: Sequence[str]) -> pa.Table:
+    """Return the CLASSES table of the classes `names`, by label, without groups."""
+    columns = {"label": list(range(len(names))), "name": names, "group": [None] * len(names)}
+    return pa.table(columns, schema=pa.schema(CLASSES.columns))
+
+
+def build_splits(
+    splits: Mapping[str, str],
+    *,
+    queries: Collection[str] | None = None,
+    gallery: Collection[str] | None = None,
+) -> pa.Table:
+    """Return the SPLITS table of `splits`, image_id -> split.
+
+    queries, gallery: image_ids; the test images by default.
+    """
+    test = {image_id for image_id, split in splits.items() if split == "test"}
+    columns = {
+        "image_id": list(splits),
+        "split": list(splits.values()),
+        "is_query": [each in (test if queries is None else queries) for each in splits],
+        "is_gallery": [each in (test if gallery is None else gallery) for each in splits],
+    }
+    return pa.table(columns, schema=pa.schema(SPLITS.columns))
+
+
+def write_dataset_tables(
+    folder: Path,
+    *,
+    catalog: pa.Table | None = None,
+    classes: pa.Table | None = None,
+    splits: pa.Table | None = None,
+) -> None:
+    """Write those of the three tables that are given to `folder`, by their usual names."""
+    for table, kind in ((catalog, CATALOG), (classes, CLASSES), (splits, SPLITS)):
+        if table is not None:
+            write_table(table, folder / f"{kind.name}.parquet", kind)
