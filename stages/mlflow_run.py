@@ -2,27 +2,30 @@
 
 import os
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config.schema import Params
-from pipeline.data.fingerprint import fingerprint
+from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.tracking import RunIdentity
 
 
-def describe_run(params: Params, data: Iterable[Path]) -> RunIdentity:
-    """Return what identifies this execution; `data` are the files that make up the dataset."""
+def describe_run(params: Params, catalog: Path) -> RunIdentity:
+    """Return what identifies this execution; `catalog` holds the fingerprint of the dataset.
+
+    Raises:
+        UserError: it holds none.
+    """
     tags = {
         "git_commit": _git_commit(),
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dataset": params.data.name,
-        "code_fingerprint": fingerprint("", sorted(Path("pipeline").rglob("*.py"))),
+        "code_fingerprint": fingerprint_files("", sorted(Path("pipeline").rglob("*.py"))),
     }
     return RunIdentity(
         root=project_root(),
         experiment=params.track.experiment,
         params=params.model_dump(),
-        dataset=fingerprint("", data),
+        dataset=read_dataset_fingerprint(catalog),
         tags={name: value for name, value in tags.items() if value},
     )
 

@@ -13,7 +13,6 @@ from stages.mlflow_run import describe_run
 
 
 def main(
-    images: Annotated[Path, typer.Option()],
     catalog: Annotated[Path, typer.Option()],
     metrics: Annotated[Path, typer.Option()],
     history: Annotated[Path, typer.Option()],
@@ -21,7 +20,7 @@ def main(
     report: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
 ) -> None:
-    execution = describe_run(runner.load(), [catalog, images])
+    execution = describe_run(runner.load(), catalog)
     tracker = Tracker(execution)
     tracker.open()
     with history.open() as opened:

@@ -9,7 +9,7 @@ import pyarrow.csv
 import typer
 
 from pipeline.config.schema import Params
-from pipeline.data.fingerprint import fingerprint
+from pipeline.data.fingerprint import fingerprint_files
 from pipeline.errors import UserError
 from pipeline.evaluation.result_tables import write_metrics
 from pipeline.models.embedder import attach_head, load_embedder, save_embedder
@@ -41,9 +41,10 @@ def main(
     model = attach_head(
         load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
     )
-    inputs = [baseline, catalog, splits, triplets, images, *sorted(Path("pipeline").rglob("*.py"))]
-    checkpoint = Checkpoint(checkpoints, fingerprint(_settings(params), inputs))
-    tracker = Tracker(describe_run(params, [catalog, images]))
+    # The catalog holds the fingerprint of the images, which thus need not be read for it.
+    inputs = [baseline, catalog, splits, triplets, *sorted(Path("pipeline").rglob("*.py"))]
+    checkpoint = Checkpoint(checkpoints, fingerprint_files(_settings(params), inputs))
+    tracker = Tracker(describe_run(params, catalog))
     try:
         trained = train(
             model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)

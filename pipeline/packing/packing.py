@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.data.files import written_whole
+from pipeline.data.fingerprint import DatasetFingerprint
 from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import CATALOG, CLASSES, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
@@ -44,6 +45,15 @@ class _Kept:
     height: int
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What is in the shards, what is not (path, reason), and the fingerprint of what is."""
+
+    kept: list[_Kept]
+    rejected: list[tuple[str, str]]
+    fingerprint: DatasetFingerprint
+
+
 def pack(
     images: Iterable[SourceImage],
     to: Outputs,
@@ -67,9 +77,9 @@ def pack(
     _check(everything, labelled=len(ordered))
     with written_whole(*astuple(to)) as unfinished:
         parts = Outputs(*unfinished)
-        kept, rejected = _store(ordered, parts.images, max_side=max_side, processes=processes)
-        _check_rejected(rejected, total=len(ordered), max_rejected=max_rejected)
-        _write_tables(kept, rejected, parts)
+        stored = _store(ordered, parts.images, max_side=max_side, processes=processes)
+        _check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
+        _write_tables(stored, parts)
     return len(everything) - len(ordered)
 
 
@@ -99,9 +109,8 @@ def _check(images: Sequence[SourceImage], *, labelled: int) -> None:
 
 def _store(
     images: Sequence[SourceImage], directory: Path, *, max_side: int | None, processes: int
-) -> tuple[list[_Kept], list[tuple[str, str]]]:
-    kept: list[_Kept] = []
-    rejected: list[tuple[str, str]] = []
+) -> _Stored:
+    stored = _Stored([], [], DatasetFingerprint())
     writer = ShardWriter(directory)
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
@@ -109,13 +118,20 @@ def _store(
         for image in shown:
             prepared = _unread(image) if image.read is None else next(ready)
             if prepared.reason is not None:
-                rejected.append((image.path, prepared.reason))
+                stored.rejected.append((image.path, prepared.reason))
                 continue
             if image.read is not None:
                 writer.add(image_id_of(image), prepared.encoded)
-            kept.append(_Kept(image, prepared.width, prepared.height))
+            stored.kept.append(_Kept(image, prepared.width, prepared.height))
+            stored.fingerprint.add(
+                image_id_of(image),
+                labels=image.labels,
+                group=image.group,
+                source_split=image.source_split,
+                encoded=prepared.encoded,
+            )
     writer.close()
-    return kept, rejected
+    return stored
 
 
 def _unread(image: SourceImage) -> PreparedImage:
@@ -164,12 +180,13 @@ def _check_rejected(
     )
 
 
-def _write_tables(kept: Sequence[_Kept], rejected: Sequence[tuple[str, str]], to: Outputs) -> None:
-    names = sorted({name for item in kept for name in item.image.labels})
+def _write_tables(stored: _Stored, to: Outputs) -> None:
+    names = sorted({name for item in stored.kept for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
-    write_table(_catalog(kept, label_of), to.catalog, CATALOG)
-    write_table(_classes(kept, names), to.classes, CLASSES)
-    _write_rejected(rejected, to.rejected)
+    catalog, about = _catalog(stored.kept, label_of), stored.fingerprint.to_metadata()
+    write_table(catalog, to.catalog, CATALOG, metadata=about)
+    write_table(_classes(stored.kept, names), to.classes, CLASSES)
+    _write_rejected(stored.rejected, to.rejected)
 
 
 def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:

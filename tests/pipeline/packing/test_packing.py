@@ -1,6 +1,7 @@
 """Packing: every image once, by image_id; all outputs or none."""
 
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.datasets.source_image import SourceImage
@@ -218,6 +220,53 @@ def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
     packed([coloured("3.png", "a")], tmp_path)
     assert PackedImages(to.images).ids == ["3.png"]
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def read_fingerprint(
+    images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0
+) -> str:
+    to = packed(images, folder, max_rejected=max_rejected)
+    return read_dataset_fingerprint(to.catalog)
+
+
+def test_a_dataset_has_one_fingerprint_in_any_order(tmp_path: Path) -> None:
+    images = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
+    first = read_fingerprint(images, tmp_path)
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert read_fingerprint(reversed(images), tmp_path) == first
+
+
+def test_the_fingerprint_changes_with_the_bytes_of_one_image_or_with_one_label(
+    tmp_path: Path,
+) -> None:
+    one, two = coloured("1.png", "a"), coloured("2.png", "b")
+    found = [
+        read_fingerprint(images, tmp_path)
+        for images in (
+            [one, two],
+            [one, coloured("2.png", "b", shade=1)],
+            [one, coloured("2.png", "a")],
+            [one, coloured("2.png", "c")],
+            [one, coloured("3.png", "b")],
+            [one],
+        )
+    ]
+    assert len(set(found)) == len(found)
+
+
+def test_what_is_left_out_does_not_count_for_the_fingerprint(tmp_path: Path) -> None:
+    images = [coloured("1.png", "a"), coloured("2.png", "a")]
+    more = [coloured("0.png"), SourceImage(path="3.png", labels=("a",), read=broken)]
+    found = read_fingerprint([*images, *more], tmp_path, max_rejected=0.5)
+    assert found == read_fingerprint(images, tmp_path)
+
+
+def test_labels_alone_have_a_fingerprint(tmp_path: Path) -> None:
+    found = [
+        read_fingerprint([SourceImage("1.png", (label,), None, size=(8, 6))], tmp_path)
+        for label in ("a", "b")
+    ]
+    assert len({*found, read_fingerprint([coloured("1.png", "a")], tmp_path)}) == 3
 
 
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
