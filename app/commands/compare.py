@@ -50,9 +50,9 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
         with folder.writing() as results:
             results.add_table(table.cast(pa.schema(COMPARISON.columns)))
             _draw_sheets(sides, test_set, results)
-    print(f"written: {', '.join(str(path) for path in folder.written)}")
     for line in comparison_text.advise_seeds(sides, found):
         print(line)
+    logger.info("wrote %s", ", ".join(str(path) for path in folder.written))
     print(f"verdict: {comparison_text.describe_verdict(sides, found.figures)}")
 
 

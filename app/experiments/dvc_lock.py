@@ -21,8 +21,8 @@ class Provenance:
     """What made a file.
 
     settings: dotted key -> value, of the stages that the file comes from and of no others.
-    sources: path -> md5 of what those stages read and no stage wrote, such as code. stages: their
-    names.
+    sources: path -> md5 of the files that those stages read and no stage wrote, such as code.
+    stages: their names.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)

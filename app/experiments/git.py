@@ -1,4 +1,4 @@
-"""Git: the commit that experiments start from, what differs from it, and files of a revision."""
+"""Git: the commit that experiments start from, the changes since then, files of a revision."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 
 def run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Return what git has printed, and its exit status.
+    """Return the output and exit status of a git command.
 
     Raises:
         UserError: git is not installed.

@@ -25,7 +25,7 @@ from pipeline.config.schema import Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 
-# What an experiment runs and reads, beside params.yaml; *.dvc are the images that DVC tracks.
+# Read by every experiment, like params.yaml; *.dvc are the images that DVC tracks.
 CODE = ("pipeline", "stages", "dvc.yaml", "*.dvc")
 MIN_SECONDS, MAX_SECONDS = 1.0, 15.0  # between two looks at the queue
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Origin:
-    """What runs start from: a commit, the diff of CODE since then, the text of params.yaml."""
+    """The start of runs: a commit, the diff of CODE since then, the text of params.yaml."""
 
     commit: str
     code_diff: str
@@ -65,7 +65,7 @@ class Run:
 
 
 def read_origin(params: Path) -> Origin:
-    """Return what runs start from that are queued now; raises as `git.head_commit`."""
+    """Return the origin of runs that are queued now; raises as `git.head_commit`."""
     return Origin(git.head_commit(), git.diff_from_head(*CODE), params.read_text(encoding="utf-8"))
 
 
@@ -159,7 +159,7 @@ class QueueWatch:
         self._changed = time.monotonic()
 
     def look(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Return name -> Queued or Running of the `runs` that are so; log what has changed."""
+        """Return name -> Queued or Running of the `runs` that are so; log changes."""
         states = queue.read_states()
         for run in runs:
             state = states.get(run.name, "gone")

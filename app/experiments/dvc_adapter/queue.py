@@ -1,7 +1,7 @@
 """DVC's queue of experiments: add to it, read it, and keep its workers running.
 
-What changes the queue is left to DVC's own commands. It is read in this process: each
-`dvc queue status` takes seconds of a core, which the training needs.
+The queue is changed by DVC's commands, but read in this process: each `dvc queue status` takes
+seconds of a core, which the training needs.
 """
 
 import json
@@ -29,8 +29,8 @@ _ATTEMPTS = 5
 def add(name: str, settings: Mapping[str, Any]) -> None:
     """Put the experiment `name`, with `settings` (dotted key -> value), at the end of the queue.
 
-    DVC stashes the working tree meanwhile. So it runs in a session of its own, which Ctrl-C does
-    not reach, and this waits for it: the user's files always come back.
+    DVC stashes the working tree meanwhile. So it runs in another session, which Ctrl-C does not
+    reach, and this function waits for it: the user's files always come back.
 
     Raises:
         UserError: DVC refused.
@@ -54,7 +54,7 @@ def format_override(value: Any) -> str:
 
 
 def is_in_git_or_dvc(path: Path, *, whole: bool) -> bool:
-    """Return whether an experiment, which runs in a copy of what git and DVC have, finds `path`.
+    """Return whether experiments find `path`: they run in a copy of the files of git and DVC.
 
     whole: all of its files; else some of them. A path outside the project is always found.
     """
@@ -72,15 +72,15 @@ def read_states() -> dict[str, str]:
         UserError: this is not a DVC repository.
     """
     with _experiments() as experiments:
-        # DVC reads what runs, then what is queued: an experiment that starts in between is in
-        # neither. The second time it runs.
+        # DVC lists running experiments, then queued ones: one that starts in between is in neither
+        # list. The second time it is running.
         first, second = (_read_states_once(experiments.celery_queue) for _ in range(2))
     return first | second
 
 
 def _read_states_once(queue: Any) -> dict[str, str]:
     states: dict[str, str] = {}
-    # DVC lists what runs first; an experiment that runs again may also be listed as failed.
+    # An experiment that runs again may also be listed as failed, but after the running ones.
     for task in _retry(queue.status):
         states.setdefault(task["name"], task["status"])
     return states

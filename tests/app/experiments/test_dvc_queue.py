@@ -52,11 +52,11 @@ def test_an_experiment_that_starts_while_the_queue_is_read_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = [
-        [{"name": "waits", "status": "Queued"}, {"name": "begins", "status": "Failed"}],
+        [{"name": "waits", "status": "Queued"}, {"name": "starts", "status": "Failed"}],
         [
-            {"name": "begins", "status": "Running"},
+            {"name": "starts", "status": "Running"},
             {"name": "missed", "status": "Running"},
-            {"name": "begins", "status": "Failed"},
+            {"name": "starts", "status": "Failed"},
         ],
     ]
     fake = SimpleNamespace(status=lambda: looks.pop(0))
@@ -64,7 +64,7 @@ def test_an_experiment_that_starts_while_the_queue_is_read_is_not_lost(
     monkeypatch.setattr(queue, "_experiments", lambda: experiments)
     assert queue.read_states() == {
         "waits": "Queued",
-        "begins": "Running",
+        "starts": "Running",
         "missed": "Running",
     }
 
