@@ -26,7 +26,7 @@ export function renderWelcome() {
   showQuery(false);
   byId("columns").replaceChildren(element("div", { className: "welcome" },
     element("h2", {}, "Which images look like this one?"),
-    element("p", {}, "Drop a photo anywhere on this page, paste one, or take a random query image "
+    element("p", {}, "Drop a photo anywhere on this page, paste one, or take a random query "
       + "of the test split. Each model shows the nearest images that it finds; click one to "
       + "search with it.")));
 }
@@ -52,8 +52,7 @@ export function renderChoices(choices) {
 
 /** Return a sentence about the neighbors that the models found. */
 export function summarise(response, milliseconds) {
-  const counts = response.models
-    .filter((each) => each.relevant_count !== null)
+  const counts = response.models.filter(hasCount)
     .map((each) => `${each.model}: ${formatRelevant(each)}`);
   return `${counts.length ? `${counts.join(", ")}; ` : ""}searched in ${formatTime(milliseconds)}`;
 }
@@ -71,7 +70,7 @@ function renderColumn(each, state) {
       [MODEL_NOTES[each.model], formatTime(each.embed_ms + each.search_ms)]
         .filter(Boolean).join(" · ")),
   ];
-  if (each.relevant_count !== null && each.neighbors.length) {
+  if (hasCount(each)) {
     parts.push(element("p", { className: "relevant-count" }, formatRelevant(each)));
   }
   const tiles = element("ol", { className: "tiles" },
@@ -117,6 +116,10 @@ function renderTile(neighbor, state) {
 
 function describe(image) {
   return image.classes.join(", ") || image.image_id;
+}
+
+function hasCount(each) {
+  return each.relevant_count !== null && each.neighbors.length > 0;
 }
 
 function formatRelevant(each) {

@@ -93,7 +93,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
         expect(page.locator("#gallery")).to_have_text("20 images · baseline, finetuned")
 
-        page.get_by_role("button", name="Random query image").click()
+        page.get_by_role("button", name="Random query").click()
         expect(page.locator("a.tile")).to_have_count(24)
         first = page.url
         assert "?image=" in first
@@ -151,7 +151,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         )
         assert column(page, "baseline") == before  # earlier results stay
 
-        page.get_by_role("button", name="Random query image").click()
+        page.get_by_role("button", name="Random query").click()
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -167,7 +167,7 @@ def test_a_shared_link_shows_the_same_search(
         for model in MODELS:
             assert column(page, model) == neighbors[model]
         expect(page.get_by_label("Only this group")).to_have_value("disc")
-        expect(page.get_by_label("the whole image")).to_be_checked()
+        expect(page.get_by_label("whole image")).to_be_checked()
         expect(page.get_by_label("Neighbors of each model")).to_have_value("3")
 
 
@@ -231,7 +231,7 @@ def test_a_click_on_a_tile_wins_over_a_random_query_that_has_not_arrived(
         expect(page.locator("a.tile")).to_have_count(24)
         page.route("**/api/random-query", lambda route: waiting.append(route))  # noqa: PLW0108
         with page.expect_request("**/api/random-query"):
-            page.get_by_role("button", name="Random query image").click()
+            page.get_by_role("button", name="Random query").click()
         tile = page.locator("a.tile").first
         chosen = tile.get_attribute("data-image") or ""
         with page.expect_event("requestfailed", lambda request: "/api/random" in request.url):
@@ -310,7 +310,7 @@ def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> N
         with serving(build_app(searcher)) as stopped:
             page.goto(stopped)
             expect(page.locator("#gallery")).not_to_be_empty()
-        page.get_by_role("button", name="Random query image").click()
+        page.get_by_role("button", name="Random query").click()
         expect(page.get_by_role("alert")).to_have_text(
             "the server does not answer; is `lookalike serve` still running?"
         )
