@@ -28,7 +28,7 @@ class BrowserImage:
 def encode_for_browser(encoded: bytes, *, max_side: int | None) -> BrowserImage:
     """Return an image unchanged where a browser shows its format, else as a JPEG.
 
-    max_side: shrinks the longer side to so many pixels where that saves much; None keeps the size.
+    max_side: pixels to shrink the longer side to, where that saves much; None keeps the size.
     """
     media_type = _find_media_type(encoded)
     if media_type and (max_side is None or len(encoded) <= SMALL_BYTES):

@@ -227,6 +227,6 @@ def _describe(error: RequestValidationError) -> str:
 
 
 def _count_threads() -> int:
-    # At least two, so that nobody waits while a huge photo is decoded; at most eight, because each
-    # such photo takes 300 MB of memory.
+    # At least two, so that a huge photo does not delay other searches; at most eight, because each
+    # such photo takes 300 MB of memory while it is decoded.
     return max(2, min(8, os.cpu_count() or 1))

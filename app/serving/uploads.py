@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterable
 
-# The bytes of a body that is too large are still received, and dropped, up to so many times the
-# limit: a browser whose connection is closed while it sends never shows the error.
+# A body that is too large is still received, and dropped, up to this multiple of the limit: a
+# browser whose connection is closed while it sends never shows the error.
 DRAIN_FACTOR = 8
 
 

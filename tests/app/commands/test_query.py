@@ -178,11 +178,11 @@ def test_a_file_that_no_query_wrote_is_not_overwritten(
 def test_an_output_folder_that_cannot_be_made_is_an_error(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:
-    place = tmp_path / "file"
-    place.touch()
+    file = tmp_path / "file"
+    file.touch()
     for out, message in {
-        place: f"{place}: found a file; allowed: a folder, or nothing; choose --out",
-        place / "deep": f"{place}/deep: cannot be written (Not a directory); choose another "
+        file: f"{file}: found a file; allowed: a folder, or nothing; choose --out",
+        file / "deep": f"{file}/deep: cannot be written (Not a directory); choose another "
         "folder: --out",
     }.items():
         with pytest.raises(UserError) as error:
@@ -239,7 +239,7 @@ def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_colour(
     colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
     assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colours
     middle = sheet.height // 2
-    across = [sheet.getpixel((MARGIN + place, middle)) for place in (1, FRAME + 1)]
+    across = [sheet.getpixel((MARGIN + x, middle)) for x in (1, FRAME + 1)]
     assert across[0] == rgb(INK) != across[1]
 
 

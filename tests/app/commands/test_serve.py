@@ -85,10 +85,10 @@ def test_no_model_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
-    place = tmp_path / "project"
-    shutil.copytree(searchable, place)
-    (place / "index/baseline/index.faiss").unlink()
-    failed = serve(place, "--port", "0")
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    (project / "index/baseline/index.faiss").unlink()
+    failed = serve(project, "--port", "0")
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[1:] == [
         "lookalike: index/baseline/index.faiss: no such file or folder; fetch it: dvc pull, "
@@ -99,13 +99,13 @@ def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
 def test_an_index_of_another_model_is_an_error_before_the_first_search(
     searchable: Path, tmp_path: Path
 ) -> None:
-    place = tmp_path / "project"
-    shutil.copytree(searchable, place)
-    write_models(place, seed=99)
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    write_models(project, seed=99)
     with pytest.raises(UserError) as error:
-        Searcher(place, ["finetuned"])
+        Searcher(project, ["finetuned"])
     assert str(error.value) == (
-        f"{place}/index/finetuned: made by another model than {place}/models/finetuned; "
+        f"{project}/index/finetuned: made by another model than {project}/models/finetuned; "
         "run: dvc repro index, or take both from one run: dvc checkout"
     )
 
@@ -113,12 +113,12 @@ def test_an_index_of_another_model_is_an_error_before_the_first_search(
 def test_missing_embeddings_are_an_error_before_the_first_search(
     searchable: Path, tmp_path: Path
 ) -> None:
-    place = tmp_path / "project"
-    shutil.copytree(searchable, place)
-    (place / "embeddings/finetuned.parquet").unlink()
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    (project / "embeddings/finetuned.parquet").unlink()
     with pytest.raises(UserError) as error:
-        Searcher(place, ["finetuned"])
+        Searcher(project, ["finetuned"])
     assert str(error.value) == (
-        f"{place}/embeddings/finetuned.parquet: no such file or folder; fetch it: dvc pull, "
+        f"{project}/embeddings/finetuned.parquet: no such file or folder; fetch it: dvc pull, "
         "or make it: dvc repro"
     )

@@ -248,8 +248,8 @@ def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
     app = build_app(searcher, upload_seconds=0.2)
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
     with serving(app) as address:
-        place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        with socket.create_connection(place, timeout=TIMEOUT) as sent:
+        server = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with socket.create_connection(server, timeout=TIMEOUT) as sent:
             sent.sendall(head.encode())
             response = b""
             while not response.endswith(b"}"):
@@ -265,8 +265,8 @@ def test_an_upload_that_the_client_cancels_is_not_logged(
 ) -> None:
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
     with serving(build_app(searcher)) as address:
-        place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        with socket.create_connection(place, timeout=TIMEOUT) as sent:
+        server = ("127.0.0.1", int(address.rpartition(":")[2]))
+        with socket.create_connection(server, timeout=TIMEOUT) as sent:
             sent.sendall(head.encode())
         with open_client(address) as client:
             assert client.get("/api/random-query").status_code == 200
@@ -363,7 +363,8 @@ def test_every_response_has_the_headers_that_keep_other_sites_out(
 ) -> None:
     for path in ("/", "/api/choices", "/nowhere", path_of(query).replace("search", "images")):
         headers = client.get(path).headers
-        assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"], path
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; " in policy, path
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert headers["x-content-type-options"] == "nosniff"
 
