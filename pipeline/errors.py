@@ -1,14 +1,14 @@
-"""The one exception that is a message to a person."""
+"""The exception for a user's mistake, and the wording of an error about a name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake that its reader can mend, told in one line.
+    """A mistake that the user can correct, described in one line.
 
-    The text says where, what was found, what is allowed and what to do. `stages.runner` prints it
-    without a traceback and exits with 1.
+    The text says where, what was found, what is allowed and what to do. `stages.runner` logs it
+    without a traceback and exits with status 1.
     """
 
 

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for people only: nothing is drawn where stderr is no terminal."""
+"""A progress bar on stderr, shown only where stderr is a terminal."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def show_progress(items: Iterable[T], *, total: int | None, what: str) -> Iterator[T]:
-    """Yield `items`, of which there are `total` (None: unknown), and draw how many have gone by."""
+    """Yield `items` and show how many of `total` (None: unknown) are done. what: names the bar."""
     console = Console(stderr=True)
     yield from track(
         items, description=what, total=total, console=console, disable=not console.is_terminal

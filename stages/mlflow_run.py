@@ -10,10 +10,10 @@ from pipeline.tracking import RunIdentity
 
 
 def describe_run(params: Params, catalog: Path) -> RunIdentity:
-    """Return what identifies this execution; `catalog` holds the fingerprint of the dataset.
+    """Return what identifies this execution. catalog: the table that has the data's fingerprint.
 
     Raises:
-        UserError: it holds none.
+        UserError: the catalog has none.
     """
     tags = {
         "git_commit": _git_commit(),
@@ -31,7 +31,7 @@ def describe_run(params: Params, catalog: Path) -> RunIdentity:
 
 
 def project_root() -> Path:
-    """Return the project's root, also from the temporary folder of a queued experiment."""
+    """Return the project's root, from the temporary folder of a queued experiment too."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 

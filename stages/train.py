@@ -1,4 +1,4 @@
-"""models/baseline + images + triplets -> models/finetuned, its history and its best figures."""
+"""Train the baseline: models/finetuned, its history and the metrics of its best epoch."""
 
 import logging
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.csv
-import typer
+from typer import Option
 
 from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint_files
@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 
 
 def main(
-    baseline: Annotated[Path, typer.Option()],
-    images: Annotated[Path, typer.Option()],
-    catalog: Annotated[Path, typer.Option()],
-    splits: Annotated[Path, typer.Option()],
-    triplets: Annotated[Path, typer.Option()],
-    checkpoints: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    metrics: Annotated[Path, typer.Option()],
-    history: Annotated[Path, typer.Option()],
+    baseline: Annotated[Path, Option(help="directory of the model to train")],
+    images: Annotated[Path, Option(help="directory of shards")],
+    catalog: Annotated[Path, Option(help="table of images: their labels")],
+    splits: Annotated[Path, Option(help="table of splits: the train and validation images")],
+    triplets: Annotated[Path, Option(help="table of mined triplets")],
+    checkpoints: Annotated[Path, Option(help="directory of the state after each epoch")],
+    out: Annotated[Path, Option(help="directory of the trained model to write")],
+    metrics: Annotated[Path, Option(help="JSON of the best epoch's metrics to write")],
+    history: Annotated[Path, Option(help="CSV of all epochs' metrics to write")],
 ) -> None:
     params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
     model = attach_head(
         load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
     )
-    # The catalog holds the fingerprint of the images, which thus need not be read for it.
+    # The catalog holds the fingerprint of the images, so they need not be read here.
     inputs = [baseline, catalog, splits, triplets, *sorted(Path("pipeline").rglob("*.py"))]
     checkpoint = Checkpoint(checkpoints, fingerprint_files(_settings(params), inputs))
     tracker = Tracker(describe_run(params, catalog))
@@ -59,7 +59,7 @@ def main(
 
 
 def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None]:
-    """Return what is done with each epoch's figures: a line on stderr, and a step in MLflow."""
+    """Return what each epoch's metrics are passed to: it logs a line and a step in MLflow."""
     if not runner.is_first_process():
         return lambda _: None
     tracker.open()
@@ -67,7 +67,7 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
 
     def report(row: EpochMetrics) -> None:
         shown_metrics = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
-        logger.info(f"epoch {row['epoch']}/{params.train.epochs}  {shown_metrics}")
+        logger.info("epoch %d/%d  %s", row["epoch"], params.train.epochs, shown_metrics)
         tracker.log_epoch(row)
 
     return report
@@ -80,9 +80,9 @@ def _settings(params: Params) -> str:
 
 def _write_metrics(trained: TrainingResult, *, metrics: Path, history: Path) -> None:
     best = trained.history[trained.best_epoch - 1]
-    figures: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
-    figures |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    write_metrics(metrics, figures)
+    values: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
+    values |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
+    write_metrics(metrics, values)
     history.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), history)
 

@@ -1,1 +1,1 @@
-"""From mined or drawn batches to the best epoch of an embedder."""
+"""From mined or sampled batches to the best epoch of an embedder."""

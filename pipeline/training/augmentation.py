@@ -1,4 +1,4 @@
-"""Training images, each shown a little differently every time."""
+"""Training images, augmented anew each time they are shown."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,14 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from pipeline.config.schema import AugmentParams
+from pipeline.data.arrays import Ints
 from pipeline.data.shards import PackedImages
 
 
 def build_augmentation(
     augment: AugmentParams, *, image_size: int, interpolation: str
 ) -> v2.Transform:
-    """Return RGB image -> RGB image, image_size square; draws from torch's generator."""
+    """Return RGB image -> RGB image, image_size square; random by torch's generator."""
     by = InterpolationMode(interpolation)
     steps: list[Any] = (
         [v2.RandomResizedCrop(image_size, scale=tuple(augment.crop), interpolation=by)]
@@ -32,18 +33,18 @@ def build_augmentation(
 
 
 class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
-    """Training images by (row, seed): the augmented image, uint8 [S, S, 3], and what the
-    objective knows it by: its label, or its row where images have several.
+    """Training images by (row, seed): the augmented image, uint8 [S, S, 3], and its target.
 
-    The seed alone decides the augmentation, so neither the number of worker processes nor where
-    a run was interrupted changes what is shown.
+    targets: int64 [N], of each image its label; its row where images have several labels.
+    The seed alone decides the augmentation, so neither the number of worker processes nor an
+    interruption of the run changes what is shown.
     """
 
     def __init__(
         self,
         images: PackedImages,
         image_ids: list[str],
-        targets: NDArray[np.int64],
+        targets: Ints,
         augmentation: v2.Transform,
     ) -> None:
         self.images = images
@@ -54,8 +55,8 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, draw: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
-        row, seed = draw
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
+        row, seed = sample
         with _seeded(seed):
             image = self.augmentation(self.images.decode(self.image_ids[row]))
         return np.array(image), int(self.targets[row])
@@ -63,10 +64,10 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from `seed` on the CPU, where images are augmented; afterwards, on as before.
+    """Seed the CPU's generator, by which images are augmented; restore its state afterwards.
 
     `torch.manual_seed` would seed every kind of device that torch was built for, which takes
-    longer than to augment a small image.
+    longer than augmenting a small image.
     """
     state = torch.default_generator.get_state()
     try:

@@ -1,9 +1,9 @@
-"""A batch that goes through the network chunk by chunk, so that memory holds one chunk's graph.
+"""A batch that passes through the network in chunks, so that memory holds one chunk's graph.
 
 Cached gradients (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited
 Setup", RepL4NLP 2021): embed all chunks without a graph, take the loss's gradient with respect to
-the embeddings, then embed each chunk again and pass its share of that gradient on. The sum is the
-gradient of the whole batch. Batch norm that is trained sees the statistics of a chunk.
+the embeddings, then embed each chunk again and backpropagate its share of that gradient. The sum is
+the gradient of the whole batch. Batch norm that is trained sees the statistics of a chunk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ RandomState = tuple[Tensor, ...]
 
 
 class GradientCache:
-    """The images of one batch in chunks: `embed`, the loss's own backward, then `backward`.
+    """The images of one batch in chunks: call `embed`, the loss's backward, then `backward`.
 
-    network: called with what `scale` makes of a chunk, it returns embeddings [b, D]. A single chunk
+    network: takes the output of `scale` for a chunk and returns embeddings [b, D]. A single chunk
     is embedded once, with its graph.
     """
 
@@ -40,22 +40,22 @@ class GradientCache:
         return torch.cat(parts).requires_grad_()
 
     def backward(self, embeddings: Tensor) -> None:
-        """Pass the gradient of what `embed` returned on to the network's weights."""
+        """Backpropagate the gradient of what `embed` returned to the network's weights."""
         if len(self.chunks) == 1:
-            return  # the loss's backward went all the way
+            return  # the loss's backward reached the weights
         assert embeddings.grad is not None
         gradients = torch.split(embeddings.grad, [len(chunk) for chunk in self.chunks])
         for place, (chunk, gradient) in enumerate(zip(self.chunks, gradients, strict=True)):
             last = place == len(self.chunks) - 1
-            with self._shared_with_others(last), _drawing_from(self.states[place]):
+            with self._synchronized(last), _random_from(self.states[place]):
                 torch.autograd.backward(self._forward(chunk), gradient)
 
     def _forward(self, chunk: Tensor) -> Tensor:
         embeddings: Tensor = self.network(self.scale(chunk))
         return embeddings
 
-    def _shared_with_others(self, last: bool) -> AbstractContextManager[None]:
-        """Where several processes train, they add up their gradients once, with the last chunk."""
+    def _synchronized(self, last: bool) -> AbstractContextManager[None]:
+        """Where several processes train, they sum their gradients once, with the last chunk."""
         if last or not isinstance(self.network, nn.parallel.DistributedDataParallel):
             return nullcontext()
         return self.network.no_sync()
@@ -63,7 +63,7 @@ class GradientCache:
 
 @contextmanager
 def _unchanged_buffers(network: nn.Module) -> Iterator[None]:
-    """Put running statistics back: they are to count each image once, in the second pass."""
+    """Restore running statistics: they count each image once, in the second pass."""
     before = [(buffer, buffer.clone()) for buffer in network.buffers()]
     yield
     for buffer, value in before:
@@ -78,8 +78,8 @@ def _random_state() -> RandomState:
 
 
 @contextmanager
-def _drawing_from(state: RandomState) -> Iterator[None]:
-    """Draw again what was drawn from `state`: the same units are to be dropped."""
+def _random_from(state: RandomState) -> Iterator[None]:
+    """Repeat the random choices made from `state`, so that dropout drops the same units."""
     after = _random_state()
     _set_random_state(state)
     yield

@@ -1,4 +1,4 @@
-"""The training loop: batches in, the best epoch's embedder out. Killed, it goes on where it was."""
+"""The training loop: batches in, the best epoch's embedder out. A killed run resumes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from pipeline.training.training_data import TrainingData
 
 @dataclass
 class TrainingResult:
-    """The embedder of the best epoch, and one row of figures an epoch."""
+    """The embedder of the best epoch, and one row of metrics for each epoch."""
 
     model: Embedder
     best_epoch: int = 0
@@ -40,27 +40,27 @@ def train(
     """Train `model` (changed in place) and return its best epoch by `params.train.monitor`.
 
     The same data, params and machine give the same bits, interrupted or not: every epoch is
-    seeded by its number, and `checkpoint` holds all else that one epoch leaves to the next.
-    `on_epoch` is told each epoch's figures, those of epochs taken up from a checkpoint too.
+    seeded by its number, and `checkpoint` holds everything else that the next epoch needs.
+    on_epoch: called with each epoch's metrics, those of epochs from a checkpoint too.
 
     Raises:
         UserError: the loss is not a number, or the batches do not fit the data.
     """
     make_deterministic()
     trainer = Trainer(model, data, params)
-    trained = _take_up(trainer, checkpoint)
-    for taken_up in trained.history:
-        on_epoch(taken_up)
+    trained = _resume(trainer, checkpoint)
+    for known in trained.history:
+        on_epoch(known)
     batches = iter(trainer.loader(first_epoch=len(trained.history)))
     for epoch in range(len(trained.history), params.train.epochs):
-        if _is_over(trained, params.train.patience):
+        if _is_early_end(trained, params.train.patience):
             break
         set_seed((training_seed(params) * 1_000_003 + epoch) % 2**32)
         row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()
-        _note(trained, row, value=row[f"val_{params.train.monitor}"])
-        _keep(trained, trainer, checkpoint)
+        _record(trained, row, value=row[f"val_{params.train.monitor}"])
+        _save(trained, trainer, checkpoint)
         on_epoch(row)
     model.load_state_dict(trained.best_weights)
     return trained
@@ -89,11 +89,11 @@ def _finite(loss: float, params: Params, *, epoch: int, step: int) -> float:
     return loss
 
 
-def _is_over(trained: TrainingResult, patience: int | None) -> bool:
+def _is_early_end(trained: TrainingResult, patience: int | None) -> bool:
     return patience is not None and len(trained.history) - trained.best_epoch >= patience
 
 
-def _note(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None:
+def _record(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None:
     trained.history.append(row)
     if value > trained.best_value:
         trained.best_epoch, trained.best_value = int(row["epoch"]), value
@@ -101,13 +101,13 @@ def _note(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None:
         trained.best_weights = {name: w.detach().cpu().clone() for name, w in weights.items()}
 
 
-def _keep(trained: TrainingResult, trainer: Trainer, checkpoint: Checkpoint) -> None:
+def _save(trained: TrainingResult, trainer: Trainer, checkpoint: Checkpoint) -> None:
     if trainer.accelerator.is_main_process:
         progress = {name: value for name, value in vars(trained).items() if name != "model"}
         checkpoint.save({"trainer": trainer.state(), "trained": progress})
 
 
-def _take_up(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
+def _resume(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
     state = checkpoint.load()
     if state is None:
         return TrainingResult(trainer.model)

@@ -1,4 +1,4 @@
-"""What training minimises: a loss, the miner before it, and a memory of earlier batches."""
+"""What training minimizes: a loss, the miner before it, and a memory of earlier batches."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ Indices = tuple[Tensor, ...]
 
 
 class Objective(nn.Module):
-    """Embeddings [B, D] and labels [B] of a whole batch, scattered or not, to a scalar.
+    """Embeddings [B, D] and labels [B] of a whole batch to a scalar.
 
-    Where several processes train, each brings its slice of the batch; the slices are gathered
-    with their gradients, so the loss is that of one process with the whole batch.
+    Where several processes train, each has a slice of the batch; the slices are gathered with
+    their gradients, so the loss is that of one process with the whole batch.
 
-    members: uint8 [N, L], the labels of all training images where they have several; then
-    "labels" are rows of it, and pairs count by what their label sets share. Not for mined
-    triplets, whose mining has settled what is relevant.
+    members: uint8 [N, L], which labels each training image has, where images have several; then
+    "labels" are rows of it, and pairs count by what their label sets share. None for mined
+    triplets: their mining has decided what is relevant.
     """
 
     members: Tensor | None
@@ -65,7 +65,7 @@ class Objective(nn.Module):
         if self.of_triplets:
             return torch.arange(len(labels), device=labels.device).reshape(3, -1).unbind()
         if hasattr(self.loss, "embedding_memory"):
-            return None  # a memory mines for itself, among what it remembers
+            return None  # a memory applies the miner to all embeddings that it holds
         chosen: Indices | None = None
         if self.miner is not None:
             chosen = self.miner(embeddings.detach(), labels)
@@ -74,11 +74,11 @@ class Objective(nn.Module):
         return _of_the_first(self.anchor_count, chosen or get_all_pairs_indices(labels))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The memory's position, which pytorch-metric-learning keeps outside its buffers."""
+        """Return the memory's position, which pytorch-metric-learning keeps outside its buffers."""
         return {name: getattr(self.loss, name) for name in _POSITION if hasattr(self.loss, name)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the memory's position back from `get_extra_state`."""
+        """Restore the memory's position from `get_extra_state`."""
         for name, value in state.items():
             setattr(self.loss, name, value)
 
@@ -87,7 +87,7 @@ _POSITION = ("queue_idx", "has_been_filled")
 
 
 def _of_the_first(anchors: int, chosen: Indices) -> Indices:
-    """Return the triplets (a, p, n) or pairs (a, p), (a, n) whose a is among the first ones."""
+    """Return the triplets (a, p, n) or pairs (a, p), (a, n) whose a is one of the first images."""
     parts = [chosen] if len(chosen) == 3 else [chosen[:2], chosen[2:]]
     return tuple(rows[part[0] < anchors] for part in parts for rows in part)
 
@@ -102,8 +102,8 @@ def _memory(loss: nn.Module, miner: nn.Module | None, *, dim: int, size: int) ->
 def _gather(values: Tensor) -> Tensor:
     if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
         return values
-    # Its gradient is summed over the processes and then averaged by DistributedDataParallel:
-    # that is the gradient of the whole batch.
+    # The gradient is summed over the processes here and averaged by DistributedDataParallel, which
+    # gives the gradient of the whole batch.
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(values))  # type: ignore[no-untyped-call]

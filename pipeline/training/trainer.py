@@ -1,4 +1,4 @@
-"""All that changes while training runs: how it is made, moved on, saved and restored."""
+"""What changes during training: how it is built, stepped, saved and restored."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Trainer:
 
     Raises:
         UserError: the images have several labels and the params name a loss, miner or memory
-            that compares one label with another; or the batches do not fit the data.
+            that compares single labels; or the batches do not fit the data.
     """
 
     def __init__(self, model: Embedder, data: TrainingData, params: Params) -> None:
@@ -94,23 +94,23 @@ class Trainer:
             seed=[training_seed(params), epoch],
         )
 
-    def _draws(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's slice of each batch to come: rows, and a seed for each showing."""
-        share, rank = self.accelerator.num_processes, self.accelerator.process_index
+    def _samples(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield this process's slice of each batch: (row, augmentation seed) of each image."""
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         for epoch in range(first_epoch, self.params.train.epochs):
             seeds = np.random.default_rng([training_seed(self.params), epoch, 1])
             for rows in self._epoch_batches(epoch):
-                if len(rows) % share:
+                if len(rows) % processes:
                     raise UserError(
-                        f"batches: found {len(rows)} images a batch for {share} processes; "
-                        f"allowed: a multiple of {share}"
+                        f"batches: found {len(rows)} images a batch for {processes} processes; "
+                        f"allowed: a multiple of {processes}"
                     )
-                shown = seeds.integers(2**63, size=len(rows))
-                mine = slice(rank * len(rows) // share, (rank + 1) * len(rows) // share)
-                yield list(zip(rows[mine].tolist(), shown[mine].tolist(), strict=True))
+                of_images = seeds.integers(2**63, size=len(rows))
+                here = slice(rank * len(rows) // processes, (rank + 1) * len(rows) // processes)
+                yield list(zip(rows[here].tolist(), of_images[here].tolist(), strict=True))
 
     def loader(self, *, first_epoch: int) -> DataLoader[Any]:
-        """Return the batches of all epochs to come as one stream: no worker waits for an epoch."""
+        """Return the remaining epochs' batches as one stream: workers go on between epochs."""
         train, spec, labels = self.params.train, self.model.spec, self.data.train_labels
         rows = np.arange(len(labels))
         images = TrainingImages(
@@ -123,11 +123,11 @@ class Trainer:
                 interpolation=spec.interpolation,
             ),
         )
-        draws = _Stream(partial(self._draws, first_epoch))
-        return DataLoader(images, batch_sampler=draws, num_workers=train.workers)  # type: ignore[arg-type]
+        samples = _Stream(partial(self._samples, first_epoch))
+        return DataLoader(images, batch_sampler=samples, num_workers=train.workers)  # type: ignore[arg-type]
 
     def set_mode(self) -> None:
-        """Put all in training mode but what is frozen."""
+        """Put everything that is not frozen into training mode."""
         self.forward.train()
         if self.params.train.freeze == "backbone":
             self.model.backbone.eval()
@@ -154,7 +154,7 @@ class Trainer:
         return loss
 
     def validate(self) -> EpochMetrics:
-        """Return the validation figures, by the same code as the evaluate stage."""
+        """Return the validation metrics, by the same code as the evaluate stage."""
         self._share_statistics()
         val = self.data.val
         vectors = embed_images(
@@ -178,26 +178,26 @@ class Trainer:
         return {f"val_{name}": value for name, value in means.items()}
 
     def _share_statistics(self) -> None:
-        # Batch norm counts its own share in each process. All are to validate alike, or one would
-        # stop early and leave the others waiting; what is saved is the first one's.
+        # Each process has batch norm statistics of other slices. All validate with those of the
+        # first, which are saved: otherwise one could stop early and leave the others waiting.
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
     def rate(self) -> float:
-        """Return the learning rate of the first group at this moment."""
+        """Return the present learning rate of the first group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def state(self) -> dict[str, Any]:
-        """Return all that the next epoch needs from those before it."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        """Return everything that the next epoch needs from those before it."""
+        return {name: item.state_dict() for name, item in self._stateful().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        """Restore what `state` returned."""
+        for name, item in self._stateful().items():
+            item.load_state_dict(state[name])
 
-    def _parts(self) -> dict[str, Any]:
+    def _stateful(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "objective": self.objective,
@@ -207,13 +207,13 @@ class Trainer:
 
 
 class _Stream:
-    """An iterable that begins anew each time, as DataLoader wants of a batch sampler."""
+    """An iterable that starts again each time, as DataLoader requires of a batch sampler."""
 
-    def __init__(self, draw: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
-        self.draw = draw
+    def __init__(self, sample: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
+        self.sample = sample
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.draw()
+        return self.sample()
 
 
 def _freeze(model: Embedder, what: str) -> None:

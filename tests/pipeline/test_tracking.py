@@ -20,13 +20,13 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def execution(root: Path, **changes: Any) -> RunIdentity:
-    told: dict[str, Any] = {
+    known: dict[str, Any] = {
         "experiment": "test",
         "params": {"seed": 7, "loss": {"name": "triplet", "triplet": {"margin": 0.1}}},
         "dataset": "d1",
         "tags": {"dvc_exp_name": "brave-fox"},
     }
-    return RunIdentity(root=root, **(told | changes))
+    return RunIdentity(root=root, **(known | changes))
 
 
 def track(of: RunIdentity, *, rows: list[dict[str, float]], finish: bool) -> None:
@@ -120,9 +120,9 @@ def test_following_without_a_server_warns_once_and_finds_nothing(
     assert tracked.epochs("brave-fox", "val_map") == {}
     assert tracked.epochs("brave-fox", "val_map") == {}
     tracked.end("brave-fox")
-    told = caplog.messages
-    assert len(told) == 1
-    assert told[0].startswith(
+    messages = caplog.messages
+    assert len(messages) == 1
+    assert messages[0].startswith(
         "warning: epochs are not read from MLflow, so nothing is ended early until they are: "
     )
 
@@ -154,9 +154,9 @@ def test_a_server_that_is_down_costs_one_warning_and_little_time(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     track(execution(tmp_path), rows=ROWS, finish=True)
-    told = caplog.messages
-    assert len(told) == 1
-    assert told[0].startswith("warning: this run is not tracked in MLflow: ")
+    messages = caplog.messages
+    assert len(messages) == 1
+    assert messages[0].startswith("warning: this run is not tracked in MLflow: ")
 
 
 @pytest.fixture(scope="module")
