@@ -172,6 +172,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
 
 
+@pytest.mark.slow
 def test_a_server_named_by_the_environment_gets_the_run(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_folder_is_packed(packed: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
     with tarfile.open(project / "p.tar.gz", "w:gz") as tar:
         tar.add(project / "images", "images")
@@ -161,6 +162,7 @@ def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TINY_COCO.is_file(), reason="shared/datasets/tiny_coco.tar is not there")
 @pytest.mark.parametrize("images", [True, False])
 def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool) -> None:
@@ -180,6 +182,7 @@ def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool)
     assert sum(splits["is_query"].to_pylist()) == 48
 
 
+@pytest.mark.slow
 def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: Path) -> None:
     for place in ("train/coast/1.png", "train/coast/2.png", "test/coast/3.png"):
         write_image(tmp_path / "MIT_split" / place, 1)

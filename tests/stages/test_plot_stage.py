@@ -62,6 +62,7 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
     return run_module(project, "stages.plot", *f"{data} {made} {rest} {told} {pages}".split())
 
 
+@pytest.mark.slow
 def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: Path) -> None:
     runs = []
     for _ in range(2):
@@ -89,6 +90,7 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
     assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
 
 
+@pytest.mark.slow
 def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_so(
     project: Path,
 ) -> None:
@@ -104,6 +106,7 @@ def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_s
     assert (project / "plots/projector/vectors_baseline.tsv").read_text().count("\n") == 9
 
 
+@pytest.mark.slow
 def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both runs draw for real; what is handed to the drawing is looked at on its way."""
     seen = []
@@ -143,6 +146,7 @@ def test_a_test_image_without_embedding_is_one_line(project: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_index_that_found_nothing_still_gives_sheets(project: Path) -> None:
     found = project / "results/finetuned/neighbors.parquet"
     nothing = tables.read_table(found, tables.NEIGHBORS).slice(0, 0)

@@ -121,6 +121,7 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     return metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_official_archive_goes_through_to_the_metrics(project: Path, name: str) -> None:
     MAKE[name](project / "made")
@@ -139,6 +140,7 @@ def test_an_official_archive_goes_through_to_the_metrics(project: Path, name: st
     assert metrics["recall_at_1"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FETCHED)
 def test_official_files_are_fetched_and_a_changed_checksum_is_told(
     project: Path, server: str, name: str, monkeypatch: pytest.MonkeyPatch

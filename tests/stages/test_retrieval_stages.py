@@ -174,6 +174,7 @@ def test_the_vote_is_that_of_the_k_that_validation_chooses(project: Path) -> Non
     assert metrics["knn_accuracy"] == pytest.approx(used["test_accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
     outputs += [

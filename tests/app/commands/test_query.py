@@ -50,6 +50,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_file_names_of_any_bytes_are_kept_as_text(
     searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +63,7 @@ def test_file_names_of_any_bytes_are_kept_as_text(
     assert shown in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_photos_that_can_be_read_are_searched_and_others_logged(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     assert Image.open(out / "sheet.png").width > 4 * 160
 
 
+@pytest.mark.slow
 def test_a_missing_index_is_an_error_of_one_line(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return run_module(folder, "app.cli", "serve", "--no-open", *options)
 
 
+@pytest.mark.slow
 def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--no-open", "--port", "0"]
     with subprocess.Popen(
@@ -84,6 +85,7 @@ def test_no_model_at_all_is_an_error(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(searchable, project)

@@ -89,6 +89,7 @@ def make_data(noise: PackedImages, params: Params, *, classes: int, images: int)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
 def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
     recipe: Recipe, settings: dict[str, Any], noise: PackedImages
@@ -126,6 +127,7 @@ class Nowhere(Checkpoint):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "settings"), combinations_that_differ())
 def test_a_recipe_takes_a_step(
     recipe: Recipe, settings: dict[str, Any], noise: PackedImages, tmp_path: Path

@@ -214,6 +214,7 @@ def test_triplets_of_unlike_lengths_report_the_cosine_whatever_the_distance() ->
     assert measured.means["cosine_negative"] == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases())
 def test_curves_are_those_of_their_definitions(case: Case) -> None:

@@ -60,6 +60,7 @@ def test_tsne_keeps_clusters_apart_and_repeats_itself() -> None:
     assert np.array_equal(points, project_tsne(blobs(), seed=7))
 
 
+@pytest.mark.slow
 def test_umap_keeps_clusters_apart_and_is_the_same_in_the_second_process() -> None:
     here = project_umap({"baseline": blobs(), "finetuned": blobs(size=8)}, seed=7)
     vectors = {"baseline": blobs(), "finetuned": blobs(size=8)}

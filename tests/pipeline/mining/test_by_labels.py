@@ -177,6 +177,7 @@ def test_the_same_seed_gives_the_same_and_another_other_draws(how: object) -> No
     assert same == [True, how == "all"]
 
 
+@pytest.mark.slow
 def test_tied_candidates_are_drawn_evenly() -> None:
     # 0 shares two labels with 1-6, one with 7; 8-15 share none with it, nor with its positives.
     lists = [[0, 1], *[[0, 1]] * 3, *[[0, 1, 2]] * 3, [0], *[[3]] * 5, *[[3, 4]] * 3]
@@ -191,6 +192,7 @@ def test_tied_candidates_are_drawn_evenly() -> None:
         assert chisquare(list(drawn.values())).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_the_least_overlapping_are_drawn_evenly_too() -> None:
     # All share label 0, so nobody is disjoint; 3-6 share fewest with 0 and its positive 1 or 2.
     lists = [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0], [0], [0, 5], [0, 5, 6], [0, 1]]

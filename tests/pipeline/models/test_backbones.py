@@ -54,6 +54,7 @@ def widths_on_the_cpu(**options: object) -> BlockParams:
         return WIDTHS(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_classification_network_of_torchvision_loses_its_classifier(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -196,6 +197,7 @@ def test_the_error_for_a_failed_download_says_to_pass_a_file(
     )
 
 
+@pytest.mark.slow
 def test_timm_is_not_imported_for_a_network_of_torchvision() -> None:
     code = (
         "import sys; from pipeline.models.backbones import find_preprocessing; "

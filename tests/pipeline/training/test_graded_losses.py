@@ -121,6 +121,7 @@ def test_triplet_equals_its_formula(sets: Sets, seed: int, swap: bool) -> None:
     assert found == pytest.approx(triplet(vectors, sets, margin=0.1, swap=swap), rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes"),
     [("supcon", {}), ("triplet", {}), ("triplet", {"swap": True}), ("triplet", {"margin": 0.0})],

@@ -155,6 +155,7 @@ def test_training_lowers_the_loss_and_finds_validation_images(
     assert trained.best_value > 0.5  # chance is about 2/17
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -305,6 +306,7 @@ SEVERAL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEVERAL)
 def test_training_with_several_labels_lowers_the_loss_and_ranks_validation_better(
     name: str, crossed: TrainingData, tmp_path: Path

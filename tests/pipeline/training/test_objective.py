@@ -278,6 +278,7 @@ def _work(rank: int, share: int, place: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_and_the_gradient_of_one(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_work, args=(2, str(tmp_path)), nprocs=2)
     for rank in range(2):
