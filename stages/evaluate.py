@@ -27,7 +27,7 @@ def main(
 ) -> str:
     params = load()
     embedded = read_embedded_split(embeddings, splits)
-    labels = read_labels(catalog, embedded.ids, asked=splits)
+    labels = read_labels(catalog, embedded.ids, ids_from=splits)
     hashes = partial(hash_images, image=PackedImages(images).decode)
     found = evaluate_model(embedded, labels, index, hashes, params)
     for name, (table, kind) in found.tables.items():

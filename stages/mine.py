@@ -34,7 +34,7 @@ def main(
         images = read_embedded_split(embeddings, splits)
         rows = np.flatnonzero(images.split == "train")
         ids, vectors = images.ids[rows], images.vectors[rows]
-    labels = read_labels(catalog, ids, asked=splits)
+    labels = read_labels(catalog, ids, ids_from=splits)
     started = time.perf_counter()
     mined = _mine(labels, vectors, params)
     _log(mined, images=len(ids), seconds=time.perf_counter() - started)

@@ -49,8 +49,8 @@ def main(
         for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
     }
     packed = PackedImages(images)
-    sample = read_sample(splits, known, names, most=params.plot.points, seed=seed)
-    vectors = read_vectors(embeddings, sample.image_ids, distance=distance)
+    sample = read_sample(splits, known, names, catalog=catalog, most=params.plot.points, seed=seed)
+    vectors = read_vectors(embeddings, sample.image_ids, splits=splits, distance=distance)
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with palette.style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
         write_curves(results, names, csv_out)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from pipeline.data.arrays import Ints, Mask
 from pipeline.data.class_names import names_of, read_class_names
-from pipeline.data.joins import find_rows
+from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, SPLITS, read_table
@@ -45,7 +45,7 @@ class Catalog:
         self.groups: list[str] = sorted(pc.unique(self._groups.drop_null()).to_pylist())
         self._ids = catalog["image_id"].combine_chunks()
         self._widths, self._heights = catalog["width"].to_numpy(), catalog["height"].to_numpy()
-        self._row_of_id = {image_id: row for row, image_id in enumerate(self._ids.to_pylist())}
+        self._rows = RowLookup(self._ids.to_pylist(), table=self._path)
 
     def classes_of(self, image_id: str) -> list[str]:
         """Return the names of an image's classes, sorted."""
@@ -53,18 +53,18 @@ class Catalog:
 
     def group_of(self, image_id: str) -> str | None:
         """Return the name of an image's group, None where it has none."""
-        name: str | None = self._groups[self._find_row(image_id)].as_py()
+        name: str | None = self._groups[self._rows.find(image_id)].as_py()
         return name
 
     def labels_of(self, image_id: str) -> frozenset[int]:
         """Return an image's labels."""
-        row = self._find_row(image_id)
+        row = self._rows.find(image_id)
         first, last = self._labels.starts[row : row + 2]
         return frozenset(self._labels.values[first:last].tolist())
 
     def size_of(self, image_id: str) -> tuple[int, int]:
         """Return an image's width and height in pixels, without decoding it."""
-        row = self._find_row(image_id)
+        row = self._rows.find(image_id)
         return int(self._widths[row]), int(self._heights[row])
 
     def is_relevant(self, query: str, image_id: str) -> bool:
@@ -92,14 +92,8 @@ class Catalog:
         mask: Mask = in_group[self._find_rows(ids)]
         return mask
 
-    def _find_row(self, image_id: str) -> int:
-        row = self._row_of_id.get(image_id)
-        if row is None:
-            raise UserError(f"{self._path}: no image has image_id '{image_id}'; run: dvc repro")
-        return row
-
     def _find_rows(self, ids: Sequence[str]) -> Ints:
-        return find_rows(ids, self._ids, asked=self._root / "index", known=self._path)
+        return find_rows(ids, self._ids, ids_from=self._root / "index", table=self._path)
 
 
 def require_files(paths: Sequence[Path]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from app.searching.catalog import require_files
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
+from pipeline.data.joins import RowLookup
 from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices
 from pipeline.index.build import distance_of, read_index, read_index_lineage
@@ -63,7 +64,7 @@ class ModelIndex:
         self._digest = digest_model(self._model_dir)
         self._lineage = self._check_lineage(lineage, path=self._index_dir, stage="index")
         self.distance = distance_of(self._index)
-        self._row_of_id = {image_id: row for row, image_id in enumerate(self.ids)}
+        self._rows = RowLookup(self.ids, table=self._index_dir)
         self._read_lock = Lock()
         devices.make_deterministic()
         self._device = devices.find_device()
@@ -108,12 +109,8 @@ class ModelIndex:
             UserError: the table is missing or of another model, or the image is not in it.
         """
         with self._read_lock:
-            row_of_id, vectors = self._embeddings
-        if image_id not in row_of_id:
-            raise UserError(
-                f"{self._embeddings_path}: no image has image_id '{image_id}'; run: dvc repro embed"
-            )
-        vector: Vectors = vectors[row_of_id[image_id]]
+            rows, vectors = self._embeddings
+        vector: Vectors = vectors[rows.find(image_id)]
         return vector
 
     def search(
@@ -125,7 +122,7 @@ class ModelIndex:
         be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
         Fewer are returned where fewer are allowed.
         """
-        own_row = None if exclude is None else self._row_of_id.get(exclude)
+        own_row = None if exclude is None else self._rows.get(exclude)
         _use_one_core()
         query = prepare_vectors(vector[None], distance=self.distance)[0]
         found = filtered_search(
@@ -137,12 +134,12 @@ class ModelIndex:
         ]
 
     @cached_property
-    def _embeddings(self) -> tuple[dict[str, int], Vectors]:
+    def _embeddings(self) -> tuple[RowLookup, Vectors]:
         require_files([self._embeddings_path])
         ids, vectors = read_embeddings(self._embeddings_path)
         lineage = read_lineage(self._embeddings_path)
         self._check_lineage(lineage, path=self._embeddings_path, stage="embed")
-        return {image_id: row for row, image_id in enumerate(ids)}, vectors
+        return RowLookup(ids, table=self._embeddings_path), vectors
 
     def _check_lineage(self, lineage: Lineage | None, *, path: Path, stage: str) -> Lineage:
         if lineage is None:

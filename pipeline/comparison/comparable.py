@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.data import tables
 from pipeline.data.class_names import names_of, read_class_names
+from pipeline.data.joins import find_rows
 from pipeline.errors import UserError
 
 
@@ -23,11 +24,14 @@ class TestSet:
 
 def read_test_set(data: Path) -> TestSet:
     """Return what the splits, the catalog and the classes in the folder `data` say."""
-    splits = tables.read_table(data / "splits.parquet", tables.SPLITS).to_pandas()
-    catalog = tables.read_table(data / "catalog.parquet", tables.CATALOG).to_pandas()
+    splits_file, catalog_file = data / "splits.parquet", data / "catalog.parquet"
+    splits = tables.read_table(splits_file, tables.SPLITS).to_pandas()
+    catalog = tables.read_table(catalog_file, tables.CATALOG)
     names = read_class_names(data / "classes.parquet")
     asked = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
-    labels = catalog.set_index("image_id")["labels"].reindex(asked)
+    known_ids = catalog["image_id"].combine_chunks()
+    rows = find_rows(asked, known_ids, ids_from=splits_file, table=catalog_file)
+    labels = pd.Series(catalog["labels"].take(rows).to_pylist(), index=asked)
     return TestSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
         classes=labels.map(lambda known: names_of(known, names)),

@@ -1,6 +1,6 @@
-"""Tables brought together by image_id, never by position."""
+"""Tables are joined by image_id, never by position."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ids
+from pipeline.data.arrays import Ids, Ints, Mask, Vectors
 from pipeline.data.embeddings import read_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.tables import CATALOG, SPLITS, read_table
@@ -20,14 +20,14 @@ from pipeline.errors import UserError
 class EmbeddedSplit:
     """N embedded images in the order of the splits.
 
-    vectors: float32 [N, D]. split: of each, train, val or test. is_query, is_gallery: bool [N].
+    vectors: float32 [N, D]. split: train, val or test, [N]. is_query, is_gallery: bool [N].
     """
 
     ids: NDArray[np.object_]
-    vectors: NDArray[np.float32]
+    vectors: Vectors
     split: NDArray[np.object_]
-    is_query: NDArray[np.bool_]
-    is_gallery: NDArray[np.bool_]
+    is_query: Mask
+    is_gallery: Mask
 
 
 def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
@@ -44,11 +44,11 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
             f"{embeddings}: holds no vectors, because no images were packed, only their labels; "
             "allowed here: vectors; set data.coco.images: true"
         )
-    wanted = table["image_id"].combine_chunks()
-    rows = find_rows(wanted, pa.array(ids, pa.string()), asked=splits, known=embeddings)
-    find_rows(ids, wanted, asked=embeddings, known=splits)
+    split_ids = table["image_id"].combine_chunks()
+    rows = find_rows(split_ids, pa.array(ids, pa.string()), ids_from=splits, table=embeddings)
+    find_rows(ids, split_ids, ids_from=embeddings, table=splits)  # none may be left over
     return EmbeddedSplit(
-        ids=wanted.to_numpy(zero_copy_only=False),
+        ids=split_ids.to_numpy(zero_copy_only=False),
         vectors=vectors[rows],
         split=table["split"].to_numpy(),
         is_query=table["is_query"].to_numpy(),
@@ -56,39 +56,60 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
     )
 
 
-def read_labels(
-    catalog: Path, ids: Sequence[str] | NDArray[np.object_], *, asked: Path
-) -> LabelSets:
-    """Return the label sets of `ids`, which come from the table `asked`, in their order.
+def read_labels(catalog: Path, ids: Ids, *, ids_from: Path) -> LabelSets:
+    """Return the label sets of `ids`, in their order.
+
+    ids_from: the file of the ids, for the error text.
 
     Raises:
-        UserError: the catalog cannot be read or does not know one of the ids.
+        UserError: the catalog cannot be read or does not have one of the ids.
     """
     table = read_table(catalog, CATALOG)
-    known = table["image_id"].combine_chunks()
-    rows = find_rows(ids, known, asked=asked, known=catalog)
+    rows = find_rows(ids, table["image_id"].combine_chunks(), ids_from=ids_from, table=catalog)
     return label_sets(table["labels"].take(pa.array(rows)))
 
 
 def find_rows(
-    ids: Ids | pa.Array,
-    known_ids: pa.Array,
-    *,
-    asked: Path,
-    known: Path | str,
-) -> NDArray[np.int64]:
-    """Return int64 [N]: where each of the table `asked`'s ids stands in the table `known`.
+    ids: Ids | pa.Array, table_ids: pa.Array, *, ids_from: Path, table: Path | str
+) -> Ints:
+    """Return int64 [N]: the row of each of `ids` in `table_ids`.
+
+    ids_from: the file of `ids`, table: what holds `table_ids`, both for the error text.
 
     Raises:
-        UserError: one is unknown there.
+        UserError: one of `ids` has no row.
     """
     ids = pa.array(ids, pa.string())
-    found = pc.index_in(ids, value_set=known_ids)
+    found = pc.index_in(ids, value_set=table_ids)
     if found.null_count:
         first = ids.filter(pc.is_null(found))[0].as_py()
         raise UserError(
-            f"{asked}: {found.null_count} of {len(ids)} image_ids are not in {known}, the first is "
-            f"'{first}'; both must come from one run: dvc repro"
+            f"{ids_from}: {found.null_count} of {len(ids)} image_ids are not in {table}, the first "
+            f"is '{first}'; both must come from one run: dvc repro"
         )
-    rows: NDArray[np.int64] = found.to_numpy().astype(np.int64)
+    rows: Ints = found.to_numpy().astype(np.int64)
     return rows
+
+
+class RowLookup:
+    """The row of one image_id at a time, in a table that is asked often; see also `find_rows`."""
+
+    def __init__(self, ids: Iterable[str], *, table: Path) -> None:
+        """table: the file or folder of the ids, for the error text."""
+        self._row_of_id = {image_id: row for row, image_id in enumerate(ids)}
+        self._table = table
+
+    def find(self, image_id: str) -> int:
+        """Return the row of an image.
+
+        Raises:
+            UserError: it has none.
+        """
+        row = self._row_of_id.get(image_id)
+        if row is None:
+            raise UserError(f"{self._table}: no image has image_id '{image_id}'; run: dvc repro")
+        return row
+
+    def get(self, image_id: str) -> int | None:
+        """Return the row of an image, None where it has none."""
+        return self._row_of_id.get(image_id)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps
 
+from pipeline.data.joins import RowLookup
 from pipeline.errors import UserError
 
 SCHEMA = pa.schema(
@@ -115,7 +116,7 @@ class PackedImages:
         self.ids: list[str] = [
             image_id for batch in self._batches for image_id in batch.column(0).to_pylist()
         ]
-        self._row = {image_id: row for row, image_id in enumerate(self.ids)}
+        self._rows = RowLookup(self.ids, table=directory)
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return (PackedImages, (self.directory,))
@@ -125,9 +126,7 @@ class PackedImages:
 
     def read(self, image_id: str) -> bytes:
         """Return the encoded bytes of one image."""
-        row = self._row.get(image_id)
-        if row is None:
-            raise UserError(f"{self.directory}: no image has image_id '{image_id}'; run: dvc repro")
+        row = self._rows.find(image_id)
         batch = int(np.searchsorted(self._starts, row, side="right")) - 1
         encoded: bytes = self._batches[batch].column(1)[row - int(self._starts[batch])].as_py()
         return encoded
@@ -143,7 +142,7 @@ class PackedImages:
                 f"{self.directory}: no images were packed, only their labels; allowed here: "
                 "packed images; set data.coco.images: true"
             )
-        unknown = [image_id for image_id in image_ids if image_id not in self._row]
+        unknown = [image_id for image_id in image_ids if self._rows.get(image_id) is None]
         if unknown:
             raise UserError(
                 f"{self.directory}: {len(unknown)} image_ids have no image, the first is "

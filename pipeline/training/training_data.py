@@ -59,7 +59,7 @@ def read_training_data(
     """
     table = read_table(splits, SPLITS)
     train_ids = _split(table, "train", where=splits)
-    train_labels = read_labels(catalog, train_ids, asked=splits)
+    train_labels = read_labels(catalog, train_ids, ids_from=splits)
     val = _validation(table, catalog, where=splits)
     packed = PackedImages(images)
     packed.require(train_ids + val.ids)
@@ -91,7 +91,7 @@ def _validation(splits: pa.Table, catalog: Path, *, where: Path) -> Validation:
     )
     rows = np.concatenate([np.flatnonzero(is_query), np.flatnonzero(is_gallery & ~is_query)])
     ids: list[str] = splits["image_id"].to_numpy()[rows].tolist()
-    labels = read_labels(catalog, ids, asked=where)
+    labels = read_labels(catalog, ids, ids_from=where)
     _require_relevant(labels, is_query[rows], is_gallery[rows], where=where)
     return Validation(ids, labels, is_query[rows], is_gallery[rows])
 
@@ -111,7 +111,7 @@ def _triplet_rows(triplets: Path, train_ids: list[str], splits: Path) -> Ints:
     table = read_table(triplets, TRIPLETS)
     known_ids, known = pa.array(train_ids, pa.string()), f"the train split of {splits}"
     columns = [
-        find_rows(table[name].combine_chunks(), known_ids, asked=triplets, known=known)
+        find_rows(table[name].combine_chunks(), known_ids, ids_from=triplets, table=known)
         for name in ("anchor", "positive", "negative")
     ]
     return np.stack(columns, axis=1)  # (T, 3)

@@ -141,8 +141,8 @@ def test_a_test_image_without_embedding_is_one_line(project: Path) -> None:
     done = plot(project)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "plot: embeddings/finetuned.parquet: 1 test images have no embedding, the first is "
-        "'p00'; run: dvc repro embed"
+        "plot: data/splits.parquet: 1 of 12 image_ids are not in embeddings/finetuned.parquet, the "
+        "first is 'p00'; both must come from one run: dvc repro"
     ]
 
 

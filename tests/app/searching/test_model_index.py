@@ -249,7 +249,7 @@ def test_embeddings_are_read_only_for_queries_of_the_catalog(copy: Path) -> None
     assert model_index.read_vector(ids[0]) == pytest.approx(vectors[0], abs=1e-6)
     with pytest.raises(UserError) as error:
         model_index.read_vector("x")
-    assert str(error.value) == f"{path}: no image has image_id 'x'; run: dvc repro embed"
+    assert str(error.value) == f"{path}: no image has image_id 'x'; run: dvc repro"
 
 
 def test_each_thread_uses_one_core(model_index: ModelIndex) -> None:

@@ -1,4 +1,4 @@
-"""Tables are brought together by image_id, and an unknown one is named."""
+"""Tables are joined by image_id, and an unknown one is named."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.embeddings import read_embeddings, write_embeddings
-from pipeline.data.joins import read_embedded_split, read_labels
+from pipeline.data.joins import RowLookup, read_embedded_split, read_labels
 from pipeline.data.tables import CATALOG, SPLITS, write_table
 from pipeline.errors import UserError
 from tests.helpers.dataset_tables import build_catalog, build_splits
@@ -28,7 +28,7 @@ def test_embeddings_come_back_bit_for_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, vectors)
 
 
-def test_rows_go_by_image_id_not_by_position(tmp_path: Path) -> None:
+def test_rows_are_joined_by_image_id_not_by_position(tmp_path: Path) -> None:
     splits, embeddings, catalog = (tmp_path / f"{name}.parquet" for name in "sec")
     write_splits(splits, ["a", "b", "c"])
     write_embeddings(embeddings, ["c", "a", "b"], np.array([[3], [1], [2]], np.float32))
@@ -36,7 +36,7 @@ def test_rows_go_by_image_id_not_by_position(tmp_path: Path) -> None:
     aligned = read_embedded_split(embeddings, splits)
     assert aligned.ids.tolist() == ["a", "b", "c"]
     assert aligned.vectors.tolist() == [[1], [2], [3]]
-    labels = read_labels(catalog, aligned.ids, asked=splits)
+    labels = read_labels(catalog, aligned.ids, ids_from=splits)
     assert labels.values.tolist() == [1, 2, 20, 3]
     assert labels.starts.tolist() == [0, 1, 3, 4]
 
@@ -60,8 +60,16 @@ def test_an_unknown_image_id_is_named_with_both_tables(tmp_path: Path) -> None:
     )
     write_catalog(catalog, {"a": [1]})
     with pytest.raises(UserError) as caught:
-        read_labels(catalog, ["z"], asked=splits)
+        read_labels(catalog, ["z"], ids_from=splits)
     assert str(caught.value) == (
         f"{splits}: 1 of 1 image_ids are not in {catalog}, the first is 'z'; both must come from "
         "one run: dvc repro"
     )
+
+
+def test_one_row_is_found_by_its_image_id_or_named() -> None:
+    rows = RowLookup(["b", "a"], table=Path("t.parquet"))
+    assert (rows.find("a"), rows.get("b"), rows.get("x")) == (1, 0, None)
+    with pytest.raises(UserError) as caught:
+        rows.find("x")
+    assert str(caught.value) == "t.parquet: no image has image_id 'x'; run: dvc repro"
