@@ -126,6 +126,18 @@ def test_the_oracles_of_the_document_agree(extended: Copy) -> None:
     extended.run("pytest", "-q", "-n0", *paths, "-k", chosen, folder=extended.root)
 
 
+ROWS = re.findall(r"^\| (an? .*|another .*) \|$", TEXT, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.split(" |")[0] for row in ROWS])
+def test_what_a_row_names_is_in_the_files_it_names(row: str) -> None:
+    spans = re.findall(r"`([^`]+)`", row)
+    files = [ROOT / span for span in spans if re.search(r"\w/\w", span) and "<" not in span]
+    code = "\n".join(file.read_text() for file in files if file.is_file())
+    names = [re.split(r"[(=]", span)[0] for span in spans if re.fullmatch(r"\w+([(=].*)?", span)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+
+
 def test_the_table_of_folders_is_that_of_dvc_yaml() -> None:
     wanted: dict[str, set[str]] = {}
     for stage, described in read_yaml(ROOT / "dvc.yaml")["stages"].items():
