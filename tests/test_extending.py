@@ -67,22 +67,38 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy = Copy(tmp_path_factory.mktemp("extended") / "lookalike")
     copy_project(copy.root)
     for heading in EXAMPLES:
-        section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-        blocks = BLOCK.findall(section)
-        assert len(blocks) == section.count("```") // 2, f"{heading}: a block has no place"
-        for name, side, line, block in blocks:
+        for name, side, line, block in blocks_of(heading):
             insert(copy.root / name, block, side=side, line=line)
     (copy.root / "build_small.py").write_text(BUILD)
     copy.run("build_small", folder=copy.root)
     return copy
 
 
+def blocks_of(heading: str) -> list[tuple[str, str, str, str]]:
+    """Return (file, above or below, line, text) of each block below `heading`."""
+    section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks: list[tuple[str, str, str, str]] = BLOCK.findall(section)
+    assert len(blocks) == section.count("```") // 2, f"{heading}: a block has no place"
+    return blocks
+
+
 def insert(path: Path, block: str, *, side: str, line: str) -> None:
     """Insert `block` above or below the one line of `path` that begins with `line`."""
     lines = path.read_text().splitlines(keepends=True)
-    [found] = [number for number, each in enumerate(lines) if each.strip().startswith(line)]
-    place = found if side == "above" else found + 1
+    place = find_line(lines, line) + (side == "below")
     path.write_text("".join([*lines[:place], block, *lines[place:]]))
+
+
+def find_line(lines: list[str], begin: str) -> int:
+    found = [number for number, line in enumerate(lines) if line.strip().startswith(begin)]
+    assert len(found) == 1, f"{len(found)} lines begin with {begin}"
+    return found[0]
+
+
+@pytest.mark.parametrize("heading", EXAMPLES)
+def test_each_block_has_one_place(heading: str) -> None:
+    for name, _, line, _ in blocks_of(heading):
+        find_line((ROOT / name).read_text().splitlines(), line)
 
 
 @pytest.mark.slow
