@@ -9,17 +9,16 @@ from pipeline.data import tables
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.shards import PackedImages
 from pipeline.figures import palette
-from pipeline.figures.centroids import choose_names
+from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
-from pipeline.figures.projection_files import project, write_projections
-from pipeline.figures.projections import umap_in_background
-from pipeline.figures.query_sheets import write_query_sheets
-from pipeline.figures.sample import read_sample, read_vectors
-from pipeline.figures.scatters import choose_colouring
-from pipeline.report.contents import Sources, assemble
-from pipeline.report.document import write_report
-from pipeline.report.points import describe_points
-from pipeline.report.projector import write_projector
+from pipeline.figures.projection_figures import choose_colouring, write_projections
+from pipeline.figures.projection_sample import read_sample, read_vectors
+from pipeline.figures.projections import project_pca_and_tsne, umap_in_background
+from pipeline.figures.sheet_files import write_sheets
+from pipeline.report.contents import RunFiles, read_contents
+from pipeline.report.html_page import write_report
+from pipeline.report.projection_points import describe_points
+from pipeline.report.tensorboard_projector import write_projector
 from pipeline.report.thumbnails import encode_atlas, shrink_images, thumbnail_side
 from stages import runner
 
@@ -54,17 +53,17 @@ def main(
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with palette.style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
         write_curves(results, names, csv_out)
-        write_query_sheets(results, packed.decode, class_of, names, params, png_out)
+        write_sheets(results, packed.decode, class_of, names, params, png_out)
         side = thumbnail_side(len(sample.image_ids))
         thumbnails = shrink_images(sample.image_ids, packed, side=side)
         write_projector(projector, sample, vectors, thumbnails)
-        layouts, notes = project(vectors, seed=seed)
+        layouts, notes = project_pca_and_tsne(vectors, seed=seed)
         layouts["umap"] = {axes: future.result() for axes, future in umap.items()}
         colouring = choose_colouring(sample.classes, sample.groups)
-        write_projections(layouts, notes, colouring, choose_names(sample.classes), png_out)
-    contents = assemble(
+        write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), png_out)
+    contents = read_contents(
         params,
-        Sources(splits, rejected, metrics, results, history, csv_out, png_out),
+        RunFiles(splits, rejected, metrics, results, history, csv_out, png_out),
         known=known,
         names=names,
         sample=sample,

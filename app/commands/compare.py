@@ -16,7 +16,11 @@ from pipeline.comparison.compare import COMPARISON, Side, compare
 from pipeline.data import tables
 from pipeline.data.shards import PackedImages
 from pipeline.errors import UserError
-from pipeline.figures.change_sheets import change_rows, choose_changes, draw_changes
+from pipeline.figures.comparison_sheets import (
+    choose_changed_queries,
+    comparison_rows,
+    draw_comparison_sheet,
+)
 
 SHEETS = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
@@ -121,6 +125,6 @@ def _draw_sheets(
     names = {str(image_id): ", ".join(classes) for image_id, classes in test_set.classes.items()}
     headings = (f"A: {a.name}", f"B: {b.name}")
     for sheet, gained in zip(SHEETS, (True, False), strict=True):
-        cases = choose_changes(*queries, gained=gained, rows=ROWS)
-        rows = change_rows(cases, queries, (neighbors_a, neighbors_b), names, columns=COLUMNS)
-        results.add_sheet(draw_changes(cases.title, rows, headings, images.decode), sheet)
+        shown = choose_changed_queries(*queries, gained=gained, rows=ROWS)
+        rows = comparison_rows(shown, queries, (neighbors_a, neighbors_b), names, columns=COLUMNS)
+        results.add_sheet(draw_comparison_sheet(shown.title, rows, headings, images.decode), sheet)

@@ -10,8 +10,8 @@ from app.searching.catalog import Catalog
 from app.searching.model_index import Neighbor
 from app.searching.untrusted_images import escape_unprintable
 from pipeline.figures.palette import INK, OTHER
-from pipeline.figures.sheets import SheetRow, answer_left, draw_sheet
-from pipeline.figures.tiles import CAPTION, GAP, PAPER, Tile, box
+from pipeline.figures.result_sheets import ResultRow, draw_result_sheet, result_left
+from pipeline.figures.sheet_tiles import CAPTION, GAP, PAPER, Tile, box
 
 # Pixels of a tile: small images are enlarged to the first, large ones shrunk to the second.
 MIN_TILE, MAX_TILE = 160, 512
@@ -40,7 +40,7 @@ def draw_sheets(
     columns = max(len(photo.neighbors) for photo in photos)
     size = choose_size(photos, catalog, columns=columns)
     shown = min(columns, _count_columns(MAX_SHEET_WIDTH, size))
-    rows = max(1, MAX_SHEET_PIXELS // (answer_left(shown + 1, size) * (box(size) + CAPTION + GAP)))
+    rows = max(1, MAX_SHEET_PIXELS // (result_left(shown + 1, size) * (box(size) + CAPTION + GAP)))
     for start in range(0, len(photos), rows):
         on_sheet = photos[start : start + rows]
         numbers = f"{first + start}–{first + start + len(on_sheet) - 1}"
@@ -75,7 +75,7 @@ def fit_tile(image: Image.Image, size: int) -> Image.Image:
 def _count_columns(width: int, size: int) -> int:
     """Return how many neighbors fit beside the photo on a sheet of `width` pixels; at least 1."""
     columns = 1
-    while answer_left(columns + 2, size) <= width:
+    while result_left(columns + 2, size) <= width:
         columns += 1
     return columns
 
@@ -91,13 +91,13 @@ def _draw(
         return fit_tile(catalog.images.decode(key) if photo is None else photo.image, size)
 
     rows = [
-        SheetRow(
+        ResultRow(
             _photo_tile(key, photo),
             [_neighbor_tile(neighbor, catalog) for neighbor in photo.neighbors[:columns]],
         )
         for key, photo in photo_of_key.items()
     ]
-    return draw_sheet(title, rows, read_image, size=size)
+    return draw_result_sheet(title, rows, read_image, size=size)
 
 
 def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:

@@ -31,7 +31,7 @@ MARK = 3.0  # pixels from a centroid to the edge of its mark
 
 
 @dataclass(frozen=True)
-class Naming:
+class NamedClasses:
     """Which of N points have each class that is named.
 
     rows: name -> positions of its points, int64 [n]; the class of most points first. A point of
@@ -42,7 +42,7 @@ class Naming:
     caption: str
 
 
-def choose_names(classes: Sequence[Iterable[str]]) -> Naming:
+def choose_named_classes(classes: Sequence[Iterable[str]]) -> NamedClasses:
     """Return the at most MOST_NAMES classes with most points, given the classes of N points."""
     count = Counter(name for names in classes for name in set(names))
     large = [name for name, points in count.items() if points >= FEWEST_POINTS]
@@ -57,16 +57,18 @@ def choose_names(classes: Sequence[Iterable[str]]) -> Naming:
     caption = (
         f"Black dots, named: the centroid of {which}, the mean of its points." if named else ""
     )
-    return Naming({name: np.array(found) for name, found in rows.items()}, caption)
+    return NamedClasses({name: np.array(found) for name, found in rows.items()}, caption)
 
 
-def centroids(points: Points, naming: Naming) -> Points:
+def centroids(points: Points, naming: NamedClasses) -> Points:
     """Return the mean of each named class's points, [C, 2], for points [N, 2]."""
     means = [points[rows].mean(axis=0, dtype=np.float64) for rows in naming.rows.values()]
     return np.array(means, dtype=np.float32).reshape(-1, 2)
 
 
-def draw_names(figure: "Figure", panels: Mapping["Axes", Points], naming: Naming) -> list[int]:
+def draw_class_names(
+    figure: "Figure", panels: Mapping["Axes", Points], naming: NamedClasses
+) -> list[int]:
     """Mark and name the centroids of the points [N, 2] of each panel.
 
     The class of most points is placed first, each as close to its centroid as leaves the names
@@ -132,7 +134,7 @@ def _overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
     return overlapping
 
 
-def _write(axes: "Axes", places: Points, naming: Naming) -> list["Annotation"]:
+def _write(axes: "Axes", places: Points, naming: NamedClasses) -> list["Annotation"]:
     from matplotlib.patheffects import withStroke
 
     texts = []

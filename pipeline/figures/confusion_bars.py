@@ -16,7 +16,7 @@ from pipeline.figures.palette import (
     new_figure,
     shorten,
 )
-from pipeline.figures.tiles import PAPER, ReadImage
+from pipeline.figures.sheet_tiles import PAPER, ReadImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from pipeline.figures.chosen_queries import count
 from pipeline.figures.palette import INK, WRONG
-from pipeline.figures.tiles import (
+from pipeline.figures.sheet_tiles import (
     BACKGROUND,
     CAPTION,
     GAP,
@@ -23,20 +22,21 @@ from pipeline.figures.tiles import (
     draw_title,
     wrap_title,
 )
+from pipeline.figures.shown_queries import count
 
 BREAK = 30  # between neighbouring pairs
 TOUCH = 2  # between the two images of a pair
 
 
 @dataclass(frozen=True)
-class DuplicatePairs:
+class NearDuplicatePairs:
     """Pairs of images in the order they are shown, and what the sheet says of them."""
 
     pairs: list[tuple[Tile, Tile]]
     title: str
 
 
-def choose_duplicate_pairs(
+def choose_near_duplicates(
     near: pd.DataFrame,
     queries: pd.DataFrame,
     names: Mapping[str, str],
@@ -45,7 +45,7 @@ def choose_duplicate_pairs(
     most: int,
     cosine: float,
     bits: int,
-) -> DuplicatePairs:
+) -> NearDuplicatePairs:
     """Return at most `most` pairs of NEAR_DUPLICATES, fewest bits and then highest cosine first.
 
     Two images that find each other are one pair.
@@ -60,11 +60,11 @@ def choose_duplicate_pairs(
     title = _tell_recall(near, queries, model=model, limits=limits)
     if len(distinct) > most:
         title += f" Of {len(distinct)} pairs, the {most} most alike are shown."
-    return DuplicatePairs(list(distinct.values())[:most], title)
+    return NearDuplicatePairs(list(distinct.values())[:most], title)
 
 
-def draw_duplicate_pairs(
-    chosen: DuplicatePairs, image: ReadImage, *, columns: int, size: int = TILE
+def draw_near_duplicate_sheet(
+    chosen: NearDuplicatePairs, image: ReadImage, *, columns: int, size: int = TILE
 ) -> Image.Image:
     """Return the sheet as one RGB image, `columns` pairs a row; without pairs the title alone.
 

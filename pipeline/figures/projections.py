@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from multiprocessing import get_context
 
 import numpy as np
@@ -62,6 +63,20 @@ def project_tsne(vectors: Vectors, *, seed: int) -> Points:
     with threadpool_limits(1):
         model = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(_reduce(vectors)), dtype=np.float32)
+
+
+def project_pca_and_tsne(vectors: Mapping[str, Vectors], *, seed: int) -> tuple[Layouts, Notes]:
+    """Return each model's vectors by PCA (2 and 3 axes) and t-SNE (2 axes), and what PCA keeps.
+
+    t-SNE of three axes takes many times as long.
+    """
+    pca: dict[int, dict[str, Points]] = {2: {}, 3: {}}
+    notes: Notes = {model: {} for model in vectors}
+    for (model, rows), axes in product(vectors.items(), pca):
+        pca[axes][model], share = project_pca(rows, axes=axes)
+        notes[model][axes] = f"{share:.0%} of the variance"
+    tsne = {model: project_tsne(rows, seed=seed) for model, rows in vectors.items()}
+    return {"pca": pca, "tsne": {2: tsne}}, notes
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import pandas as pd
 from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.figures.palette import MODELS
-from pipeline.figures.sample import Sample
+from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.class_size_graph import class_size_graph
 from pipeline.report.curve_graphs import Graph, read_graphs
 from pipeline.report.dataset_summary import DatasetSummary, describe_dataset, read_rejected
-from pipeline.report.embedded_sheets import Sheet, read_sheets
+from pipeline.report.embedded_sheets import EmbeddedSheet, read_sheets
 from pipeline.report.hardest_classes import HardClass, hardest_classes
 from pipeline.report.metric_rows import (
     TRAINING,
@@ -24,14 +24,14 @@ from pipeline.report.metric_rows import (
     plain_rows,
     read_metrics,
 )
-from pipeline.report.shown_params import chosen_settings
+from pipeline.report.shown_params import shown_params
 from pipeline.report.thumbnails import Atlas
 
 EXAMPLES = 24
 
 
 @dataclass(frozen=True)
-class Sources:
+class RunFiles:
     """Where the figures, results, curves and sheets of a run are."""
 
     splits: Path
@@ -59,21 +59,21 @@ class Contents:
     counts: list[tuple[str, list[float | None]]]
     training: Metrics
     graphs: list[Graph]
-    sample: Sample
+    sample: ProjectionSample
     points: Mapping[str, Any]
-    sheets: list[Sheet]
+    sheets: list[EmbeddedSheet]
     hardest: list[HardClass]
     class_image: Mapping[str, int]
     atlas: Atlas
 
 
-def assemble(
+def read_contents(
     params: Params,
-    sources: Sources,
+    sources: RunFiles,
     *,
     known: pd.DataFrame,
     names: Mapping[int, str],
-    sample: Sample,
+    sample: ProjectionSample,
     points: Mapping[str, Any],
     atlas: Atlas,
 ) -> Contents:
@@ -94,7 +94,7 @@ def assemble(
         for model in MODELS
     }
     return Contents(
-        settings=chosen_settings(params),
+        settings=shown_params(params),
         dataset=dataset,
         class_sizes=class_size_graph(dataset),
         examples=spread(sample, most=EXAMPLES),
@@ -111,7 +111,7 @@ def assemble(
     )
 
 
-def spread(sample: Sample, *, most: int) -> list[int]:
+def spread(sample: ProjectionSample, *, most: int) -> list[int]:
     """Return at most `most` rows of the sample, spread evenly over its classes.
 
     Of each class the first image; where there are fewer classes, then the second, and so on.
@@ -135,7 +135,7 @@ def spread(sample: Sample, *, most: int) -> list[int]:
     return rows
 
 
-def _first_rows(sample: Sample) -> dict[str, int]:
+def _first_rows(sample: ProjectionSample) -> dict[str, int]:
     rows: dict[str, int] = {}
     for row, names in enumerate(sample.classes):
         for name in names:

@@ -15,7 +15,7 @@ NAMED = 8  # rejected images that are named
 
 
 @dataclass(frozen=True)
-class PartSummary:
+class SplitSummary:
     """One split: its images, and the classes that they have."""
 
     name: str
@@ -44,7 +44,7 @@ class DatasetSummary:
     groups: int
     queries: int
     gallery: int
-    parts: list[PartSummary]
+    parts: list[SplitSummary]
     rejected: Rejected
     sizes: Mapping[str, Mapping[str, int]]
 
@@ -74,7 +74,7 @@ def describe_dataset(
         queries=int(rows["is_query"].sum()),
         gallery=int(rows["is_gallery"].sum()),
         parts=[
-            PartSummary(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS
+            SplitSummary(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS
         ],
         rejected=rejected,
         sizes=sizes,

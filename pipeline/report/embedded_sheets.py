@@ -23,7 +23,7 @@ MOST_SIDE = 16_383  # pixels, of a WebP
 
 
 @dataclass(frozen=True)
-class Sheet:
+class EmbeddedSheet:
     """A sheet for the page. webp: the encoded image, width by height pixels."""
 
     name: str
@@ -34,7 +34,7 @@ class Sheet:
     webp: bytes
 
 
-def read_sheets(directory: Path) -> list[Sheet]:
+def read_sheets(directory: Path) -> list[EmbeddedSheet]:
     """Return those of SHEETS whose PNG is in `directory`, each in at most about MOST_BYTES."""
     sheets = []
     for name, (heading, caption) in SHEETS.items():
@@ -43,7 +43,7 @@ def read_sheets(directory: Path) -> list[Sheet]:
             with Image.open(path) as opened:
                 image = opened.convert("RGB")
             size, webp = shrink_sheet(image)
-            sheets.append(Sheet(name, heading, caption, *size, webp))
+            sheets.append(EmbeddedSheet(name, heading, caption, *size, webp))
     return sheets
 
 

@@ -30,7 +30,7 @@ MAIN = (
 PATHS = ("backbone.weights",)
 
 
-def chosen_settings(params: Params) -> dict[str, Any]:
+def shown_params(params: Params) -> dict[str, Any]:
     """Return dotted key -> value, of each choice its name and the chosen block.
 
     Of a path it is the name. `data.source` is left out: it is a place on one machine, and no
@@ -49,7 +49,7 @@ def chosen_settings(params: Params) -> dict[str, Any]:
     return settings | {key: _file_name(settings[key]) for key in PATHS}
 
 
-def main_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
+def main_params(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (key, text) of the settings that a reader looks for first."""
     return [(key, show_value(settings[key])) for key in MAIN]
 

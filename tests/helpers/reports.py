@@ -11,10 +11,10 @@ from PIL import Image
 
 from pipeline.config.load import check_params
 from pipeline.data import tables
-from pipeline.figures.sample import Sample
-from pipeline.figures.scatters import choose_colouring
-from pipeline.report.contents import Contents, Sources, assemble
-from pipeline.report.points import describe_points
+from pipeline.figures.projection_figures import choose_colouring
+from pipeline.figures.projection_sample import ProjectionSample
+from pipeline.report.contents import Contents, RunFiles, read_contents
+from pipeline.report.projection_points import describe_points
 from pipeline.report.thumbnails import encode_atlas
 from tests.helpers.dataset_tables import build_splits, write_dataset_tables
 from tests.helpers.overlay import overlaid
@@ -50,14 +50,14 @@ def small_contents(
 
     Every fourth image is trained on; the others are tested, and each of these is a point.
     """
-    sources = write_sources(folder, images=images)
+    sources = write_run_files(folder, images=images)
     ids = image_ids(images)
     labels = [[row % 3] for row in range(images)]
     known = pd.DataFrame(
         {"image_id": ids, "labels": labels, "group": [groups[label] for [label] in labels]}
     )
     drawn = [row for row in range(images) if row % 4]
-    sample = Sample(
+    sample = ProjectionSample(
         image_ids=[ids[row] for row in drawn],
         classes=[[names[row % 3]] for row in drawn],
         groups=[groups[row % 3] for row in drawn],
@@ -77,7 +77,7 @@ def small_contents(
     notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
     colouring = choose_colouring(sample.classes, sample.groups)
     thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % IMAGES]) for row in drawn]
-    return assemble(
+    return read_contents(
         check_params(overlaid({}), where="params.yaml"),
         sources,
         known=known,
@@ -92,7 +92,7 @@ def image_ids(images: int) -> list[str]:
     return [f"p{row:02d} <i>" for row in range(images)]
 
 
-def write_sources(folder: Path, *, images: int = IMAGES) -> Sources:
+def write_run_files(folder: Path, *, images: int = IMAGES) -> RunFiles:
     """Write the files that a report reads, and return where they are."""
     for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ def write_sources(folder: Path, *, images: int = IMAGES) -> Sources:
     _write_curves(folder / "curves")
     (folder / "images").mkdir()
     Image.new("RGB", (900, 300), "#225588").save(folder / "images/successes.png")
-    return Sources(
+    return RunFiles(
         splits=folder / "splits.parquet",
         rejected=folder / "rejected.csv",
         metrics=folder / "metrics",

@@ -15,8 +15,8 @@ from PIL import Image
 from pipeline.data import tables
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.shards import ShardWriter
-from pipeline.figures import projection_files
-from pipeline.figures.scatters import draw_projection
+from pipeline.figures import projection_figures
+from pipeline.figures.projection_figures import draw_projection
 from stages import plot as stage
 from tests.helpers.dataset_tables import (
     build_catalog,
@@ -116,7 +116,7 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         return draw_projection(title, points, colouring, *rest)
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(projection_files, "draw_projection", look)
+    monkeypatch.setattr(projection_figures, "draw_projection", look)
     for labels in (LABELS, LABELS[::-1]):
         _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
         stage.main(

@@ -23,7 +23,7 @@ from app.searching.query_sheets import (
 from pipeline.data.tables import PHOTO_NEIGHBORS, read_table
 from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
-from pipeline.figures.tiles import FRAME, MARGIN, PAPER
+from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
 from tests.helpers.processes import run_module
 from tests.helpers.searchable import truncate_large_png
 

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.figures.centroids import GAP, MOST_NAMES, centroids, choose_names, place_boxes
-from pipeline.figures.scatters import choose_colouring, draw_projection
+from pipeline.figures.centroids import GAP, MOST_NAMES, centroids, choose_named_classes, place_boxes
+from pipeline.figures.projection_figures import choose_colouring, draw_projection
 
 
 def test_an_image_of_many_labels_counts_for_each() -> None:
     classes = [["dog", "person"], ["person"], ["dog"], ["person", "dog"], ["fork"]]
-    naming = choose_names(classes)
+    naming = choose_named_classes(classes)
     # Three points each, in the order of the names; one fork has no mean.
     assert {name: rows.tolist() for name, rows in naming.rows.items()} == {
         "dog": [0, 2, 3],
@@ -24,12 +24,12 @@ def test_an_image_of_many_labels_counts_for_each() -> None:
 
 def test_the_eighty_classes_with_most_points_are_named() -> None:
     classes = [[f"c{label:03d}"] for label in range(100) for _ in range(103 - label)]
-    named = list(choose_names(classes).rows)
+    named = list(choose_named_classes(classes).rows)
     assert named == [f"c{label:03d}" for label in range(MOST_NAMES)]
 
 
 def test_without_a_class_of_three_points_nothing_is_named() -> None:
-    naming = choose_names([["a"], ["a"], ["b"]])
+    naming = choose_named_classes([["a"], ["a"], ["b"]])
     assert (dict(naming.rows), naming.caption) == ({}, "")
     assert centroids(np.zeros((3, 2), np.float32), naming).shape == (0, 2)
 
@@ -69,7 +69,7 @@ def test_eighty_names_are_drawn_apart_and_inside_their_panel() -> None:
     rng = np.random.default_rng(0)
     classes = [[f"class {label}" for label in rng.choice(80, 3)] for _ in range(400)]
     points = rng.normal(size=(400, 2)).astype(np.float32)
-    naming = choose_names(classes)
+    naming = choose_named_classes(classes)
     colouring = choose_colouring(classes, [None] * 400)
     figure = draw_projection("t", {"baseline": points}, colouring, naming, {})
     figure.draw_without_rendering()

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image, ImageColor
 
 from pipeline.figures.near_duplicate_sheets import (
-    DuplicatePairs,
-    choose_duplicate_pairs,
-    draw_duplicate_pairs,
+    NearDuplicatePairs,
+    choose_near_duplicates,
+    draw_near_duplicate_sheet,
 )
 from pipeline.figures.palette import INK, WRONG
-from pipeline.figures.tiles import MARGIN, TILE, box
+from pipeline.figures.sheet_tiles import MARGIN, TILE, box
 
 FRAME_AREA = box(TILE) ** 2 - TILE**2
 NAMES = {name: f"class of {name}" for name in "abcdefgh"}
@@ -27,8 +27,8 @@ def near(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:
     return table.assign(first_hit_rank=3)
 
 
-def choose(found: pd.DataFrame, asked: pd.DataFrame, *, most: int = 8) -> DuplicatePairs:
-    return choose_duplicate_pairs(found, asked, NAMES, model="m", most=most, cosine=0.9, bits=10)
+def choose(found: pd.DataFrame, asked: pd.DataFrame, *, most: int = 8) -> NearDuplicatePairs:
+    return choose_near_duplicates(found, asked, NAMES, model="m", most=most, cosine=0.9, bits=10)
 
 
 ASKED = queries({"a": 3, "b": 3, "c": 3, "d": 1, "e": 1, "f": None})
@@ -50,7 +50,7 @@ def test_one_is_told_in_the_singular() -> None:
 
 
 def test_none_is_said() -> None:
-    assert choose(near([]), ASKED) == DuplicatePairs(
+    assert choose(near([]), ASKED) == NearDuplicatePairs(
         [],
         "No label noise of m: none of 5 queries has a near-duplicate under another label (cosine "
         "at least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1; recall@1 stays "
@@ -85,7 +85,7 @@ def test_pairs_stand_once_and_the_most_alike_first() -> None:
 def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
     rows = [("abcde"[i], "fgh"[i % 3], 0.95, 2) for i in range(pairs)]
     chosen = choose(near(rows), ASKED)
-    sheet = draw_duplicate_pairs(
+    sheet = draw_near_duplicate_sheet(
         chosen, lambda _: Image.new("RGB", (300, 200), "#0000ff"), columns=3
     )
     assert _count(sheet, WRONG) == pairs * FRAME_AREA
@@ -97,7 +97,7 @@ def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
 
 
 def test_without_pairs_a_sheet_is_its_title_alone() -> None:
-    sheet = draw_duplicate_pairs(choose(near([]), ASKED), _blue, columns=4)
+    sheet = draw_near_duplicate_sheet(choose(near([]), ASKED), _blue, columns=4)
     assert sheet.height < 120
     assert 0 < _count(sheet, INK) < sheet.width * sheet.height
 

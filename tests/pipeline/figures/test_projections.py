@@ -5,7 +5,6 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.figures import projections
-from pipeline.figures.centroids import choose_names
 from pipeline.figures.projections import (
     project_pca,
     project_tsne,
@@ -13,7 +12,6 @@ from pipeline.figures.projections import (
     sample_points,
     umap_in_background,
 )
-from pipeline.figures.scatters import choose_colouring, draw_projection
 
 
 def blobs(*, size: int = 40, dim: int = 16) -> np.ndarray:
@@ -98,41 +96,3 @@ def test_a_sample_is_drawn_from_the_seed_in_order() -> None:
 def test_too_few_images_are_counted() -> None:
     with pytest.raises(UserError, match=r"^plot: 3 test images, plot.points 50; a projection "):
         sample_points(["a", "b", "c"], most=50, seed=1)
-
-
-def test_colours_are_classes_up_to_twenty_then_groups() -> None:
-    few = [[f"c{i % 20}"] for i in range(60)]
-    many = [[f"c{i % 21}"] for i in range(60)]
-    groups = [f"g{i % 3}" for i in range(60)]
-    assert choose_colouring(few, groups).keys == [name for [name] in few]
-    assert choose_colouring(many, groups).keys == groups
-    assert choose_colouring(many, groups).legend == ["g0", "g1", "g2"]
-
-
-def test_of_too_many_classes_the_ten_largest_are_coloured_and_the_caption_says_so() -> None:
-    classes = [f"c{i:02d}" for i in range(25) for _ in range(25 - i)]
-    colouring = choose_colouring([[name] for name in classes], [None] * len(classes))
-    assert colouring.legend == [f"c{i:02d}" for i in range(10)]
-    assert [key for key in colouring.keys if key] == [c for c in classes if c < "c10"]
-    assert "the 10 of 25 classes with most points; the others are grey" in colouring.caption
-
-
-def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() -> None:
-    classes = [["dog", "person"], ["person"], ["fork", "person"], ["person", "dog"]]
-    groups = ["animal", "person", None, "animal"]
-    assert choose_colouring(classes, groups).keys == ["animal", "person", "no group", "animal"]
-    colouring = choose_colouring(classes, [None] * 4)
-    assert colouring.keys == ["dog", "person", "fork", "dog"]
-    assert colouring.legend == ["dog", "fork", "person"]
-    assert "its colour the rarest of its classes in the legend" in colouring.caption
-
-
-def test_each_point_is_drawn_once_in_both_panels() -> None:
-    classes = [[f"c{i % 25}"] for i in range(100)]
-    points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
-    colouring = choose_colouring(classes, [None] * 100)
-    both = {"baseline": points, "finetuned": points}
-    figure = draw_projection("t", both, colouring, choose_names(classes), {})
-    for axes in figure.axes:
-        drawn = np.concatenate([marks.get_offsets() for marks in axes.collections])
-        assert np.array_equal(np.sort(drawn[:, 0]), np.sort(points[:, 0]))

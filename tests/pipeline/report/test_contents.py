@@ -2,13 +2,15 @@ from collections import Counter
 
 import pytest
 
-from pipeline.figures.sample import Sample
+from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.contents import spread
 
 
-def sample(classes: list[str]) -> Sample:
+def sample(classes: list[str]) -> ProjectionSample:
     ids = [str(row) for row in range(len(classes))]
-    return Sample(ids, [[name] for name in classes], [None] * len(classes), total=len(classes))
+    return ProjectionSample(
+        ids, [[name] for name in classes], [None] * len(classes), total=len(classes)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 40])

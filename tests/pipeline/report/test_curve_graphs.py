@@ -11,13 +11,13 @@ from pipeline.report.curve_graphs import (
     read_history,
     training_graphs,
 )
-from tests.helpers.reports import write_sources
+from tests.helpers.reports import write_run_files
 
 Curve = tuple[list[float], list[float]]
 
 
 def read(folder: Path, *, distance: str = "cosine") -> dict[str, Graph]:
-    sources = write_sources(folder)
+    sources = write_run_files(folder)
     graphs = read_graphs(sources.curves, sources.history, distance=distance)
     return {graph.name: graph for graph in graphs}
 

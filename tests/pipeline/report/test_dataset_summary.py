@@ -6,8 +6,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.report.dataset_summary import (
     NAMED,
-    PartSummary,
     Rejected,
+    SplitSummary,
     describe_dataset,
     read_rejected,
 )
@@ -36,9 +36,9 @@ def test_images_classes_and_parts_are_counted() -> None:
     assert (found.images, found.classes, found.groups) == (4, 3, 2)
     assert (found.queries, found.gallery) == (1, 2)
     assert found.parts == [
-        PartSummary("train", 2, 2),
-        PartSummary("val", 0, 0),
-        PartSummary("test", 2, 2),
+        SplitSummary("train", 2, 2),
+        SplitSummary("val", 0, 0),
+        SplitSummary("test", 2, 2),
     ]
     assert found.sizes["train"] == {"cup": 2, "jug": 1}
     assert found.totals == {"cup": 2, "jug": 2, "pot": 1}

@@ -13,7 +13,7 @@ from pipeline.report.metric_rows import (
     plain_rows,
     read_metrics,
 )
-from tests.helpers.reports import BASELINE, FIGURES, TRAINING, write_sources
+from tests.helpers.reports import BASELINE, FIGURES, TRAINING, write_run_files
 
 
 def row(one: tuple[float, float], other: tuple[float, float], name: str = "map") -> MetricRow:
@@ -22,7 +22,7 @@ def row(one: tuple[float, float], other: tuple[float, float], name: str = "map")
 
 
 def test_every_figure_is_in_one_of_the_rows_as_it_stands_in_the_file(tmp_path: Path) -> None:
-    figures = read_metrics(write_sources(tmp_path).metrics)
+    figures = read_metrics(write_run_files(tmp_path).metrics)
     assert figures == {"baseline": BASELINE, "finetuned": FIGURES, "train": TRAINING}
     for place, model in enumerate(("baseline", "finetuned")):
         told = {}
@@ -73,7 +73,7 @@ def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
 
 
 def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
-    metrics = write_sources(tmp_path).metrics
+    metrics = write_run_files(tmp_path).metrics
     broken = metrics / "finetuned.json"
     for text, told in (
         ("{", "not JSON (Expecting property name enclosed in double quotes: line 1 column 2"),

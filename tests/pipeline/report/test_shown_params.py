@@ -1,13 +1,13 @@
 import re
 
 from pipeline.config.load import check_params, read_yaml
-from pipeline.report.shown_params import MAIN, chosen_settings, main_settings
+from pipeline.report.shown_params import MAIN, main_params, shown_params
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
 
 
 def chosen(**changes: object) -> dict[str, object]:
-    return chosen_settings(check_params(overlaid(changes), where="params.yaml"))
+    return shown_params(check_params(overlaid(changes), where="params.yaml"))
 
 
 def test_only_the_chosen_block_of_a_choice_is_shown() -> None:
@@ -39,7 +39,7 @@ def test_the_plot_stage_depends_on_each_setting_and_on_no_other() -> None:
 
 def test_the_page_names_weights_by_their_file() -> None:
     settings = chosen(backbone__weights="/home/me/weights/net.safetensors")
-    main = dict(main_settings(settings))
+    main = dict(main_params(settings))
     assert list(main) == list(MAIN)
     assert settings["backbone.weights"] == main["backbone.weights"] == "net.safetensors"
     assert not [key for key, value in settings.items() if "/home/me" in str(value)]

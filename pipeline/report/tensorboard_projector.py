@@ -9,7 +9,7 @@ import pyarrow.csv as csv
 from PIL import Image
 
 from pipeline.data.arrays import Vectors
-from pipeline.figures.sample import Sample
+from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
 SPRITE_SIDE = 48  # pixels of each image, unless there are too many
@@ -19,7 +19,7 @@ DIGITS = 5
 
 def write_projector(
     directory: Path,
-    sample: Sample,
+    sample: ProjectionSample,
     vectors: Mapping[str, Vectors],
     thumbnails: Sequence[Image.Image],
 ) -> None:
@@ -62,7 +62,7 @@ def _write_vectors(rows: Vectors, path: Path) -> None:
     csv.write_csv(table, path, csv.WriteOptions(include_header=False, delimiter="\t"))
 
 
-def _write_metadata(sample: Sample, path: Path) -> None:
+def _write_metadata(sample: ProjectionSample, path: Path) -> None:
     lines = ["class\tgroup\timage_id"]
     for image_id, names, group in zip(sample.image_ids, sample.classes, sample.groups, strict=True):
         cells = (", ".join(names), group or "", image_id)

@@ -11,7 +11,7 @@ from pipeline.data.files import written_whole
 from pipeline.report.contents import Contents
 from pipeline.report.metric_meanings import meanings_of
 from pipeline.report.metric_rows import format_difference, format_value
-from pipeline.report.shown_params import main_settings
+from pipeline.report.shown_params import main_params
 
 TEMPLATE = Path(__file__).parent / "template"
 # What stands at the head of the page, of those that were measured.
@@ -21,10 +21,10 @@ HEADLINES = ("recall_at_1", "precision_at_5", "map", "map_at_r", "knn_accuracy")
 def write_report(contents: Contents, path: Path) -> None:
     """Write the page of `contents`; equal contents are equal bytes."""
     with written_whole(path) as (unfinished,):
-        unfinished.write_text(render(contents), encoding="utf-8")
+        unfinished.write_text(render_page(contents), encoding="utf-8")
 
 
-def render(contents: Contents) -> str:
+def render_page(contents: Contents) -> str:
     """Return the page as HTML. Every text of the dataset's is escaped; nothing is loaded."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -46,7 +46,7 @@ def render(contents: Contents) -> str:
         contents=contents,
         headlines=[rows[name] for name in HEADLINES if name in rows],
         meanings=meanings_of(rows),
-        main_settings=main_settings(dict(contents.settings)),
+        main_params=main_params(dict(contents.settings)),
         style=(TEMPLATE / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATE / "report.js").read_text(encoding="utf-8"),
         plotly=_plotly(),

@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import FAINT, INK, RULE
-from pipeline.figures.sheets import sheet_rows
-from pipeline.figures.tiles import (
+from pipeline.figures.result_sheets import result_rows
+from pipeline.figures.sheet_tiles import (
     BACKGROUND,
     CAPTION,
     GAP,
@@ -26,13 +25,14 @@ from pipeline.figures.tiles import (
     truncate,
     wrap_title,
 )
+from pipeline.figures.shown_queries import ShownQueries
 
 TILE = 104  # pixels; smaller than on other sheets, since there are two blocks of answers
 BREAK = 36  # between the query and the blocks, with a rule in its middle
 
 
 @dataclass(frozen=True)
-class Change:
+class ComparedQuery:
     """A query, and what both models found for it, by ascending rank."""
 
     query: Tile
@@ -40,7 +40,9 @@ class Change:
     b: list[Tile]
 
 
-def choose_changes(a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int) -> ChosenQueries:
+def choose_changed_queries(
+    a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int
+) -> ShownQueries:
     """Return the at most `rows` queries whose average precision changed most from A to B.
 
     a, b: tables QUERIES; queries that only one has, or without positives, are left out. gained:
@@ -59,30 +61,30 @@ def choose_changes(a: pd.DataFrame, b: pd.DataFrame, *, gained: bool, rows: int)
         ["size", "image_id"], ascending=[False, True]
     )
     others = f"{worse} lost" if gained else f"{better} gained"
-    return ChosenQueries(
+    return ShownQueries(
         list(ordered["image_id"][:rows]), f"{title}; {others}, {(change == 0).sum()} stayed."
     )
 
 
-def change_rows(
-    cases: ChosenQueries,
+def comparison_rows(
+    cases: ShownQueries,
     queries: tuple[pd.DataFrame, pd.DataFrame],
     neighbors: tuple[pd.DataFrame, pd.DataFrame],
     names: Mapping[str, str],
     *,
     columns: int,
-) -> list[Change]:
+) -> list[ComparedQuery]:
     """Return a row for each case, with the answers of rank 1..columns of A and of B.
 
     queries, neighbors: the tables QUERIES and NEIGHBORS of A and of B. names: image_id -> class.
     """
     a, b = (
-        sheet_rows(cases, asked, found, names, columns=columns)
+        result_rows(cases, asked, found, names, columns=columns)
         for asked, found in zip(queries, neighbors, strict=True)
     )
     before, after = (table.set_index("image_id")["average_precision"] for table in queries)
     return [
-        Change(
+        ComparedQuery(
             Tile(query, names[query], f"AP {before[query]:.2f} → {after[query]:.2f}", INK),
             of_a.answers,
             of_b.answers,
@@ -91,9 +93,9 @@ def change_rows(
     ]
 
 
-def draw_changes(
+def draw_comparison_sheet(
     title: str,
-    rows: list[Change],
+    rows: list[ComparedQuery],
     headings: tuple[str, str],
     image: ReadImage,
     *,

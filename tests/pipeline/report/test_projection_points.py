@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.figures.sample import Sample
-from pipeline.figures.scatters import Colouring
-from pipeline.report.points import DECIMALS, describe_points
+from pipeline.figures.projection_figures import Colouring
+from pipeline.figures.projection_sample import ProjectionSample
+from pipeline.report.projection_points import DECIMALS, describe_points
 
-SAMPLE = Sample(["a", "b", "c"], [["cup"], ["jug", "pot"], ["pot"]], ["x", None, "y"], total=9)
+SAMPLE = ProjectionSample(
+    ["a", "b", "c"], [["cup"], ["jug", "pot"], ["pot"]], ["x", None, "y"], total=9
+)
 COLOURING = Colouring(["jug", None, "cup"], ["cup", "jug"], "what the colours mean")
 
 

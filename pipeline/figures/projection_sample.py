@@ -18,7 +18,7 @@ from pipeline.index.distances import to_unit_length
 
 
 @dataclass(frozen=True)
-class Sample:
+class ProjectionSample:
     """The N test images of the projections, in the order of their points.
 
     classes: the names that stand at each. groups: None where an image has none. total: how many
@@ -39,7 +39,7 @@ def read_sample(
     catalog: Path,
     most: int,
     seed: int,
-) -> Sample:
+) -> ProjectionSample:
     """Return at most `most` of the test images, drawn from `seed`.
 
     Images that were trained on lie where the loss put them; only the others show quality.
@@ -56,7 +56,7 @@ def read_sample(
     rows = known.iloc[find_rows(drawn, known_ids, ids_from=splits, table=catalog)]
     classes = [names_of(labels, names) for labels in rows["labels"]]
     groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
-    return Sample(drawn, classes, groups, total=len(test))
+    return ProjectionSample(drawn, classes, groups, total=len(test))
 
 
 def read_vectors(

@@ -8,14 +8,14 @@ import pandas as pd
 from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.figures import palette
-from pipeline.figures.chosen_queries import ChosenQueries, choose_failures, choose_successes
 from pipeline.figures.confusion_bars import draw_confusions
-from pipeline.figures.near_duplicate_sheets import choose_duplicate_pairs, draw_duplicate_pairs
-from pipeline.figures.sheets import draw_sheet, sheet_rows
-from pipeline.figures.tiles import ReadImage, save_sheet
+from pipeline.figures.near_duplicate_sheets import choose_near_duplicates, draw_near_duplicate_sheet
+from pipeline.figures.result_sheets import draw_result_sheet, result_rows
+from pipeline.figures.sheet_tiles import ReadImage, save_sheet
+from pipeline.figures.shown_queries import ShownQueries, choose_failures, choose_successes
 
 
-def write_query_sheets(
+def write_sheets(
     results: Path,
     image: ReadImage,
     class_of: Mapping[str, str],
@@ -37,7 +37,7 @@ def write_query_sheets(
     successes = _read(results / model, "successes", tables.SUCCESSES)
     near = _read(results / model, "near_duplicates", tables.NEAR_DUPLICATES)
     rows, columns = params.plot.rows, params.plot.columns
-    chosen: dict[str, ChosenQueries] = {
+    chosen: dict[str, ShownQueries] = {
         "failures": choose_failures(
             failures, queries, model=model, k=params.evaluate.failure_k, rows=rows
         ),
@@ -49,7 +49,7 @@ def write_query_sheets(
     # No more can be shown than `evaluate.neighbors` kept.
     kept = int(neighbors["rank"].max()) if len(neighbors) else columns
     for stem, cases in chosen.items():
-        shown = sheet_rows(
+        shown = result_rows(
             cases,
             queries,
             neighbors,
@@ -57,13 +57,13 @@ def write_query_sheets(
             columns=min(columns, kept),
             near_duplicates=same,
         )
-        save_sheet(draw_sheet(cases.title, shown, image), out / f"{stem}.png")
+        save_sheet(draw_result_sheet(cases.title, shown, image), out / f"{stem}.png")
     across = max(1, columns // 2)
     limits = params.evaluate.near_duplicate.model_dump()
-    pairs = choose_duplicate_pairs(
+    pairs = choose_near_duplicates(
         near, queries, class_of, model=model, most=rows * across, **limits
     )
-    save_sheet(draw_duplicate_pairs(pairs, image, columns=across), out / "near_duplicates.png")
+    save_sheet(draw_near_duplicate_sheet(pairs, image, columns=across), out / "near_duplicates.png")
     confusions = {
         each: _read(results / each, "confusions", tables.CONFUSIONS) for each in palette.MODELS
     }

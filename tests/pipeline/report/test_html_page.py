@@ -16,8 +16,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from pipeline.report.document import render, write_report
 from pipeline.report.embedded_sheets import SHEETS, read_sheets
+from pipeline.report.html_page import render_page, write_report
 from pipeline.report.thumbnails import encode_atlas, thumbnail_side
 from tests.helpers.browser import opened_browser
 from tests.helpers.reports import (
@@ -78,7 +78,7 @@ def shown(figures: dict[str, Any], name: str) -> str:
 
 
 def test_every_figure_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
-    read = Read(render(small_contents(tmp_path))).figures
+    read = Read(render_page(small_contents(tmp_path))).figures
     expected = {
         f"{model}/{name}": shown(figures, name)
         for model, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING))
@@ -90,7 +90,7 @@ def test_every_figure_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
 
 
 def test_the_page_names_the_test_that_is_paired(tmp_path: Path) -> None:
-    page = render(small_contents(tmp_path))
+    page = render_page(small_contents(tmp_path))
     assert "the paired test, over the same queries, is <code>lookalike compare baseline" in page
 
 
@@ -104,7 +104,7 @@ def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_and_a_policy_forbids_it(tmp_path: Path) -> None:
-    page = render(small_contents(tmp_path))
+    page = render_page(small_contents(tmp_path))
     read = Read(page)
     assert [url for url in read.addresses if not url.startswith(("data:", "#"))] == []
     assert not re.search(r"url\((?!data:)|@import", page[: page.index("<body>")])
@@ -114,8 +114,8 @@ def test_nothing_is_loaded_and_a_policy_forbids_it(tmp_path: Path) -> None:
 def test_names_are_text_whatever_stands_in_them(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "hostile").mkdir()
-    plain = Read(render(small_contents(tmp_path / "plain")))
-    page = render(small_contents(tmp_path / "hostile", names=HOSTILE, groups=HOSTILE))
+    plain = Read(render_page(small_contents(tmp_path / "plain")))
+    page = render_page(small_contents(tmp_path / "hostile", names=HOSTILE, groups=HOSTILE))
     hostile = Read(page)
     # With groups there is one word more, and no element more or less.
     assert hostile.elements.count("script") == plain.elements.count("script") == 3
@@ -141,7 +141,7 @@ def test_a_page_of_3000_images_takes_at_most_10_megabytes(tmp_path: Path) -> Non
         contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "images")
     )
     assert len(noisy.sheets) == 4
-    assert len(render(noisy).encode()) <= 10_000_000
+    assert len(render_page(noisy).encode()) <= 10_000_000
 
 
 @pytest.fixture(scope="module")

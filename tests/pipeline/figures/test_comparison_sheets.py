@@ -4,16 +4,16 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageColor
 
-from pipeline.figures.change_sheets import (
+from pipeline.figures.comparison_sheets import (
     TILE,
     block_left,
-    change_rows,
-    choose_changes,
-    draw_changes,
+    choose_changed_queries,
+    comparison_rows,
+    draw_comparison_sheet,
 )
-from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import RELEVANT, WRONG
-from pipeline.figures.tiles import MARGIN, box
+from pipeline.figures.sheet_tiles import MARGIN, box
+from pipeline.figures.shown_queries import ShownQueries
 
 NAN = float("nan")
 
@@ -34,12 +34,12 @@ AFTER = queries(e=0.3, d=0.4, c=0.1, b=0.6, a=0.9, f=NAN, other=0.9)
 
 
 def test_what_changed_most_comes_first_and_all_are_counted() -> None:
-    assert choose_changes(BEFORE, AFTER, gained=True, rows=2) == ChosenQueries(
+    assert choose_changed_queries(BEFORE, AFTER, gained=True, rows=2) == ShownQueries(
         ["a", "b"],
         "Better in B: 3 of 5 queries gained average precision, the 2 that gained most are shown; "
         "1 lost, 1 stayed.",
     )
-    assert choose_changes(BEFORE, AFTER, gained=False, rows=2) == ChosenQueries(
+    assert choose_changed_queries(BEFORE, AFTER, gained=False, rows=2) == ShownQueries(
         ["c"], "Worse in B: 1 of 5 queries lost average precision; 3 gained, 1 stayed."
     )
 
@@ -55,12 +55,14 @@ def neighbors(relevant: dict[str, list[bool]]) -> pd.DataFrame:
 
 @pytest.fixture
 def sheet() -> Image.Image:
-    cases = choose_changes(BEFORE, AFTER, gained=True, rows=1)
+    cases = choose_changed_queries(BEFORE, AFTER, gained=True, rows=1)
     found = (neighbors({"a": [False, False, True]}), neighbors({"a": [True, False, True]}))
     names = dict.fromkeys(("a", "a1", "a2", "a3"), "cup")
-    rows = change_rows(cases, (BEFORE, AFTER), found, names, columns=2)
+    rows = comparison_rows(cases, (BEFORE, AFTER), found, names, columns=2)
     assert rows[0].query.note == "AP 0.10 → 0.90"
-    return draw_changes(cases.title, rows, ("A: x", "B: y"), lambda _: Image.new("RGB", (9, 9)))
+    return draw_comparison_sheet(
+        cases.title, rows, ("A: x", "B: y"), lambda _: Image.new("RGB", (9, 9))
+    )
 
 
 def test_each_models_answers_stand_in_its_block_in_their_frames(sheet: Image.Image) -> None:
@@ -74,7 +76,7 @@ def test_each_models_answers_stand_in_its_block_in_their_frames(sheet: Image.Ima
 
 
 def test_without_a_change_the_sheet_is_its_title() -> None:
-    cases = choose_changes(BEFORE, BEFORE, gained=True, rows=2)
+    cases = choose_changed_queries(BEFORE, BEFORE, gained=True, rows=2)
     assert cases.title == "Better in B: 0 of 6 queries gained average precision; 0 lost, 6 stayed."
-    blank = draw_changes(cases.title, [], ("A", "B"), lambda _: Image.new("RGB", (9, 9)))
+    blank = draw_comparison_sheet(cases.title, [], ("A", "B"), lambda _: Image.new("RGB", (9, 9)))
     assert blank.height < box(TILE)

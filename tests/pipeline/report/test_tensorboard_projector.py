@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.figures.sample import Sample
-from pipeline.report.projector import MOST_PIXELS, sprite_side, write_projector
+from pipeline.figures.projection_sample import ProjectionSample
+from pipeline.report.tensorboard_projector import MOST_PIXELS, sprite_side, write_projector
 from pipeline.report.thumbnails import columns_of
 
 COLOURS = [(40 * row, 90, 200 - 40 * row) for row in range(5)]
-SAMPLE = Sample(
+SAMPLE = ProjectionSample(
     image_ids=["a", "b\tc", "d", "é<&", "f"],
     classes=[["cup"], ["jug", "pot"], ["pot"], ["cup"], ["li\nne"]],
     groups=["x", None, "y", "x", None],

@@ -6,17 +6,28 @@ The points come from the embeddings alone; labels only colour them and name the 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.figures.centroids import Naming, draw_names
-from pipeline.figures.palette import CATEGORIES, FAINT, MARKERS, OTHER, new_figure, shorten
-from pipeline.figures.projections import Points
+from pipeline.figures.centroids import NamedClasses, draw_class_names
+from pipeline.figures.palette import (
+    CATEGORIES,
+    FAINT,
+    MARKERS,
+    OTHER,
+    new_figure,
+    save_figure,
+    shorten,
+)
+from pipeline.figures.projections import Layouts, Notes, Points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 # With a second marker, ten hues make twenty categories; past that one cannot find a colour again.
 MOST_CATEGORIES = len(CATEGORIES) * len(MARKERS)
@@ -54,11 +65,22 @@ def choose_colouring(classes: Sequence[Collection[str]], groups: Sequence[str | 
     return _limit(classes, count, told, "classes")
 
 
+def write_projections(
+    layouts: Layouts, notes: Notes, colouring: Colouring, naming: NamedClasses, out: Path
+) -> None:
+    """Write projection_<method>.png of each method, its two models side by side, into `out`."""
+    for method, by_axes in layouts.items():
+        title = f"{TITLES[method]} of {len(colouring.keys)} test images"
+        panel_notes = {model: notes[model][2] for model in notes} if method == "pca" else {}
+        figure = draw_projection(title, by_axes[2], colouring, naming, panel_notes)
+        save_figure(figure, out / f"projection_{method}.png")
+
+
 def draw_projection(
     title: str,
     points: Mapping[str, Points],
     colouring: Colouring,
-    naming: Naming,
+    naming: NamedClasses,
     notes: Mapping[str, str],
 ) -> "Figure":
     """Return one panel a model, {model: points [N, 2]}, with one legend and a caption.
@@ -79,7 +101,7 @@ def draw_projection(
     figure.suptitle(title, x=0.004, ha="left", fontsize=11, fontweight="bold")
     caption = f"{colouring.caption}\n{naming.caption}".strip()
     told = figure.supxlabel(caption, x=0.004, ha="left", fontsize=8, color=FAINT)
-    unnamed = draw_names(figure, dict(zip(panels, points.values(), strict=True)), naming)
+    unnamed = draw_class_names(figure, dict(zip(panels, points.values(), strict=True)), naming)
     if any(unnamed):
         left_out = ", ".join(f"{n} of {model}" for model, n in zip(points, unnamed, strict=True))
         told.set_text(f"{caption} Without room, so not drawn: {left_out}.")

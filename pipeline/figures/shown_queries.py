@@ -7,7 +7,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class ChosenQueries:
+class ShownQueries:
     """Chosen queries in the order they are shown, and the sentence that says what they are."""
 
     queries: list[str]
@@ -16,7 +16,7 @@ class ChosenQueries:
 
 def choose_failures(
     failures: pd.DataFrame, queries: pd.DataFrame, *, model: str, k: int, rows: int
-) -> ChosenQueries:
+) -> ShownQueries:
     """Return at most `rows` of FAILURES, lowest average precision first.
 
     queries: QUERIES, of which those without positives do not count. k: `evaluate.failure_k`.
@@ -30,7 +30,7 @@ def choose_failures(
             f"No failures of {model}: each of {total} has a relevant image in the top {k}; "
             f"{late or 'none'} {verb} a wrong one at rank 1."
         )
-        return ChosenQueries([], title)
+        return ShownQueries([], title)
     verb = "has" if len(failures) == 1 else "have"
     title = f"Failures of {model}: {len(failures)} of {total} {verb} no relevant image in the "
     title += f"top {k}"
@@ -39,7 +39,7 @@ def choose_failures(
     if len(failures) > rows:
         title += f"; the {rows} worst by average precision are shown"
     worst = failures.sort_values(["average_precision", "image_id"])[:rows]
-    return ChosenQueries(list(worst["image_id"]), f"{title}.")
+    return ShownQueries(list(worst["image_id"]), f"{title}.")
 
 
 def choose_successes(
@@ -50,7 +50,7 @@ def choose_successes(
     model: str,
     rows: int,
     seed: int,
-) -> ChosenQueries:
+) -> ShownQueries:
     """Return at most `rows` of SUCCESSES, drawn from `seed`.
 
     Every class is drawn from once before any is drawn from twice.
@@ -60,7 +60,7 @@ def choose_successes(
     """
     total = count(int((queries["positives"] > 0).sum()), "query", "queries")
     if not len(successes):
-        return ChosenQueries(
+        return ShownQueries(
             [], f"No successes of {model}: none of {total} is answered right at rank 1."
         )
     shuffled = successes.sort_values("image_id").sample(frac=1, random_state=seed)
@@ -72,7 +72,7 @@ def choose_successes(
     verb = "has" if len(successes) == 1 else "have"
     title = f"Successes of {model}: {len(successes)} of {total} {verb} a relevant image at rank 1"
     shown = "" if len(successes) <= rows else f", {len(drawn)} are drawn, spread over the classes"
-    return ChosenQueries(list(drawn["image_id"]), f"{title}{shown}.")
+    return ShownQueries(list(drawn["image_id"]), f"{title}{shown}.")
 
 
 def count(number: int, one: str, many: str) -> str:

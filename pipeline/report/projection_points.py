@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.figures.palette import CATEGORIES, OTHER
+from pipeline.figures.projection_figures import Colouring
+from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.figures.projections import Layouts, Notes, Points
-from pipeline.figures.sample import Sample
-from pipeline.figures.scatters import Colouring
 
 DECIMALS = 4  # of coordinates from -1 to 1: a tenth of a pixel on a large screen
 
 
 def describe_points(
-    sample: Sample,
+    sample: ProjectionSample,
     layouts: Layouts,
     colouring: Colouring,
     notes: Notes,

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipeline.figures.chosen_queries import ChosenQueries
 from pipeline.figures.palette import FAINT, INK, RELEVANT, WRONG
-from pipeline.figures.tiles import (
+from pipeline.figures.sheet_tiles import (
     BACKGROUND,
     CAPTION,
     GAP,
@@ -25,27 +24,28 @@ from pipeline.figures.tiles import (
     font,
     wrap_title,
 )
+from pipeline.figures.shown_queries import ShownQueries
 
 BREAK = 26  # between the query and what was retrieved for it
 
 
 @dataclass(frozen=True)
-class SheetRow:
+class ResultRow:
     """A query and what was retrieved for it, by ascending rank."""
 
     query: Tile
     answers: list[Tile]
 
 
-def sheet_rows(
-    cases: ChosenQueries,
+def result_rows(
+    cases: ShownQueries,
     queries: pd.DataFrame,
     neighbors: pd.DataFrame,
     names: Mapping[str, str],
     *,
     columns: int,
     near_duplicates: Set[tuple[str, str]] = frozenset(),
-) -> list[SheetRow]:
+) -> list[ResultRow]:
     """Return a row for each case, with the answers of rank 1..columns from NEIGHBORS.
 
     names: image_id -> class name. The note of a query is its average precision and first hit.
@@ -62,19 +62,19 @@ def sheet_rows(
             for found in answers.get(query, nothing).itertuples()
         ]
         note = _query_note(facts[query])
-        rows.append(SheetRow(Tile(query, names[query], note, INK), tiles))
+        rows.append(ResultRow(Tile(query, names[query], note, INK), tiles))
     return rows
 
 
-def draw_sheet(
-    title: str, rows: list[SheetRow], image: ReadImage, *, size: int = TILE
+def draw_result_sheet(
+    title: str, rows: list[ResultRow], image: ReadImage, *, size: int = TILE
 ) -> Image.Image:
     """Return the sheet as one RGB image; without rows it is the title alone.
 
     size: pixels that each image is fitted into.
     """
     columns = max((len(row.answers) for row in rows), default=0) or 3
-    width = answer_left(columns + 1, size) - GAP + MARGIN
+    width = result_left(columns + 1, size) - GAP + MARGIN
     lines = wrap_title(title, width)
     top = MARGIN + len(lines) * TITLE_LINE + (LINE + 12 if rows else 0)
     step = box(size) + CAPTION + GAP
@@ -86,11 +86,11 @@ def draw_sheet(
         y = top + place * step
         draw_tile(sheet, row.query, image, x=MARGIN, y=y, size=size)
         for rank, tile in enumerate(row.answers, start=1):
-            draw_tile(sheet, tile, image, x=answer_left(rank, size), y=y, size=size)
+            draw_tile(sheet, tile, image, x=result_left(rank, size), y=y, size=size)
     return sheet
 
 
-def answer_left(rank: int, size: int = TILE) -> int:
+def result_left(rank: int, size: int = TILE) -> int:
     """Return the left edge, in pixels, of the tile of `rank` (from 1)."""
     return MARGIN + box(size) + BREAK + (rank - 1) * (box(size) + GAP)
 
@@ -111,4 +111,4 @@ def _query_note(facts: Mapping[Hashable, Any]) -> str:
 def _draw_headings(draw: ImageDraw.ImageDraw, columns: int, size: int, *, y: int) -> None:
     draw.text((MARGIN, y), "query", FAINT, font(12))
     for rank in range(1, columns + 1):
-        draw.text((answer_left(rank, size), y), f"rank {rank}", FAINT, font(12))
+        draw.text((result_left(rank, size), y), f"rank {rank}", FAINT, font(12))
