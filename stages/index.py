@@ -20,7 +20,10 @@ def main(
     params = load()
     images = read_embedded_split(embeddings, splits)
     index = build_index(
-        images.vectors[images.is_gallery], **params.index.model_dump(), seed=params.seed
+        images.vectors[images.is_gallery],
+        factory=params.index.factory,
+        distance=params.index.distance,
+        seed=params.seed,
     )
     ids = list(images.ids[images.is_gallery])
     write_index(out, index, ids, read_lineage(embeddings))

@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -50,22 +50,31 @@ def main(
 
 
 def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> MinedTriplets:
-    chosen = params.mine
-    common: dict[str, Any] = {
-        "per_anchor": chosen.per_anchor,
-        "distance": params.index.distance,
-        "seed": params.seed,
-    }
+    mine, distance = params.mine, params.index.distance
     # Only what is asked for is imported: faiss alone takes longer than mining COCO by labels.
-    if chosen.method == "labels":
+    if mine.method == "labels":
         from pipeline.mining.by_labels import mine_labels
 
-        return mine_labels(labels, vectors, pool=chosen.pool, **common)
+        return mine_labels(
+            labels,
+            vectors,
+            pool=mine.pool,
+            per_anchor=mine.per_anchor,
+            distance=distance,
+            seed=params.seed,
+        )
     from pipeline.mining.by_embeddings import mine_embeddings
 
     assert vectors is not None
-    how: dict[str, Any] = {"positives": chosen.positives, "negatives": chosen.negatives}
-    return mine_embeddings(vectors, labels, **how, **common)
+    return mine_embeddings(
+        vectors,
+        labels,
+        positives=mine.positives,
+        negatives=mine.negatives,
+        per_anchor=mine.per_anchor,
+        distance=distance,
+        seed=params.seed,
+    )
 
 
 def _read_training_ids(splits: Path) -> NDArray[np.object_]:

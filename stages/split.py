@@ -23,7 +23,14 @@ def main(
 ) -> None:
     params = load()
     images = read_table(catalog, CATALOG)
-    splits = make_splits(images, **params.split.model_dump(), seed=params.seed)
+    splits = make_splits(
+        images,
+        protocol=params.split.protocol,
+        test_fraction=params.split.test_fraction,
+        val_by=params.split.val_by,
+        val_fraction=params.split.val_fraction,
+        seed=params.seed,
+    )
     for line in report_split(images, splits):
         logger.info(line)
     training = splits.filter(pc.equal(splits["split"], "train"))["image_id"]
