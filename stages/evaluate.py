@@ -1,4 +1,4 @@
-"""Measure one model's retrieval: metrics with intervals, what each query found, and what failed."""
+"""Evaluate one model's retrieval: metrics with intervals, neighbors, and failures."""
 
 from functools import partial
 from pathlib import Path
@@ -10,15 +10,15 @@ from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
+from pipeline.evaluation.metrics_report import write_metrics
 from pipeline.evaluation.perceptual_hashes import hash_images
-from pipeline.evaluation.result_tables import write_metrics
 from stages.runner import load, run
 
 
 def main(
     model: Annotated[str, Option(help="name of the model: baseline, finetuned")],
     embeddings: Annotated[Path, Option(help="table of embeddings")],
-    splits: Annotated[Path, Option(help="table of splits: who asks, who is searched")],
+    splits: Annotated[Path, Option(help="table of splits: queries and gallery")],
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     images: Annotated[Path, Option(help="directory of packed images")],
     index: Annotated[Path, Option(help="directory of the gallery's index")],
@@ -28,11 +28,11 @@ def main(
     params = load()
     embedded = read_embedded_split(embeddings, splits)
     labels = read_labels(catalog, embedded.ids, ids_from=splits)
-    hashes = partial(hash_images, image=PackedImages(images).decode)
-    found = evaluate_model(embedded, labels, index, hashes, params)
-    for name, (table, kind) in found.tables.items():
+    hashes = partial(hash_images, read_image=PackedImages(images).decode)
+    evaluation = evaluate_model(embedded, labels, index, hashes, params)
+    for name, (table, kind) in evaluation.tables.items():
         write_table(table, results / f"{name}.parquet", kind)
-    write_metrics(metrics, found.report)
+    write_metrics(metrics, evaluation.metrics)
     return model
 
 

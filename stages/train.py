@@ -11,7 +11,7 @@ from typer import Option
 from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint_files
 from pipeline.errors import UserError
-from pipeline.evaluation.result_tables import write_metrics
+from pipeline.evaluation.metrics_report import write_metrics
 from pipeline.models.embedder import attach_head, load_embedder, save_embedder
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint

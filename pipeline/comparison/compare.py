@@ -13,7 +13,7 @@ from pipeline.data.arrays import Floats
 from pipeline.data.tables import Table
 from pipeline.errors import UserError
 from pipeline.evaluation.higher_is_better import higher_is_better
-from pipeline.evaluation.measure import MEANS
+from pipeline.evaluation.measure import MEAN_NAMES
 
 RESAMPLES = 9999
 SEED = 7
@@ -104,7 +104,7 @@ def compare(
     there = ~np.isnan(means[1] - means[0])
     figures = pd.DataFrame(
         {
-            "metric": [MEANS.get(column, column) for column in columns],
+            "metric": [MEAN_NAMES.get(column, column) for column in columns],
             "queries": there.sum(axis=0),
             "a": np.where(there, means[0], 0).sum(axis=0) / there.sum(axis=0),
             "b": np.where(there, means[1], 0).sum(axis=0) / there.sum(axis=0),

@@ -1,4 +1,4 @@
-"""All that `evaluate` finds out about one model: its metrics, and the tables behind them."""
+"""The evaluation of one model: its metrics report, and the tables behind it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,12 @@ from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
-from pipeline.evaluation.failures import FailureTables, find_failures
-from pipeline.evaluation.knn import choose_k, knn_accuracies, knn_on_validation, knn_table
-from pipeline.evaluation.measure import Measured, check_sizes, measure
+from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
+from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
+from pipeline.evaluation.measure import RetrievalMetrics, check_sizes, measure
+from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.perceptual_hashes import HashImages
-from pipeline.evaluation.result_tables import metrics_report, neighbors_table, queries_table
+from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
 from pipeline.index.build import check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
@@ -22,9 +23,9 @@ from pipeline.index.search import Neighbors, index_recall, search_index
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """report: metrics/<model>.json. tables: by file stem, with what each must look like."""
+    """metrics: for metrics/<model>.json. tables: file stem -> a table and its schema."""
 
-    report: dict[str, float | int]
+    metrics: MetricsReport
     tables: dict[str, tuple[pa.Table, tables.Table]]
 
 
@@ -33,20 +34,20 @@ def evaluate_model(
 ) -> EvaluationResults:
     """Return the results of a model by its embeddings and its index.
 
-    labels: of all `images`. index: its directory. hash_images: asked for few images.
+    labels: of all `images`. index: its directory. hash_images: called for few images.
 
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
     """
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
-    # The default list is to do for a small gallery too.
-    fitting = [k for k in params.evaluate.knn if k <= relevance.max_k]
-    check_sizes(relevance, k=params.evaluate.k, knn=fitting or params.evaluate.knn)
+    # The default list of k must also work for a small gallery.
+    allowed_k = [k for k in params.evaluate.knn if k <= relevance.max_k]
+    check_sizes(relevance, k=params.evaluate.k, knn=allowed_k or params.evaluate.knn)
     test = (images.vectors, labels, images.is_query, images.is_gallery)
     val = (images.vectors, labels, images.split, images.is_gallery)
-    knn_on_val = knn_on_validation(*val, k=fitting)
-    knn_k = choose_k(knn_on_val[params.index.distance])
-    measured = measure(
+    val_knn = measure_validation_knn(*val, k=allowed_k)
+    knn_k = choose_k(val_knn[params.index.distance])
+    metrics = measure(
         *test,
         k=params.evaluate.k,
         distance=params.index.distance,
@@ -56,15 +57,15 @@ def evaluate_model(
         nearest=max(params.evaluate.k),
         curves=True,
     )
-    measured, found = _ask_index(index, images, relevance, measured, params)
-    report = metrics_report(
-        measured,
-        gallery=relevance.gallery_size,
+    metrics, neighbors = _search_index(index, images, relevance, metrics, params)
+    report = report_metrics(
+        metrics,
+        gallery_size=relevance.gallery_size,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,
     )
-    cases = find_failures(
-        measured,
+    analysis = analyze_failures(
+        metrics,
         images,
         labels,
         hash_images,
@@ -73,51 +74,59 @@ def evaluate_model(
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
-    knn = knn_table(knn_on_val, knn_accuracies(*test, k=fitting))
+    knn = tabulate_knn(val_knn, measure_knn(*test, k=allowed_k))
     return EvaluationResults(
-        report=report | cases.figures | {"knn_k": knn_k},
-        tables=_tables(images, relevance, measured, found, cases) | {"knn": (knn, tables.KNN)},
+        metrics=report | analysis.metrics | {"knn_k": knn_k},
+        tables=_list_tables(images, relevance, metrics, neighbors, analysis)
+        | {"knn": (knn, tables.KNN)},
     )
 
 
-def _ask_index(
-    directory: Path, images: EmbeddedSplit, relevance: Relevance, measured: Measured, params: Params
-) -> tuple[Measured, Neighbors]:
-    """Return `measured` with the index's recall, and the neighbours that the index finds."""
+def _search_index(
+    directory: Path,
+    images: EmbeddedSplit,
+    relevance: Relevance,
+    metrics: RetrievalMetrics,
+    params: Params,
+) -> tuple[RetrievalMetrics, Neighbors]:
+    """Return `metrics` with the index's recall, and the neighbors that the index finds."""
     index, ids = read_index(directory)
     vectors = prepare_vectors(images.vectors, distance=params.index.distance)
     queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
     check_index(index, ids, gallery, images.ids[images.is_gallery], directory=directory)
-    kept = min(params.evaluate.neighbors, measured.max_k)
-    most = max(kept, *params.evaluate.k)
+    kept = min(params.evaluate.neighbors, metrics.max_k)
+    k = max(kept, *params.evaluate.k)
     options = {"distance": params.index.distance}
-    found = search_index(index, gallery, queries, relevance.own_rows, most, **options)
-    # Of a flat index too, where it is 1 and says so: a column that some experiments lack cannot
-    # be compared, and it would show an index that does not belong to these embeddings.
+    neighbors = search_index(index, gallery, queries, relevance.own_rows, k, **options)
+    # Also for a flat index, where it is 1: experiments with and without the column could not be
+    # compared, and a lower value shows an index that does not belong to these embeddings.
     recalls = {
         f"index_recall_at_{k}": index_recall(
-            found.rows, measured.nearest, k, gallery=gallery, queries=queries, **options
+            neighbors.rows, metrics.nearest, k, gallery=gallery, queries=queries, **options
         )
         for k in sorted(set(params.evaluate.k))
     }
-    return measured.with_columns(recalls), Neighbors(found.rows[:, :kept], found.scores[:, :kept])
+    return metrics.with_columns(recalls), Neighbors(
+        neighbors.rows[:, :kept], neighbors.scores[:, :kept]
+    )
 
 
-def _tables(
+def _list_tables(
     images: EmbeddedSplit,
     relevance: Relevance,
-    measured: Measured,
-    found: Neighbors,
-    cases: FailureTables,
+    metrics: RetrievalMetrics,
+    neighbors: Neighbors,
+    analysis: FailureAnalysis,
 ) -> dict[str, tuple[pa.Table, tables.Table]]:
     query_ids, gallery_ids = images.ids[images.is_query], images.ids[images.is_gallery]
+    of_neighbors = tabulate_neighbors(neighbors, relevance, query_ids, gallery_ids)
     return {
-        "neighbors": (neighbors_table(found, relevance, query_ids, gallery_ids), tables.NEIGHBORS),
-        "queries": (queries_table(measured, query_ids), tables.QUERIES),
-        "classes": (measured.classes.table(), tables.CLASS_RESULTS),
-        "curves": (measured.curves, tables.CURVES),
-        "failures": (cases.failures, tables.FAILURES),
-        "successes": (cases.successes, tables.SUCCESSES),
-        "near_duplicates": (cases.near_duplicates, tables.NEAR_DUPLICATES),
-        "confusions": (cases.confusions, tables.CONFUSIONS),
+        "neighbors": (of_neighbors, tables.NEIGHBORS),
+        "queries": (tabulate_queries(metrics, query_ids), tables.QUERIES),
+        "classes": (metrics.by_class.tabulate(), tables.CLASS_RESULTS),
+        "curves": (metrics.curves, tables.CURVES),
+        "failures": (analysis.failures, tables.FAILURES),
+        "successes": (analysis.successes, tables.SUCCESSES),
+        "near_duplicates": (analysis.near_duplicates, tables.NEAR_DUPLICATES),
+        "confusions": (analysis.confusions, tables.CONFUSIONS),
     }

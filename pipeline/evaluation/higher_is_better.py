@@ -1,14 +1,14 @@
-"""Which metrics have a say in whether one model is better than another."""
+"""Which metrics show whether one model is better than another."""
 
-# More of these is not better retrieval: how alike images are says nothing by itself, and how
-# much of the exact ranking an index finds is the index's doing.
-NEITHER_WAY = ("cosine_positive", "cosine_negative", "index_recall_at_")
+# A higher value of these is not better retrieval: the mean similarity of images alone shows
+# nothing, and the recall of an index shows the quality of the index, not of the model.
+WITHOUT_DIRECTION = ("cosine_positive", "cosine_negative", "index_recall_at_")
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better retrieval, so that it counts for the verdict.
+    """Return whether a higher value is better retrieval, so that it counts for the verdict.
 
-    >>> has_say("recall_at_10"), has_say("index_recall_at_10"), has_say("cosine_negative")
-    (True, False, False)
+    >>> [higher_is_better(name) for name in ("recall_at_10", "index_recall_at_10")]
+    [True, False]
     """
-    return not metric.startswith(NEITHER_WAY)
+    return not metric.startswith(WITHOUT_DIRECTION)

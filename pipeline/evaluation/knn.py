@@ -1,29 +1,23 @@
-"""kNN classification over k and distance: does the vote of the nearest images name the class?
+"""kNN classification: whether the vote of the nearest images gives a label of the query.
 
-How many vote is chosen on the validation images. The test images, by which the model is judged,
-have no say in it.
+k is chosen on the validation images, never on the test images, which the model is judged by.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ints, Mask, Vectors
+from pipeline.data.arrays import Floats, Mask, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import KNN
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import knn_correct
 from pipeline.evaluation.ranking import find_nearest
-from pipeline.index.distances import (
-    DISTANCES,
-    GalleryScorer,
-    have_unit_length,
-    prepare_vectors,
-)
+from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
+from pipeline.index.distances import DISTANCES, have_unit_length
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
@@ -32,7 +26,7 @@ from pipeline.splitting.validation_roles import validation_roles
 Accuracies = Mapping[str, Mapping[int, float]]
 
 
-def knn_on_validation(
+def measure_validation_knn(
     embeddings: Vectors,
     labels: LabelSets,
     split: NDArray[np.object_],
@@ -40,77 +34,70 @@ def knn_on_validation(
     *,
     k: Sequence[int],
 ) -> Accuracies:
-    """Return the accuracies of the validation images among N, searched as in training.
+    """Return the accuracies of the validation images among N, with the gallery of training.
 
-    split: of each of the N images, train, val or test. Else as `knn_accuracies`.
+    split: of each of the N images, train, val or test. Else as `measure_knn`.
 
     Raises:
-        UserError: no validation image has a relevant one to find, or each k is larger than what
-            they can find, or the embeddings are not finite.
+        UserError: no validation image has a relevant gallery image, or every k is larger than
+            their gallery, or the embeddings are not finite.
     """
-    is_query, searched = validation_roles(split, is_gallery)
-    if not labels.have_relevant(searched)[is_query].any():
+    is_query, in_gallery = validation_roles(split, is_gallery)
+    if not labels.have_relevant(in_gallery)[is_query].any():
         raise UserError(
             f"splits: found {is_query.sum()} validation images, none with another of its class "
             "to find, so evaluate.knn cannot be chosen; allowed: one or more that has; change "
             "split.val_by or split.val_fraction"
         )
-    most = find_relevance(labels, is_query, searched).max_k
-    if min(k) > most:
+    max_k = find_relevance(labels, is_query, in_gallery).max_k
+    if min(k) > max_k:
         raise UserError(
             f"evaluate.knn: found {list(k)}, of which validation chooses; its images find "
-            f"{most} others; allowed: at least one of 1 to {most}; add a smaller one, or change "
+            f"{max_k} others; allowed: at least one of 1 to {max_k}; add a smaller one, or change "
             "split.val_by or split.val_fraction"
         )
-    return knn_accuracies(embeddings, labels, is_query, searched, k=k)
+    return measure_knn(embeddings, labels, is_query, in_gallery, k=k)
 
 
-def knn_accuracies(
+def measure_knn(
     embeddings: Vectors, labels: LabelSets, is_query: Mask, is_gallery: Mask, *, k: Sequence[int]
 ) -> Accuracies:
-    """Return the knn_accuracy of N images by both distances, for each k that fits.
+    """Return the knn_accuracy of N images by both distances, for each k that the gallery allows.
 
-    A k larger than what every query can find is passed over. The accuracy is the mean of
-    `knn_correct` over the queries with a relevant image in the gallery, as everywhere.
+    A k larger than `Relevance.max_k` is skipped. The accuracy is the mean of `knn_correct` over
+    the queries with a relevant image in the gallery, as for all metrics.
 
-    embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: one or more that fits.
+    embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: at least one is allowed.
 
     Raises:
         UserError: the embeddings are not finite.
     """
     relevance = find_relevance(labels, is_query, is_gallery)
-    fitting = sorted({each for each in k if each <= relevance.max_k})
-    counted = labels.have_relevant(is_gallery)[is_query]
+    allowed_k = sorted({each for each in k if each <= relevance.max_k})
+    has_relevant = labels.have_relevant(is_gallery)[is_query]
     accuracies: dict[str, dict[int, float]] = {}
     for distance in DISTANCES:
         if accuracies and have_unit_length(embeddings):
-            # |q - g|^2 = 2 - 2 cos(q, g): one ranking, and the search is what costs.
+            # |q - g|^2 = 2 - 2 cos(q, g): the ranking is the same, and ranking is the cost.
             accuracies[distance] = accuracies[DISTANCES[0]]
             continue
-        vectors = prepare_vectors(embeddings, distance=distance)
-        task = _Task(
-            queries=vectors[is_query],
-            gallery=GalleryScorer(vectors[is_gallery], distance=distance),
-            query_labels=labels.take(np.flatnonzero(is_query)),
-            gallery_labels=labels.take(np.flatnonzero(is_gallery)),
-            own=relevance.own_rows,
-            k=fitting,
-        )
-        work = partial(_vote_block, task)
+        task = prepare_task(embeddings, labels, is_query, is_gallery, relevance, distance=distance)
         blocks = map_query_blocks(
-            work, queries=len(relevance.own_rows), gallery=relevance.gallery_size
+            partial(_vote_block, task, allowed_k),
+            queries=len(task.queries),
+            gallery=relevance.gallery_size,
         )
-        correct = np.concatenate(list(blocks))[counted]  # (counted queries, k)
-        accuracies[distance] = dict(zip(fitting, correct.mean(axis=0).tolist(), strict=True))
+        correct = np.concatenate(list(blocks))[has_relevant]  # (queries with relevant images, k)
+        accuracies[distance] = dict(zip(allowed_k, correct.mean(axis=0).tolist(), strict=True))
     return accuracies
 
 
 def choose_k(accuracy: Mapping[int, float]) -> int:
-    """Return the k of the highest accuracy, of equal ones the smallest."""
+    """Return the k with the highest accuracy; the smallest of several."""
     return min(accuracy, key=lambda k: (-accuracy[k], k))
 
 
-def knn_table(val: Accuracies, test: Accuracies) -> pa.Table:
+def tabulate_knn(val: Accuracies, test: Accuracies) -> pa.Table:
     """Return the KNN table: a row for each distance and each k of `test`."""
     rows = [
         {
@@ -126,23 +113,11 @@ def knn_table(val: Accuracies, test: Accuracies) -> pa.Table:
     return pa.Table.from_pylist(rows, pa.schema(KNN.columns))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """All that a block of queries needs; shared by the threads and never changed."""
-
-    queries: Vectors
-    gallery: GalleryScorer
-    query_labels: LabelSets
-    gallery_labels: LabelSets
-    own: Ints
-    k: Sequence[int]
-
-
-def _vote_block(task: _Task, start: int, stop: int) -> NDArray[np.float64]:
-    """Return float64 [stop - start, K]: of each query, whether its k nearest are right."""
-    scores = task.gallery.score(task.queries[start:stop])
-    # One search for all: the k nearest are the first k of the nearest.
-    nearest = find_nearest(scores, task.own[start:stop], max(task.k))
-    asked = task.query_labels.take(np.arange(start, stop))
-    votes = [knn_correct(nearest[:, :k], task.gallery_labels, asked) for k in task.k]
-    return np.stack(votes, axis=1)
+def _vote_block(task: RetrievalTask, ks: Sequence[int], start: int, stop: int) -> Floats:
+    """Return float64 [stop - start, K]: for each k, 1 if a query's k nearest vote correctly."""
+    scores = task.score(start, stop)
+    # One search for all k: the k nearest are the first k of the nearest.
+    nearest = find_nearest(scores, task.relevance.own_rows[start:stop], max(ks))
+    labels = task.query_labels.take(np.arange(start, stop))
+    correct = [knn_correct(nearest[:, :k], task.gallery_labels, labels) for k in ks]
+    return np.stack(correct, axis=1)

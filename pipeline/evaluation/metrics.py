@@ -7,17 +7,18 @@ for a query without a relevant image. R is the number of a query's relevant imag
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from pipeline.data.arrays import Floats, Ints
+from pipeline.data.arrays import Floats, Ints, Labels, Mask
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.ranking import Ranks
 
+DECIMALS = 6  # of metrics in reports and tables
+
 
 def recall_at_k(ranks: Ranks, k: int) -> Floats:
-    """Return 1 where a relevant image is in the top k, else 0: [r_1 <= k].
+    """Return 1 if a relevant image is in the top k, else 0: [r_1 <= k].
 
-    The usage of metric learning (Jégou et al. 2011), not the share of R that was found.
+    As in metric learning (Jégou et al. 2011); not the share of the R relevant images.
     """
     return _where_relevant(ranks, (first_hit_rank(ranks) <= k).astype(np.float64))
 
@@ -36,12 +37,12 @@ def ndcg_at_k(ranks: Ranks, k: int) -> Floats:
     gained = _sum(ranks, np.where(ranks.ranks <= k, ranks.gains / np.log2(ranks.ranks + 1), 0))
     places = ranks.places
     ideal = np.where(places <= k, _falling_gains(ranks) / np.log2(places + 1), 0)
-    return _divide(gained, _sum(ranks, ideal))
+    return divide_or_nan(gained, _sum(ranks, ideal))
 
 
 def average_precision(ranks: Ranks) -> Floats:
     """Return (1 / R) sum over i of i / r_i: the precision at each hit of the whole ranking."""
-    return _divide(_sum(ranks, ranks.places / ranks.ranks), ranks.counts)
+    return divide_or_nan(_sum(ranks, ranks.places / ranks.ranks), ranks.counts)
 
 
 def average_precision_at_r(ranks: Ranks) -> Floats:
@@ -50,13 +51,13 @@ def average_precision_at_r(ranks: Ranks) -> Floats:
     Musgrave, Belongie, Lim: A Metric Learning Reality Check, 2020.
     """
     hits = ranks.ranks <= np.repeat(ranks.counts, ranks.counts)
-    return _divide(_sum(ranks, np.where(hits, ranks.places / ranks.ranks, 0)), ranks.counts)
+    return divide_or_nan(_sum(ranks, np.where(hits, ranks.places / ranks.ranks, 0)), ranks.counts)
 
 
 def r_precision(ranks: Ranks) -> Floats:
     """Return |{i: r_i <= R}| / R: the precision at R. Musgrave, Belongie, Lim 2020."""
     hits = ranks.ranks <= np.repeat(ranks.counts, ranks.counts)
-    return _divide(_sum(ranks, hits), ranks.counts)
+    return divide_or_nan(_sum(ranks, hits), ranks.counts)
 
 
 def reciprocal_rank(ranks: Ranks) -> Floats:
@@ -67,32 +68,32 @@ def reciprocal_rank(ranks: Ranks) -> Floats:
 def first_hit_rank(ranks: Ranks) -> Floats:
     """Return r_1."""
     first = np.full(len(ranks), np.nan)
-    found = ranks.counts > 0
-    first[found] = ranks.ranks[ranks.starts[:-1][found]]
+    exists = ranks.counts > 0
+    first[exists] = ranks.ranks[ranks.starts[:-1][exists]]
     return first
 
 
 def interpolated_precision(ranks: Ranks, recalls: Floats) -> Floats:
-    """Return float64 [Q, len(recalls)]: the best precision at this recall or a higher one.
+    """Return float64 [Q, len(recalls)]: the highest precision at this recall or a higher one.
 
     max over i with i / R >= recall of i / r_i (Manning, Raghavan, Schütze: Introduction to
     Information Retrieval, 8.4).
     """
-    best = _best_from_here(ranks.starts, ranks.places / ranks.ranks)
+    highest = _highest_from_here(ranks.starts, ranks.places / ranks.ranks)
     curve = np.full((len(ranks), len(recalls)), np.nan)
-    found = ranks.counts > 0
-    # 0.07 * 100 comes out above 7; the place is meant exactly.
-    needed = np.ceil(recalls * ranks.counts[found, None] - 1e-9).astype(np.int64)
-    places = ranks.starts[:-1][found, None] + np.maximum(needed - 1, 0)
-    curve[found] = best[places]
+    exists = ranks.counts > 0
+    # 0.07 * 100 is rounded to more than 7, and would give place 8 instead of 7.
+    needed = np.ceil(recalls * ranks.counts[exists, None] - 1e-9).astype(np.int64)
+    places = ranks.starts[:-1][exists, None] + np.maximum(needed - 1, 0)
+    curve[exists] = highest[places]
     return curve
 
 
 def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats:
-    """Return float64 [Q]: 1 where the nearest images vote for a label of the query, else 0.
+    """Return float64 [Q]: 1 if the nearest images vote for a label of the query, else 0.
 
-    Each votes for all its labels. A tie goes to the label whose nearest voter is closest, then to
-    the smaller label. As a query is never among its own neighbours, this is leave-one-out.
+    Each image votes for all its labels. Of tied labels, the one with the nearest voter wins, then
+    the smaller label. A query is never among its neighbors, so this is leave-one-out.
 
     nearest: int64 [Q, k] gallery rows, nearest first, -1 for none.
     """
@@ -101,15 +102,16 @@ def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats
     return correct
 
 
-def _sum(ranks: Ranks, values: Floats | Ints | NDArray[np.bool_]) -> Floats:
-    weights = values.astype(np.float64)
-    return np.bincount(ranks.owners, weights=weights, minlength=len(ranks)).astype(np.float64)
-
-
-def _divide(values: Floats, by: Floats | Ints) -> Floats:
-    quotient = np.full(len(values), np.nan)
-    np.divide(values, by, out=quotient, where=by > 0)
+def divide_or_nan(values: Floats, divisors: Floats | Ints) -> Floats:
+    """Return values / divisors, of one shape; NaN where the divisor is not positive."""
+    quotient = np.full(values.shape, np.nan)
+    np.divide(values, divisors, out=quotient, where=divisors > 0)
     return quotient
+
+
+def _sum(ranks: Ranks, values: Floats | Ints | Mask) -> Floats:
+    weights = values.astype(np.float64)
+    return np.bincount(ranks.query_of, weights=weights, minlength=len(ranks)).astype(np.float64)
 
 
 def _where_relevant(ranks: Ranks, values: Floats) -> Floats:
@@ -122,33 +124,33 @@ def _falling_gains(ranks: Ranks) -> Ints:
         return ranks.gains
     # One sort of whole numbers, (query, highest gain - gain), sorts the gains of every query.
     base = int(ranks.gains.max()) + 1
-    falling: Ints = base - 1 - np.sort(ranks.owners * base + (base - 1 - ranks.gains)) % base
+    falling: Ints = base - 1 - np.sort(ranks.query_of * base + (base - 1 - ranks.gains)) % base
     return falling
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _best_from_here(starts: Ints, values: Floats) -> Floats:
-    best = values.copy()
+def _highest_from_here(starts: Ints, values: Floats) -> Floats:
+    highest = values.copy()
     for q in range(len(starts) - 1):
         for p in range(starts[q + 1] - 2, starts[q] - 1, -1):
-            best[p] = max(best[p], best[p + 1])
-    return best
+            highest[p] = max(highest[p], highest[p + 1])
+    return highest
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _vote(
     nearest: Ints,
     gallery_starts: Ints,
-    gallery_values: NDArray[np.int32],
+    gallery_values: Labels,
     query_starts: Ints,
-    query_values: NDArray[np.int32],
+    query_values: Labels,
     correct: Floats,
 ) -> None:
     for q in range(len(nearest)):
         most = 0
         winner = -1
         for a in nearest[q]:
-            # Nearest first, so the first label to reach the most votes wins its ties.
+            # Nearest first, so of tied labels the one with the nearest voter comes first.
             for i in range(gallery_starts[a] if a >= 0 else 0, gallery_starts[a + 1]):
                 votes = 0
                 for b in nearest[q]:

@@ -1,7 +1,7 @@
-"""Perceptual hashes: what a smaller or re-encoded copy of an image keeps, nearly all of it.
+"""Perceptual hashes: features of an image that a smaller or re-encoded copy keeps nearly all of.
 
-64 bits tell the shapes of an image, its mean colours what the bits leave out: a red mug and a blue
-one have the same shapes.
+64 bits describe the shapes of an image, and mean colours what the bits miss: a red and a blue mug
+have the same shapes.
 """
 
 import os
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PARTS = 8  # an image has so many parts across and down, each with its mean colour
-# Of 255 levels of red, green or blue. Measured on photographs, in the part that differs most: JPEG
-# of quality 10 and another size, at most 12; 8% brighter, 18; 15% brighter or 2% cropped, 33. Of
-# images turned by a third of the colour circle, the median differs by 81.
+from pipeline.data.arrays import Ints, Mask
+
+GRID = 8  # an image is divided into GRID x GRID cells, each with its mean colour
+# Of 255 levels of red, green or blue. Measured on photographs, in the cell that differs most: JPEG
+# of quality 10 and another size, at most 12; 8% brighter, 18; 15% brighter or 2% cropped, 33. If
+# hues are rotated by a third of the colour circle, the median difference is 81.
 COLOUR_TOLERANCE = 40
 
 
@@ -25,51 +27,51 @@ COLOUR_TOLERANCE = 40
 class Hashes:
     """Hashes of N images.
 
-    bits: uint64 [N], pHash. colours: uint8 [N, PARTS, PARTS, 3], mean red, green and blue.
+    bits: uint64 [N], pHash. colours: uint8 [N, GRID, GRID, 3], mean red, green and blue.
     """
 
     bits: NDArray[np.uint64]
     colours: NDArray[np.uint8]
 
 
-# image_ids -> the hash of each one's image.
+# image_ids -> the hashes of their images.
 HashImages = Callable[[Sequence[str]], Hashes]
 
 
-def hash_images(image_ids: Sequence[str], image: Callable[[str], Image.Image]) -> Hashes:
+def hash_images(image_ids: Sequence[str], read_image: Callable[[str], Image.Image]) -> Hashes:
     """Return the pHash and the mean colours of each image.
 
-    The bits say which of the 64 lowest frequencies of the image, shrunk to 32 x 32 grey pixels,
+    The bits show which of the 64 lowest frequencies of the image, resized to 32 x 32 grey pixels,
     are above their median (Klinger and Starkweather 2010, pHash). Colour, size and compression
-    hardly change them; a mirror image or another crop does.
+    hardly change them; a horizontal flip or another crop does.
 
-    image: image_id -> image; called from several threads.
+    read_image: image_id -> image; called from several threads.
     """
 
     def hash_one(image_id: str) -> tuple[int, NDArray[np.uint8]]:
-        opened = image(image_id)
-        bits = imagehash.phash(opened, hash_size=8).hash
-        small = opened.convert("RGB").resize((PARTS, PARTS), Image.Resampling.BOX)
-        return int.from_bytes(np.packbits(bits).tobytes(), "big"), np.asarray(small)
+        image = read_image(image_id)
+        bits = imagehash.phash(image, hash_size=8).hash
+        cells = image.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
+        return int.from_bytes(np.packbits(bits).tobytes(), "big"), np.asarray(cells)
 
-    # Most of the time goes into decoding, which Pillow does outside the interpreter's lock.
+    # Most of the time is decoding, during which Pillow releases the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = list(threads.map(hash_one, image_ids))
-    colours = np.array([small for _, small in found], np.uint8).reshape(-1, PARTS, PARTS, 3)
-    return Hashes(np.array([bits for bits, _ in found], np.uint64), colours)
+        hashes = list(threads.map(hash_one, image_ids))
+    colours = np.array([cells for _, cells in hashes], np.uint8).reshape(-1, GRID, GRID, 3)
+    return Hashes(np.array([bits for bits, _ in hashes], np.uint64), colours)
 
 
-def count_differing_bits(bits: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return in how many bits each of two arrays of hashes, uint64 [N], differ: int64 [N], 0-64."""
-    count: NDArray[np.int64] = np.bitwise_count(bits ^ others).astype(np.int64)
+def count_differing_bits(bits: NDArray[np.uint64], others: NDArray[np.uint64]) -> Ints:
+    """Return the number of differing bits of two arrays of hashes, uint64 [N]: int64 [N], 0-64."""
+    count: Ints = np.bitwise_count(bits ^ others).astype(np.int64)
     return count
 
 
-def agree_in_colour(colours: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return bool [N]: whether no part of the two differs by more than COLOUR_TOLERANCE.
+def agree_in_colour(colours: NDArray[np.uint8], others: NDArray[np.uint8]) -> Mask:
+    """Return bool [N]: whether no cell of the two differs by more than COLOUR_TOLERANCE.
 
-    Both uint8 [N, PARTS, PARTS, 3]. Every part counts: a mug may be a tenth of its image.
+    Both uint8 [N, GRID, GRID, 3]. Every cell counts: a mug may cover a tenth of its image.
     """
-    apart = np.abs(colours.astype(np.int16) - others.astype(np.int16))
-    agree: NDArray[np.bool_] = apart.max(axis=(1, 2, 3)) <= COLOUR_TOLERANCE
+    difference = np.abs(colours.astype(np.int16) - others.astype(np.int16))
+    agree: Mask = difference.max(axis=(1, 2, 3)) <= COLOUR_TOLERANCE
     return agree

@@ -1,30 +1,28 @@
-"""Where the relevant images stand in the exact ranking of the whole gallery, without sorting it.
+"""The ranks of the relevant images in the exact ranking of the whole gallery, without sorting it.
 
-The ranks and gains of a query's relevant images are all that its metrics need. They are found by
-counting, for each relevant image, how many others come before it.
+A query's metrics need only the ranks and gains of its relevant images. A rank is found by counting
+how many gallery images come before the relevant one.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ints, Scores
+from pipeline.data.arrays import Floats, Ints, Scores
 from pipeline.index.relevance import RelevantPairs
 
-# Counting compares G scores with each relevant one, 16 at a time; above so many relevant
-# images, one binary search for each of the G scores is less work.
-FEW = 48
+# Counting compares all G scores with each relevant one, 16 at a time. With more relevant images
+# than this, one binary search for each of the G scores is less work.
+MAX_COUNTED = 48
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks of the relevant images of Q queries: query q owns starts[q]:starts[q + 1].
+    """The ranks of the relevant images of Q queries: starts[q]:starts[q + 1] are those of query q.
 
-    starts: int64 [Q + 1]. ranks: int64 [P], from 1, ascending within a query. In the order of the
-    ranks, rows: int64 [P], the gallery rows; gains: int64 [P], the number of labels shared with
-    the query.
+    starts: int64 [Q + 1]. ranks: int64 [P], from 1, ascending within a query. rows: int64 [P], the
+    gallery row at each rank. gains: int64 [P], the number of labels it shares with the query.
     """
 
     starts: Ints
@@ -41,7 +39,7 @@ class Ranks:
         return np.diff(self.starts)
 
     @property
-    def owners(self) -> Ints:
+    def query_of(self) -> Ints:
         """The query of each rank, int64 [P]."""
         return np.repeat(np.arange(len(self)), self.counts)
 
@@ -51,79 +49,84 @@ class Ranks:
         return np.arange(1, len(self.ranks) + 1) - np.repeat(self.starts[:-1], self.counts)
 
 
-def rank_relevant(scores: Scores, pairs: RelevantPairs, own: Ints) -> Ranks:
+def rank_relevant(scores: Scores, pairs: RelevantPairs, own_rows: Ints) -> Ranks:
     """Return the ranks of `pairs` when each query's gallery is sorted by score, highest first.
 
-    Ties go by gallery order. The query's own image has no rank and takes no place.
+    Ties are in gallery order. The query's own image is not in the ranking.
 
-    scores: float32 [Q, G] of `GalleryScorer.score`. own: int64 [Q], the query's gallery row or -1.
+    scores: float32 [Q, G] of `GalleryScorer.score`. own_rows: int64 [Q], the query's gallery row
+    or -1.
     """
     rows, gains, ranks = pairs.rows.copy(), pairs.gains.copy(), np.empty_like(pairs.rows)
-    for q in np.flatnonzero(pairs.counts > FEW):
+    for q in np.flatnonzero(pairs.counts > MAX_COUNTED):
         of_query = slice(pairs.starts[q], pairs.starts[q + 1])
-        # Rows ascend, so a stable sort by score leaves ties in gallery order.
+        # Rows are ascending, so a stable sort by score leaves ties in gallery order.
         order = np.argsort(-scores[q, rows[of_query]], kind="stable")
         rows[of_query], gains[of_query] = rows[of_query][order], gains[of_query][order]
-    _fill_ranks(scores, pairs.starts, rows, gains, own, FEW, ranks)
+    _fill_ranks(scores, pairs.starts, rows, gains, own_rows, MAX_COUNTED, ranks)
     return Ranks(pairs.starts, ranks, rows, gains)
 
 
-def find_nearest(scores: Scores, own: Ints, k: int) -> Ints:
-    """Return int64 [Q, k]: the first k gallery rows of each query, -1 where there are fewer.
+def find_nearest(scores: Scores, own_rows: Ints, k: int) -> Ints:
+    """Return int64 [Q, k]: the k nearest gallery rows of each query, -1 if there are fewer.
 
-    Ties go by gallery order, and the query's own image is left out.
+    Ties are in gallery order, and the query's own image is left out.
     """
-    nearest = np.full((len(own), k), -1, dtype=np.int64)
+    nearest = np.full((len(own_rows), k), -1, dtype=np.int64)
     if not nearest.size or not scores.size:
         return nearest
-    _fill_nearest(scores, own, nearest)
-    found = np.take_along_axis(scores, np.maximum(nearest, 0), axis=1)
-    found[nearest < 0] = -np.inf
-    return np.take_along_axis(nearest, np.lexsort((nearest, -found), axis=1), axis=1)
+    _fill_nearest(scores, own_rows, nearest)
+    nearest_scores = np.take_along_axis(scores, np.maximum(nearest, 0), axis=1)
+    nearest_scores[nearest < 0] = -np.inf
+    return np.take_along_axis(nearest, np.lexsort((nearest, -nearest_scores), axis=1), axis=1)
 
 
-def count_scores(
-    scores: Scores, own: Ints, pairs: RelevantPairs, *, bins: NDArray[np.float64]
-) -> Ints:
-    """Return int64 [2, B]: how many relevant and how many other pairs score in each bin.
+def count_scores(scores: Scores, own_rows: Ints, pairs: RelevantPairs, *, bins: Floats) -> Ints:
+    """Return int64 [2, B]: the number of relevant and of other pairs with a score in each bin.
 
-    scores: float32 [Q, G] of `GalleryScorer.score`. bins: float64 [B + 1],
-    even edges; what lies outside counts in the nearest bin.
+    scores: float32 [Q, G] of `GalleryScorer.score`. bins: float64 [B + 1], evenly spaced edges; a
+    score outside counts in the nearest bin.
     """
     counts = np.zeros((2, len(bins) - 1), dtype=np.int64)
     scale = (len(bins) - 1) / (bins[-1] - bins[0])
-    _fill_counts(scores, own, pairs.starts, pairs.rows, bins[0], scale, counts)
+    _fill_counts(scores, own_rows, pairs.starts, pairs.rows, bins[0], scale, counts)
     counts[1] -= counts[0]
     return counts
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_ranks(
-    scores: Scores, starts: Ints, rows: Ints, gains: Ints, own: Ints, few: int, ranks: Ints
+    scores: Scores,
+    starts: Ints,
+    rows: Ints,
+    gains: Ints,
+    own_rows: Ints,
+    max_counted: int,
+    ranks: Ints,
 ) -> None:
-    """Fill `ranks`, ascending within a query, and bring `rows` and `gains` into their order.
+    """Fill `ranks`, ascending within a query, and sort `rows` and `gains` in the same order.
 
-    The rows of a query with more than `few` of them come in the order of the ranking.
+    The rows of a query with more than `max_counted` are already in the order of the ranking.
     """
-    for q in range(len(own)):
+    for q in range(len(own_rows)):
         a, b = starts[q], starts[q + 1]
-        if b - a <= few:
+        if b - a <= max_counted:
             for p in range(a, b):
-                ranks[p] = _count_before(scores[q], rows[p], own[q]) + 1
+                ranks[p] = _count_before(scores[q], rows[p], own_rows[q]) + 1
             _sort_together(ranks[a:b], rows[a:b], gains[a:b])
         else:
-            _rank_many(scores[q], rows[a:b], own[q], ranks[a:b])
+            _rank_many(scores[q], rows[a:b], own_rows[q], ranks[a:b])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count_before(scores: Scores, row: int, own: int) -> int:
-    mark = scores[row]
+def _count_before(scores: Scores, row: int, own_row: int) -> int:
+    score = scores[row]
     before = 0
     for j in range(row):
-        before += scores[j] >= mark
+        before += scores[j] >= score
     for j in range(row + 1, len(scores)):
-        before += scores[j] > mark
-    if own >= 0 and (scores[own] > mark or (scores[own] == mark and own < row)):
+        before += scores[j] > score
+    if own_row >= 0 and (scores[own_row] > score or (scores[own_row] == score and own_row < row)):
         before -= 1
     return before
 
@@ -140,16 +143,16 @@ def _sort_together(ranks: Ints, rows: Ints, gains: Ints) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _rank_many(scores: Scores, rows: Ints, own: int, ranks: Ints) -> None:
+def _rank_many(scores: Scores, rows: Ints, own_row: int, ranks: Ints) -> None:
     """Fill `ranks` of `rows`, which are in the order of the ranking."""
     size = len(rows)
-    marks = np.empty(size, dtype=np.float32)
+    relevant_scores = np.empty(size, dtype=np.float32)
     counts = np.zeros(size + 1, dtype=np.int64)
     for p in range(size):
-        marks[p] = scores[rows[p]]
+        relevant_scores[p] = scores[rows[p]]
     for j in range(len(scores)):
-        if j != own:
-            counts[_count_ahead(marks, rows, scores[j], j)] += 1
+        if j != own_row:
+            counts[_count_ahead(relevant_scores, rows, scores[j], j)] += 1
     rank = 0
     for p in range(size):
         rank += counts[p]
@@ -157,29 +160,29 @@ def _rank_many(scores: Scores, rows: Ints, own: int, ranks: Ints) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count_ahead(marks: Scores, rows: Ints, score: np.float32, row: int) -> int:
-    """Return how many of the ranked (marks, rows) come before a gallery `row` with `score`."""
-    low, left = 0, len(marks)
-    # Without a branch on the comparison, which no processor can foresee.
+def _count_ahead(relevant_scores: Scores, rows: Ints, score: np.float32, row: int) -> int:
+    """Return how many of the ranked relevant images come before a gallery `row` with `score`."""
+    low, left = 0, len(relevant_scores)
+    # Without a branch on the comparison, which a processor cannot predict.
     while left > 0:
         half = (left + 1) // 2
         p = low + half - 1
-        ahead = (marks[p] > score) | ((marks[p] == score) & (rows[p] < row))
+        ahead = (relevant_scores[p] > score) | ((relevant_scores[p] == score) & (rows[p] < row))
         low += half * ahead
         left = left // 2
     return low
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_nearest(scores: Scores, own: Ints, nearest: Ints) -> None:
-    """Fill `nearest` in no order: a heap of the best k so far, the worst of them at its root."""
+def _fill_nearest(scores: Scores, own_rows: Ints, nearest: Ints) -> None:
+    """Fill `nearest`, unsorted: a heap of the best k so far, with the worst of them as its root."""
     k = nearest.shape[1]
     best = np.empty(k, dtype=np.float32)
-    for q in range(len(own)):
+    for q in range(len(own_rows)):
         best[:] = -np.inf
         for j in range(scores.shape[1]):
-            # A tie stays with the earlier gallery row.
-            if scores[q, j] > best[0] and j != own[q]:
+            # Of a tie, the earlier gallery row stays.
+            if scores[q, j] > best[0] and j != own_rows[q]:
                 _replace_root(best, nearest[q], scores[q, j], j)
 
 
@@ -189,9 +192,9 @@ def _replace_root(best: Scores, rows: Ints, score: np.float32, row: int) -> None
     i = 0
     while 2 * i + 1 < k:
         child = 2 * i + 1
-        if child + 1 < k and _worse(best[child + 1], rows[child + 1], best[child], rows[child]):
+        if child + 1 < k and _is_worse(best[child + 1], rows[child + 1], best[child], rows[child]):
             child += 1
-        if not _worse(best[child], rows[child], score, row):
+        if not _is_worse(best[child], rows[child], score, row):
             break
         best[i], rows[i] = best[child], rows[child]
         i = child
@@ -199,19 +202,19 @@ def _replace_root(best: Scores, rows: Ints, score: np.float32, row: int) -> None
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _worse(score: np.float32, row: int, other: np.float32, other_row: int) -> bool:
+def _is_worse(score: np.float32, row: int, other: np.float32, other_row: int) -> bool:
     return bool(score < other or (score == other and row > other_row))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_counts(
-    scores: Scores, own: Ints, starts: Ints, rows: Ints, low: float, scale: float, counts: Ints
+    scores: Scores, own_rows: Ints, starts: Ints, rows: Ints, low: float, scale: float, counts: Ints
 ) -> None:
     last = counts.shape[1] - 1
-    for q in range(len(own)):
+    for q in range(len(own_rows)):
         for j in range(scores.shape[1]):
             counts[1, min(max(int((scores[q, j] - low) * scale), 0), last)] += 1
-        if own[q] >= 0:
-            counts[1, min(max(int((scores[q, own[q]] - low) * scale), 0), last)] -= 1
+        if own_rows[q] >= 0:
+            counts[1, min(max(int((scores[q, own_rows[q]] - low) * scale), 0), last)] -= 1
         for p in range(starts[q], starts[q + 1]):
             counts[0, min(max(int((scores[q, rows[p]] - low) * scale), 0), last)] += 1

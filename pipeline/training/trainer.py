@@ -174,7 +174,7 @@ class Trainer:
             k=VALIDATION_K,
             distance=self.params.index.distance,
         )
-        means = measured.means | measured.classes.macro_means()
+        means = measured.means | measured.by_class.macro_means()
         return {f"val_{name}": value for name, value in means.items()}
 
     def _share_statistics(self) -> None:

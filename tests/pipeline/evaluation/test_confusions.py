@@ -1,3 +1,5 @@
+"""Confused classes, by hand and against a plain loop over every query."""
+
 from fractions import Fraction
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.label_sets import from_lists
-from pipeline.evaluation.confusions import confusions_table
+from pipeline.evaluation.confusions import tabulate_confusions
 
 
 def confuse(
@@ -15,14 +17,14 @@ def confuse(
     hits: list[list[int]],
     wrong: list[bool],
     cosines: list[float] | None = None,
-    asked: list[bool] | None = None,
+    has_relevant: list[bool] | None = None,
 ) -> pd.DataFrame:
     count = len(labels)
-    table = confusions_table(
+    table = tabulate_confusions(
         from_lists(labels),
         from_lists(hits),
         wrong=np.array(wrong),
-        asked=np.array(asked or [True] * count),
+        has_relevant=np.array(has_relevant or [True] * count),
         cosines=np.array(cosines or [0.5] * count, np.float32),
         ids=np.array([f"q{i}" for i in range(count)], dtype=object),
         hit_ids=np.array([f"h{i}" for i in range(count)], dtype=object),
@@ -48,7 +50,7 @@ def test_the_most_frequent_pair_comes_first_with_its_closest_example() -> None:
     }
 
 
-def test_a_query_of_several_labels_is_shared_out_over_its_pairs() -> None:
+def test_a_query_with_several_labels_counts_in_parts_for_each_pair() -> None:
     table = confuse([[1, 2], [1]], [[3, 4, 5], [3]], [True, True])
     pairs = list(zip(table["label"], table["other"], table["queries"], strict=True))
     sixth = round(1 / 6, 6)
@@ -64,19 +66,19 @@ def test_a_query_of_several_labels_is_shared_out_over_its_pairs() -> None:
     assert table["share"].tolist()[:2] == [round(7 / 12, 6), round(1 / 12, 6)]
 
 
-def test_six_sixths_are_as_many_as_a_whole() -> None:
-    assert sum([1 / 6] * 6) < 1  # so it would come last
+def test_six_sixths_equal_one_whole() -> None:
+    assert sum([1 / 6] * 6) < 1  # so without rounding it would be last
     table = confuse([[1, 2]] * 6 + [[5]], [[7, 8, 9]] * 6 + [[6]], [True] * 7)
     assert table["queries"].tolist() == [1.0] * 7
     assert table["label"].tolist() == [1, 1, 1, 2, 2, 2, 5]
 
 
-def test_queries_that_nothing_answers_are_not_in_the_share() -> None:
-    table = confuse([[1], [1]], [[2], [2]], [True, False], asked=[True, False])
+def test_queries_without_a_relevant_image_are_not_in_the_share() -> None:
+    table = confuse([[1], [1]], [[2], [2]], [True, False], has_relevant=[True, False])
     assert table["share"].tolist() == [1.0]
 
 
-def test_nothing_wrong_is_an_empty_table() -> None:
+def test_without_a_wrong_top_hit_the_table_is_empty() -> None:
     assert confuse([[1], [2]], [[1], [2]], [False, False]).empty
 
 
@@ -91,17 +93,19 @@ def test_counts_and_examples_are_those_of_a_plain_loop(
     found = confuse(labels, hits, wrong, [tenth / 10 for tenth in tenths])
     counts: dict[tuple[int, int], Fraction] = {}
     examples: dict[tuple[int, int], int] = {}
-    for query, (own, others, is_wrong, cosine) in enumerate(queries):
-        for pair in [(label, other) for label in own for other in others if is_wrong]:
-            counts[pair] = counts.get(pair, Fraction(0)) + Fraction(1, len(own) * len(others))
+    for query, (own_labels, others, is_wrong, cosine) in enumerate(queries):
+        for pair in [(label, other) for label in own_labels for other in others if is_wrong]:
+            counts[pair] = counts.get(pair, Fraction(0)) + Fraction(
+                1, len(own_labels) * len(others)
+            )
             if cosine > tenths[examples.setdefault(pair, query)]:
                 examples[pair] = query
     order = sorted(counts, key=lambda pair: (-counts[pair], *pair))
     assert list(zip(found["label"], found["other"], strict=True)) == order
     assert found["queries"].tolist() == [round(float(counts[pair]), 6) for pair in order]
     assert found["image_id"].tolist() == [f"q{examples[pair]}" for pair in order]
-    totals = [sum(pair[0] in own for own in labels) for pair in order]
+    totals = [sum(pair[0] in each for each in labels) for pair in order]
     shares = [float(counts[pair]) / total for pair, total in zip(order, totals, strict=True)]
     assert found["share"].tolist() == pytest.approx(shares, abs=1e-6)
-    # Each wrong query counts once in all.
+    # The counts of a query sum to one.
     assert found["queries"].sum() == pytest.approx(sum(wrong), abs=1e-4)

@@ -21,16 +21,16 @@ from pipeline.data.tables import (
     read_table,
     write_table,
 )
-from pipeline.evaluation.failures import FailureTables, find_failures
+from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.measure import measure
-from pipeline.evaluation.perceptual_hashes import COLOUR_TOLERANCE, PARTS, Hashes
+from pipeline.evaluation.perceptual_hashes import COLOUR_TOLERANCE, GRID, Hashes
 
 FAR = 2**64 - 1
 
 
 @dataclass
 class World:
-    """Images p0, p1, …, all of them queries and gallery unless said otherwise."""
+    """Images p0, p1, …; by default all are queries and gallery images."""
 
     vectors: NDArray[np.float32]
     labels: list[list[int]]
@@ -39,7 +39,7 @@ class World:
     is_gallery: list[bool] | None = None
     greys: list[int] | None = None
 
-    def cases(self, **options: Any) -> FailureTables:
+    def analyze(self, **options: Any) -> FailureAnalysis:
         count = len(self.labels)
         images = EmbeddedSplit(
             ids=np.array([f"p{i}" for i in range(count)], dtype=object),
@@ -50,7 +50,7 @@ class World:
         )
         labels = from_lists(self.labels)
         choices = {"distance": "cosine", "failure_k": 2, "cosine": 0.9, "bits": 10} | options
-        measured = measure(
+        metrics = measure(
             images.vectors,
             labels,
             images.is_query,
@@ -60,7 +60,7 @@ class World:
             nearest=1,
         )
         self.hashed: list[str] = []
-        return find_failures(measured, images, labels, self.hash_images, **choices)
+        return analyze_failures(metrics, images, labels, self.hash_images, **choices)
 
     def hash_images(self, image_ids: Sequence[str]) -> Hashes:
         self.hashed += image_ids
@@ -68,35 +68,35 @@ class World:
         greys = np.array(self.greys or [0] * len(self.labels), np.uint8)[rows]
         return Hashes(
             bits=np.array([self.hashes[row] for row in rows], np.uint64),
-            colours=np.broadcast_to(greys[:, None, None, None], (len(rows), PARTS, PARTS, 3)),
+            colours=np.broadcast_to(greys[:, None, None, None], (len(rows), GRID, GRID, 3)),
         )
 
 
-def at(*degrees: float) -> NDArray[np.float32]:
+def vectors_at(*degrees: float) -> NDArray[np.float32]:
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
 @pytest.fixture
 def world() -> World:
-    """p0 and p1 are one image under two labels; p2 stands next to p3, of another class."""
+    """p0 and p1 are one image with two labels; p2 is near p3, which has another class."""
     return World(
-        vectors=at(0, 1, 30, 32, 90, 91),
+        vectors=vectors_at(0, 1, 30, 32, 90, 91),
         labels=[[1], [2], [1], [2], [3], [3]],
         hashes=[0, 0b111, FAR, 0, FAR, 0],
     )
 
 
-def test_cases_by_hand(world: World) -> None:
-    cases = world.cases()
-    # p0 finds p1, p2; p1 finds p0, p2, p3; p2 finds p3, p1, p0; p3 finds p2, p1.
-    assert cases.figures == {
+def test_an_analysis_by_hand(world: World) -> None:
+    analysis = world.analyze()
+    # The rankings: p0: p1, p2; p1: p0, p2, p3; p2: p3, p1, p0; p3: p2, p1.
+    assert analysis.metrics == {
         "failures": 2,
         "label_noise": 2,
         "failures_label_noise": 1,
         "recall_at_1_without_label_noise": 0.5,
     }
-    failures = cases.failures.to_pandas()
+    failures = analysis.failures.to_pandas()
     assert failures["image_id"].tolist() == ["p1", "p2"]
     assert failures["positives"].tolist() == [1, 1]
     assert failures["first_hit_rank"].tolist() == [3, 3]
@@ -107,40 +107,40 @@ def test_cases_by_hand(world: World) -> None:
     assert failures["score"].tolist() == failures["cosine"].tolist()
     assert failures["bits"].tolist() == [3, 64]
     assert failures["near_duplicate"].tolist() == [True, False]
-    assert cases.successes.to_pandas()["image_id"].tolist() == ["p4", "p5"]
-    near = cases.near_duplicates.to_pandas()
+    assert analysis.successes.to_pandas()["image_id"].tolist() == ["p4", "p5"]
+    near = analysis.near_duplicates.to_pandas()
     assert near["image_id"].tolist() == ["p0", "p1"]
     assert near["top_hit"].tolist() == ["p1", "p0"]
     assert near["first_hit_rank"].tolist() == [2, 3]
     assert near["failure"].tolist() == [False, True]
-    confusions = cases.confusions.to_pandas()
+    confusions = analysis.confusions.to_pandas()
     assert list(zip(confusions["label"], confusions["other"], strict=True)) == [(1, 2), (2, 1)]
     assert confusions["queries"].tolist() == [2.0, 2.0]
-    # p0 is closer to its hit than p2, and p1 closer than p3.
+    # p0 is nearer to its hit than p2, and p1 nearer than p3.
     assert confusions["image_id"].tolist() == ["p0", "p1"]
 
 
-def test_the_tables_are_those_of_the_schemas(world: World, tmp_path: Any) -> None:
-    for cases in (world.cases(), world.cases(failure_k=100, bits=0, cosine=1.0)):
+def test_the_tables_fit_their_schemas(world: World, tmp_path: Any) -> None:
+    for analysis in (world.analyze(), world.analyze(failure_k=100, bits=0, cosine=1.0)):
         for table, kind in (
-            (cases.failures, FAILURES),
-            (cases.successes, SUCCESSES),
-            (cases.near_duplicates, NEAR_DUPLICATES),
-            (cases.confusions, CONFUSIONS),
+            (analysis.failures, FAILURES),
+            (analysis.successes, SUCCESSES),
+            (analysis.near_duplicates, NEAR_DUPLICATES),
+            (analysis.confusions, CONFUSIONS),
         ):
             write_table(table, tmp_path / "table.parquet", kind)
             assert read_table(tmp_path / "table.parquet", kind).to_pylist() == table.to_pylist()
 
 
-def test_without_label_noise_recall_stays(world: World) -> None:
-    figures = world.cases(bits=2).figures
-    assert figures["label_noise"] == figures["failures_label_noise"] == 0
-    assert figures["recall_at_1_without_label_noise"] == round(2 / 6, 6)
+def test_without_label_noise_recall_is_the_same(world: World) -> None:
+    metrics = world.analyze(bits=2).metrics
+    assert metrics["label_noise"] == metrics["failures_label_noise"] == 0
+    assert metrics["recall_at_1_without_label_noise"] == round(2 / 6, 6)
 
 
-def test_where_all_is_label_noise_nobody_is_left_to_take_the_mean_of() -> None:
-    world = World(at(0, 0, 90, 90), [[1], [2], [1], [2]], [0] * 4)
-    assert world.cases(failure_k=3).figures == {
+def test_if_all_queries_are_label_noise_there_is_no_recall_without_them() -> None:
+    world = World(vectors_at(0, 0, 90, 90), [[1], [2], [1], [2]], [0] * 4)
+    assert world.analyze(failure_k=3).metrics == {
         "failures": 0,
         "label_noise": 4,
         "failures_label_noise": 0,
@@ -148,69 +148,77 @@ def test_where_all_is_label_noise_nobody_is_left_to_take_the_mean_of() -> None:
 
 
 @pytest.mark.parametrize(("bits", "found"), [(2, 0), (3, 2), (4, 2)])
-def test_so_many_bits_are_still_a_near_duplicate(world: World, bits: int, found: int) -> None:
-    assert world.cases(bits=bits).figures["label_noise"] == found
+def test_a_near_duplicate_differs_in_at_most_so_many_bits(
+    world: World, bits: int, found: int
+) -> None:
+    assert world.analyze(bits=bits).metrics["label_noise"] == found
 
 
-@pytest.mark.parametrize(("apart", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)])
-def test_what_differs_in_colour_is_no_near_duplicate(world: World, apart: int, found: int) -> None:
-    cases = replace(world, greys=[100, 100 + apart, 0, 0, 0, 0]).cases()
-    assert cases.figures["label_noise"] == found
-    failures = cases.failures.to_pandas()
+@pytest.mark.parametrize(
+    ("difference", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)]
+)
+def test_an_image_of_another_colour_is_no_near_duplicate(
+    world: World, difference: int, found: int
+) -> None:
+    analysis = replace(world, greys=[100, 100 + difference, 0, 0, 0, 0]).analyze()
+    assert analysis.metrics["label_noise"] == found
+    failures = analysis.failures.to_pandas()
     assert failures["bits"].tolist() == [3, 64]
     assert failures["near_duplicate"].tolist() == [found > 0, False]
 
 
 @pytest.mark.parametrize(("cosine", "found"), [(0.9999, 0), (0.9998, 2)])
-def test_so_low_a_cosine_is_still_a_near_duplicate(world: World, cosine: float, found: int) -> None:
+def test_a_near_duplicate_has_at_least_this_cosine(world: World, cosine: float, found: int) -> None:
     assert np.cos(np.radians(1)) == pytest.approx(0.99985, abs=1e-5)
-    assert world.cases(cosine=cosine).figures["label_noise"] == found
+    assert world.analyze(cosine=cosine).metrics["label_noise"] == found
 
 
 def test_identical_vectors_reach_a_cosine_of_one() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, 33)).astype(np.float32)
     world = World(np.repeat(vectors, 2, axis=0), [[i % 2] for i in range(80)], [0] * 80)
-    assert world.cases(cosine=1.0).figures["label_noise"] == 80
+    assert world.analyze(cosine=1.0).metrics["label_noise"] == 80
 
 
 def test_only_wrong_and_similar_images_are_hashed_and_each_once(world: World) -> None:
-    # p2 and p3 are cosine 0.9994 apart, p4 and p5 are of one class.
-    world.cases(cosine=0.9998)
+    # The cosine of p2 and p3 is 0.9994; p4 and p5 are of one class.
+    world.analyze(cosine=0.9998)
     assert world.hashed == ["p0", "p1"]
-    bits = world.cases(cosine=0.9998).failures.to_pandas()["bits"]
+    bits = world.analyze(cosine=0.9998).failures.to_pandas()["bits"]
     assert bits.isna().tolist() == [False, True]
 
 
 def test_a_top_that_is_larger_than_the_gallery_has_no_failures(world: World) -> None:
-    assert world.cases(failure_k=100).figures["failures"] == 0
+    assert world.analyze(failure_k=100).metrics["failures"] == 0
 
 
 def test_queries_without_a_relevant_image_are_in_no_table() -> None:
-    world = World(at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
-    cases = world.cases()
-    assert cases.figures == {
+    world = World(vectors_at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
+    analysis = world.analyze()
+    assert analysis.metrics == {
         "failures": 0,
         "label_noise": 0,
         "failures_label_noise": 0,
         "recall_at_1_without_label_noise": 1.0,
     }
     # p2 is nearer to p3 than to p1; p3 is nearest to p2.
-    assert cases.successes["image_id"].to_pylist() == ["p2", "p3"]
-    assert cases.confusions.num_rows == 0
+    assert analysis.successes["image_id"].to_pylist() == ["p2", "p3"]
+    assert analysis.confusions.num_rows == 0
 
 
-def test_they_are_not_in_the_share_of_their_class_either() -> None:
-    # p1 is searched for p0 alone, which is not itself: nothing is relevant to p1.
-    world = World(at(0, 9, 1), [[1], [1], [2]], [0] * 3, [True, True, False], [False, True, True])
-    confusions = world.cases().confusions
+def test_queries_without_a_relevant_image_are_not_in_the_share_of_their_class() -> None:
+    # The only other image with the class of p1 is p0, which is not in the gallery.
+    world = World(
+        vectors_at(0, 9, 1), [[1], [1], [2]], [0] * 3, [True, True, False], [False, True, True]
+    )
+    confusions = world.analyze().confusions
     assert confusions["queries"].to_pylist() == confusions["share"].to_pylist() == [1.0]
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     count = draw(st.integers(3, 12))
-    # Whole numbers: their Euclidean order is exact, and ties are common.
+    # Of integers the Euclidean ranking is exact, and ties are common.
     coordinates = st.integers(-3, 3)
     vectors = draw(st.lists(st.tuples(*[coordinates] * 3), min_size=count, max_size=count))
     labels = st.lists(st.integers(0, 4), min_size=1, max_size=2, unique=True)
@@ -224,12 +232,12 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds(), st.integers(1, 4), st.sampled_from([-1.0, 0.317, 0.953]), st.integers(0, 2))
-def test_cases_are_those_of_a_plain_loop(
+def test_an_analysis_equals_a_plain_loop(
     world: World, failure_k: int, cosine: float, bits: int
 ) -> None:
-    expected = [case for case in (loop(world, query) for query in asked(world)) if case]
+    expected = [case for case in (loop(world, query) for query in queries_of(world)) if case]
     assume(expected)
-    cases = world.cases(distance="euclidean", failure_k=failure_k, cosine=cosine, bits=bits)
+    analysis = world.analyze(distance="euclidean", failure_k=failure_k, cosine=cosine, bits=bits)
     failed = [case for case in expected if case["first"] > failure_k]
     noisy = [
         case
@@ -240,30 +248,30 @@ def test_cases_are_those_of_a_plain_loop(
         and case["colour"] <= COLOUR_TOLERANCE
     ]
     right = [case["query"] for case in expected if case["first"] == 1]
-    for table, wanted in ((cases.failures, failed), (cases.near_duplicates, noisy)):
+    for table, wanted in ((analysis.failures, failed), (analysis.near_duplicates, noisy)):
         found: pd.DataFrame = table.to_pandas()
         assert found["image_id"].tolist() == [case["query"] for case in wanted]
         assert found["top_hit"].tolist() == [case["hit"] for case in wanted]
         assert found["first_hit_rank"].tolist() == [case["first"] for case in wanted]
         assert np.allclose(found["score"], [-case["distance"] for case in wanted])
         assert np.allclose(found["cosine"], [case["cosine"] for case in wanted], atol=1e-6)
-    assert cases.near_duplicates["bits"].to_pylist() == [case["bits"] for case in noisy]
-    assert cases.successes["image_id"].to_pylist() == right
+    assert analysis.near_duplicates["bits"].to_pylist() == [case["bits"] for case in noisy]
+    assert analysis.successes["image_id"].to_pylist() == right
     left = [case for case in expected if case not in noisy]
-    assert cases.figures == {
+    assert analysis.metrics == {
         "failures": len(failed),
         "label_noise": len(noisy),
         "failures_label_noise": sum(case in noisy for case in failed),
     } | ({"recall_at_1_without_label_noise": round(len(right) / len(left), 6)} if left else {})
 
 
-def asked(world: World) -> list[int]:
+def queries_of(world: World) -> list[int]:
     assert world.is_query
-    return [query for query, asks in enumerate(world.is_query) if asks]
+    return [row for row, is_query in enumerate(world.is_query) if is_query]
 
 
 def loop(world: World, query: int) -> dict[str, Any] | None:
-    """What the query finds first, and where its first relevant image stands."""
+    """Return the top hit of a query, and the rank of its first relevant image."""
     vectors, labels = world.vectors.astype(float), [set(each) for each in world.labels]
     distances = np.linalg.norm(vectors - vectors[query], axis=1)
     others = [row for row in range(len(vectors)) if row != query]

@@ -33,7 +33,7 @@ def test_intervals_are_those_of_a_direct_resampling(resamples: int) -> None:
     np.testing.assert_allclose(fast, naive_intervals(values, resamples=resamples, seed=4))
 
 
-def test_one_resample_serves_all_metrics() -> None:
+def test_all_metrics_are_computed_on_the_same_resamples() -> None:
     column = np.random.default_rng(0).random(40)
     values = np.stack([column, 1 - column], axis=1)
     low, high = intervals(values, resamples=200, seed=0)
@@ -41,7 +41,7 @@ def test_one_resample_serves_all_metrics() -> None:
     assert high[0] == pytest.approx(1 - low[1])
 
 
-def test_the_interval_of_a_share_is_near_the_normal_one() -> None:
+def test_the_interval_of_a_share_is_close_to_the_normal_approximation() -> None:
     # p = 0.3 of 2,000: 0.3 +- 1.96 sqrt(0.3 * 0.7 / 2000) = 0.3 +- 0.0201.
     values = (np.arange(2000) % 10 < 3).astype(float)[:, None]
     low, high = intervals(values, resamples=2000, seed=0)
@@ -54,7 +54,7 @@ def test_equal_values_have_no_width() -> None:
 
 
 def test_macro_intervals_are_those_of_a_direct_resampling_of_queries() -> None:
-    # Twelve queries of one to three of seven classes: many a resample lacks some class.
+    # Twelve queries with one to three of seven classes: many resamples lack some class.
     rng = np.random.default_rng(2)
     pairs = [
         (query, int(label))
@@ -64,34 +64,34 @@ def test_macro_intervals_are_those_of_a_direct_resampling_of_queries() -> None:
     queries, classes = np.array(pairs).T
     classes = np.unique(classes, return_inverse=True)[1]
     values = rng.random((len(pairs), 2))
-    draws, means = np.random.default_rng(5), []
+    generator, means = np.random.default_rng(5), []
     for _ in range(77):
-        drawn = draws.integers(12, size=12)
-        rows = np.concatenate([np.flatnonzero(queries == query) for query in drawn])
+        sampled = generator.integers(12, size=12)
+        rows = np.concatenate([np.flatnonzero(queries == query) for query in sampled])
         of_class = []
         for label in range(classes.max() + 1):
             found = rows[classes[rows] == label]
-            all_of_it = np.flatnonzero(classes == label)
-            of_class.append(values[found if len(found) else all_of_it].mean(axis=0))
+            whole_class = np.flatnonzero(classes == label)
+            of_class.append(values[found if len(found) else whole_class].mean(axis=0))
         means.append(np.mean(of_class, axis=0))
     statistic = macro_mean_statistic(values, queries=queries, classes=classes)
     fast = bootstrap_intervals(statistic, queries=12, resamples=77, seed=5)
     np.testing.assert_allclose(fast, np.percentile(means, [2.5, 97.5], axis=0))
 
 
-def test_a_macro_interval_lies_about_its_mean_where_small_classes_are_the_worse_ones() -> None:
+def test_a_macro_interval_is_around_its_mean_if_small_classes_are_worse() -> None:
     # Classes of one query score 0, those of ten score 0.8 +- 0.4: the macro mean is 0.4.
     large = np.repeat(np.arange(40), 10)
     values = np.concatenate([np.tile([0.0, 0.0] + [1.0] * 8, 40), np.zeros(40)])[:, None]
     classes = np.concatenate([large, np.arange(40, 80)])
     statistic = macro_mean_statistic(values, queries=np.arange(440), classes=classes)
     low, high = bootstrap_intervals(statistic, queries=440, resamples=1000, seed=0)[:, 0]
-    # Half of 40 means of ten queries each: 1.96 * 0.4 / sqrt(10 * 40) / 2 = 0.0196, and a bit.
+    # Half of 40 means of ten queries each: about 1.96 * 0.4 / sqrt(10 * 40) / 2 = 0.0196.
     assert (low, high) == pytest.approx((0.38, 0.42), abs=0.003)
 
 
-def test_queries_and_classes_move_together() -> None:
-    # Of one class, the macro mean is the mean over queries, in each resample.
+def test_means_over_queries_and_over_classes_use_the_same_resamples() -> None:
+    # With one class, the macro mean equals the mean over queries, in each resample.
     values = np.random.default_rng(0).random((9, 1))
     one = np.zeros(9, dtype=int)
     low, high = bootstrap_intervals(

@@ -1,4 +1,4 @@
-"""On real photographs: copies stay within few bits and keep their colours; others are far."""
+"""On real photographs: copies differ in few bits and little in colour; other images in many."""
 
 import io
 import math
@@ -22,16 +22,16 @@ from pipeline.evaluation.perceptual_hashes import (
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, Image.Image]:
-    """The quarters of two photographs, one of a temple and one of a flower."""
-    found = {}
+    """Return the quarters of two photographs, one of a temple and one of a flower."""
+    quarters = {}
     for name, pixels in zip(("temple", "flower"), load_sample_images().images, strict=True):
         whole = Image.fromarray(pixels)
         width, height = whole.width // 2, whole.height // 2
         for x in (0, 1):
             for y in (0, 1):
                 box = (x * width, y * height, (x + 1) * width, (y + 1) * height)
-                found[f"{name} {x} {y}"] = whole.crop(box)
-    return found
+                quarters[f"{name} {x} {y}"] = whole.crop(box)
+    return quarters
 
 
 def jpeg(image: Image.Image) -> Image.Image:
@@ -50,32 +50,32 @@ COPIES = {
 }
 OTHER_COLOURS = {
     "in grey": lambda image: image.convert("L"),
-    "a third of the colour circle on": lambda image: turn_colours(image, 85),
+    "with hues rotated by a third": lambda image: rotate_hues(image, 85),
 }
 
 
-def turn_colours(image: Image.Image, by: int) -> Image.Image:
-    """Every hue moved on by so much of 256."""
+def rotate_hues(image: Image.Image, by: int) -> Image.Image:
+    """Return the image with every hue changed by `by` of 256."""
     hue, saturation, value = image.convert("HSV").split()
-    turned = hue.point(lambda level: (level + by) % 256)
-    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    rotated = hue.point(lambda level: (level + by) % 256)
+    return Image.merge("HSV", (rotated, saturation, value)).convert("RGB")
 
 
 @pytest.mark.parametrize("how", COPIES | OTHER_COLOURS)
 def test_a_copy_differs_in_few_bits_and_a_recoloured_one_in_colours(
     images: dict[str, Image.Image], how: str
 ) -> None:
-    # The temple has hardly any colour that it could lose.
+    # The temple has hardly any colour to lose.
     ids = [name for name in images if how in COPIES or name.startswith("flower")]
     change = (COPIES | OTHER_COLOURS)[how]
     copies = {image_id: change(image) for image_id, image in images.items()}
     one, other = (hash_images(ids, each.__getitem__) for each in (images, copies))
-    apart = count_differing_bits(one.bits, other.bits)
-    assert apart.max() <= (0 if how == "of the same pixels" else 10)
+    differing = count_differing_bits(one.bits, other.bits)
+    assert differing.max() <= (0 if how == "of the same pixels" else 10)
     assert agree_in_colour(one.colours, other.colours).tolist() == [how in COPIES] * len(ids)
 
 
-def test_a_small_mug_in_red_and_in_blue_differs_in_colours_alone() -> None:
+def test_a_red_and_a_blue_mug_differ_only_in_colours() -> None:
     mugs = {"red": (190, 40, 40), "blue": (40, 60, 190), "red again": (180, 44, 40)}
     images = {}
     for name, colour in mugs.items():
@@ -87,23 +87,28 @@ def test_a_small_mug_in_red_and_in_blue_differs_in_colours_alone() -> None:
     assert agree_in_colour(found.colours[red], found.colours[others]).tolist() == [False, True]
 
 
-def test_each_part_of_an_image_has_its_mean_colour() -> None:
+def test_each_cell_of_an_image_has_its_mean_colour() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
     (colours,) = hash_images(["p"], lambda _: Image.fromarray(pixels)).colours
     for down in range(8):
         for across in range(8):
-            part = pixels[3 * down : 3 * down + 3, 5 * across : 5 * across + 5]
-            assert np.abs(colours[down, across] - part.mean(axis=(0, 1))).max() <= 1
+            cell = pixels[3 * down : 3 * down + 3, 5 * across : 5 * across + 5]
+            assert np.abs(colours[down, across] - cell.mean(axis=(0, 1))).max() <= 1
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (7, 7, 2), (3, 5, 1)])
-def test_one_part_decides_whether_colours_agree(place: tuple[int, int, int]) -> None:
+def test_one_cell_decides_whether_colours_agree(place: tuple[int, int, int]) -> None:
     one = np.full((1, 8, 8, 3), 200, np.uint8)
-    for apart in (-COLOUR_TOLERANCE, COLOUR_TOLERANCE, -COLOUR_TOLERANCE - 1, COLOUR_TOLERANCE + 1):
+    for difference in (
+        -COLOUR_TOLERANCE,
+        COLOUR_TOLERANCE,
+        -COLOUR_TOLERANCE - 1,
+        COLOUR_TOLERANCE + 1,
+    ):
         other = one.copy()
-        other[0, *place] = 200 + apart
-        assert agree_in_colour(one, other).tolist() == [abs(apart) <= COLOUR_TOLERANCE]
-        assert agree_in_colour(other, one).tolist() == [abs(apart) <= COLOUR_TOLERANCE]
+        other[0, *place] = 200 + difference
+        assert agree_in_colour(one, other).tolist() == [abs(difference) <= COLOUR_TOLERANCE]
+        assert agree_in_colour(other, one).tolist() == [abs(difference) <= COLOUR_TOLERANCE]
 
 
 def test_other_images_differ_in_many_bits(images: dict[str, Image.Image]) -> None:
@@ -112,7 +117,7 @@ def test_other_images_differ_in_many_bits(images: dict[str, Image.Image]) -> Non
         assert count_differing_bits(hashes[:-place], hashes[place:]).min() > 14
 
 
-def test_the_bits_are_those_of_the_definition(images: dict[str, Image.Image]) -> None:
+def test_the_bits_equal_their_definition(images: dict[str, Image.Image]) -> None:
     ids = [image_id for image_id in images if image_id.endswith("0")]
     hashes = hash_images(ids, images.__getitem__).bits
     for image_id, found in zip(ids, hashes, strict=True):
@@ -134,7 +139,7 @@ def hash_slowly(image: Image.Image) -> int:
     return int("".join("1" if strength > middle else "0" for strength in strengths), 2)
 
 
-def test_hashes_stand_in_the_order_that_was_asked(images: dict[str, Image.Image]) -> None:
+def test_hashes_are_in_the_order_of_the_image_ids(images: dict[str, Image.Image]) -> None:
     ids = list(images)
     forward, backward = (hash_images(each, images.__getitem__) for each in (ids, ids[::-1]))
     assert forward.bits.dtype == np.uint64
