@@ -68,13 +68,13 @@ _KINDS = {
 
 def _format_error(error: ErrorDetails) -> str:
     place = list(error["loc"])
-    key = ".".join(str(part) for part in place) or "all of it"
+    key = ".".join(str(part) for part in place) or "the whole file"
     found = f"found {error['input']!r}"
     match error["type"]:
         case "extra_forbidden":
             return f"{key}: unknown key; {_keys_beside(place)}"
         case "missing":
-            return f"{key}: missing; every key of params.yaml has a value there"
+            return f"{key}: missing; every key of params.yaml must have a value"
         case "message":
             return f"{key}: {error['msg']}"
         case "choice":

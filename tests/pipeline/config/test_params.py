@@ -1,4 +1,4 @@
-"""params.yaml: what is in the repository is valid; each mistake in it is told word for word."""
+"""params.yaml: what is in the repository is valid; each mistake is reported, word for word."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ LOSSES = (
 )
 
 
-def told(values: Any) -> str:
+def error_text(values: Any) -> str:
     with pytest.raises(UserError) as error:
         check_params(values, where="params.yaml")
     text = str(error.value)
@@ -31,7 +31,7 @@ def test_the_params_of_the_repository_are_valid() -> None:
 
 
 @pytest.mark.parametrize("section", CHOICES)
-def test_every_choice_can_be_named_and_gives_the_options_of_its_block(section: str) -> None:
+def test_every_name_of_a_choice_gives_the_options_of_its_block(section: str) -> None:
     values = read_yaml(PARAMS)
     for name in [key for key, block in values[section].items() if isinstance(block, dict)]:
         model = CHOICES[section].model_validate(values[section] | {"name": name})
@@ -39,7 +39,7 @@ def test_every_choice_can_be_named_and_gives_the_options_of_its_block(section: s
         assert model.options.model_dump() == values[section][name]
 
 
-def test_no_options_stand_in_the_code_alone() -> None:
+def test_all_options_are_in_params_yaml() -> None:
     values = read_yaml(PARAMS)
     for section, model in CHOICES.items():
         assert set(model.model_fields) == set(values[section])
@@ -74,15 +74,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "missing key": (
         {"train__epochs": GONE},
-        "train.epochs: missing; every key of params.yaml has a value there",
+        "train.epochs: missing; every key of params.yaml must have a value",
     ),
     "missing block": (
         {"loss__triplet": GONE},
-        "loss.triplet: missing; every key of params.yaml has a value there",
+        "loss.triplet: missing; every key of params.yaml must have a value",
     ),
     "missing section": (
         {"plot": GONE},
-        "plot: missing; every key of params.yaml has a value there",
+        "plot: missing; every key of params.yaml must have a value",
     ),
     "misspelt choice": (
         {"loss__name": "smoth_ap"},
@@ -182,7 +182,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"download__max_rejected": 1.5},
         "download.max_rejected: found 1.5; allowed: less than or equal to 1",
     ),
-    "all of it, where a part is left": (
+    "the whole, where a fraction is allowed": (
         {"split__test_fraction": 1},
         "split.test_fraction: found 1; allowed: less than 1",
     ),
@@ -214,15 +214,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_in_one_line(changes: dict[str, Any], text: str) -> None:
-    assert told(overlaid(changes)) == f"params.yaml: {text}"
+def test_a_mistake_is_reported_in_one_line(changes: dict[str, Any], text: str) -> None:
+    assert error_text(overlaid(changes)) == f"params.yaml: {text}"
 
 
 @pytest.mark.parametrize(
     ("values", "found"), [(None, "None (NoneType)"), ([1], "[1] (list)"), ("x", "'x' (str)")]
 )
-def test_a_file_that_is_no_mapping_is_told(values: Any, found: str) -> None:
-    assert told(values) == f"params.yaml: all of it: found {found}; allowed: a mapping of keys"
+def test_a_file_that_is_no_mapping_is_error_text(values: Any, found: str) -> None:
+    assert (
+        error_text(values)
+        == f"params.yaml: the whole file: found {found}; allowed: a mapping of keys"
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,12 +238,12 @@ def test_a_file_that_is_no_mapping_is_told(values: Any, found: str) -> None:
         {"data__source": "../images.tar", "data__folder__table": "table.csv"},
     ],
 )
-def test_what_is_allowed_is_taken(changes: dict[str, Any]) -> None:
+def test_what_is_allowed_is_accepted(changes: dict[str, Any]) -> None:
     assert check_params(overlaid(changes), where="params.yaml")
 
 
-def test_a_contradiction_is_told_with_the_file() -> None:
-    text = told(overlaid({"loss.name": "arcface", "miner.name": "batch_hard"}))
+def test_a_contradiction_is_reported_with_the_file() -> None:
+    text = error_text(overlaid({"loss.name": "arcface", "miner.name": "batch_hard"}))
     assert text.startswith("params.yaml: miner.name: found 'batch_hard' with loss.name 'arcface'")
 
 
@@ -249,7 +252,7 @@ def test_a_number_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
     assert read_params(tmp_path / "params.yaml").optimizer.options.lr == 0.001
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_error_text(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_params(tmp_path / "params.yaml")
     wanted = f"{tmp_path / 'params.yaml'}: no such file; run from the root of the project"
@@ -265,7 +268,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("a:\n\t- 1", "while scanning"),
     ],
 )
-def test_what_is_not_yaml_is_told_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+def test_what_is_not_yaml_is_reported_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError) as error:
         read_params(tmp_path / "params.yaml")

@@ -1,4 +1,4 @@
-"""What training shows is decided by each image's seed, and by nothing else."""
+"""The seed of each image alone decides how training shows it."""
 
 import io
 from pathlib import Path
@@ -31,7 +31,7 @@ def images(tmp_path: Path) -> TrainingImages:
 
 
 def test_the_seed_alone_decides_what_is_shown(images: TrainingImages) -> None:
-    """The draws are those of torch seeded with it, as `torch.manual_seed` does for all devices."""
+    """It seeds torch on the CPU, as `torch.manual_seed` does on all devices."""
     shown = [images[row, 11 * row] for row in range(3)]
     assert [target for _, target in shown] == [5, 6, 7]
     for row, (image, _) in reversed(list(enumerate(shown))):
@@ -41,14 +41,14 @@ def test_the_seed_alone_decides_what_is_shown(images: TrainingImages) -> None:
         assert not np.array_equal(image, images[row, 11 * row + 1][0])
 
 
-def test_what_is_drawn_around_it_goes_on_undisturbed(images: TrainingImages) -> None:
+def test_other_random_numbers_are_not_disturbed(images: TrainingImages) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    drawn = [torch.rand(2)]
+    numbers = [torch.rand(2)]
     images[0, 9]
     images.image_ids = ["0", "not there", "2"]
     with pytest.raises(UserError):
         images[1, 9]
-    drawn.append(torch.rand(2))
-    assert torch.equal(torch.cat(drawn), expected)
+    numbers.append(torch.rand(2))
+    assert torch.equal(torch.cat(numbers), expected)

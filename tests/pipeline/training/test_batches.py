@@ -1,4 +1,4 @@
-"""Batches: what stands in one, how many there are, and that it is all drawn from the seed."""
+"""Batches: what is in one, how many there are, and that the seed decides all of it."""
 
 import hashlib
 import itertools
@@ -21,12 +21,12 @@ few = settings(max_examples=60, deadline=None)
 
 
 def labels_of(sizes: list[int]) -> NDArray[np.int32]:
-    """Labels with gaps, out of order, as a split leaves them."""
+    """Labels with gaps, out of order, as those of the train split."""
     labels = np.repeat(np.arange(len(sizes)) * 3 + 1, sizes).astype(np.int32)
     return np.random.default_rng(1).permutation(labels)
 
 
-def draw(
+def sample(
     name: str,
     *,
     labels: NDArray[np.int32] | LabelSets | None = None,
@@ -50,9 +50,9 @@ def same(one: list[Ints], other: list[Ints]) -> bool:
 
 
 @st.composite
-def pk_cases(draw_from: st.DrawFn) -> tuple[list[int], int, int]:
-    sizes = draw_from(sizes_of_classes)
-    return sizes, draw_from(st.integers(1, len(sizes))), draw_from(st.integers(1, max(sizes)))
+def pk_cases(choose: st.DrawFn) -> tuple[list[int], int, int]:
+    sizes = choose(sizes_of_classes)
+    return sizes, choose(st.integers(1, len(sizes))), choose(st.integers(1, max(sizes)))
 
 
 @few
@@ -62,7 +62,7 @@ def test_pk_has_k_images_of_each_of_p_classes_class_by_class(
 ) -> None:
     sizes, classes, images = case
     labels = labels_of(sizes)
-    for batch in draw("pk", labels=labels, classes=classes, per_class=images):
+    for batch in sample("pk", labels=labels, classes=classes, per_class=images):
         of_classes = labels[batch].reshape(classes, images)
         assert (of_classes == of_classes[:, :1]).all()
         assert len(set(of_classes[:, 0].tolist())) == classes
@@ -76,7 +76,7 @@ def test_pk_repeats_an_image_only_where_its_class_has_too_few(
     sizes, classes, images = case
     labels = labels_of(sizes)
     shown: list[int] = []
-    for batch in draw("pk", labels=labels, classes=classes, per_class=images):
+    for batch in sample("pk", labels=labels, classes=classes, per_class=images):
         for group in batch.reshape(classes, images):
             size = int((labels == labels[group[0]]).sum())
             assert len(set(group.tolist())) == min(size, images)
@@ -95,58 +95,58 @@ def test_pk_has_the_same_and_the_most_batches_whatever_the_seed(
     groups = [max(1, size // images) for size in sizes]
     most = max(b for b in range(sum(groups) + 1) if sum(min(g, b) for g in groups) >= classes * b)
     for epoch in range(4):
-        drawn = draw("pk", labels=labels, seed=[7, epoch], classes=classes, per_class=images)
-        assert len(drawn) == most >= 1  # never none, so a longer epoch is always filled
+        batches = sample("pk", labels=labels, seed=[7, epoch], classes=classes, per_class=images)
+        assert len(batches) == most >= 1  # never none, so a longer epoch is always filled
 
 
 @few
 @given(pk_cases(), st.integers(1, 40))
-def test_pk_gives_as_many_batches_as_asked_for(
+def test_pk_gives_the_wanted_number_of_batches(
     case: tuple[list[int], int, int], steps: int
 ) -> None:
     sizes, classes, images = case
     labels, options = labels_of(sizes), {"classes": classes, "per_class": images}
-    drawn = draw("pk", labels=labels, steps=steps, **options)
-    a_pass = draw("pk", labels=labels, **options)
-    assert len(drawn) == steps
-    assert same(drawn[: len(a_pass)], a_pass[:steps])  # fewer steps cut a pass, more go on
+    batches = sample("pk", labels=labels, steps=steps, **options)
+    a_pass = sample("pk", labels=labels, **options)
+    assert len(batches) == steps
+    assert same(batches[: len(a_pass)], a_pass[:steps])  # fewer steps cut a pass, more continue
 
 
 def test_pk_shows_every_image_once_where_classes_are_alike() -> None:
     labels = labels_of([8] * 6)
-    drawn = draw("pk", labels=labels, classes=3, per_class=4)
-    assert sorted(np.concatenate(drawn).tolist()) == list(range(48))
+    batches = sample("pk", labels=labels, classes=3, per_class=4)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(48))
 
 
 def test_pk_shows_the_rest_of_a_class_in_another_epoch() -> None:
     labels = labels_of([5, 5])
-    passes = [draw("pk", labels=labels, seed=[7, e], classes=2, per_class=4) for e in range(20)]
-    shown = {int(row) for drawn in passes for batch in drawn for row in batch}
+    passes = [sample("pk", labels=labels, seed=[7, e], classes=2, per_class=4) for e in range(20)]
+    shown = {int(row) for batches in passes for batch in batches for row in batch}
     assert shown == set(range(10))
 
 
-def test_pk_mixes_classes_anew_from_batch_to_batch() -> None:
+def test_pk_mixes_other_classes_in_each_batch() -> None:
     labels = labels_of([8] * 6)
-    drawn = draw("pk", labels=labels, classes=3, per_class=2)
-    assert len({frozenset(labels[batch].tolist()) for batch in drawn}) > 2
+    batches = sample("pk", labels=labels, classes=3, per_class=2)
+    assert len({frozenset(labels[batch].tolist()) for batch in batches}) > 2
 
 
-def test_triplets_stand_anchors_then_positives_then_negatives() -> None:
+def test_triplets_are_in_the_order_anchors_positives_negatives() -> None:
     triplets = np.arange(30).reshape(10, 3)  # 0, 1, 2 · 3, 4, 5 · …
-    drawn = draw("triplets", triplets=triplets, size=4)
-    assert len(drawn) == 2
-    for batch in drawn:
+    batches = sample("triplets", triplets=triplets, size=4)
+    assert len(batches) == 2
+    for batch in batches:
         anchors, positives, negatives = batch.reshape(3, 4)
         assert (anchors % 3 == 0).all()
         assert (positives == anchors + 1).all()
         assert (negatives == anchors + 2).all()
-    assert len(set(np.concatenate(drawn).tolist())) == 24
+    assert len(set(np.concatenate(batches).tolist())) == 24
 
 
 def test_random_shows_each_image_at_most_once_in_a_pass() -> None:
-    drawn = draw("random", labels=labels_of([7, 4, 6]), size=5)
-    assert [len(batch) for batch in drawn] == [5, 5, 5]
-    assert len(set(np.concatenate(drawn).tolist())) == 15
+    batches = sample("random", labels=labels_of([7, 4, 6]), size=5)
+    assert [len(batch) for batch in batches] == [5, 5, 5]
+    assert len(set(np.concatenate(batches).tolist())) == 15
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -157,23 +157,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_seed_and_nothing_else_decides(name: str) -> None:
+def test_the_seed_alone_decides(name: str) -> None:
     np.random.seed(1)
-    first = draw(name, **OPTIONS[name])
+    first = sample(name, **OPTIONS[name])
     np.random.seed(2)
-    assert same(first, draw(name, **OPTIONS[name]))
-    assert not same(first, draw(name, seed=[7, 1], **OPTIONS[name]))
-    assert not same(first, draw(name, seed=[8, 0], **OPTIONS[name]))
+    assert same(first, sample(name, **OPTIONS[name]))
+    assert not same(first, sample(name, seed=[7, 1], **OPTIONS[name]))
+    assert not same(first, sample(name, seed=[8, 0], **OPTIONS[name]))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 50])
-def test_steps_cut_a_pass_or_go_on_with_another(name: str, steps: int) -> None:
-    drawn, a_pass = draw(name, steps=steps, **OPTIONS[name]), draw(name, **OPTIONS[name])
-    assert len(drawn) == steps
-    assert same(drawn[: len(a_pass)], a_pass[:steps])
+def test_steps_cut_a_pass_or_continue_with_another(name: str, steps: int) -> None:
+    batches, a_pass = sample(name, steps=steps, **OPTIONS[name]), sample(name, **OPTIONS[name])
+    assert len(batches) == steps
+    assert same(batches[: len(a_pass)], a_pass[:steps])
     if steps == 50:
-        assert not same(drawn[len(a_pass) : 2 * len(a_pass)], a_pass)
+        assert not same(batches[len(a_pass) : 2 * len(a_pass)], a_pass)
 
 
 THREE = labels_of([4, 2, 1])
@@ -215,10 +215,10 @@ THREE = labels_of([4, 2, 1])
         ),
     ],
 )
-def test_too_little_for_one_batch_is_told(name: str, given_: dict[str, Any], text: str) -> None:
-    with pytest.raises(UserError) as told:
-        draw(name, **given_)
-    assert str(told.value) == text
+def test_too_little_for_one_batch_is_reported(name: str, given_: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as error:
+        sample(name, **given_)
+    assert str(error.value) == text
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -228,8 +228,8 @@ def test_just_enough_for_one_batch_is_enough(name: str) -> None:
         "triplets": {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 5},
         "random": {"labels": THREE, "size": 7},
     }[name]
-    assert len(draw(name, **options)) == 1
-    assert len(draw(name, steps=9, **options)) == 9
+    assert len(sample(name, **options)) == 1
+    assert len(sample(name, steps=9, **options)) == 9
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_just_enough_for_one_batch_is_enough(name: str) -> None:
 def test_batches_of_one_label_an_image_are_those_of_earlier_releases(
     name: str, sizes: list[int], options: dict[str, Any], digest: str
 ) -> None:
-    drawn = draw(name, labels=labels_of(sizes), steps=50, seed=[7, 3], **options)
-    found = hashlib.sha256(np.array(drawn).astype("<i8").tobytes()).hexdigest()
+    batches = sample(name, labels=labels_of(sizes), steps=50, seed=[7, 3], **options)
+    found = hashlib.sha256(np.array(batches).astype("<i8").tobytes()).hexdigest()
     assert found.startswith(digest)
 
 
@@ -252,7 +252,7 @@ def test_batches_of_one_label_an_image_are_those_of_earlier_releases(
 
 
 def crowd(count: int, *, labels: int = 8, seed: int = 0) -> LabelSets:
-    """Label sets as in COCO: one label in half of the images, the others ever rarer."""
+    """Label sets as in COCO: one label in half of the images, each other one rarer."""
     rng = np.random.default_rng(seed)
     share = 0.5 / np.arange(1, labels + 1)
     has = rng.random((count, labels)) < share
@@ -267,45 +267,47 @@ def test_pk_takes_k_different_images_that_have_the_class(
 ) -> None:
     labels = crowd(200, labels=5, seed=seed)  # each label in 10 images and more
     sets = [set(labels.values[a:b].tolist()) for a, b in itertools.pairwise(labels.starts)]
-    drawn = draw("pk", labels=labels, seed=[seed], classes=classes, per_class=images)
-    assert drawn
-    for batch in drawn:
+    batches = sample("pk", labels=labels, seed=[seed], classes=classes, per_class=images)
+    assert batches
+    for batch in batches:
         assert len(set(batch.tolist())) == classes * images
         common = [set.intersection(*(sets[r] for r in g)) for g in batch.reshape(classes, images)]
         assert distinct_choice(common)
 
 
 def distinct_choice(options: list[set[int]]) -> bool:
-    """Whether each set can be given a member of its own."""
+    """Whether a different member can be chosen from each set."""
     return any(len(set(chosen)) == len(chosen) for chosen in itertools.product(*options))
 
 
 def test_pk_shows_an_image_once_for_each_of_its_labels() -> None:
     labels = from_lists([[0, 1]] * 8 + [[2, 3]] * 8)
-    drawn = draw("pk", labels=labels, classes=1, per_class=4)
-    assert len(drawn) == 8
-    assert np.bincount(np.concatenate(drawn), minlength=16).tolist() == [2] * 16
+    batches = sample("pk", labels=labels, classes=1, per_class=4)
+    assert len(batches) == 8
+    assert np.bincount(np.concatenate(batches), minlength=16).tolist() == [2] * 16
 
 
 def test_pk_has_as_many_batches_in_every_epoch_though_labels_overlap() -> None:
     for seed in range(20):
         labels = crowd(60, labels=6, seed=seed)
-        passes = [draw("pk", labels=labels, seed=[7, e], classes=4, per_class=3) for e in range(6)]
-        assert len({len(drawn) for drawn in passes}) == 1
+        passes = [
+            sample("pk", labels=labels, seed=[7, e], classes=4, per_class=3) for e in range(6)
+        ]
+        assert len({len(batches) for batches in passes}) == 1
 
 
-def test_pk_repeats_images_of_a_class_too_small_and_no_others() -> None:
+def test_pk_repeats_images_of_too_small_a_class_alone() -> None:
     labels = from_lists([[0]] * 8 + [[1]] * 8 + [[2, 1]] * 2)
     for seed in range(20):
-        for batch in draw("pk", labels=labels, seed=[seed], classes=2, per_class=4):
+        for batch in sample("pk", labels=labels, seed=[seed], classes=2, per_class=4):
             repeated = {row for row in batch.tolist() if (batch == row).sum() > 1}
             assert repeated in (set(), {16, 17})
 
 
-def test_pk_of_classes_that_are_the_same_images_is_told() -> None:
-    with pytest.raises(UserError) as told:
-        draw("pk", labels=from_lists([[0, 1]] * 5), classes=2, per_class=3)
-    assert str(told.value) == (
+def test_pk_of_classes_that_are_the_same_images_is_reported() -> None:
+    with pytest.raises(UserError) as error:
+        sample("pk", labels=from_lists([[0, 1]] * 5), classes=2, per_class=3)
+    assert str(error.value) == (
         "batches.pk: found 2 classes of 3 images; the classes of the train split share too many of "
         "their images for such a batch; allowed: fewer classes or images, or batches.name random"
     )

@@ -29,7 +29,7 @@ def relevance_of(sets: Sets) -> Tensor:
     return jaccard_relevance(membership(from_lists(sets)))
 
 
-def draw(count: int, seed: int) -> Tensor:
+def make_embeddings(count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, DIM, generator=generator, dtype=torch.float64)
 
@@ -98,7 +98,7 @@ def triplet(vectors: Tensor, sets: Sets, *, margin: float, swap: bool) -> float:
 
 @few
 @given(batches_of_sets)
-def test_relevance_is_the_jaccard_index_and_nothing_is_relevant_to_itself(sets: Sets) -> None:
+def test_relevance_is_the_jaccard_index_and_no_image_is_relevant_to_itself(sets: Sets) -> None:
     found = relevance_of(sets)
     for i, j in itertools.product(range(len(sets)), repeat=2):
         wanted = jaccard(sets[i], sets[j]) if i != j else 0
@@ -108,7 +108,7 @@ def test_relevance_is_the_jaccard_index_and_nothing_is_relevant_to_itself(sets: 
 @few
 @given(batches_of_sets, st.integers(0, 999))
 def test_supcon_equals_its_formula(sets: Sets, seed: int) -> None:
-    vectors = draw(len(sets), seed)
+    vectors = make_embeddings(len(sets), seed)
     found = make_loss("supcon")(vectors, relevance_of(sets)).item()
     assert found == pytest.approx(supcon(vectors, sets, temperature=0.1), rel=1e-5, abs=1e-9)
 
@@ -116,7 +116,7 @@ def test_supcon_equals_its_formula(sets: Sets, seed: int) -> None:
 @few
 @given(batches_of_sets, st.integers(0, 999), st.booleans())
 def test_triplet_equals_its_formula(sets: Sets, seed: int, swap: bool) -> None:
-    vectors = draw(len(sets), seed)
+    vectors = make_embeddings(len(sets), seed)
     found = make_loss("triplet", swap=swap)(vectors, relevance_of(sets)).item()
     assert found == pytest.approx(triplet(vectors, sets, margin=0.1, swap=swap), rel=1e-5, abs=1e-9)
 
@@ -129,10 +129,10 @@ def test_triplet_equals_its_formula(sets: Sets, seed: int, swap: bool) -> None:
 @pytest.mark.parametrize("normalize", [True, False])
 @few
 @given(sets=batches_of_one, seed=st.integers(0, 999))
-def test_with_one_label_an_image_it_is_pytorch_metric_learnings(
+def test_with_one_label_an_image_it_equals_pytorch_metric_learnings(
     name: str, changes: dict[str, Any], normalize: bool, sets: Sets, seed: int
 ) -> None:
-    ours, theirs = (draw(len(sets), seed).requires_grad_() for _ in range(2))
+    ours, theirs = (make_embeddings(len(sets), seed).requires_grad_() for _ in range(2))
     known = chosen(name, **changes).build(space(normalize=normalize))
     wanted = known(theirs, torch.tensor([labels[0] for labels in sets]), None)
     found = make_loss(name, normalize=normalize, **changes)(ours, relevance_of(sets))
@@ -145,7 +145,7 @@ def test_with_one_label_an_image_it_is_pytorch_metric_learnings(
 
 
 def test_supcon_by_hand() -> None:
-    # From the first image: half of the second, a third of the third, nothing of the fourth.
+    # From the first image: half of the second, a third of the third, none of the fourth.
     relevance = relevance_of([[0, 1], [0], [1, 2], [3]])
     assert relevance[0].tolist() == pytest.approx([0, 1 / 2, 1 / 3, 0])
     angles = torch.deg2rad(torch.tensor([0.0, 60.0, 90.0, 180.0], dtype=torch.float64))
@@ -163,10 +163,8 @@ def test_supcon_by_hand() -> None:
     [[[0], [1], [2]], [[0, 1], [0, 1], [0, 1]], [[4]]],
     ids=["nothing in common", "all in common", "alone"],
 )
-def test_where_nothing_can_be_told_apart_the_loss_is_zero_with_a_gradient(
-    name: str, sets: Sets
-) -> None:
-    vectors = draw(len(sets), 0).requires_grad_()
+def test_where_all_pairs_are_alike_the_loss_is_zero_with_a_gradient(name: str, sets: Sets) -> None:
+    vectors = make_embeddings(len(sets), 0).requires_grad_()
     loss = make_loss(name)(vectors, relevance_of(sets))
     loss.backward()
     assert loss.item() == 0
@@ -179,7 +177,7 @@ def test_where_nothing_can_be_told_apart_the_loss_is_zero_with_a_gradient(
 @given(sets=batches_of_sets, seed=st.integers(0, 999))
 def test_the_gradient_is_finite_even_where_images_repeat(name: str, sets: Sets, seed: int) -> None:
     sets = [*sets, sets[0]]
-    vectors = draw(len(sets), seed).float()
+    vectors = make_embeddings(len(sets), seed).float()
     vectors[-1] = vectors[0]
     vectors.requires_grad_()
     make_loss(name)(vectors, relevance_of(sets)).backward()
@@ -189,6 +187,6 @@ def test_the_gradient_is_finite_even_where_images_repeat(name: str, sets: Sets, 
 
 @pytest.mark.parametrize("name", ON_LABEL_SETS)
 def test_a_label_beyond_the_first_changes_the_loss(name: str) -> None:
-    vectors, loss = draw(4, 0), make_loss(name)
+    vectors, loss = make_embeddings(4, 0), make_loss(name)
     first = loss(vectors, relevance_of([[0], [0], [1], [2]])).item()
     assert loss(vectors, relevance_of([[0, 5], [0], [1, 5], [2]])).item() != first

@@ -63,19 +63,19 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(name: str, chunk: int) 
 
 def test_each_pass_drops_the_same_units() -> None:
     network = make_network(nn.Dropout(0.5))
-    asked = nn.Parameter(torch.ones(DIM, dtype=torch.float64))
+    direction = nn.Parameter(torch.ones(DIM, dtype=torch.float64))
     torch.manual_seed(3)
-    _, embeddings = learn(network, lambda e, *_: (e @ asked).sum(), chunk=5)
+    _, embeddings = learn(network, lambda e, *_: (e @ direction).sum(), chunk=5)
     after = torch.rand(1)
     torch.manual_seed(3)
     one_by_one = copy.deepcopy(network)
     one_by_one.zero_grad()
     again = torch.cat([one_by_one(part) for part in images().split(5)])
-    (again @ asked).sum().backward()
+    (again @ direction).sum().backward()
     assert torch.equal(embeddings, again)
     for of_chunks, of_all in zip(gradients(network), gradients(one_by_one), strict=True):
         torch.testing.assert_close(of_chunks, of_all)
-    assert torch.equal(after, torch.rand(1)), "what is drawn next was not drawn before"
+    assert torch.equal(after, torch.rand(1)), "the next random number is a new one"
 
 
 def test_running_statistics_count_each_image_once() -> None:

@@ -1,4 +1,4 @@
-"""Training on a handful of real (tiny, drawn) images: it learns, it repeats, it resumes."""
+"""Training on a few small rendered images: it learns, it repeats, it resumes."""
 
 import io
 from pathlib import Path
@@ -27,12 +27,12 @@ CLASSES, IMAGES, VAL = 6, 6, 3
 
 
 class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
+    """In place of kill -9: no code after it runs."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
-    """Six classes of six noisy images, told apart by the direction of their stripes."""
+    """Six classes of six noisy images, which differ in the direction of their stripes."""
     directory = tmp_path_factory.mktemp("images")
     writer, rng = ShardWriter(directory), np.random.default_rng(0)
     ids = [[f"{c}/{n}" for n in range(IMAGES + VAL)] for c in range(CLASSES)]
@@ -97,7 +97,7 @@ def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -
     return train(make_model(params), data, params, checkpoint=checkpoint, on_epoch=reporter)
 
 
-def test_a_batch_that_cannot_be_shared_out_is_told(data: TrainingData) -> None:
+def test_a_batch_that_processes_cannot_share_is_refused(data: TrainingData) -> None:
     params = make_params(train__steps=1)  # batches of 18 images
     trainer = Trainer(make_model(params), data, params)
     trainer.accelerator = SimpleNamespace(num_processes=4, process_index=0)  # type: ignore[assignment]
@@ -113,9 +113,7 @@ def bits(trained: TrainingResult) -> bytes:
     return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
 
 
-def test_the_seed_of_training_stands_in_for_that_of_all_else(
-    data: TrainingData, tmp_path: Path
-) -> None:
+def test_the_seed_of_training_replaces_the_general_one(data: TrainingData, tmp_path: Path) -> None:
     short = {"train__epochs": 1, "train__steps": 1}
     first, other, same = (
         bits(run(make_params(**seeds, **short), data, tmp_path / str(seeds)))
@@ -255,7 +253,7 @@ PAIRS = [[a, b] for a in range(CLASSES) for b in range(a + 1, CLASSES)]  # 15, o
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     """Images of stripes in two directions: three of each pair to train, two to validate.
 
-    The first label misleads: it stands for the lesser direction, whatever the other is.
+    The first label misleads: it is that of the lesser direction, whatever the other is.
     """
     directory = tmp_path_factory.mktemp("crossed")
     writer, rng = ShardWriter(directory), np.random.default_rng(0)
@@ -315,7 +313,7 @@ def test_training_with_several_labels_lowers_the_loss_and_ranks_validation_bette
     untrained = Trainer(make_model(params), crossed, params).validate()
     trained = run(params, crossed, tmp_path)
     assert trained.best_value > untrained["val_map"] + 0.03
-    # Of 15 mined triplets the mean over the few still unmet goes up and down.
+    # The mean over the few of 15 mined triplets that are still violated goes up and down.
     if name != "triplet-mined":
         assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 

@@ -39,7 +39,7 @@ def make_loss(name: str, *, classes: int, dim: int = DIM, normalize: bool = True
     return LOSSES[name](**default_options(name)).build(space).double()
 
 
-def draw(*, classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
+def make_batch(*, classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
     """A batch [P*K, DIM] grouped by class, as `pk` batches are, neither easy nor hopeless."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(classes).repeat_interleave(images)
@@ -201,7 +201,7 @@ def arcface(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
     for x, label in zip(e, y, strict=True):
         logits = [o["scale"] * cosine(x, proxy) for proxy in w]
         theta = math.acos(cosine(x, w[label]))
-        beyond = theta > math.pi - turn  # where cos would rise again, it goes on as a line
+        beyond = theta > math.pi - turn  # where cos would rise again, it continues as a line
         turned = math.cos(theta) - turn * math.sin(turn) if beyond else math.cos(theta + turn)
         logits[label] = o["scale"] * turned
         losses.append(softmax_loss(logits, label))
@@ -292,7 +292,7 @@ def test_every_loss_has_an_oracle() -> None:
 @settings(max_examples=12, deadline=None)
 @given(classes=st.integers(2, 5), images=st.integers(2, 4), seed=st.integers(0, 999))
 def test_a_loss_equals_its_formula(name: str, classes: int, images: int, seed: int) -> None:
-    embeddings, labels = draw(classes=classes, images=images, seed=seed)
+    embeddings, labels = make_batch(classes=classes, images=images, seed=seed)
     loss = make_loss(name, classes=classes + 1)  # one class is not in the batch
     found = loss(embeddings, labels, None).item()
     wanted = ORACLES[name](
@@ -328,22 +328,22 @@ def test_cross_entropy_by_hand() -> None:
     assert found.item() == pytest.approx(5 + math.log(1 + math.exp(-10)), abs=1e-9)
 
 
-def test_smooth_ap_is_zero_where_every_class_stands_apart_whatever_p_and_k() -> None:
+def test_smooth_ap_is_zero_where_all_classes_are_apart_for_any_p_and_k() -> None:
     for classes, images in [(2, 6), (6, 2), (3, 3), (16, 4)]:
         labels = torch.arange(classes).repeat_interleave(images)
         apart = torch.eye(classes, dtype=torch.float64)[labels]
         assert make_loss("smooth_ap", classes=classes)(apart, labels).item() < 1e-9
 
 
-def test_smooth_ap_asks_by_those_that_have_a_positive_or_are_chosen() -> None:
-    embeddings, labels = draw(classes=4, images=3, seed=0)
+def test_smooth_ap_has_as_queries_images_with_a_positive_or_the_chosen_ones() -> None:
+    embeddings, labels = make_batch(classes=4, images=3, seed=0)
     lonely = labels.clone()
     lonely[-3:] = torch.tensor([7, 8, 9])
     loss = make_loss("smooth_ap", classes=4)
     options = default_options("smooth_ap")
 
-    def expected(asking: list[int], y: list[int]) -> float:
-        return mean([one_smooth_ap(embeddings.tolist(), y, q, options) for q in asking])
+    def expected(queries: list[int], y: list[int]) -> float:
+        return mean([one_smooth_ap(embeddings.tolist(), y, q, options) for q in queries])
 
     found = loss(embeddings, lonely).item()
     assert found == pytest.approx(expected(list(range(9)), lonely.tolist()))
@@ -355,7 +355,7 @@ def test_smooth_ap_asks_by_those_that_have_a_positive_or_are_chosen() -> None:
 
 
 def test_smooth_ap_does_not_depend_on_the_order_of_the_batch() -> None:
-    embeddings, labels = draw(classes=4, images=3, seed=0)
+    embeddings, labels = make_batch(classes=4, images=3, seed=0)
     loss, other = make_loss("smooth_ap", classes=4), torch.randperm(12)
     assert loss(embeddings[other], labels[other]).item() == pytest.approx(
         loss(embeddings, labels).item()
@@ -366,7 +366,7 @@ def test_smooth_ap_does_not_depend_on_the_order_of_the_batch() -> None:
 def test_the_gradient_is_finite_and_moves_the_embeddings_even_where_images_repeat(
     name: str,
 ) -> None:
-    embeddings, labels = draw(classes=8, images=4, seed=3)
+    embeddings, labels = make_batch(classes=8, images=4, seed=3)
     embeddings[1] = embeddings[0]  # a class smaller than K repeats its images
     embeddings = embeddings.float().requires_grad_()
     loss = make_loss(name, classes=8).float()
@@ -378,7 +378,7 @@ def test_the_gradient_is_finite_and_moves_the_embeddings_even_where_images_repea
 
 @pytest.mark.parametrize("name", CLASSIFICATION)
 def test_a_classification_loss_trains_weights_of_its_own(name: str) -> None:
-    embeddings, labels = draw(classes=4, images=3, seed=1)
+    embeddings, labels = make_batch(classes=4, images=3, seed=1)
     loss = make_loss(name, classes=7)
     loss(embeddings, labels, None).backward()
     weights = list(loss.parameters())
@@ -393,7 +393,7 @@ def test_margin_learns_its_beta() -> None:
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - set(CLASSIFICATION)))
 def test_without_normalize_only_euclidean_losses_see_the_length(name: str) -> None:
-    embeddings, labels = draw(classes=3, images=3, seed=2)
+    embeddings, labels = make_batch(classes=3, images=3, seed=2)
 
     def value(vectors: Tensor, *, normalize: bool) -> float:
         loss = make_loss(name, classes=3, normalize=normalize)
@@ -414,7 +414,7 @@ def test_without_normalize_contrastive_takes_distances_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", sorted(EUCLIDEAN))
 def test_chosen_triplets_are_all_that_a_pair_loss_sees(name: str) -> None:
-    embeddings, labels = draw(classes=4, images=3, seed=5)
+    embeddings, labels = make_batch(classes=4, images=3, seed=5)
     rows = [0, 1, 6, 3, 4, 9]  # two triplets of these
     chosen = (torch.tensor([0, 3]), torch.tensor([1, 4]), torch.tensor([6, 9]))
     loss = make_loss(name, classes=4)

@@ -23,7 +23,7 @@ Triplets = list[tuple[int, int, int]]
 Pairs = list[tuple[int, int]]
 
 
-def draw(classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
+def make_batch(classes: int, images: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(classes).repeat_interleave(images)
     centers = torch.randn(classes, 4, generator=generator, dtype=torch.float64)
@@ -79,7 +79,7 @@ def all_triplets(labels: Tensor) -> Triplets:
     return [(a, p, n) for a in everyone for p in positives(labels, a) for n in negatives(labels, a)]
 
 
-def test_none_mines_nothing() -> None:
+def test_none_is_no_miner() -> None:
     assert MINERS["none"]().build(normalize=True) is None
 
 
@@ -90,7 +90,7 @@ def test_triplet_margin_gives_the_triplets_of_its_type(
     kind: str, classes: int, images: int, seed: int
 ) -> None:
     """By g = d(a,n) - d(a,p): all have g <= margin, of these hard g <= 0, semihard g > 0."""
-    embeddings, labels = batch = draw(classes, images, seed)
+    embeddings, labels = batch = make_batch(classes, images, seed)
     d, margin = distances(embeddings), 0.2
     belongs = {
         "all": lambda g: g <= margin,
@@ -108,7 +108,7 @@ def test_triplet_margin_gives_the_triplets_of_its_type(
 def test_batch_hard_gives_each_anchor_its_farthest_positive_and_nearest_negative(
     classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, images, seed)
+    embeddings, labels = batch = make_batch(classes, images, seed)
     d = distances(embeddings)
     wanted = [
         (
@@ -127,7 +127,7 @@ def test_multi_similarity_gives_the_pairs_that_are_hard_against_the_hardest(
     classes: int, images: int, seed: int
 ) -> None:
     """s_ap - epsilon < max s_an and s_an + epsilon > min s_ap; Wang et al., 2019, section 3.2."""
-    embeddings, labels = batch = draw(classes, images, seed)
+    embeddings, labels = batch = make_batch(classes, images, seed)
     s, epsilon = similarities(embeddings), 0.1
     near, far = [], []
     for a in range(len(labels)):
@@ -142,7 +142,7 @@ def test_multi_similarity_gives_the_pairs_that_are_hard_against_the_hardest(
 def test_pair_margin_gives_far_positives_and_near_negatives(
     classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, images, seed)
+    embeddings, labels = batch = make_batch(classes, images, seed)
     d = distances(embeddings)
     anchors = range(len(labels))
     near = [(a, p) for a in anchors for p in positives(labels, a) if d[a][p] > 0.2]
@@ -156,7 +156,7 @@ def test_pair_margin_gives_far_positives_and_near_negatives(
 def test_distance_weighted_gives_true_triplets_with_negatives_below_the_cutoff(
     classes: int, images: int, seed: int
 ) -> None:
-    embeddings, labels = batch = draw(classes, images, seed)
+    embeddings, labels = batch = make_batch(classes, images, seed)
     d = distances(embeddings)
     found = triplets_of(mine("distance_weighted", batch))
     assert set(found) <= set(all_triplets(labels))
@@ -165,7 +165,7 @@ def test_distance_weighted_gives_true_triplets_with_negatives_below_the_cutoff(
     assert {a for a, _, _ in found} == reachable
 
 
-def test_distance_weighted_draws_negatives_as_the_inverse_of_their_density() -> None:
+def test_distance_weighted_samples_negatives_by_the_inverse_of_their_density() -> None:
     """q(d) ~ d^(D-2) (1 - d^2/4)^((D-3)/2), and below the cutoff as at it; Wu et al., 2017."""
     degrees = torch.deg2rad(torch.tensor([0.0, 0.0, 20.0, 60.0], dtype=torch.float64))
     embeddings = torch.stack([degrees.cos(), degrees.sin(), *torch.zeros(2, 4).double()], dim=1)
@@ -179,22 +179,22 @@ def test_distance_weighted_draws_negatives_as_the_inverse_of_their_density() -> 
         weight(2 * math.sin(math.radians(10))) + weight(1.0)
     )
     torch.manual_seed(0)
-    drawn = [
+    sampled = [
         n
         for _ in range(500)
         for _, _, n in triplets_of(mine("distance_weighted", (embeddings, labels)))
     ]
-    assert drawn.count(2) / len(drawn) == pytest.approx(wanted, abs=0.04)
+    assert sampled.count(2) / len(sampled) == pytest.approx(wanted, abs=0.04)
 
 
 @pytest.mark.parametrize("name", ["triplet_margin", "batch_hard", "pair_margin"])
 def test_without_normalize_distances_are_taken_as_they_are(name: str) -> None:
-    batch = draw(4, 3, 0)
+    batch = make_batch(4, 3, 0)
     shorter = (batch[0] * 0.1, batch[1])
     by_length = [_as_lists(mine(name, each, normalize=False)) for each in (batch, shorter)]
     by_direction = [_as_lists(mine(name, each)) for each in (batch, shorter)]
     assert by_direction[0] == by_direction[1] != by_length[0]
-    if name != "batch_hard":  # which asks only what is nearer
+    if name != "batch_hard":  # which compares distances with each other only
         assert by_length[0] != by_length[1]
 
 
@@ -203,7 +203,7 @@ def _as_lists(indices: tuple[Tensor, ...]) -> list[list[int]]:
 
 
 def test_distance_weighted_measures_on_the_sphere_whatever_the_length() -> None:
-    embeddings, labels = draw(4, 3, 0)
+    embeddings, labels = make_batch(4, 3, 0)
     torch.manual_seed(0)
     wanted = triplets_of(mine("distance_weighted", (embeddings, labels)))
     torch.manual_seed(0)
@@ -213,7 +213,7 @@ def test_distance_weighted_measures_on_the_sphere_whatever_the_length() -> None:
 
 @pytest.mark.parametrize("name", [name for name in MINERS if name != "none"])
 def test_a_miner_leaves_no_gradient_behind(name: str) -> None:
-    embeddings, labels = draw(3, 3, 0)
+    embeddings, labels = make_batch(3, 3, 0)
     for part in mine(name, (embeddings.requires_grad_(), labels)):
         assert part.dtype == torch.int64
         assert not part.requires_grad

@@ -40,7 +40,7 @@ def make_objective(**changes: Any) -> Objective:
     return Objective(make_params(**changes), dim=DIM, classes=CLASSES, members=members).double()
 
 
-def draw(seed: int) -> tuple[Tensor, Tensor]:
+def make_batch(seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(SIZE, DIM, generator=generator, dtype=torch.float64)
     labels = torch.arange(CLASSES).repeat_interleave(IMAGES)
@@ -52,13 +52,13 @@ def plain_loss(name: str) -> nn.Module:
 
 
 def test_alone_it_is_the_loss_of_the_whole_batch() -> None:
-    found = make_objective(loss__name="triplet")(*draw(0))
-    assert found.item() == plain_loss("triplet")(*draw(0), None).item() > 0
+    found = make_objective(loss__name="triplet")(*make_batch(0))
+    assert found.item() == plain_loss("triplet")(*make_batch(0), None).item() > 0
 
 
 @pytest.mark.parametrize("name", ["triplet", "contrastive", "multi_similarity", "circle", "ntxent"])
-def test_a_pair_loss_on_triplets_looks_at_the_mined_ones(name: str) -> None:
-    embeddings, _ = draw(0)
+def test_a_pair_loss_on_triplets_sees_the_mined_ones(name: str) -> None:
+    embeddings, _ = make_batch(0)
     labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 1, 2, 3, 0])
     mined = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5, 6, 7]), torch.tensor([8, 9, 10, 11])
     found = make_objective(loss__name=name, batches__name="triplets")(embeddings, labels)
@@ -67,9 +67,12 @@ def test_a_pair_loss_on_triplets_looks_at_the_mined_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ON_TRIPLETS))
-def test_of_mined_triplets_no_label_is_looked_at(name: str) -> None:
-    """Mining says what is relevant; that all first labels are alike, or none, changes nothing."""
-    objective, (embeddings, _) = make_objective(loss__name=name, batches__name="triplets"), draw(0)
+def test_labels_of_mined_triplets_are_not_used(name: str) -> None:
+    """Mining decides what is relevant; equal or different first labels change nothing."""
+    objective, (embeddings, _) = (
+        make_objective(loss__name=name, batches__name="triplets"),
+        make_batch(0),
+    )
     alike = torch.zeros(SIZE, dtype=torch.int64)
     found = {objective(embeddings, labels).item() for labels in (alike, torch.arange(SIZE))}
     assert len(found) == 1
@@ -77,7 +80,7 @@ def test_of_mined_triplets_no_label_is_looked_at(name: str) -> None:
 
 
 def test_the_triplet_loss_of_mined_triplets_is_that_of_their_distances() -> None:
-    embeddings, _ = draw(0)
+    embeddings, _ = make_batch(0)
     anchors, positives, negatives = embeddings.chunk(3)
     by = (anchors - positives).norm(dim=1) - (anchors - negatives).norm(dim=1) + 0.1
     found = make_objective(loss__name="triplet", batches__name="triplets")(
@@ -92,7 +95,7 @@ SETS = [[0, 1], [1, 2], [2], [0, 3], [3, 4, 5]]
 
 @pytest.mark.parametrize("name", ["supcon", "triplet"])
 def test_rows_of_label_sets_become_the_relevance_of_the_batch(name: str) -> None:
-    objective, (embeddings, rows) = make_objective(loss__name=name, sets=SETS), draw(0)
+    objective, (embeddings, rows) = make_objective(loss__name=name, sets=SETS), make_batch(0)
     relevance = jaccard_relevance(membership(from_lists([SETS[row] for row in rows.tolist()])))
     loss = LOSSES[name](**overlaid({})["loss"][name])
     assert isinstance(loss, GradedLoss)
@@ -108,12 +111,12 @@ def test_label_sets_are_data_and_not_kept_in_a_checkpoint() -> None:
 @pytest.mark.parametrize("name", ["supcon", "cross_entropy"])
 def test_other_losses_on_triplets_see_the_labels_of_the_whole_batch(name: str) -> None:
     objective = make_objective(loss__name=name, batches__name="triplets")
-    assert objective(*draw(0)).item() == objective.loss(*draw(0), None).item()
+    assert objective(*make_batch(0)).item() == objective.loss(*make_batch(0), None).item()
 
 
 @pytest.mark.parametrize("miner", ["batch_hard", "multi_similarity", "pair_margin"])
 def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
-    embeddings, labels = draw(0)
+    embeddings, labels = make_batch(0)
     chooser = MINERS[miner](**overlaid({})["miner"][miner]).build(normalize=True)
     assert chooser is not None
     wanted = plain_loss("triplet")(embeddings, labels, chooser(embeddings, labels))
@@ -122,13 +125,13 @@ def test_a_named_miner_chooses_what_the_loss_sees(miner: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["triplet", "contrastive", "supcon", "margin", "circle", "ntxent"])
-def test_nothing_mined_is_a_loss_of_nothing_that_still_has_a_gradient(name: str) -> None:
+def test_without_a_mined_pair_the_loss_is_zero_and_still_has_a_gradient(name: str) -> None:
     apart = torch.eye(DIM, dtype=torch.float64).repeat_interleave(IMAGES, dim=0).requires_grad_()
     kind = {"margin": 0.2, "type_of_triplets": "hard"}
     objective = make_objective(
         loss__name=name, miner__name="triplet_margin", miner__triplet_margin=kind
     )
-    loss = objective(apart, draw(0)[1])
+    loss = objective(apart, make_batch(0)[1])
     loss.backward()
     assert loss.item() == 0
     assert apart.grad is not None
@@ -139,71 +142,71 @@ def test_nothing_mined_is_a_loss_of_nothing_that_still_has_a_gradient(name: str)
 def test_a_memory_compares_with_the_batches_before(name: str) -> None:
     """With room for two batches the loss of the second is over all pairs (anchor, remembered)."""
     objective = make_objective(loss__name=name, train__cross_batch_memory=2 * SIZE)
-    first = objective(*draw(1))
-    second = objective(*draw(2))
-    assert first.item() == pytest.approx(plain_loss(name)(*draw(1), None).item())
-    remembered = torch.cat([draw(1)[0], draw(2)[0]])
-    labels = torch.cat([draw(1)[1], draw(2)[1]])
+    first = objective(*make_batch(1))
+    second = objective(*make_batch(2))
+    assert first.item() == pytest.approx(plain_loss(name)(*make_batch(1), None).item())
+    remembered = torch.cat([make_batch(1)[0], make_batch(2)[0]])
+    labels = torch.cat([make_batch(1)[1], make_batch(2)[1]])
     positive = labels[SIZE:, None] == labels[None, :]
     itself = torch.arange(SIZE)[:, None] + SIZE == torch.arange(2 * SIZE)[None, :]
     pairs = (*torch.where(positive & ~itself), *torch.where(~positive))
-    wanted = plain_loss(name)(draw(2)[0], draw(2)[1], pairs, remembered, labels)
+    wanted = plain_loss(name)(make_batch(2)[0], make_batch(2)[1], pairs, remembered, labels)
     assert second.item() == pytest.approx(wanted.item())
-    assert second.item() != pytest.approx(plain_loss(name)(*draw(2), None).item())
+    assert second.item() != pytest.approx(plain_loss(name)(*make_batch(2), None).item())
 
 
 def test_a_memory_forgets_the_oldest() -> None:
     one, other = (
         make_objective(loss__name="contrastive", train__cross_batch_memory=SIZE) for _ in range(2)
     )
-    one(*draw(1))
-    assert one(*draw(2)).item() == other(*draw(2)).item()
+    one(*make_batch(1))
+    assert one(*make_batch(2)).item() == other(*make_batch(2)).item()
 
 
 def test_a_memory_mines_among_what_it_remembers() -> None:
     objective = make_objective(
         loss__name="triplet", miner__name="batch_hard", train__cross_batch_memory=2 * SIZE
     )
-    objective(*draw(1))
-    found = objective(*draw(2))
-    everything = torch.cat([draw(1)[0], draw(2)[0]])
-    labels = torch.cat([draw(1)[1], draw(2)[1]])
-    apart = torch.cdist(draw(2)[0], everything)
-    same = draw(2)[1][:, None] == labels[None, :]
+    objective(*make_batch(1))
+    found = objective(*make_batch(2))
+    everything = torch.cat([make_batch(1)[0], make_batch(2)[0]])
+    labels = torch.cat([make_batch(1)[1], make_batch(2)[1]])
+    apart = torch.cdist(make_batch(2)[0], everything)
+    same = make_batch(2)[1][:, None] == labels[None, :]
     by = apart.masked_fill(~same, -1).amax(1) - apart.masked_fill(same, 9).amin(1) + 0.1
     assert found.item() == pytest.approx(by[by > 0].mean().item())
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3, 5])
-def test_a_restored_memory_goes_on_as_if_nothing_had_happened(batches: int, tmp_path: Path) -> None:
+def test_a_restored_memory_continues_without_a_difference(batches: int, tmp_path: Path) -> None:
     """The queue of 30 wraps in the middle of the third batch of 12."""
     memory = {"loss__name": "contrastive", "train__cross_batch_memory": 30}
     undisturbed, resumed = make_objective(**memory), make_objective(**memory)
     for seed in range(batches):
-        undisturbed(*draw(seed))
+        undisturbed(*make_batch(seed))
     torch.save(undisturbed.state_dict(), tmp_path / "state.pt")
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for seed in range(10, 14):
-        assert resumed(*draw(seed)).item() == undisturbed(*draw(seed)).item()
+        assert resumed(*make_batch(seed)).item() == undisturbed(*make_batch(seed)).item()
 
 
 def test_the_weights_of_a_loss_are_saved_and_trained() -> None:
     objective, other = make_objective(loss__name="arcface"), make_objective(loss__name="arcface")
-    objective(*draw(0)).backward()
+    objective(*make_batch(0)).backward()
     assert all(weight.grad is not None for weight in objective.parameters())
     torch.nn.init.normal_(objective.loss.W)
-    assert other(*draw(0)).item() != objective(*draw(0)).item()
+    assert other(*make_batch(0)).item() != objective(*make_batch(0)).item()
     other.load_state_dict(objective.state_dict())
-    assert other(*draw(0)).item() == objective(*draw(0)).item()
+    assert other(*make_batch(0)).item() == objective(*make_batch(0)).item()
 
 
 # --- two processes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES.keys() - CLASSIFICATION))
-def test_only_the_first_images_look_for_others(name: str) -> None:
-    """The gradient of what no anchor is compared with is nothing; without a positive, of all."""
-    embeddings, labels = draw(0)
+def test_only_the_first_images_are_anchors(name: str) -> None:
+    """The loss is that of all pairs whose anchor is one of the first images."""
+    embeddings, labels = make_batch(0)
     shuffled = torch.tensor([0, 3, 1, 4, 6, 9, 2, 5, 7, 8, 10, 11])  # the first two: classes 0, 1
     embeddings, labels = embeddings[shuffled].requires_grad_(), labels[shuffled]
     random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
@@ -220,9 +223,9 @@ def test_only_the_first_images_look_for_others(name: str) -> None:
     assert objective(embeddings, alone).isfinite()
 
 
-def test_a_miners_choice_is_that_of_the_first_images() -> None:
+def test_a_miner_chooses_for_the_first_images_alone() -> None:
     random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
-    embeddings, labels = draw(0)
+    embeddings, labels = make_batch(0)
     for miner in ("triplet_margin", "pair_margin"):
         objective = make_objective(loss__name="contrastive", miner__name=miner, **random)
         chosen = objective._chosen(embeddings, labels)
@@ -252,7 +255,7 @@ def learn(changes: dict[str, Any], *, rank: int, share: int) -> tuple[list[Tenso
     encoder = nn.Linear(DIM, DIM, dtype=torch.float64)
     losses = []
     for seed in (1, 2):
-        inputs, labels = (part.chunk(share)[rank] for part in draw(seed))
+        inputs, labels = (part.chunk(share)[rank] for part in make_batch(seed))
         losses.append(objective(encoder(inputs), labels))
         losses[-1].backward()
     gradients = [weight.grad for weight in encoder.parameters() if weight.grad is not None]
@@ -274,7 +277,7 @@ def _work(rank: int, share: int, place: str) -> None:
         timeout=timedelta(seconds=600),
     )
     torch.save([learn(each, rank=rank, share=share) for each in SHARED], f"{place}/{rank}.pt")
-    torch.distributed.barrier()  # nobody leaves while the other still talks
+    torch.distributed.barrier()  # no process leaves while the other still communicates
     torch.distributed.destroy_process_group()
 
 

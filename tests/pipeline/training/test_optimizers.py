@@ -25,7 +25,7 @@ def build(
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_backbone_head_and_loss_have_rates_of_their_own(name: str) -> None:
+def test_backbone_head_and_loss_have_different_rates(name: str) -> None:
     optimizer, parts = build(name)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2, 0.3]
     for group, part in zip(optimizer.param_groups, parts, strict=True):
@@ -93,7 +93,7 @@ def test_cosine_by_hand() -> None:
     assert warm == pytest.approx([0.5, 1, *wanted], abs=1e-6)
 
 
-def test_cosine_ends_at_nothing() -> None:
+def test_cosine_ends_at_zero() -> None:
     assert at("cosine", 6, epochs=3, steps=2, warmup=1.0) == pytest.approx(0)
 
 
@@ -121,6 +121,6 @@ def test_a_rate_rises_through_warm_up_then_never_again_and_stays_within_bounds(
     assert found[end:] == sorted(found[end:], reverse=True)
 
 
-def test_warm_up_longer_than_training_never_divides_by_nothing() -> None:
+def test_warm_up_longer_than_training_never_divides_by_zero() -> None:
     assert factors("cosine", epochs=1, steps=2, warmup=4.0) == [0.125, 0.25]
     assert at("cosine", 2, epochs=1, steps=2, warmup=1.0) == 1

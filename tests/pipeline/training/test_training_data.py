@@ -15,20 +15,20 @@ from pipeline.training.training_data import TrainingData, read_training_data
 
 IDS = [f"{kind}{n}" for kind in "ab" for n in range(6)]  # a0 … a5, b0 … b5
 TRAIN = ["b1", "b0", "a1", "a0"]
-PART = {image_id: "train" if image_id in TRAIN else "val" for image_id in reversed(IDS)}
+SPLIT_OF = {image_id: "train" if image_id in TRAIN else "val" for image_id in reversed(IDS)}
 
 
 def read(
     place: Path,
     *,
-    part: Any = None,
+    split_of: Any = None,
     packed: Any = IDS,
     triplets: Any = None,
     gallery: Any = (),
     labels: Any = None,
 ) -> TrainingData:
-    """Write the four inputs, changed as told, and read them."""
-    part = part or PART
+    """Write the four inputs with the changes that are given, and read them."""
+    split_of = split_of or SPLIT_OF
     rows = len(IDS)
     columns = [
         pa.array(IDS),
@@ -42,10 +42,10 @@ def read(
     catalog = pa.table(dict(zip((f.name for f in CATALOG.columns), columns, strict=True)))
     write_table(catalog, place / "catalog.parquet", CATALOG)
     splits = {
-        "image_id": list(part),
-        "split": list(part.values()),
-        "is_query": pa.array([False] * len(part)),
-        "is_gallery": pa.array([image_id in gallery for image_id in part]),
+        "image_id": list(split_of),
+        "split": list(split_of.values()),
+        "is_query": pa.array([False] * len(split_of)),
+        "is_gallery": pa.array([image_id in gallery for image_id in split_of]),
     }
     write_table(pa.table(splits), place / "splits.parquet", SPLITS)
     mined = [*zip(*(triplets or [("a0", "a1", "b0")]), strict=True)]
@@ -91,10 +91,10 @@ def test_every_label_of_a_training_image_is_kept(tmp_path: Path) -> None:
 def test_validation_searches_the_training_images_where_these_are_the_gallery(
     tmp_path: Path,
 ) -> None:
-    part = PART | {"b2": "train"}
-    data = read(tmp_path, gallery=[*TRAIN, "b2", "a5"], part=part)
-    asking = ["b5", "b4", "b3", "a5", "a4", "a3", "a2"]  # a5, in the gallery too, only asks
-    assert data.val.ids == [*asking, "b2", "b1", "b0", "a1", "a0"]
+    split_of = SPLIT_OF | {"b2": "train"}
+    data = read(tmp_path, gallery=[*TRAIN, "b2", "a5"], split_of=split_of)
+    queries = ["b5", "b4", "b3", "a5", "a4", "a3", "a2"]  # a5 is in the gallery of the test too
+    assert data.val.ids == [*queries, "b2", "b1", "b0", "a1", "a0"]
     assert data.val.is_query.tolist() == [True] * 7 + [False] * 5
     assert data.val.is_gallery.tolist() == [False] * 7 + [True] * 5
     assert data.val.labels.first().tolist() == [9] * 3 + [7] * 4 + [9] * 3 + [7] * 2
@@ -104,12 +104,12 @@ def test_validation_searches_the_training_images_where_these_are_the_gallery(
     ("changes", "line"),
     [
         (
-            {"part": dict.fromkeys(IDS, "train")},
+            {"split_of": dict.fromkeys(IDS, "train")},
             "splits.parquet: no image is in split 'val'; change split.protocol, split.val_by "
             "or split.val_fraction (of few images: random, image and 0.5)",
         ),
         (
-            {"part": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
+            {"split_of": dict.fromkeys(IDS, "train") | {"a5": "val", "b5": "val"}},
             "splits.parquet: found 2 validation images to search among 1 others; allowed: 5 "
             "others or more, and one of the same class; change split.val_by or "
             "split.val_fraction",
@@ -121,7 +121,7 @@ def test_validation_searches_the_training_images_where_these_are_the_gallery(
             "split.val_fraction",
         ),
         (
-            {"part": PART | {"c0": "train", "c1": "train"}},
+            {"split_of": SPLIT_OF | {"c0": "train", "c1": "train"}},
             "splits.parquet: 2 of 6 image_ids are not in {place}/catalog.parquet, the first is "
             "'c0'; both must come from one run: dvc repro",
         ),
