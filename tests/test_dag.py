@@ -228,7 +228,7 @@ def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
 
 
 def test_nothing_is_read_back_from_mlflow() -> None:
-    """A tracker is made, handed on and spoken to; nobody uses what it answers."""
+    """A tracker is made, passed on and called; nothing uses what it returns."""
     assert names(TRACKING) == {"Tracker"}
     assert names(MLFLOW_RUN) == {"describe_run", "project_root"}
     for path, each in uses(TRACKING):

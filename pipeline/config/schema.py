@@ -59,7 +59,7 @@ class HeadParams(Section):
 
 def _hue_in_range(jitter: list[float]) -> list[float]:
     if jitter[3] > 0.5:
-        text = f"found hue {jitter[3]}, the fourth; allowed: at most 0.5, half the colour wheel"
+        text = f"found hue {jitter[3]}, the fourth; allowed: at most 0.5, half the color wheel"
         raise PydanticCustomError("message", "{text}", {"text": text})
     return jitter
 

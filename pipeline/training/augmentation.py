@@ -1,4 +1,4 @@
-"""Training images, augmented anew each time they are shown."""
+"""Training images, augmented in another way each time they are shown."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
