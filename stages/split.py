@@ -1,4 +1,4 @@
-"""Decide who is trained on, who asks and who is searched: data/splits.parquet."""
+"""Split the dataset into train, validation and test, query and gallery: data/splits.parquet."""
 
 import logging
 from pathlib import Path
@@ -36,7 +36,7 @@ def main(
     training = splits.filter(pc.equal(splits["split"], "train"))["image_id"]
     trained_on = images.filter(pc.is_in(images["image_id"], training))
     if not label_sets(trained_on["labels"]).single:
-        # Before the stages that take long; a person who only mines may leave it so.
+        # A warning before the long stages, not an error: a person may only want to mine.
         for problem in find_label_set_contradictions(params):
             logger.warning("train will stop at this: params.yaml: %s", problem)
     write_table(splits, out, SPLITS)

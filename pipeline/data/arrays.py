@@ -1,4 +1,4 @@
-"""What the arrays of the library hold, named once. Shapes stand in each docstring."""
+"""Types of arrays by what they hold. The shapes are in each docstring."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Labels = NDArray[np.int32]  # labels, and other numbers that are many and small
+Labels = NDArray[np.int32]  # also other small integers, where there are many
 Mask = NDArray[np.bool_]
 Vectors = NDArray[np.float32]  # embeddings [N, D]
 Scores = NDArray[np.float32]  # higher is closer

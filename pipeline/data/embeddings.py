@@ -1,12 +1,12 @@
-"""Embeddings on disk: one Parquet row an image, read and written as one float32 matrix."""
+"""Embeddings on disk: one Parquet row for each image, read and written as one float32 matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Vectors
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import EMBEDDINGS, read_metadata, read_table, write_table
 
@@ -14,22 +14,22 @@ from pipeline.data.tables import EMBEDDINGS, read_metadata, read_table, write_ta
 def write_embeddings(
     path: Path,
     ids: Sequence[str],
-    vectors: NDArray[np.float32],
-    provenance: Lineage | None = None,
+    vectors: Vectors,
+    lineage: Lineage | None = None,
 ) -> None:
     """Write float32 [N, D] with their N image_ids to `path`, whole or not at all.
 
-    provenance: how they were made, which the file then tells.
+    lineage: how the vectors were made; it is kept in the file's metadata.
     """
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns = {
         "image_id": pa.array(ids, pa.string()),
         "embedding": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
-    write_table(pa.table(columns), path, EMBEDDINGS, metadata=to_metadata(provenance))
+    write_table(pa.table(columns), path, EMBEDDINGS, metadata=to_metadata(lineage))
 
 
-def read_embeddings(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+def read_embeddings(path: Path) -> tuple[list[str], Vectors]:
     """Return (ids, float32 [N, D]) of the table at `path`."""
     table = read_table(path, EMBEDDINGS)
     column = table["embedding"].combine_chunks()
@@ -38,5 +38,5 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def read_lineage(path: Path) -> Lineage | None:
-    """Return how the vectors of the table at `path`, which can be read, were made, if it tells."""
+    """Return how the vectors in `path` were made, None if the file does not say."""
     return from_metadata(read_metadata(path))

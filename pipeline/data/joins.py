@@ -92,7 +92,7 @@ def find_rows(
 
 
 class RowLookup:
-    """The row of one image_id at a time, in a table that is asked often; see also `find_rows`."""
+    """Rows of a table by image_id, one at a time; `find_rows` finds many at once."""
 
     def __init__(self, ids: Iterable[str], *, table: Path) -> None:
         """table: the file or folder of the ids, for the error text."""

@@ -1,4 +1,4 @@
-"""Label sets of many images as two flat arrays, so that compiled loops can walk them."""
+"""Label sets of many images as two flat arrays, as compiled loops need them."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class LabelSets:
     """N label sets in compressed rows: set i is `values[starts[i]:starts[i + 1]]`, ascending.
 
-    starts: int64 [N + 1]. values: int32 [total]. A single-label dataset has sets of one.
+    starts: int64 [N + 1]. values: int32 [total]. In a single-label dataset each set has one label.
     """
 
     starts: NDArray[np.int64]
@@ -28,7 +28,7 @@ class LabelSets:
         return LabelSets(starts, self.values[np.repeat(self.starts[:-1][rows], counts) + within])
 
     def first(self) -> NDArray[np.int32]:
-        """Return each set's first label, int32 [N]: the label itself where sets are of one."""
+        """Return each set's first label, int32 [N]: its only label in a single-label dataset."""
         return self.values[self.starts[:-1]]
 
     def count(self, among: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -39,7 +39,7 @@ class LabelSets:
     def have_relevant(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return bool [N]: whether another image of `among`, bool [N], shares a label with each."""
         counts = self.count(among)
-        # An image of `among` is counted under each of its labels, and is not its own answer.
+        # An image of `among` is counted under each of its labels; it is not relevant to itself.
         found = counts[self.values] - np.repeat(among, np.diff(self.starts)) > 0
         return np.logical_or.reduceat(found, self.starts[:-1])
 

@@ -1,6 +1,6 @@
-"""Which model embedded a table of vectors: told in its file, so that an index knows its model.
+"""Which model made a file of vectors: kept in its metadata, so that an index knows its model.
 
-The same weights and description give the same digest, wherever the model's folder lies.
+The same weights and description give the same digest, wherever the model's folder is.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
-# As pipeline/models/embedder.py writes them; it is not imported, since torch takes seconds.
+# As pipeline/models/embedder.py writes them; not imported from there, as torch takes seconds.
 MODEL_FILES = ("model.json", "model.safetensors")
-KEY = "lookalike.provenance"
+KEY = "lookalike.provenance"  # another key would change the bytes of every file
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """How vectors were made: the digest of the model's files, and the choices of params.yaml."""
+    """How vectors were made: the digest of the model's files, and options of `embed`."""
 
     model: str
     hflip: bool
@@ -26,7 +26,7 @@ class Lineage:
 
 
 def digest_model(directory: Path) -> str:
-    """Return 16 hex digits of what the files of a model hold.
+    """Return 16 hex digits that change with the content of a model's files.
 
     Raises:
         UserError: one is missing.
@@ -44,15 +44,15 @@ def digest_model(directory: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def to_metadata(provenance: Lineage | None) -> dict[str, str]:
-    """Return the metadata that a table is written with; none where nothing is known."""
-    if provenance is None:
+def to_metadata(lineage: Lineage | None) -> dict[str, str]:
+    """Return the metadata to write into a file; {} for None."""
+    if lineage is None:
         return {}
-    return {KEY: json.dumps(asdict(provenance), sort_keys=True)}
+    return {KEY: json.dumps(asdict(lineage), sort_keys=True)}
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Lineage | None:
-    """Return what `to_metadata` gave, None where it is not there or cannot be read."""
+    """Return the lineage that `to_metadata` wrote, None if it is missing or cannot be read."""
     try:
         return Lineage(**json.loads(metadata[KEY]))
     except (KeyError, ValueError, TypeError):

@@ -15,22 +15,22 @@ from pipeline.errors import UserError
 SCHEMA = pa.schema(
     [pa.field("image_id", pa.string(), False), pa.field("image", pa.binary(), False)]
 )
-# A shard is what DVC hashes, links and pushes; a batch keeps Arrow's 32-bit offsets far away.
+# DVC hashes, links and pushes a shard as a whole. Small batches stay below Arrow's 32-bit offsets.
 SHARD_BYTES = 256 * 2**20
 BATCH_BYTES = 16 * 2**20
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Return the RGB image in `encoded`: EXIF rotation applied, transparency laid on white.
+    """Return the RGB image in `encoded`: EXIF rotation applied, transparency on white.
 
-    Raises whatever Pillow raises where the bytes are no whole image (OSError, SyntaxError, …).
+    Raises what Pillow raises if the bytes are not a whole image (OSError, SyntaxError, …).
     """
     with Image.open(io.BytesIO(encoded)) as opened:
         return to_rgb(opened)
 
 
 def to_rgb(opened: Image.Image) -> Image.Image:
-    """Return the RGB image of what Pillow opened, as `decode` does."""
+    """Return an image that Pillow opened as RGB, as `decode` does."""
     image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
         levels = np.asarray(image).clip(0, 2**16 - 1) // 257
@@ -55,14 +55,14 @@ class ShardWriter:
         directory.mkdir(parents=True, exist_ok=True)
 
     def add(self, image_id: str, encoded: bytes) -> None:
-        """Append one image; its bytes are kept as they are."""
+        """Append one image; its bytes are stored as they are."""
         self._rows.append((image_id, encoded))
         self._in_batch += len(encoded)
         if self._in_batch >= min(BATCH_BYTES, self.shard_bytes):
             self._flush()
 
     def close(self) -> None:
-        """Write what is left; the shards, one at least, are readable after this."""
+        """Write the last batch; after this the shards, at least one, can be read."""
         self._flush()
         if not self._shards:
             self._open_shard()
@@ -96,7 +96,7 @@ class ShardWriter:
 class PackedImages:
     """Random access to the images of a shard directory, by image_id.
 
-    Memory-mapped, so a worker process costs no copy; pickles as its directory alone.
+    Memory-mapped, so that worker processes need no copy; only the directory is pickled.
 
     Raises:
         UserError: the directory holds no shards, or an id is not in them.

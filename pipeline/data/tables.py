@@ -31,7 +31,7 @@ class Table:
 
 LABELS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 NAMES = pa.list_(pa.field("element", pa.string(), nullable=False))
-# In the file it is a fixed_size_list of D floats; a list of any length stands for "any D" here.
+# In the file it is a fixed_size_list of D floats; here a list of any length means any D.
 EMBEDDING = pa.list_(pa.float32())
 
 CATALOG = Table(
@@ -101,9 +101,9 @@ CURVES = Table(
         _column("y", pa.float64()),
     ),
 )
-# The share of queries for whose label their k nearest vote, by distance and k. val_accuracy is null
-# where validation has fewer than k images to find; `chosen` is, of each distance, the k that is
-# best on validation.
+# The share of queries whose k nearest images vote for their label, by distance and k. val_accuracy
+# is null where the validation gallery has fewer than k images; `chosen`: the k that is best on
+# validation, one for each distance.
 KNN = Table(
     "kNN accuracies",
     (
@@ -124,18 +124,18 @@ QUERIES = Table(
     key="image_id",
     open=True,
 )
-# One row a class that a query and another gallery image have; `queries` counts such queries, and
-# each metric is their mean. map, recall_at_<k>: relevant is an image that has this class.
-# knn_accuracy: the neighbours' vote is any label of the query.
+# One row for each class that a query and another gallery image have; `queries` is the number of
+# these queries, and each metric their mean. map, recall_at_<k>: images of this class are relevant.
+# knn_accuracy: the vote of the neighbors is any label of the query.
 CLASS_RESULTS = Table(
     "class results",
     (_column("label", pa.int32()), _column("queries", pa.int64())),
     key="label",
     open=True,
 )
-# The exact ranking's `top_hit` of single queries, its score by the index's distance and its cosine.
-# `bits`, in which the perceptual hashes of the two differ, is null where the cosine is too low for
-# a near-duplicate, so that they were not compared.
+# `top_hit` is the first of the exact ranking, `score` by the index's distance. `bits`: how many
+# bits of the perceptual hashes of the two images differ; null where the cosine is too low for a
+# near-duplicate, so that the hashes were not compared.
 FAILURES = Table(
     "failures",
     (
@@ -163,7 +163,7 @@ SUCCESSES = Table(
     ),
     key="image_id",
 )
-# Queries whose top hit is wrong and nearly the same image; `failure`: also one of FAILURES.
+# Queries whose top hit is not relevant but nearly the same image; `failure`: also in FAILURES.
 NEAR_DUPLICATES = Table(
     "near-duplicates",
     (
@@ -177,7 +177,7 @@ NEAR_DUPLICATES = Table(
     ),
     key="image_id",
 )
-# How many queries of a class have a wrong top hit of the `other` class, and an example.
+# How many queries of a class have a top hit of the `other` class, not relevant; with an example.
 CONFUSIONS = Table(
     "confusions",
     (
@@ -208,10 +208,11 @@ def write_table(
 ) -> None:
     """Write `table` to `path` as zstd Parquet, whole or not at all.
 
-    metadata: what the file tells of itself beside its columns; see `read_metadata`.
+    metadata: text by key, kept in the file beside the columns; see `read_metadata`.
 
     Raises:
-        UserError: a column is missing, unexpected, of another type, null or repeated.
+        UserError: a column is missing, unexpected or of another type, or a value is null or
+            repeated.
     """
     table = _check(table, kind, where=str(path))
     if metadata:
@@ -239,7 +240,7 @@ def read_table(path: Path, kind: Table) -> pa.Table:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata that the table at `path`, which can be read, was written with."""
+    """Return the metadata in the table at `path`, which must be readable."""
     held = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in held.items()}
 
@@ -258,7 +259,7 @@ def _check(table: pa.Table, kind: Table, *, where: str) -> pa.Table:
     for field in kind.columns:
         _check_column(table.column(field.name), field, where=f"{where}: column {field.name}")
     if kind.key and pc.count_distinct(table[kind.key]).as_py() != len(table):
-        raise UserError(f"{where}: column {kind.key}: a value is repeated; each may stand once")
+        raise UserError(f"{where}: column {kind.key}: a value is repeated; allowed: each once")
     further = [name for name in table.column_names if name not in expected]
     return table.select(expected + further)
 
@@ -276,4 +277,4 @@ def _check_column(values: pa.ChunkedArray, field: pa.Field, *, where: str) -> No
         wanted = "fixed_size_list<float>[D]" if field.type == EMBEDDING else field.type
         raise UserError(f"{where}: found type {values.type}; allowed: {wanted}")
     if not field.nullable and values.null_count:
-        raise UserError(f"{where}: {values.null_count} values are null; none may be")
+        raise UserError(f"{where}: {values.null_count} values are null; allowed: none")

@@ -1,1 +1,1 @@
-"""A dataset, wherever it is, into packed and checked images."""
+"""From the files of a dataset, on disk or on the web, to packed and checked images."""

@@ -1,4 +1,4 @@
-"""One image of a dataset made ready to be stored: read, decoded, cropped to its box, shrunk."""
+"""Prepare one image of a dataset to be stored: read, decode, crop to its box, shrink."""
 
 import io
 import warnings
@@ -14,7 +14,7 @@ JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image ready to be stored; or, where `reason` is set, why it cannot be."""
+    """An image ready to be stored; or, if `reason` is set, why it cannot be stored."""
 
     encoded: bytes = b""
     width: int = 0
@@ -25,15 +25,15 @@ class PreparedImage:
 def prepare_image(image: SourceImage, *, max_side: int | None) -> PreparedImage:
     """Read, decode, crop and shrink one image.
 
-    The bytes stay as they came unless a box or `max_side` changes the image; then they are PNG
-    where they were PNG, else JPEG. Width and height are those of the upright image that `decode`
-    gives of the bytes stored.
+    The bytes are stored as they are, unless a box or `max_side` changes the image; then it is
+    encoded again, as PNG if it was PNG, else as JPEG. Width and height are those of the image that
+    `shards.decode` returns, upright.
     """
     if image.read is None:
-        raise ValueError(f"{image.path}: has nothing to prepare")
+        raise ValueError(f"{image.path}: has nothing to read")
     try:
         encoded = image.read()
-        upright = _decode_with_care(encoded)
+        upright = _decode_untrusted(encoded)
         changed = _shrink(_crop(upright, image.box), max_side)
         if changed is not upright:
             encoded = _encode(changed, like=encoded)
@@ -48,15 +48,15 @@ class _UndecodableError(Exception):
     pass
 
 
-def _decode_with_care(encoded: bytes) -> Image.Image:
+def _decode_untrusted(encoded: bytes) -> Image.Image:
     with warnings.catch_warnings():
-        # A few kilobytes may claim gigapixels; Pillow only warns of the first 89 megapixels.
+        # A few kilobytes may decode to gigapixels; above 89 megapixels, Pillow only warns.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             return decode(encoded)
         except UnidentifiedImageError:
             raise _UndecodableError("not an image that Pillow can identify") from None
-        except Exception as error:  # Pillow's decoders raise what they like on damaged bytes
+        except Exception as error:  # on damaged bytes, Pillow may raise any exception
             raise _UndecodableError(str(error) or type(error).__name__) from None
 
 

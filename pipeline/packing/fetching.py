@@ -1,4 +1,4 @@
-"""Fetch a file from a URL once: checked by its checksum, and resumed where it was interrupted."""
+"""Fetch a file from a URL once, check its checksum, and resume an interrupted download."""
 
 import os
 import time
@@ -16,44 +16,43 @@ from pipeline.progress import show_progress
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30
-# A block that a broken connection cuts short is lost, so a small one.
+# When the connection breaks, the current block is lost; so blocks are small.
 BLOCK_BYTES = 2**16
 
 
 def fetch(url: str, folder: Path, *, checksum: str | None, wait_seconds: float = 1.0) -> Path:
-    """Return the file in `folder` that holds what is at `url`, fetched unless it is there already.
+    """Return the file in `folder` with the content of `url`, fetched unless it is already there.
 
-    Until it is whole and has the `checksum` ("sha256:…" or "md5:…", as pooch writes them; None
-    takes what comes) it is named `<name>.part`; a later call goes on from there by an HTTP Range
-    request, where the server still has the same version. A connection that breaks is tried again
-    after `wait_seconds`, then twice that, and so on.
+    checksum: "sha256:…" or "md5:…", as pooch writes them; None accepts any content. Until the file
+    is whole and has this checksum, it is named `<name>.part`; a later call continues from there by
+    an HTTP Range request, if the server still has the same version. After a broken connection it
+    tries again in `wait_seconds`, then in twice that time, and so on.
 
     Raises:
-        UserError: the server refuses, the connection keeps breaking, or the checksum is another.
+        UserError: the server refuses, the connection breaks each time, or the checksum differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = unique_file_name(url)
     # Two experiments of one queue may want the same file at once.
     with FileLock(folder / f"{name}.lock"):
-        # pooch tells on its logger where it puts the file and, without a checksum, the one it has.
         known = checksum and checksum.lower()
         kind, _, wanted = (known or "").partition(":")
         download = _ResumingDownload(folder / f"{name}.part", kind, wait_seconds)
         try:
             path = pooch.retrieve(url, known, fname=name, path=folder, downloader=download)
         except ValueError:
-            # pooch compares before it publishes, and has deleted what it compared.
+            # pooch compares the checksum before it renames the file, and deletes a wrong file.
             raise UserError(
-                f"{url}: the {kind} is {download.found}; allowed: {wanted}, so this is another "
-                "file than was meant; correct the URL or the checksum"
+                f"{url}: the {kind} is {download.found}; allowed: {wanted}; correct the URL or the "
+                "checksum"
             ) from None
     return Path(path)
 
 
 class _ResumingDownload:
-    """A downloader for pooch that keeps what it has in `part` until that is whole.
+    """A downloader for pooch that writes to `part`, and keeps it until it is whole.
 
-    `found` is then its checksum, where a `kind` is asked for.
+    `found` is then its checksum, of the given `kind` ("" for none).
     """
 
     def __init__(self, part: Path, kind: str, wait_seconds: float) -> None:
@@ -64,29 +63,29 @@ class _ResumingDownload:
         self.found = ""
 
     def __call__(self, url: str, output: str | os.PathLike[str], _: Any) -> None:
-        """Bring `url` to `output`, from what `part` has of it already."""
+        """Fetch `url` to `output`; begin with what `part` already has."""
         for attempt in range(ATTEMPTS):
             try:
-                self._go_on(url)
+                self._continue(url)
                 break
             except requests.RequestException as error:
-                if not _may_pass(error) or attempt == ATTEMPTS - 1:
-                    raise UserError(self._failure(url, error)) from None
+                if not _may_succeed_later(error) or attempt == ATTEMPTS - 1:
+                    raise UserError(self._error_text(url, error)) from None
                 time.sleep(self.wait_seconds * 2**attempt)
         if self.kind:
             self.found = pooch.file_hash(str(self.part), alg=self.kind)
-        os.replace(self.part, output)
+        os.replace(self.part, output)  # not by written_whole, which would remove a partial download
         self.version.unlink(missing_ok=True)
 
-    def _go_on(self, url: str) -> None:
+    def _continue(self, url: str) -> None:
         have = self._resumable_bytes()
-        # identity: a compressed body has no place in a file that is resumed by its length.
+        # identity: of a compressed body, the length of `part` would not say where to resume.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": self.version.read_text()}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                # Nothing lies beyond what is here: whole if the server says so, else of no use.
+                # Nothing follows: `part` is whole if its size is the file's, else it is useless.
                 if response.headers.get("Content-Range") != f"bytes */{have}":
                     self.part.unlink()
                     raise requests.ConnectionError("the server has another version of the file")
@@ -97,17 +96,17 @@ class _ResumingDownload:
                 f"bytes {have}-"
             ):
                 self.part.unlink()
-                raise requests.ConnectionError("the server sent another range than asked for")
-            self._note_version(response)
+                raise requests.ConnectionError("the server did not send the requested range")
+            self._write_version(response)
             self._receive(response, append=resumed)
 
     def _resumable_bytes(self) -> int:
-        # Without a version to name there is no telling whether the rest belongs to this start.
+        # Without the version, the rest might be of another file than this start.
         if self.part.is_file() and self.version.is_file():
             return self.part.stat().st_size
         return 0
 
-    def _note_version(self, response: requests.Response) -> None:
+    def _write_version(self, response: requests.Response) -> None:
         tag = response.headers.get("ETag", "")
         version = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
         if version:
@@ -123,13 +122,13 @@ class _ResumingDownload:
             for block in show_progress(received, total=blocks, what=self.part.stem):
                 out.write(block)
 
-    def _failure(self, url: str, error: requests.RequestException) -> str:
+    def _error_text(self, url: str, error: requests.RequestException) -> str:
         have = self.part.stat().st_size if self.part.is_file() else 0
-        kept = "; run it again, it goes on from there" if self._resumable_bytes() else ""
+        kept = "; run it again to continue from there" if self._resumable_bytes() else ""
         return f"{url}: not fetched ({_reason(error)}); {have:,} bytes are here{kept}"
 
 
-def _may_pass(error: requests.RequestException) -> bool:
+def _may_succeed_later(error: requests.RequestException) -> bool:
     if error.response is not None:
         return error.response.status_code >= 500
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema)

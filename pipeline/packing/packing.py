@@ -1,4 +1,4 @@
-"""Pack a dataset: each image is read and decoded once, then stored by image_id in shards."""
+"""Pack a dataset: read and decode each image once, store it in shards, write the tables."""
 
 import csv
 import multiprocessing
@@ -22,15 +22,15 @@ from pipeline.errors import UserError
 from pipeline.packing.decoding import PreparedImage, prepare_image
 from pipeline.progress import show_progress
 
-# Images travel between processes in chunks; what is under way bounds the memory, at about
-# processes * UNDER_WAY * CHUNK encoded images.
+# Images are sent to the processes in chunks. Memory holds at most about
+# processes * CHUNKS_AHEAD * CHUNK encoded images.
 CHUNK = 8
-UNDER_WAY = 3
+CHUNKS_AHEAD = 3
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where `pack` writes: a directory of shards, two tables, and the list of what was left out."""
+    """Where `pack` writes: a folder of shards, two tables, and the list of rejected images."""
 
     images: Path
     catalog: Path
@@ -62,15 +62,15 @@ def pack(
     max_rejected: float,
     processes: int = 2,
 ) -> int:
-    """Write `images` to the files of `to`, ordered by image_id: all of them or none.
+    """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
 
-    An image that does not decode is left out and listed in `to.rejected` (path, reason). Of one
-    that has no `read` only the row of the catalog is written. Return how many have no label and
-    were left out.
+    An image that cannot be decoded is left out and listed in `to.rejected` (path, reason). An image
+    without `read` has a row in the catalog, but is not stored. Return the number of images that
+    were left out because they have no label.
 
     Raises:
-        UserError: there are no images, none has a label, two have one image_id, or more than
-            the share `max_rejected` of those with labels does not decode.
+        UserError: there are no images, none has a label, two have the same image_id, or more than
+            the share `max_rejected` of those with labels cannot be decoded.
     """
     everything = sorted(images, key=image_id_of)
     ordered = [image for image in everything if image.labels]
@@ -97,13 +97,13 @@ def _check(images: Sequence[SourceImage], *, labelled: int) -> None:
     for before, after in pairwise(images):
         if image_id_of(before) == image_id_of(after):
             raise UserError(
-                f"data.source: two images have the image_id '{image_id_of(after)}'; each may "
-                "stand once; take one away"
+                f"data.source: two images have the image_id '{image_id_of(after)}'; allowed: each "
+                "once; remove one"
             )
     if not labelled:
         raise UserError(
             f"data.source: none of {len(images)} images has a label, the first is "
-            f"'{images[0].path}'; allowed: one label or more for each that counts; label them"
+            f"'{images[0].path}'; allowed: one label or more for each image to use; label them"
         )
 
 
@@ -116,7 +116,7 @@ def _store(
     shown = show_progress(images, total=len(images), what="images")
     with closing(_prepare_all(to_read, max_side=max_side, processes=processes)) as ready:
         for image in shown:
-            prepared = _unread(image) if image.read is None else next(ready)
+            prepared = _labels_alone(image) if image.read is None else next(ready)
             if prepared.reason is not None:
                 stored.rejected.append((image.path, prepared.reason))
                 continue
@@ -134,7 +134,7 @@ def _store(
     return stored
 
 
-def _unread(image: SourceImage) -> PreparedImage:
+def _labels_alone(image: SourceImage) -> PreparedImage:
     if image.size is None:
         raise ValueError(f"{image.path}: has neither a size nor anything to read")
     return PreparedImage(width=image.size[0], height=image.size[1])
@@ -143,17 +143,17 @@ def _unread(image: SourceImage) -> PreparedImage:
 def _prepare_all(
     images: Iterable[SourceImage], *, max_side: int | None, processes: int
 ) -> Generator[PreparedImage, None, None]:
-    """Yield each image prepared, in order, with a bounded number of them under way."""
-    under_way: deque[Future[list[PreparedImage]]] = deque()
-    # spawn: the parent holds Arrow's threads, which a fork would copy in an unknown state.
+    """Yield each image prepared, in order; a bounded number of chunks is in work at a time."""
+    waiting: deque[Future[list[PreparedImage]]] = deque()
+    # spawn: a fork would copy Arrow's threads of this process in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         for chunk in _chunks(images, CHUNK):
-            under_way.append(pool.submit(_prepare_chunk, chunk, max_side))
-            if len(under_way) >= processes * UNDER_WAY:
-                yield from under_way.popleft().result()
-        while under_way:
-            yield from under_way.popleft().result()
+            waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
+            if len(waiting) >= processes * CHUNKS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 def _prepare_chunk(images: list[SourceImage], max_side: int | None) -> list[PreparedImage]:
@@ -174,9 +174,8 @@ def _check_rejected(
         return
     first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
     raise UserError(
-        f"{len(rejected)} of {total} images ({share:.1%}) do not decode; allowed: "
-        f"{max_rejected:.1%} (download.max_rejected), never all; mend them or take them away: "
-        f"{first}"
+        f"{len(rejected)} of {total} images ({share:.1%}) cannot be decoded; allowed: "
+        f"{max_rejected:.1%} (download.max_rejected), never all; repair or remove them: {first}"
     )
 
 
@@ -205,12 +204,12 @@ def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
 def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
     groups: dict[str, set[str | None]] = {name: set() for name in names}
     for item in kept:
-        # Where an image has several classes, its group is that of one of them, no telling which.
+        # The group of an image with several classes is the group of one of them, unknown which.
         if len(set(item.image.labels)) == 1:
             groups[item.image.labels[0]].add(item.image.group)
-    # A class whose images are of several groups has none of its own.
-    only = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
-    rows = {"label": list(range(len(names))), "name": list(names), "group": only}
+    # A class whose images are of several groups has no group.
+    group_of = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
+    rows = {"label": list(range(len(names))), "name": list(names), "group": group_of}
     return _table(rows, CLASSES)
 
 

@@ -1,4 +1,4 @@
-"""Where a dataset's files are: found, fetched or unpacked, as a folder to read from."""
+"""The files of a dataset as one folder: as it is, fetched, or unpacked."""
 
 import os
 import shutil
@@ -21,16 +21,18 @@ def open_source(
     downloads: Path,
     files: Mapping[str, tuple[str, str | None]] | None = None,
 ) -> Iterator[Path]:
-    """Give the folder that holds a dataset's files, for as long as the context lasts.
+    """Yield the folder with a dataset's files, which exists as long as the context.
 
-    Where there are `archives` (URL -> checksum, as `fetch` takes it) or `files` (name -> URL and
-    checksum), they are fetched into `downloads` and take the place of `source`: all of them lie
-    in one folder, archives unpacked, files as they are by their names, which may have slashes. An
-    archive is unpacked into a temporary folder in `downloads`, a folder is given as it is.
+    Without `archives` and `files`, this is `source`, or a temporary folder in `downloads` if
+    `source` is an archive. Otherwise they are fetched into `downloads` and read instead of
+    `source`: all are in one temporary folder, the archives unpacked.
+
+    archives: URL -> checksum, as `fetch` takes it. files: name, which may have slashes, -> URL and
+    checksum.
 
     Raises:
-        UserError: there is nothing at `source`, it is no archive, an archive that is damaged or
-            unsafe, or the fetch failed.
+        UserError: `source` does not exist or is not an archive, an archive is damaged or unsafe,
+            or a file cannot be fetched.
     """
     fetched = bool(archives or files)
     if not fetched and source.is_dir():
@@ -47,7 +49,7 @@ def open_source(
     downloads.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(downloads)
     folder = downloads / f"unpacked-{uuid.uuid4().hex}"
-    with _held(folder):
+    with _locked(folder):
         try:
             for archive in to_unpack:
                 unpack(archive, folder)
@@ -59,7 +61,7 @@ def open_source(
 
 
 def _fetch_all(urls: Iterable[tuple[str, str | None]], downloads: Path) -> list[Path]:
-    # requests and pooch cost a quarter of a second, which only a fetch is to pay.
+    # To import requests and pooch takes a quarter of a second, and only a fetch needs them.
     from pipeline.packing.fetching import fetch
 
     return [fetch(url, downloads, checksum=checksum) for url, checksum in urls]
@@ -68,25 +70,25 @@ def _fetch_all(urls: Iterable[tuple[str, str | None]], downloads: Path) -> list[
 def _place(file: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(file, path)  # at no cost in space, where the disk's format can
+        os.link(file, path)  # takes no space, if the file system can
     except OSError:
         shutil.copyfile(file, path)
 
 
 def _clear_abandoned(downloads: Path) -> None:
-    """Remove what killed runs had unpacked; another experiment's that still runs is left alone."""
+    """Remove what killed runs unpacked, but not what a running experiment uses."""
     for folder in downloads.glob("unpacked-*"):
         if folder.is_dir():
-            with suppress(Timeout), _held(folder):
+            with suppress(Timeout), _locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the lock that says that `folder` is in use; the system frees it when a run is killed.
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock `folder` as being in use; the system unlocks it when the run is killed.
 
     Raises:
-        filelock.Timeout: another run holds it.
+        filelock.Timeout: another run has locked it.
     """
     lock = folder.with_suffix(".lock")
     with FileLock(lock, timeout=0):

@@ -1,1 +1,1 @@
-"""Train, validation and test; query and gallery; and what a split leaves out."""
+"""Train, validation and test; query and gallery; and which images a split leaves without use."""

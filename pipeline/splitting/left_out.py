@@ -1,4 +1,4 @@
-"""What a split leaves without use: classes and queries that nothing can be learnt or told of."""
+"""What a split leaves without use: classes and queries that neither train nor measure a model."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,42 +14,42 @@ REMEDY = "choose another split.protocol, split.test_fraction or split.val_fracti
 
 
 def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
-    """Return one line for each kind of image that `splits` leaves without use, counted and named.
+    """Return one line for each kind of image that `splits` leaves without use: how many, and which.
 
     `catalog` and `splits` have the same image_ids, in any order.
 
     Raises:
-        UserError: nothing is left to train on, to ask with or to search, or no query has a
-            relevant image in the gallery: then there is nothing to measure.
+        UserError: there is no training image, query or gallery image, or no query has a relevant
+            image in the gallery, so that nothing can be measured.
     """
     catalog, splits = catalog.sort_by("image_id"), splits.sort_by("image_id")
     sets = label_sets(catalog["labels"])
     ids = np.array(splits["image_id"].to_pylist(), dtype=object)
-    part = np.array(splits["split"].to_pylist(), dtype=object)
+    split = np.array(splits["split"].to_pylist(), dtype=object)
     query = splits["is_query"].to_numpy(zero_copy_only=False)
     gallery = splits["is_gallery"].to_numpy(zero_copy_only=False)
-    for name, mask in (("train", part == "train"), ("query", query), ("gallery", gallery)):
+    for name, mask in (("train", split == "train"), ("query", query), ("gallery", gallery)):
         if not mask.any():
-            raise UserError(f"split: no image is for {name}; allowed: one or more; {REMEDY}")
-    unanswered = query & ~sets.have_relevant(gallery)
-    if unanswered.sum() == query.sum():
+            raise UserError(f"split: found no {name} image; allowed: one or more; {REMEDY}")
+    without_relevant = query & ~sets.have_relevant(gallery)
+    if without_relevant.sum() == query.sum():
         raise UserError(
             f"split: none of the {query.sum()} queries has another image of its class in the "
             f"gallery ({_named(ids[query])}), so nothing can be measured; allowed: one or more "
             f"that does; add images, or {REMEDY}"
         )
-    val, searched = validation_roles(part, gallery)
+    val_query, val_gallery = validation_roles(split, gallery)
     counted = (
-        (_is_alone(sets), "classes of one image, which has nothing to match: {} ({})"),
-        (unanswered, "queries without another image of their class in the gallery: {} ({})"),
+        (_is_alone(sets), "classes with one image, which has no match: {} ({})"),
+        (without_relevant, "queries without another image of their class in the gallery: {} ({})"),
         (
-            val & ~sets.have_relevant(searched),
-            "validation images without another of their class to find: {} ({})",
+            val_query & ~sets.have_relevant(val_gallery),
+            "validation queries without another image of their class to find: {} ({})",
         ),
     )
     lines = [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
-    if not val.any():
-        lines.append(f"no image is for validation, so the best epoch cannot be told; {REMEDY}")
+    if not val_query.any():
+        lines.append(f"no image is for validation, so no best epoch can be chosen; {REMEDY}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Who asks and who is searched in validation: one rule for training, evaluate and the report."""
+"""Query and gallery in validation: one rule for training, evaluation and the report."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,13 @@ from pipeline.data.arrays import Mask
 
 
 def validation_roles(split: NDArray[np.object_], is_gallery: Mask) -> tuple[Mask, Mask]:
-    """Return who asks and who is searched in validation: two masks, bool [N].
+    """Return query and gallery of validation: two masks, bool [N].
 
-    Validation images are searched where test images will be: among the training images
-    where those are in the gallery, else among one another.
+    The gallery of validation is as that of test: the training images if these are in the test
+    gallery, otherwise the validation images.
 
-    split: of each of N images, train, val or test. is_gallery: bool [N], who is searched in test.
+    split: train, val or test, for each of N images. is_gallery: bool [N], the gallery of test.
     """
-    asks: Mask = split == "val"
-    known: Mask = (split == "train") & is_gallery
-    return asks, known if known.any() else asks
+    val: Mask = split == "val"
+    train_in_gallery: Mask = (split == "train") & is_gallery
+    return val, train_in_gallery if train_in_gallery.any() else val

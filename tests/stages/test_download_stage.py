@@ -124,7 +124,7 @@ def test_an_experiment_in_a_copy_reads_only_the_copys_images(project: Path, copy
     assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 1
 
 
-def test_an_experiment_in_a_copy_without_images_is_told_what_to_do(
+def test_an_experiment_in_a_copy_without_images_gets_a_line_that_says_what_to_do(
     project: Path, copy: Path
 ) -> None:
     failed = download(copy, "images", root=project)
@@ -205,13 +205,13 @@ def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: 
 
 
 def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, object] = {}
-    monkeypatch.setattr("stages.download.pack", lambda *_, **options: asked.update(options))
+    passed: dict[str, object] = {}
+    monkeypatch.setattr("stages.download.pack", lambda *_, **options: passed.update(options))
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     monkeypatch.chdir(project)
     nowhere = Path("unused")
     main(Path("images"), images=nowhere, catalog=nowhere, classes=nowhere, rejected=nowhere)
-    assert asked["processes"] == 7
+    assert passed["processes"] == 7
 
 
 def test_too_many_truncated_images_are_one_line(project: Path) -> None:
@@ -222,8 +222,8 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith(
-        "download: 2 of 48 images (4.2%) do not decode; allowed: 1.0% (download.max_rejected), "
-        "never all; mend them or take them away: class0/0.png: "
+        "download: 2 of 48 images (4.2%) cannot be decoded; allowed: 1.0% (download.max_rejected), "
+        "never all; repair or remove them: class0/0.png: "
     )
     assert not any((project / "data").iterdir())
 
@@ -245,7 +245,7 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
         (
             "evil.tar",
             "download: evil.tar: member '../evil.png' has '..' in its path; allowed: files and "
-            "folders inside the archive; make the archive again without it",
+            "folders inside the archive; make a new archive without it",
         ),
     ],
 )
@@ -268,7 +268,7 @@ def test_a_split_is_written_and_what_it_leaves_without_use_reported(
     done = split(packed, tmp_path, protocol="random", val_by="class", val_fraction=0.25)
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "split: classes of one image, which has nothing to match: 1 ('lone/1.png')"
+        "split: classes with one image, which has no match: 1 ('lone/1.png')"
     )
     splits = read_table(tmp_path / "splits.parquet", SPLITS)
     counts = {row["values"]: row["counts"] for row in pc.value_counts(splits["split"]).to_pylist()}
@@ -281,8 +281,8 @@ def test_a_split_that_fits_nothing_is_one_line(packed: Path, tmp_path: Path) -> 
     failed = split(packed, tmp_path, protocol="official")
     assert failed.returncode == 1
     assert failed.stderr == (
-        "split: split.protocol: found official, but this dataset has no split of its own; "
-        "allowed for it: auto, class_disjoint, random\n"
+        "split: split.protocol: found official, but this dataset has no official split; allowed "
+        "for it: auto, class_disjoint, random\n"
     )
     assert not (tmp_path / "splits.parquet").exists()
 

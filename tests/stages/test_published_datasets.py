@@ -35,7 +35,7 @@ from tests.helpers.published import COUNTS, MAKE, make_huggingface, serve_from
 NAMES = [pytest.param(name, id=name) for name in MAKE]
 # There are fewer images than the default looks at, and some of them are to validate.
 FEW = {"evaluate__k": [1], "evaluate__knn": [1], "split__val_fraction": 0.5}
-# Where test images are searched among the training ones, validation images are too.
+# The training images are the gallery of test, so also of validation.
 AMONG_TRAINING = ("cifar10", "fashion_mnist")
 FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
@@ -90,7 +90,7 @@ def download(name: str, source: Path | str = "unused", **options: Any) -> list[d
     return read_table(data / "catalog.parquet", CATALOG).to_pylist()
 
 
-def told(name: str, source: Path | str = "unused", **options: Any) -> str:
+def error_line(name: str, source: Path | str = "unused", **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         download(name, source, **options)
     (line,) = str(caught.value).splitlines()
@@ -131,18 +131,18 @@ def test_an_official_archive_goes_through_to_the_metrics(project: Path, name: st
     assert download(name, "made") == packed
     metrics = evaluate(packed)
     parts = COUNTS.get(name, {"train": SplitCounts(4, 2), "query+gallery": SplitCounts(4, 2)})
-    asked = sum(part.images for roles, part in parts.items() if "query" in roles)
-    searched = sum(part.images for roles, part in parts.items() if "gallery" in roles)
-    assert metrics["queries"] == asked
-    # SplitCounts of what is both trained on and searched is held out for validation.
-    assert metrics["gallery"] <= searched
+    queries = sum(part.images for roles, part in parts.items() if "query" in roles)
+    gallery = sum(part.images for roles, part in parts.items() if "gallery" in roles)
+    assert metrics["queries"] == queries
+    # Part of the training images that are in the gallery too is held out for validation.
+    assert metrics["gallery"] <= gallery
     assert metrics["queries_without_positives"] == 0
     assert metrics["recall_at_1"] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FETCHED)
-def test_official_files_are_fetched_and_a_changed_checksum_is_told(
+def test_official_files_are_fetched_and_a_changed_checksum_is_an_error(
     project: Path, server: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     MAKE[name](project / "made")
@@ -152,9 +152,9 @@ def test_official_files_are_fetched_and_a_changed_checksum_is_told(
     serve(urls)
     first, wanted = next(iter(urls.items()))
     found = hashlib.md5((project / "served" / first.rsplit("/", 1)[-1]).read_bytes()).hexdigest()
-    assert told(name, official=True) == (
-        f"{first}: the md5 is {found}; allowed: {wanted.removeprefix('md5:')}, so this is another "
-        "file than was meant; correct the URL or the checksum"
+    assert error_line(name, official=True) == (
+        f"{first}: the md5 is {found}; allowed: {wanted.removeprefix('md5:')}; correct the URL "
+        "or the checksum"
     )
     serve({url: f"md5:{_md5(project / 'served', url)}" for url in urls})
     assert download(name, official=True) == expected
@@ -188,7 +188,7 @@ def _md5(folder: Path, url: str) -> str:
 
 
 @pytest.mark.parametrize("name", FETCHED)
-def test_nothing_is_fetched_unless_asked_for(name: str) -> None:
+def test_nothing_is_fetched_without_the_option_official(name: str) -> None:
     options = dataset_options(name, official=False)
     assert DATASETS[name].archives(options) == {}
     assert DATASETS[name].files(options) == {}
@@ -205,7 +205,7 @@ def test_wrong_numbers_are_one_line(
     wanted = part._replace(images=12_345)
     change_dataset(monkeypatch, name, counts=COUNTS[name] | {roles: wanted})
     groups = f" in {part.groups} groups" if part.groups else ""
-    assert told(name, "made") == (
+    assert error_line(name, "made") == (
         f"made: found {part.images} images of {part.classes} classes{groups} for {roles}; "
         f"allowed: 12,345 images of {part.classes} classes{groups}, as published; get a whole "
         "copy, or read a part of it with data.name folder"
@@ -254,7 +254,7 @@ def test_a_missing_file_is_one_line(project: Path, name: str) -> None:
     file, otherwise = MISSING[name]
     (path,) = (project / "made").rglob(file)
     path.unlink()
-    line = told(name, "made")
+    line = error_line(name, "made")
     assert line.startswith("made")
     assert line.partition(": ")[2] == f"found no {file}; allowed for data.name {otherwise}"
 
@@ -264,13 +264,13 @@ def test_a_missing_image_is_one_line(project: Path, name: str) -> None:
     MAKE[name](project / "made")
     path = min((project / "made").rglob("*.[jJ][pP][gG]"))
     path.unlink()
-    line = told(name, "made")
+    line = error_line(name, "made")
     assert "lists '" in line
     assert f"{path.name}', but there is no such file in made" in line
     assert line.endswith("; allowed: all files of the list; get a whole copy of the dataset")
 
 
-def test_a_subset_is_drawn_after_the_numbers_are_checked(project: Path) -> None:
+def test_a_subset_is_sampled_after_the_numbers_are_checked(project: Path) -> None:
     MAKE["sop"](project / "made")
     rows = download("sop", "made", max_images=3)
     assert [row["source_split"] for row in rows].count("train") == 3
@@ -305,17 +305,17 @@ def test_a_dataset_of_the_hub_is_fetched_by_its_parquet_files(project: Path) -> 
     assert download("huggingface", path="me/pets", revision="v1") == download("huggingface", "made")
 
 
-def test_a_file_of_the_hub_that_changed_is_told(hub: Path) -> None:
+def test_a_file_of_the_hub_that_changed_is_an_error(hub: Path) -> None:
     path = hub / "default/test/0000.parquet"
     wanted = hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(b"other")
-    line = told("huggingface", path="me/pets", revision="v1")
+    line = error_line("huggingface", path="me/pets", revision="v1")
     assert f": the sha256 is {hashlib.sha256(b'other').hexdigest()}; allowed: {wanted}, " in line
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_dataset_that_the_hub_does_not_have_is_told() -> None:
-    line = told("huggingface", path="me/dogs", revision="v1")
+def test_a_dataset_that_the_hub_does_not_have_is_an_error() -> None:
+    line = error_line("huggingface", path="me/dogs", revision="v1")
     assert line.startswith("data.huggingface: the Hub does not list 'me/dogs' at v1 (")
     assert line.endswith(
         "); correct data.huggingface.path or .revision, or set path: null and data.source to a "

@@ -1,11 +1,11 @@
 """Products of boards, bars and blocks: chair, table, carton, toy car, shoe.
 
-As in `product_vessels`: each function draws one instance that stands on y = 0.
+As in `vessels`: each function samples one instance that stands on y = 0.
 """
 
 import numpy as np
 
-from pipeline.datasets.products.prints import draw_label, draw_print
+from pipeline.datasets.products.patterns import draw_label, draw_print
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Polyhedron, Tube, box

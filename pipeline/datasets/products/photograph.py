@@ -1,19 +1,19 @@
-"""How a product is photographed: viewpoint, light, ground, clutter and the camera's colours."""
+"""Photographs of a product: viewpoint, light, ground, clutter and the camera's colours."""
 
 import numpy as np
 
-from pipeline.datasets.products.prints import draw_ground, draw_noise
+from pipeline.datasets.products.patterns import draw_ground, draw_noise
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.render import Backdrop, Light, render
 from pipeline.datasets.products.scene import Camera, Material, Part
 from pipeline.datasets.products.solids import Lathe, Sphere, box
 from pipeline.datasets.products.vessels import make_ball, make_bottle, make_bowl
 
-TURN = np.deg2rad(80)  # a product is seen from its front, this far to either side
+TURN = np.deg2rad(80)  # largest angle between the camera and the front of a product
 
 
 def photograph(product: list[Part], rng: np.random.Generator, side: int) -> Reals:
-    """Return an image of a product at a viewpoint and in surroundings drawn from `rng`.
+    """Return an image of a product; viewpoint and surroundings are sampled from `rng`.
 
     sRGB values in [0, 1], (side, side, 3).
     """
@@ -63,7 +63,7 @@ def _measure(product: list[Part]) -> tuple[float, float]:
 
 
 def _sample_light(rng: np.random.Generator, towards: float) -> Light:
-    # From the camera's side, so that the side in view is never all in shadow.
+    # From the side of the camera, so that the visible side is never all in shadow.
     azimuth = towards + rng.uniform(-1.7, 1.7)
     elevation = np.deg2rad(rng.uniform(25, 75))
     direction = np.array([
@@ -93,7 +93,7 @@ def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdr
 
 
 def _sample_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> list[Part]:
-    """Return up to two other things, beside and behind the product as the camera sees it."""
+    """Return up to two other things, beside or behind the product for the camera."""
     parts: list[Part] = []
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
         angle = azimuth + rng.uniform(0.25, 0.75) * 2 * np.pi  # away from the camera
@@ -128,7 +128,7 @@ def _sample_object(rng: np.random.Generator) -> list[Part]:
 
 
 def _develop(image: Reals, rng: np.random.Generator) -> Reals:
-    """Return linear light as a camera would store it: balance, exposure, contrast, noise."""
+    """Return the sRGB values that a camera stores: balance, exposure, contrast, noise."""
     balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     exposure = np.float32(np.exp(rng.normal(0.15, 0.22)))
     seen = 1 - np.exp(

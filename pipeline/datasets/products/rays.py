@@ -1,7 +1,7 @@
-"""Where a ray enters the pieces that solids are made of.
+"""Where a ray meets the pieces of solids: cones, rings, balls and bars.
 
 Origins and directions are (3, ...) or their components (...), float32. A distance is in units of
-the direction; it is inf or nan where the ray misses, and `keep_nearer` takes neither.
+the direction; it is inf or nan where the ray misses, and `keep_nearer` ignores both.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ Reals = NDArray[Any]  # float32, unless said otherwise
 Pieces = NDArray[np.int16]
 Point2 = tuple[float, float]
 
-NEAREST = 1e-3  # a hit nearer than this is the surface that the ray left
+NEAREST = 1e-3  # a nearer hit is the surface where the ray starts
 MISS = np.float32(np.inf)
 
 

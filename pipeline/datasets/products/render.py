@@ -1,4 +1,4 @@
-"""From a scene to an image: surfaces, light, shadow, ground, and the camera's own faults."""
+"""From a scene to an image: surfaces, light, shadow, ground and wall."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from PIL import Image, ImageFilter
 from pipeline.datasets.products.rays import Pieces, Reals, dot
 from pipeline.datasets.products.scene import Camera, Hits, Part, cast_camera, cast_shadow, transform
 
-FINER = 2  # pixels of the render for one of the image, each way
-SHADOW_SIDE = 32  # shadow rays each way: shadows are soft, so few are enough
-HORIZON = 40.0  # depth in scene units beyond which all is wall
+FINER = 2  # rendered pixels for each pixel of the image, in each direction
+SHADOW_SIDE = 32  # shadow rays in each direction: shadows are soft, so few are enough
+HORIZON = 40.0  # depth in scene units; only wall is beyond
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def render(parts: list[Part], camera: Camera, light: Light, backdrop: Backdrop, 
     """Return the image, linear light, (side, side, 3)."""
     hits = cast_camera(parts, camera, side * FINER)
     lit = _shade(parts, hits, camera, light, side * FINER)
-    # Slices added up: three times faster than a mean over two axes.
+    # A sum of slices is three times faster than a mean over two axes.
     steps = [(row, column) for row in range(FINER) for column in range(FINER)]
     covered = np.zeros((side, side, 4), np.float32)
     for row, column in steps:
@@ -99,7 +99,7 @@ def _illuminate(
     """Return the light (3, N) that surfaces send to the eye.
 
     Diffuse (Lambert) from the lamp, a sky brighter above than below and dimmed near the ground,
-    a highlight (Blinn-Phong) and a rim that mirrors the sky at a grazing angle (Schlick).
+    a highlight (Blinn-Phong) and a rim that reflects the sky at a grazing angle (Schlick).
     """
     towards = rays / -np.sqrt(dot(rays, rays))
     facing = np.clip(dot(normal, light.direction), 0, 1)
@@ -110,8 +110,8 @@ def _illuminate(
     near_ground = 0.55 + 0.45 * np.clip(point[1] / 0.35, 0, 1)
     sky = (0.62 + 0.38 * normal[1]) * near_ground
     diffuse = light.key[:, None] * facing + light.sky[:, None] * sky
-    mirrored = light.sky[:, None] * rim * (0.7 + 0.6 * normal[1])
-    return np.asarray(colour * diffuse + light.key[:, None] * shine * 0.6 + mirrored)
+    reflected = light.sky[:, None] * rim * (0.7 + 0.6 * normal[1])
+    return np.asarray(colour * diffuse + light.key[:, None] * shine * 0.6 + reflected)
 
 
 def _draw_backdrop(
@@ -130,8 +130,8 @@ def _draw_backdrop(
         (place / backdrop.ground_scale * size).astype(np.int32) % size
         for place in (x * cos - z * sin, x * sin + z * cos)
     )
-    ground = backdrop.ground[row, column] * _dimmed(parts, camera, light, side)[..., None]
-    # Where the ground meets the wall it curves up, as a photographer's paper does.
+    ground = backdrop.ground[row, column] * _light_left(parts, camera, light, side)[..., None]
+    # The ground curves up into the wall, as the paper of a photographer does.
     share = np.clip(behind / 1.2 + 0.5, 0, 1)[..., None]
     wall = backdrop.wall if len(backdrop.wall) == side else _resize(backdrop.wall, side)
     return np.asarray(ground * (1 - share) + wall * share)
@@ -142,8 +142,8 @@ def _ground_depth(rays: Reals, camera: Camera) -> Reals:
         return np.where(rays[1] < -1e-4, -np.float32(camera.eye[1]) / rays[1], HORIZON)
 
 
-def _dimmed(parts: list[Part], camera: Camera, light: Light, side: int) -> Reals:
-    """Return how much light the ground under each pixel keeps, (side, side) in (0, 1]."""
+def _light_left(parts: list[Part], camera: Camera, light: Light, side: int) -> Reals:
+    """Return the share of the light that the ground under each pixel keeps, (side, side)."""
     rays = camera.rays(SHADOW_SIDE)
     depth = np.minimum(_ground_depth(rays, camera), HORIZON)
     ground = np.array(camera.eye, np.float32)[:, None, None] + rays * depth

@@ -1,4 +1,4 @@
-"""What stands in a scene, who looks at it, and what a ray of the camera hits."""
+"""The parts of a scene, the camera, and which part each ray of the camera hits."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,12 +45,12 @@ class Part:
         return self.axes @ self.solid.corners() + np.array(self.place, np.float32)[:, None]
 
     def to_local(self, point: Reals) -> Reals:
-        """Return world points (3, ...) in the solid's own frame."""
+        """Return world points (3, ...) in the solid's frame."""
         place = np.array(self.place, np.float32).reshape((3,) + (1,) * (point.ndim - 1))
         return transform(self.inverse, point - place)
 
     def moved(self, turn: Reals, place: Reals) -> "Part":
-        """Return it after a turn (3, 3) of the world about the origin, then a shift (3,)."""
+        """Return the part turned about the origin of the world by (3, 3), then shifted by (3,)."""
         x, y, z = turn @ np.array(self.place, np.float32) + place
         moved = (float(x), float(y), float(z))
         return Part(self.solid, self.material, moved, (turn @ self.axes).astype(np.float32))
@@ -129,7 +129,7 @@ def cast_shadow(parts: list[Part], origin: Reals, direction: Reals, reach: float
 
 
 def transform(matrix: Reals, point: Reals) -> Reals:
-    """Return matrix (3, 3) @ points (3, ...), by elements: no BLAS, so no thread changes a bit."""
+    """Return matrix (3, 3) @ points (3, ...), without BLAS, whose threads could change a bit."""
     if matrix is IDENTITY:
         return point
     return np.stack([row[0] * point[0] + row[1] * point[1] + row[2] * point[2] for row in matrix])

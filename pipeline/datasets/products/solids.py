@@ -1,4 +1,4 @@
-"""Solids that a ray can hit, each in a frame of its own.
+"""Solids that a ray can hit, each in its local frame.
 
 Every solid has three methods:
 
@@ -33,11 +33,11 @@ from pipeline.datasets.products.rays import (
     shift,
 )
 
-SMOOTH = 0.6  # cosine between two pieces of a profile above which their edge is shaded round
+SMOOTH = 0.6  # cosine between two pieces of a profile; above it their edge is shaded as round
 
 
 class Solid(Protocol):
-    """What the ray caster asks of a shape; see the head of this file."""
+    """The methods of a shape; see the docstring of this file."""
 
     def corners(self) -> Reals: ...
 
@@ -163,7 +163,7 @@ class Sphere:
         return found, np.zeros(found.shape, np.int16)
 
     def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
-        del piece  # a sphere is all of one
+        del piece  # a sphere has one piece
         return point, np.stack([around(point[0], point[2]), np.clip(point[1] / 2 + 0.5, 0, 1)])
 
 

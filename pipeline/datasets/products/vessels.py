@@ -1,12 +1,12 @@
 """Products turned on a lathe: mug, bottle, vase, bowl, kettle, lamp, ball.
 
-Each function draws one instance: parts that stand on y = 0 around the y axis, about 1 to 2 units
+Each function samples one instance: parts that stand on y = 0 around the y axis, about 1 to 2 units
 high. `colours` is (4, 3), linear: body, second, third, and an accent.
 """
 
 import numpy as np
 
-from pipeline.datasets.products.prints import draw_label, draw_print
+from pipeline.datasets.products.patterns import draw_label, draw_print
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Sphere, Tube

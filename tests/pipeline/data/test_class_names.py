@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 
 
-def test_classes_that_share_a_name_are_told_apart() -> None:
+def test_classes_that_share_a_name_are_distinguished() -> None:
     assert display_names({3: "cup", 4: "jug", 9: "cup"}) == {3: "cup (3)", 4: "jug", 9: "cup (9)"}
 
 

@@ -46,7 +46,7 @@ def test_a_digest_is_of_both_files_and_of_no_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
-def test_a_missing_file_is_told_with_how_to_get_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_an_error_with_how_to_get_it(tmp_path: Path, name: str) -> None:
     folder = write_model(tmp_path / "m")
     (folder / name).unlink()
     with pytest.raises(UserError) as error:

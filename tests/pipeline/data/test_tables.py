@@ -38,10 +38,10 @@ MISTAKES = {
         {"label": pa.array([0, 1], pa.int64())},
         "column label: found type int64; allowed: int32",
     ),
-    "null": ({"name": ["a", None]}, "column name: 1 values are null; none may be"),
+    "null": ({"name": ["a", None]}, "column name: 1 values are null; allowed: none"),
     "repeated": (
         {"label": pa.array([1, 1], pa.int32())},
-        "column label: a value is repeated; each may stand once",
+        "column label: a value is repeated; allowed: each once",
     ),
 }
 

@@ -131,13 +131,13 @@ def test_labels_alone_need_no_images(tmp_path: Path) -> None:
     )
 )
 def test_labels_and_group_are_those_of_a_plain_search(
-    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, dict[str, Any], int | None]]
+    tmp_path_factory: pytest.TempPathFactory, cases: list[tuple[int, dict[str, Any], int | None]]
 ) -> None:
-    root = tmp_path_factory.mktemp("drawn")
-    found = [annotation(number, kind["id"], area=area) for number, kind, area in drawn]
+    root = tmp_path_factory.mktemp("coco")
+    found = [annotation(number, kind["id"], area=area) for number, kind, area in cases]
     write(root, images=[image(number) for number in range(6)], annotations=found)
     for number, packed in enumerate(read(root)):
-        own = [(area, kind) for image_id, kind, area in drawn if image_id == number]
+        own = [(area, kind) for image_id, kind, area in cases if image_id == number]
         assert set(packed.labels) == {kind["name"] for _, kind in own}
         sized = [(area, kind["supercategory"]) for area, kind in own if area is not None]
         largest = max((area for area, _ in sized), default=None)
@@ -157,7 +157,7 @@ def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_o
     assert pack(read(tmp_path), to, max_side=None, max_rejected=0.5) == 1
     assert to.rejected.read_text() == "path,reason\ntrain2017/2.jpg,No such file or directory\n"
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["train2017/1.jpg"]
-    with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) do not decode;"):
+    with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) cannot be decoded;"):
         pack(read(tmp_path), to, max_side=None, max_rejected=0.49)
 
 
@@ -215,9 +215,7 @@ def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_o
         ),
     ],
 )
-def test_wrong_annotations_are_told_in_one_line(
-    tmp_path: Path, changes: dict[str, Any], line: str
-) -> None:
+def test_wrong_annotations_are_one_line(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
     path = write(tmp_path, **changes)
     assert error_line(tmp_path) == f"{path}: {line}"
 
@@ -235,7 +233,7 @@ def test_wrong_annotations_are_told_in_one_line(
         (b'{"info": {}}', "missing required field `images`"),
     ],
 )
-def test_malformed_json_is_told_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_malformed_json_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     path = write(tmp_path)
     path.write_bytes(content)
     line = error_line(tmp_path)
@@ -243,7 +241,7 @@ def test_malformed_json_is_told_in_one_line(tmp_path: Path, content: bytes, reas
     assert reason in line
 
 
-def test_a_source_without_annotations_is_told(tmp_path: Path) -> None:
+def test_a_source_without_annotations_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "val")
     write(tmp_path, "train", 2014)
     assert error_line(tmp_path) == (
@@ -253,7 +251,7 @@ def test_a_source_without_annotations_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_annotations_without_their_folder_of_images_are_told(tmp_path: Path) -> None:
+def test_annotations_without_their_folder_of_images_are_an_error(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "train2017").rmdir()
     assert error_line(tmp_path) == (

@@ -90,7 +90,7 @@ def test_no_images_names_the_layouts(tmp_path: Path) -> None:
     )
 
 
-def test_an_image_in_no_class_is_told(tmp_path: Path) -> None:
+def test_an_image_in_no_class_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "stray.jpg")
     assert error_line(tmp_path) == (
         f"{tmp_path}/stray.jpg: an image outside of any class folder; allowed: "
@@ -98,7 +98,7 @@ def test_an_image_in_no_class_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_test_without_train_is_told(tmp_path: Path) -> None:
+def test_test_without_train_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "test/cat/1.jpg", "val/cat/1.jpg")
     assert error_line(tmp_path) == (
         f"{tmp_path}: found test, val but no train; allowed: train and test (and optionally val), "
@@ -106,12 +106,12 @@ def test_test_without_train_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_train_and_val_without_test_is_told(tmp_path: Path) -> None:
+def test_train_and_val_without_test_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg")
     assert "found train, val but no test; allowed:" in error_line(tmp_path)
 
 
-def test_a_folder_beside_train_and_test_is_told(tmp_path: Path) -> None:
+def test_a_folder_beside_train_and_test_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/1.jpg", "test/cat/1.jpg", "more/cat/2.jpg")
     assert error_line(tmp_path) == (
         f"{tmp_path}: found 'more' beside train and test; allowed beside them: val; move it out, "
@@ -119,7 +119,7 @@ def test_a_folder_beside_train_and_test_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg")
     (tmp_path / "cat" / "1.jpg").rename(tmp_path / "cat" / "\udcff.jpg")
     assert error_line(tmp_path) == "cat/\\udcff.jpg: the name is not UTF-8; rename the file"
@@ -158,7 +158,7 @@ def test_without_test_rows_validation_is_measured(tmp_path: Path) -> None:
     assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train", "query+gallery"]
 
 
-def test_a_training_image_may_be_searched(tmp_path: Path) -> None:
+def test_a_training_image_may_be_in_the_gallery(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     write_csv(tmp_path, COLUMNS, "1 a.jpg train  1")
     assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train+gallery"]
@@ -255,7 +255,7 @@ def test_a_parquet_table_reads_like_a_csv(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_told_with_its_line_and_column(
+def test_a_wrong_value_is_an_error_with_its_line_and_column(
     tmp_path: Path, row: str, text: str
 ) -> None:
     put(tmp_path, "a.jpg")
@@ -263,7 +263,7 @@ def test_a_wrong_value_is_told_with_its_line_and_column(
     assert error_line(tmp_path, "t.csv") == f"{tmp_path}/t.csv: line 3{text.format(root=tmp_path)}"
 
 
-def test_missing_columns_are_told(tmp_path: Path) -> None:
+def test_missing_columns_are_an_error(tmp_path: Path) -> None:
     write_csv(tmp_path, ["label", "path", "split", "x_1"])
     assert error_line(tmp_path, "t.csv") == (
         f"{tmp_path}/t.csv: found no column is_query, is_gallery, x_2, y_1, y_2; allowed: label, "
@@ -272,7 +272,7 @@ def test_missing_columns_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_label_of_two_categories_is_told(tmp_path: Path) -> None:
+def test_a_label_of_two_categories_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     write_csv(tmp_path, [*COLUMNS, "category"], "1 a.jpg train   toys", "1 a.jpg train   cups")
     assert error_line(tmp_path, "t.csv") == (
@@ -281,7 +281,7 @@ def test_a_label_of_two_categories_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_table_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert error_line(tmp_path, "t.csv") == (
         f"{tmp_path}/t.csv: no such file; allowed: the path of a .csv or .parquet table inside "
         "data.source; set data.folder.table"
@@ -289,7 +289,7 @@ def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../t.csv", "/etc/t.csv", "a/../../t.csv"])
-def test_a_table_outside_of_the_source_is_told(tmp_path: Path, name: str) -> None:
+def test_a_table_outside_of_the_source_is_an_error(tmp_path: Path, name: str) -> None:
     source = tmp_path / "in"
     put(source, "a.jpg")
     write_csv(tmp_path, COLUMNS, "1 a.jpg train  ")
@@ -305,14 +305,14 @@ def test_images_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None
     assert count_unread(tmp_path, dataset_options("folder", table="t.csv")) == {}
 
 
-def test_a_table_of_another_kind_is_told(tmp_path: Path) -> None:
+def test_a_table_of_another_kind_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "t.xlsx")
     assert error_line(tmp_path, "t.xlsx") == (
         f"{tmp_path}/t.xlsx: found a .xlsx file; allowed: .csv, .parquet; set data.folder.table"
     )
 
 
-def test_a_damaged_table_is_told(tmp_path: Path) -> None:
+def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "t.parquet")
     (tmp_path / "t.csv").write_bytes(b"label,\xff")
     assert error_line(tmp_path, "t.parquet").startswith(

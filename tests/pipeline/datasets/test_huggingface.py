@@ -92,11 +92,11 @@ def test_files_of_the_wanted_config_and_splits_are_chosen() -> None:
     }
 
 
-def test_nothing_is_asked_of_the_hub_without_a_path() -> None:
+def test_the_hub_gets_no_request_without_a_path() -> None:
     assert files(OPTIONS) == {}
 
 
-def test_several_configs_are_told(tmp_path: Path) -> None:
+def test_several_configs_are_an_error(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     make_huggingface(tmp_path, "other")
     assert error_line(tmp_path) == (
@@ -106,7 +106,7 @@ def test_several_configs_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["train", "test"])
-def test_a_missing_split_is_told(tmp_path: Path, key: str) -> None:
+def test_a_missing_split_is_an_error(tmp_path: Path, key: str) -> None:
     make_huggingface(tmp_path)
     assert error_line(tmp_path, **{key: "dev"}) == (
         f"{tmp_path}: found no Parquet file of the split 'dev', but of test, train; allowed: "
@@ -115,7 +115,7 @@ def test_a_missing_split_is_told(tmp_path: Path, key: str) -> None:
     )
 
 
-def test_a_missing_column_is_told(tmp_path: Path) -> None:
+def test_a_missing_column_is_an_error(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     assert error_line(tmp_path, label="labels") == (
         f"{tmp_path}/default/test/0000.parquet: data.huggingface.label: found 'labels'; allowed: "
@@ -123,7 +123,7 @@ def test_a_missing_column_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_label_that_is_a_list_is_told(tmp_path: Path) -> None:
+def test_a_label_that_is_a_list_is_an_error(tmp_path: Path) -> None:
     make_huggingface(tmp_path, label=[[0], [1], [0, 1], []])
     assert error_line(tmp_path) == (
         f"{tmp_path}/default/test/0000.parquet: row 1: found the label [0]; allowed: a text or a "
@@ -131,7 +131,7 @@ def test_a_label_that_is_a_list_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_parquet_is_an_error(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     (tmp_path / "default/test/0000.parquet").write_text("version https://git-lfs.github.com")
     line = error_line(tmp_path)

@@ -83,7 +83,7 @@ def test_the_classes_of_the_test_are_never_trained_on(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("boxes", [True, False])
-def test_clothes_have_a_box_where_asked_for(tmp_path: Path, boxes: bool) -> None:
+def test_clothes_have_a_box_with_the_option_boxes(tmp_path: Path, boxes: bool) -> None:
     MAKE["inshop"](tmp_path)
     image = read("inshop", tmp_path, boxes=boxes)[-3]
     assert image == SourceImage(

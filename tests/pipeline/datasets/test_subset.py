@@ -31,44 +31,46 @@ def test_without_a_number_all_stay() -> None:
 
 
 def test_few_large_classes_all_stay_with_equally_many_each() -> None:
-    drawn = sample_subset(make([500] * 9 + [12]), 300, seed=7)
+    sampled = sample_subset(make([500] * 9 + [12]), 300, seed=7)
     # The small one gives all it has, and the others share what is left.
-    assert sorted(class_sizes(drawn).values()) == [12] + [32] * 9
+    assert sorted(class_sizes(sampled).values()) == [12] + [32] * 9
 
 
 def test_many_small_classes_stay_whole_or_go_whole() -> None:
     sizes = [2 + label % 11 for label in range(400)]
-    drawn = sample_subset(make(sizes), 300, seed=7)
-    assert len(drawn) in (299, 300)
+    sampled = sample_subset(make(sizes), 300, seed=7)
+    assert len(sampled) in (299, 300)
     cut = [
-        name for name, number in class_sizes(drawn).items() if number < sizes[int(name.lstrip("c"))]
+        name
+        for name, number in class_sizes(sampled).items()
+        if number < sizes[int(name.lstrip("c"))]
     ]
     assert len(cut) <= 1
-    assert min(class_sizes(drawn).values()) >= 2
+    assert min(class_sizes(sampled).values()) >= 2
 
 
-def test_classes_that_are_searched_are_those_that_ask() -> None:
+def test_queries_and_gallery_have_the_same_classes() -> None:
     images = make([40] * 30, "train+gallery") + make([40] * 30, "query")
-    drawn = sample_subset(images, 100, seed=7)
+    sampled = sample_subset(images, 100, seed=7)
     by_part = {
-        roles: class_sizes([each for each in drawn if each.source_split == roles])
+        roles: class_sizes([each for each in sampled if each.source_split == roles])
         for roles in ("train+gallery", "query")
     }
     assert by_part["query"] == by_part["train+gallery"]
     assert set(by_part["query"].values()) == {WHOLE}
-    assert len(drawn) == 200
+    assert len(sampled) == 200
 
 
 def test_a_class_that_is_cut_keeps_queries_and_gallery() -> None:
-    drawn = sample_subset(make([50] * 4, "query") + make([50] * 4, "gallery"), 40, seed=7)
-    assert Counter(each.source_split for each in drawn) == {"query": 20, "gallery": 20}
-    assert set(class_sizes(drawn).values()) == {WHOLE}
+    sampled = sample_subset(make([50] * 4, "query") + make([50] * 4, "gallery"), 40, seed=7)
+    assert Counter(each.source_split for each in sampled) == {"query": 20, "gallery": 20}
+    assert set(class_sizes(sampled).values()) == {WHOLE}
 
 
 def test_each_part_has_the_number_of_its_own() -> None:
     images = make([5] * 40, "train") + make([5] * 30, "val") + make([5] * 20, "query+gallery")
-    drawn = sample_subset(images, 50, seed=7)
-    assert Counter(each.source_split for each in drawn) == {
+    sampled = sample_subset(images, 50, seed=7)
+    assert Counter(each.source_split for each in sampled) == {
         "train": 50,
         "val": 50,
         "query+gallery": 50,
@@ -90,12 +92,12 @@ def test_a_subset_depends_on_the_seed_and_not_on_the_order(
     sizes: list[int], max_images: int, seed: int, data: st.DataObject
 ) -> None:
     images = make(sizes)
-    drawn = sample_subset(images, max_images, seed=seed)
-    assert sample_subset(data.draw(st.permutations(images)), max_images, seed=seed) == drawn
-    assert len(drawn) <= max_images
-    assert set(drawn) <= set(images)
+    sampled = sample_subset(images, max_images, seed=seed)
+    assert sample_subset(data.draw(st.permutations(images)), max_images, seed=seed) == sampled
+    assert len(sampled) <= max_images
+    assert set(sampled) <= set(images)
     if max_images >= len(images):
-        assert drawn == images
+        assert sampled == images
 
 
 def test_another_seed_draws_others() -> None:
@@ -130,7 +132,7 @@ def test_right_numbers_pass() -> None:
         ),
     ],
 )
-def test_wrong_numbers_are_told(counts: dict[str, SplitCounts], line: str) -> None:
+def test_wrong_numbers_are_an_error(counts: dict[str, SplitCounts], line: str) -> None:
     with pytest.raises(UserError) as caught:
         check_counts(make([2, 3], "train"), counts, where="here")
     assert str(caught.value) == line

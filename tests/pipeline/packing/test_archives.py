@@ -81,15 +81,15 @@ def test_links_inside_become_copies(tmp_path: Path) -> None:
         (tar_member("/tmp/evil.jpg"), "has an absolute path"),
         (
             tar_member("a/l.jpg", type=tarfile.SYMTYPE, linkname="../../evil.jpg"),
-            "is a link that leads out, to '../../evil.jpg'",
+            "is a link to a path outside, '../../evil.jpg'",
         ),
         (
             tar_member("l.jpg", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-            "is a link that leads out, to '/etc/passwd'",
+            "is a link to a path outside, '/etc/passwd'",
         ),
         (
             tar_member("l.jpg", type=tarfile.LNKTYPE, linkname="../evil.jpg"),
-            "is a link that leads out, to '../evil.jpg'",
+            "is a link to a path outside, '../evil.jpg'",
         ),
         (
             tar_member("l.jpg", type=tarfile.SYMTYPE, linkname="l.jpg"),
@@ -106,7 +106,7 @@ def test_tar_member_that_leads_out_is_refused(
     archive = make_tar(tmp_path / "p.tar", (info, b""))
     assert refused(archive, tmp_path / "in" / "out") == (
         f"{archive}: member '{info.name}' {found}; allowed: files and folders inside the archive; "
-        "make the archive again without it"
+        "make a new archive without it"
     )
     assert files_below(tmp_path) == {"p.tar": archive.read_bytes()}
 
@@ -117,7 +117,7 @@ def test_zip_member_that_leads_out_is_refused(tmp_path: Path) -> None:
         zipped.writestr("../evil.jpg", b"x")
     assert refused(archive, tmp_path / "in" / "out") == (
         f"{archive}: member '../evil.jpg' has '..' in its path; allowed: files and folders inside "
-        "the archive; make the archive again without it"
+        "the archive; make a new archive without it"
     )
     assert files_below(tmp_path) == {"p.zip": archive.read_bytes()}
 
@@ -130,7 +130,7 @@ def test_zip_link_is_refused(tmp_path: Path) -> None:
         zipped.writestr(link, "/etc/passwd")
     assert refused(archive, tmp_path / "out") == (
         f"{archive}: member 'l.jpg' is a link, which a zip cannot resolve; allowed: files and "
-        "folders inside the archive; make the archive again without it"
+        "folders inside the archive; make a new archive without it"
     )
 
 
@@ -158,8 +158,8 @@ def test_more_than_the_disk_takes_is_refused_before_it_is_written(tmp_path: Path
     with pytest.raises(UserError) as caught:
         unpack(archive, tmp_path / "out", free_bytes=2000)
     assert str(caught.value) == (
-        f"{archive}: unpacks to more than the 2,000 bytes that the disk of {tmp_path / 'out'} can "
-        "take (at 'b'); free some space or unpack it elsewhere and name that folder as data.source"
+        f"{archive}: unpacks to more than the 2,000 bytes that are free for {tmp_path / 'out'} (at "
+        "'b'); free some space, or unpack it elsewhere and set data.source to that folder"
     )
     assert files_below(tmp_path / "out") == {"a": b"x"}
 
@@ -230,7 +230,7 @@ def test_a_zip_of_an_unknown_method_names_the_member(tmp_path: Path) -> None:
     archive.write_bytes(content)
     assert refused(archive, tmp_path / "out") == (
         f"{archive}: member 'x.jpg' cannot be read (That compression method is not supported); "
-        "allowed: files and folders inside the archive; make the archive again without it"
+        "allowed: files and folders inside the archive; make a new archive without it"
     )
 
 

@@ -33,8 +33,8 @@ class Server(ThreadingHTTPServer):
         self.version: str | None = '"v1"'
         self.ranges = True
         self.status = 200
-        self.breaks_after: list[int] = []  # one for each answer to come: bytes until it breaks
-        self.asked: list[str | None] = []  # the Range of each request
+        self.breaks_after: list[int] = []  # of each next response, in bytes
+        self.requested: list[str | None] = []  # the Range of each request
 
     @property
     def url(self) -> str:
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server
-        server.asked.append(self.headers.get("Range"))
+        server.requested.append(self.headers.get("Range"))
         body = server.files.get(self.path, server.body)
         start = 0
         if server.ranges and server.version and self.headers.get("If-Range") == server.version:
@@ -94,12 +94,12 @@ def failure(server: Server, folder: Path, checksum: str | None = SHA256) -> str:
     return str(caught.value)
 
 
-def test_a_second_fetch_asks_nobody(server: Server, tmp_path: Path) -> None:
+def test_a_second_fetch_sends_no_request(server: Server, tmp_path: Path) -> None:
     path = fetch_now(server, tmp_path)
     assert path.read_bytes() == BODY
     assert path.name.endswith("-p.tar")
     assert fetch_now(server, tmp_path) == path
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
 def test_without_a_checksum_what_comes_is_taken(server: Server, tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def test_without_a_checksum_what_comes_is_taken(server: Server, tmp_path: Path) 
 def test_a_broken_connection_is_resumed_by_range(server: Server, tmp_path: Path) -> None:
     server.breaks_after = [BLOCK_BYTES + 9, BLOCK_BYTES + 9]
     assert fetch_now(server, tmp_path).read_bytes() == BODY
-    assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
+    assert server.requested == [None, "bytes=65536-", "bytes=131072-"]
 
 
 def test_an_interrupted_run_is_resumed_by_the_next(server: Server, tmp_path: Path) -> None:
     server.breaks_after = [100_000, 0, 0, 0]
     text = failure(server, tmp_path)
     assert text.startswith(f"{server.url}: not fetched (")
-    assert text.endswith("); 65,536 bytes are here; run it again, it goes on from there")
-    server.asked.clear()
+    assert text.endswith("); 65,536 bytes are here; run it again to continue from there")
+    server.requested.clear()
     assert fetch_now(server, tmp_path).read_bytes() == BODY
-    assert server.asked == ["bytes=65536-"]
+    assert server.requested == ["bytes=65536-"]
     left = {path.suffix for path in tmp_path.iterdir()}
     assert left <= {".tar", ".lock"}
 
@@ -145,8 +145,8 @@ def test_a_server_that_cannot_resume_starts_anew(
 ) -> None:
     server.ranges, server.version, server.breaks_after = ranges, version, [100_000]
     assert fetch_now(server, tmp_path).read_bytes() == BODY
-    # A weak ETag may stand for several bodies, so it is not asked to go on from one.
-    assert server.asked == [None, "bytes=65536-" if version == '"v1"' else None]
+    # A weak ETag may be of several bodies, so the download begins again.
+    assert server.requested == [None, "bytes=65536-" if version == '"v1"' else None]
 
 
 @pytest.mark.parametrize("checksum", [SHA256, MD5], ids=["sha256", "md5"])
@@ -156,8 +156,7 @@ def test_another_checksum_is_refused_and_not_kept(
     kind, found = checksum.split(":")
     wanted = "0" * len(found)
     assert failure(server, tmp_path, f"{kind}:{wanted}") == (
-        f"{server.url}: the {kind} is {found}; allowed: {wanted}, so this is another file than was "
-        "meant; correct the URL or the checksum"
+        f"{server.url}: the {kind} is {found}; allowed: {wanted}; correct the URL or the checksum"
     )
     assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
 
@@ -168,7 +167,7 @@ def test_a_checksum_of_either_kind_in_either_case_is_enough(
 ) -> None:
     path = fetch_now(server, tmp_path, checksum)
     assert fetch_now(server, tmp_path, checksum) == path
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
 def test_what_was_fetched_under_another_checksum_is_fetched_again(
@@ -197,25 +196,25 @@ def test_all_archives_of_a_dataset_are_unpacked_into_one_folder(
             assert (folder / "train2017/1.jpg").read_text() == "train"
             assert (folder / "val2017/1.jpg").read_text() == "val"
             assert folder.parent == downloads
-    assert len(server.asked) == 2
+    assert len(server.requested) == 2
     left = {path.name.split("-")[-1] for path in downloads.iterdir() if path.suffix != ".lock"}
     assert left == {"train.zip", "val.zip"}
 
 
-def test_a_refusal_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_refused_request_is_not_sent_again(server: Server, tmp_path: Path) -> None:
     server.status = 404
     assert failure(server, tmp_path) == (
         f"{server.url}: not fetched (HTTP 404 Not Found); 0 bytes are here"
     )
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
-def test_a_server_that_is_down_for_a_moment_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_request_is_sent_again_while_the_server_is_down(server: Server, tmp_path: Path) -> None:
     server.status = 503
     assert failure(server, tmp_path) == (
         f"{server.url}: not fetched (HTTP 503 Service Unavailable); 0 bytes are here"
     )
-    assert len(server.asked) == ATTEMPTS
+    assert len(server.requested) == ATTEMPTS
 
 
 def test_what_is_no_url_is_refused(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def packed(images: Iterable[SourceImage], folder: Path, *, max_rejected: float =
     return to
 
 
-def told(images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0) -> str:
+def error_line(images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0) -> str:
     with pytest.raises(UserError) as caught:
         packed(images, folder, max_rejected=max_rejected)
     return str(caught.value)
@@ -122,28 +122,28 @@ def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
     images = [SourceImage(path=f"{n}.png", labels=("a",), read=broken) for n in range(4)]
     images += [coloured("9.png", "a"), coloured("8.png", "a")]
     reason = "not an image that Pillow can identify"
-    assert told(images, tmp_path, max_rejected=0.5) == (
-        "4 of 6 images (66.7%) do not decode; allowed: 50.0% (download.max_rejected), never all; "
-        f"mend them or take them away: 0.png: {reason}; 1.png: {reason}; 2.png: {reason}"
+    assert error_line(images, tmp_path, max_rejected=0.5) == (
+        "4 of 6 images (66.7%) cannot be decoded; allowed: 50.0% (download.max_rejected), never "
+        f"all; repair or remove them: 0.png: {reason}; 1.png: {reason}; 2.png: {reason}"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_all_rejected_stop_whatever_is_allowed(tmp_path: Path) -> None:
     bad = SourceImage(path="0.png", labels=("a",), read=broken)
-    assert told([bad], tmp_path, max_rejected=1.0).startswith("1 of 1 images (100.0%) do not")
+    assert error_line([bad], tmp_path, max_rejected=1.0).startswith("1 of 1 images (100.0%) cannot")
 
 
-def test_no_images_are_told(tmp_path: Path) -> None:
-    assert told([], tmp_path) == (
+def test_no_images_are_an_error(tmp_path: Path) -> None:
+    assert error_line([], tmp_path) == (
         "data.source: found no images; allowed: the layouts in images/README.md; set "
         "data.source and data.name"
     )
 
 
-def test_a_repeated_id_is_told(tmp_path: Path) -> None:
-    assert told([coloured("1.png", "a"), coloured("1.png", "b")], tmp_path) == (
-        "data.source: two images have the image_id '1.png'; each may stand once; take one away"
+def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
+    assert error_line([coloured("1.png", "a"), coloured("1.png", "b")], tmp_path) == (
+        "data.source: two images have the image_id '1.png'; allowed: each once; remove one"
     )
 
 
@@ -159,14 +159,14 @@ def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None
 def test_the_rejected_are_a_share_of_the_images_with_labels(tmp_path: Path) -> None:
     bad = SourceImage(path="0.png", labels=("a",), read=broken)
     images = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
-    text = told(images, tmp_path, max_rejected=0.4)
-    assert text.startswith("1 of 2 images (50.0%) do not decode;")
+    text = error_line(images, tmp_path, max_rejected=0.4)
+    assert text.startswith("1 of 2 images (50.0%) cannot be decoded;")
 
 
-def test_images_without_any_label_are_told(tmp_path: Path) -> None:
-    assert told([coloured("2.png"), coloured("1.png")], tmp_path) == (
+def test_images_without_any_label_are_an_error(tmp_path: Path) -> None:
+    assert error_line([coloured("2.png"), coloured("1.png")], tmp_path) == (
         "data.source: none of 2 images has a label, the first is '1.png'; allowed: one label or "
-        "more for each that counts; label them"
+        "more for each image to use; label them"
     )
 
 
@@ -215,7 +215,7 @@ def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
     to = packed([coloured("1.png", "a"), coloured("2.png", "a")], tmp_path)
     (to.images / "00001.arrow").write_bytes(b"of an earlier run")
     (tmp_path / "images.part").mkdir()
-    told([coloured("1.png")], tmp_path)
+    error_line([coloured("1.png")], tmp_path)
     assert len(pq.read_table(to.catalog)) == 2
     packed([coloured("3.png", "a")], tmp_path)
     assert PackedImages(to.images).ids == ["3.png"]

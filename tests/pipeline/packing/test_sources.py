@@ -68,7 +68,7 @@ def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
-def test_a_missing_source_is_told(tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError) as caught,
         open_source(tmp_path / "gone", {}, downloads=tmp_path / "downloads"),

@@ -1,4 +1,4 @@
-"""What a split leaves without use is named and counted; one that measures nothing is refused."""
+"""What a split leaves without use is counted; a split that measures nothing is refused."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -34,7 +34,7 @@ def report(rows: Sequence[Row]) -> list[str]:
     return report_split(catalog.take(list(range(len(ids)))[::-1]), splits)
 
 
-def told(rows: Sequence[Row]) -> str:
+def error_line(rows: Sequence[Row]) -> str:
     with pytest.raises(UserError) as caught:
         report(rows)
     return str(caught.value)
@@ -51,24 +51,26 @@ def test_a_good_split_has_nothing_to_report() -> None:
 def test_what_is_of_no_use_is_named_and_counted() -> None:
     alone: list[Row] = [([3], *TRAIN), ([4], *TRAIN), ([5], *TEST), ([6], *VAL)]
     assert report(VALIDATED + alone) == [
-        "classes of one image, which has nothing to match: 4 ('06', '07', '08' and 1 more)",
+        "classes with one image, which has no match: 4 ('06', '07', '08' and 1 more)",
         "queries without another image of their class in the gallery: 1 ('08')",
-        "validation images without another of their class to find: 1 ('09')",
+        "validation queries without another image of their class to find: 1 ('09')",
     ]
 
 
-def test_validation_images_are_searched_where_test_images_are() -> None:
-    searched: list[Row] = [([0], "train", False, True), ([1], *QUERY), ([1], "train", False, True)]
-    assert report([*searched, ([0], *VAL)]) == []
-    assert report([*searched, ([0], *TRAIN), ([2], *VAL), ([2], *VAL)]) == [
-        "validation images without another of their class to find: 2 ('04', '05')",
+def test_the_gallery_of_validation_is_as_that_of_test() -> None:
+    in_gallery: list[Row] = [
+        ([0], "train", False, True),
+        ([1], *QUERY),
+        ([1], "train", False, True),
+    ]
+    assert report([*in_gallery, ([0], *VAL)]) == []
+    assert report([*in_gallery, ([0], *TRAIN), ([2], *VAL), ([2], *VAL)]) == [
+        "validation queries without another image of their class to find: 2 ('04', '05')",
     ]
 
 
-def test_no_validation_is_told() -> None:
-    assert report(GOOD) == [
-        f"no image is for validation, so the best epoch cannot be told; {REMEDY}"
-    ]
+def test_no_validation_is_reported() -> None:
+    assert report(GOOD) == [f"no image is for validation, so no best epoch can be chosen; {REMEDY}"]
 
 
 @pytest.mark.parametrize(
@@ -80,19 +82,19 @@ def test_no_validation_is_told() -> None:
     ],
 )
 def test_an_empty_role_is_refused(rows: list[Row], role: str) -> None:
-    assert told(rows) == f"split: no image is for {role}; allowed: one or more; {REMEDY}"
+    assert error_line(rows) == f"split: found no {role} image; allowed: one or more; {REMEDY}"
 
 
-def test_queries_without_any_answer_are_refused() -> None:
+def test_queries_without_any_relevant_image_are_refused() -> None:
     rows: list[Row] = [([0], *TRAIN), ([1], *TEST), ([2], *TEST), ([3], *QUERY), ([4], *QUERY)]
-    assert told(rows) == (
+    assert error_line(rows) == (
         "split: none of the 4 queries has another image of its class in the gallery ('01', '02', "
         "'03' and 1 more), so nothing can be measured; allowed: one or more that does; add "
         f"images, or {REMEDY}"
     )
 
 
-def test_a_query_is_not_its_own_answer_but_a_training_image_may_be() -> None:
+def test_a_query_is_not_relevant_to_itself_but_a_training_image_may_be() -> None:
     rows: list[Row] = [
         ([0], "train", False, True),
         ([0], *QUERY),
@@ -102,22 +104,24 @@ def test_a_query_is_not_its_own_answer_but_a_training_image_may_be() -> None:
         ([0], *VAL),
     ]
     assert report(rows) == [
-        "classes of one image, which has nothing to match: 1 ('02')",
+        "classes with one image, which has no match: 1 ('02')",
         "queries without another image of their class in the gallery: 1 ('02')",
     ]
 
 
 label_lists = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
 roles = st.sampled_from([TRAIN, VAL, TEST, QUERY, GALLERY])
-drawn_rows = st.lists(
+more_rows = st.lists(
     st.tuples(label_lists, roles).map(lambda pair: (pair[0], *pair[1])), max_size=12
 )
 
 
-@given(drawn_rows)
-def test_unanswered_queries_are_those_that_a_plain_search_finds(drawn: list[Row]) -> None:
-    rows = VALIDATED + drawn
-    unanswered = [
+@given(more_rows)
+def test_queries_without_relevant_images_are_those_that_a_plain_search_finds(
+    more: list[Row],
+) -> None:
+    rows = VALIDATED + more
+    without_relevant = [
         number
         for number, (labels, _, query, _) in enumerate(rows)
         if query
@@ -126,7 +130,7 @@ def test_unanswered_queries_are_those_that_a_plain_search_finds(drawn: list[Row]
             for other, (others, _, _, gallery) in enumerate(rows)
         )
     ]
-    told_counts = [
+    reported = [
         line.split(": ")[1].split()[0] for line in report(rows) if line.startswith("queries")
     ]
-    assert told_counts == ([str(len(unanswered))] if unanswered else [])
+    assert reported == ([str(len(without_relevant))] if without_relevant else [])

@@ -1,4 +1,4 @@
-"""Who is trained on, who asks, who is searched: by hand, and for whatever hypothesis draws."""
+"""Train, validation, query and gallery: cases by hand, and cases from hypothesis."""
 
 import math
 from collections import Counter
@@ -47,7 +47,7 @@ def split(catalog: pa.Table, **changes: object) -> dict[str, tuple[str, bool, bo
     return {row.pop("image_id"): tuple(row.values()) for row in table.to_pylist()}
 
 
-def told(catalog: pa.Table, **changes: object) -> str:
+def error_line(catalog: pa.Table, **changes: object) -> str:
     with pytest.raises(UserError) as caught:
         split(catalog, **changes)
     return str(caught.value)
@@ -97,19 +97,19 @@ def test_official_holds_validation_out_of_train_alone() -> None:
     assert not any(gallery for image_id, (_, _, gallery) in splits.items() if image_id[0] == "b")
 
 
-def test_official_without_roles_is_told() -> None:
-    assert told(classes_of([4, 4]), protocol="official") == (
-        "split.protocol: found official, but this dataset has no split of its own; allowed for "
-        "it: auto, class_disjoint, random"
+def test_official_without_roles_is_an_error() -> None:
+    assert error_line(classes_of([4, 4]), protocol="official") == (
+        "split.protocol: found official, but this dataset has no official split; allowed for it: "
+        "auto, class_disjoint, random"
     )
 
 
 @pytest.mark.parametrize(
     ("role", "found"), [(None, "no split"), ("train+query", "the split 'train+query'")]
 )
-def test_official_with_a_role_amiss_is_told(role: str | None, found: str) -> None:
+def test_official_with_a_role_amiss_is_an_error(role: str | None, found: str) -> None:
     rows: list[Row] = [("a", [0], None, "train"), ("b", [0], None, role)]
-    assert told(catalog_of(rows), protocol="official") == (
+    assert error_line(catalog_of(rows), protocol="official") == (
         f"source_split of 'b': found {found}; allowed for split.protocol official: train, "
         "train+gallery, val, query, gallery, query+gallery; or set class_disjoint or random"
     )
@@ -127,12 +127,12 @@ def test_class_disjoint_by_hand() -> None:
 def test_class_disjoint_takes_the_same_share_of_each_group() -> None:
     groups = ["cups"] * 8 + ["toys"] * 4 + ["pens"] * 4
     parts = whole(split(classes_of([4] * 16, groups), protocol="class_disjoint", val_by="class"))
-    drawn = Counter(groups[int(label)] for label, part in parts.items() if part == "test")
-    assert drawn == {"cups": 4, "toys": 2, "pens": 2}
+    sampled = Counter(groups[int(label)] for label, part in parts.items() if part == "test")
+    assert sampled == {"cups": 4, "toys": 2, "pens": 2}
 
 
-def test_class_disjoint_of_one_class_is_told() -> None:
-    assert told(classes_of([9]), protocol="class_disjoint") == (
+def test_class_disjoint_of_one_class_is_an_error() -> None:
+    assert error_line(classes_of([9]), protocol="class_disjoint") == (
         "split.protocol: found class_disjoint, but the dataset has 1 class; allowed: two classes "
         "or more, or split.protocol random"
     )
@@ -187,9 +187,9 @@ def test_auto_validation_is_by_class_unless_that_leaves_under_five(
     assert all(parts["val"] == (20 if held_out_whole else 2) for parts in held_out)
 
 
-def test_validation_by_class_of_one_class_is_told() -> None:
+def test_validation_by_class_of_one_class_is_an_error() -> None:
     rows: list[Row] = [("a", [0], None, "train"), ("b", [1], None, "query+gallery")]
-    assert told(catalog_of(rows), val_by="class") == (
+    assert error_line(catalog_of(rows), val_by="class") == (
         "split.val_by: found class, but 1 class is for training; allowed: image, auto"
     )
 
@@ -208,13 +208,13 @@ def test_images_of_several_labels_are_split_by_image() -> None:
     [
         (
             {"protocol": "class_disjoint"},
-            "split.protocol: found class_disjoint, but images have several labels, so that no "
-            "class can be held apart; allowed: auto, official, random",
+            "split.protocol: found class_disjoint, but images have several labels, so that "
+            "classes cannot be disjoint; allowed: auto, official, random",
         ),
         (
             {"protocol": "random", "val_by": "class"},
-            "split.val_by: found class, but images have several labels, so that no class can be "
-            "held apart; allowed: auto, image",
+            "split.val_by: found class, but images have several labels, so that classes cannot be "
+            "disjoint; allowed: auto, image",
         ),
     ],
 )
@@ -222,7 +222,7 @@ def test_classes_of_images_with_several_labels_are_not_held_apart(
     options: dict[str, str], line: str
 ) -> None:
     rows: list[Row] = [(f"{n}", [n % 4, 9], None, None) for n in range(40)]
-    assert told(catalog_of(rows), **options) == line
+    assert error_line(catalog_of(rows), **options) == line
 
 
 catalogs = st.builds(
@@ -235,7 +235,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(catalogs, fractions, fractions, seeds, st.sampled_from(["class_disjoint", "random"]))
-def test_each_image_has_one_place_and_validation_never_asks(
+def test_each_image_has_one_split_and_a_validation_image_is_no_test_query(
     catalog: pa.Table, test: float, val: float, seed: int, protocol: str
 ) -> None:
     splits = split(catalog, protocol=protocol, test_fraction=test, val_fraction=val, seed=seed)
@@ -291,8 +291,8 @@ def test_random_gives_two_or_more_and_keeps_the_fraction(
         assert size - parts["test"] >= min(2, size)
         assert size >= 4 or not parts["test"]
     # At most what one class carries over, and what two a class must keep, is missing or over.
-    drawn = sum(parts["test"] for parts in found.values())
-    assert drawn <= fraction * splittable + 2
+    sampled = sum(parts["test"] for parts in found.values())
+    assert sampled <= fraction * splittable + 2
 
 
 @given(st.integers(1, 30), st.integers(10, 40), fractions, seeds)
@@ -303,8 +303,8 @@ def test_random_takes_the_fraction_of_classes_that_can_give_it(
     found = counts(
         split(classes_of([size] * classes), protocol="random", test_fraction=fraction, seed=seed)
     )
-    drawn = sum(parts["test"] for parts in found.values())
-    assert abs(drawn - fraction * size * classes) <= 1.5
+    sampled = sum(parts["test"] for parts in found.values())
+    assert abs(sampled - fraction * size * classes) <= 1.5
 
 
 @given(catalogs, seeds, st.randoms(), st.sampled_from(["class_disjoint", "random"]))

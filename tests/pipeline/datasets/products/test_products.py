@@ -22,7 +22,7 @@ def listed(seed=7, **changes):
     return list(read_images(NOWHERE, dataset_options("products", **small | changes), seed))
 
 
-def test_there_are_as_many_classes_and_images_as_asked_for():
+def test_the_numbers_of_classes_and_images_are_those_of_the_options():
     found = listed(classes=37, per_class=3)
     counts = Counter(image.labels for image in found)
     assert set(counts.values()) == {3}
@@ -30,7 +30,7 @@ def test_there_are_as_many_classes_and_images_as_asked_for():
     assert len({image.path for image in found}) == 37 * 3
 
 
-def test_image_has_the_size_asked_for_and_a_readable_name():
+def test_an_image_has_the_size_of_the_options_and_a_readable_name():
     first = listed(image_size=48)[0]
     image = Image.open(io.BytesIO(first.read()))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (48, 48))
@@ -63,7 +63,7 @@ def test_images_do_not_depend_on_how_many_there_are():
     assert few[5].read() == same[few[5].path].read()
 
 
-def test_the_surroundings_too_are_drawn_from_the_seed(monkeypatch):
+def test_the_surroundings_too_depend_on_the_seed(monkeypatch):
     mug = make_product("mug", 0, 7)
     monkeypatch.setattr(products, "make_product", lambda *_: mug)
     first, second = (render_jpeg("mug", 0, 1, size=32, seed=seed) for seed in (7, 8))

@@ -1,4 +1,4 @@
-"""Patterns to print on a solid and to lay on the ground: (height, width, 3), linear light."""
+"""Patterns for the surface of a solid and for the ground: (height, width, 3), linear light."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Draw = Callable[[np.random.Generator, Reals, Reals], Reals]
 
 
 def draw_print(rng: np.random.Generator, colours: Reals) -> Reals:
-    """Return a print in up to three colours (3, 3), of a kind drawn from PRINTS."""
+    """Return a print in up to three colours (3, 3), of a kind sampled from PRINTS."""
     v, u = np.meshgrid(
         np.linspace(0, 1, PRINT_HEIGHT, dtype=np.float32),
         np.linspace(0, 1, PRINT_WIDTH, endpoint=False, dtype=np.float32),
@@ -50,13 +50,13 @@ def draw_label(rng: np.random.Generator, image: Reals, paper: Reals, ink: Reals)
 
 
 def draw_ground(rng: np.random.Generator, base: Reals, second: Reals) -> Reals:
-    """Return a ground in two colours (3,), (128, 128, 3), of a kind drawn from GROUNDS."""
+    """Return a ground in two colours (3,), (128, 128, 3), of a kind sampled from GROUNDS."""
     share = GROUNDS[rng.integers(len(GROUNDS))](rng)
     return np.asarray((base + (second - base) * share[..., None]).astype(np.float32))
 
 
 def draw_noise(rng: np.random.Generator, rows: int, columns: int, side: int) -> Reals:
-    """Return smooth noise in [0, 1], (side, side), with so many bumps each way; it tiles."""
+    """Return smooth noise in [0, 1], (side, side), of rows x columns random values; it tiles."""
     coarse = rng.random((rows, columns), dtype=np.float32)
     padded = Image.fromarray(np.pad(coarse, 2, mode="wrap"))
     box = (2, 2, 2 + columns, 2 + rows)
