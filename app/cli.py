@@ -119,7 +119,10 @@ def tune(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="a model, experiment, revision or REVISION:MODEL")],
-    b: Annotated[str, typer.Argument(help="the same; several trainings of one setting: B1,B2")],
+    b: Annotated[
+        str,
+        typer.Argument(help="like A; several trainings of one setting, separated by commas: B1,B2"),
+    ],
     out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
         "comparison"
     ),
@@ -153,7 +156,9 @@ def query(
 def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port")] = 8000,
-    models: Annotated[str, typer.Option(help="side by side, in this order")] = "baseline,finetuned",
+    models: Annotated[
+        str, typer.Option(help="models to compare, in this order, separated by commas")
+    ] = "baseline,finetuned",
     open_page: Annotated[
         bool | None, typer.Option("--open/--no-open", help="in your browser; default: if possible")
     ] = None,

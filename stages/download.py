@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def main(
     source: Annotated[Path, Option(help="folder or archive of images")],
-    images: Annotated[Path, Option(help="directory of shards to write")],
+    images: Annotated[Path, Option(help="directory of packed images to write")],
     catalog: Annotated[Path, Option(help="table of images to write")],
     classes: Annotated[Path, Option(help="table of classes to write")],
     rejected: Annotated[Path, Option(help="CSV of images left out, to write")],

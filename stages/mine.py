@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def main(
     embeddings: Annotated[Path, Option(help="table of embeddings, of every image")],
-    splits: Annotated[Path, Option(help="table of splits: who is trained on")],
+    splits: Annotated[Path, Option(help="table of splits: which images are for training")],
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def main(
     baseline: Annotated[Path, Option(help="directory of the model to train")],
-    images: Annotated[Path, Option(help="directory of shards")],
+    images: Annotated[Path, Option(help="directory of packed images")],
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     splits: Annotated[Path, Option(help="table of splits: the train and validation images")],
     triplets: Annotated[Path, Option(help="table of mined triplets")],

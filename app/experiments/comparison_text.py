@@ -65,7 +65,7 @@ def advise_seeds(sides: Sides, found: Comparison) -> list[str]:
         for side, models in zip("AB", sides, strict=True)
         if any(model.is_trained for model in models)
     ]
-    if found.luck or not trained or _are_one_setting(sides):
+    if found.has_seed_variance or not trained or _are_one_setting(sides):
         return []
     several = " ".join(f"{side}1,{side}2" if side in trained else side for side in "AB")
     return [

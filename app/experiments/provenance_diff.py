@@ -9,7 +9,7 @@ from pipeline.config.dotted_keys import show_value
 
 SEEDS = ("seed", "train.seed")
 # Neither the number of processes nor the way a model is measured makes it another model.
-WITHOUT_EFFECT = ("train.workers", "embed.workers", "evaluate.")
+IGNORED_KEYS = ("train.workers", "embed.workers", "evaluate.")
 CODE = ("pipeline/", "stages/")  # dvc.yaml names folders of it
 
 
@@ -64,7 +64,7 @@ def _select_settings(training: Provenance) -> dict[str, Any]:
     return {
         key: value
         for key, value in training.settings.items()
-        if key not in SEEDS and not key.startswith(WITHOUT_EFFECT)
+        if key not in SEEDS and not key.startswith(IGNORED_KEYS)
     }
 
 

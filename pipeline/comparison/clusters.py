@@ -1,4 +1,4 @@
-"""Which queries fare alike: those that share a label, of which each query may have several."""
+"""Groups of queries whose results are correlated: those that share a label."""
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NO_LABEL = frozenset([()])
 
 @dataclass(frozen=True)
 class Clusters:
-    """Queries by their label sets, and label sets by their labels, which are the units drawn.
+    """Queries by their label sets, and label sets by their labels, the units that are resampled.
 
     sets: int64 [Q], the label set of each query, from 0 on. labels: sparse float64 [S, U], 1 for
     each label of each set; a set has at least one.
@@ -26,7 +26,7 @@ class Clusters:
 
     @property
     def units(self) -> int:
-        """How many units are drawn."""
+        """The number of units."""
         return int(self.labels.shape[1])
 
     @property

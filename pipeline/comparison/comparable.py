@@ -1,4 +1,4 @@
-"""What a model was asked and searched: so that only answers to the same questions are compared."""
+"""Whether two models were evaluated on the same queries and gallery, and so can be compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,10 @@ def read_test_set(data: Path) -> TestSet:
     splits = tables.read_table(splits_file, tables.SPLITS).to_pandas()
     catalog = tables.read_table(catalog_file, tables.CATALOG)
     names = read_class_names(data / "classes.parquet")
-    asked = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
+    ids = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
     known_ids = catalog["image_id"].combine_chunks()
-    rows = find_rows(asked, known_ids, ids_from=splits_file, table=catalog_file)
-    labels = pd.Series(catalog["labels"].take(rows).to_pylist(), index=asked)
+    rows = find_rows(ids, known_ids, ids_from=splits_file, table=catalog_file)
+    labels = pd.Series(catalog["labels"].take(rows).to_pylist(), index=ids)
     return TestSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
         classes=labels.map(lambda known: names_of(known, names)),

@@ -41,8 +41,8 @@ COMPARISON = Table(
 class Side:
     """The results of one setting.
 
-    queries: a table QUERIES a training, at least one. trained: whether a training's luck is in
-    them; the untrained network has none.
+    queries: a table QUERIES a training, at least one. trained: whether a
+    training is behind them; a network without training has no seed variance.
     """
 
     queries: Sequence[pd.DataFrame]
@@ -53,10 +53,10 @@ class Side:
 class Comparison:
     """What B's results differ by from A's.
 
-    figures: the COMPARISON table, a row a metric, MAIN first; p_holm is null where a metric has no
-    say. units: how many were resampled; by_class: whether those are classes, or single queries.
-    shared, only_a, only_b: numbers of queries. luck: whether the intervals hold what another
-    training of the same setting would change.
+    figures: the COMPARISON table, a row a metric, MAIN first; p_holm is null where higher is
+    not better. units: how many were resampled; by_class: whether those are classes, or single
+    queries. shared, only_a, only_b: numbers of queries. has_seed_variance: whether the intervals
+    include what another training of the same setting would change.
     """
 
     figures: pd.DataFrame
@@ -65,7 +65,7 @@ class Comparison:
     shared: int
     only_a: int
     only_b: int
-    luck: bool
+    has_seed_variance: bool
 
 
 def compare(
@@ -79,8 +79,8 @@ def compare(
     """Return how B's metrics differ from A's, over the queries that all their trainings answered.
 
     class_of: image_id -> the classes of an image, a tuple of any hashable values. Queries of one
-    class have relevant images in common and so fare alike: where there are FEWEST_CLASSES, whole
-    classes are drawn, else single queries.
+    class have the same relevant images, so their results are correlated: with FEWEST_CLASSES or
+    more, whole classes are resampled, else single queries.
 
     Where a side has several trainings, each query's value is their mean, and the variance between
     trainings is part of the interval (`estimate_seed_variance`). The same arguments give the same
@@ -95,11 +95,16 @@ def compare(
     split = len(a.queries)
     clusters, by_class = _cluster(class_of.loc[shared])
     means = [_mean(values[:split]), _mean(values[split:])]  # each (Q, M)
-    luck, freedom = estimate_seed_variance(
+    seed_variance, freedom = estimate_seed_variance(
         values[:split], values[split:], trained=(a.trained, b.trained)
     )
     found = paired_intervals(
-        means[1] - means[0], clusters, luck=luck, freedom=freedom, resamples=resamples, seed=seed
+        means[1] - means[0],
+        clusters,
+        seed_variance=seed_variance,
+        freedom=freedom,
+        resamples=resamples,
+        seed=seed,
     )
     there = ~np.isnan(means[1] - means[0])
     figures = pd.DataFrame(
@@ -119,14 +124,14 @@ def compare(
         shared=len(shared),
         only_a=len(set(tables[0].index) - set(shared)),
         only_b=len(set(tables[split].index) - set(shared)),
-        luck=freedom > 0,
+        has_seed_variance=freedom > 0,
     )
 
 
 def estimate_seed_variance(
     a: Floats, b: Floats, *, trained: tuple[bool, bool]
 ) -> tuple[Floats, int]:
-    """Return the variance that the luck of training gives to the differences, and its freedom.
+    """Return the seed variance of the differences, and its degrees of freedom.
 
     a, b: float64 [T, Q, M]. The variance of a metric between trainings is estimated from the sides
     that have several, and taken to be the same for both: two or three trainings a side are too few
@@ -134,8 +139,8 @@ def estimate_seed_variance(
     """
     squares, freedom = np.zeros(a.shape[2]), 0
     share = 0.0
-    for values, luck in zip((a, b), trained, strict=True):
-        if not luck:
+    for values, is_trained in zip((a, b), trained, strict=True):
+        if not is_trained:
             continue
         of_trainings = np.nanmean(values, axis=1)  # (T, M)
         squares += ((of_trainings - of_trainings.mean(axis=0)) ** 2).sum(axis=0)

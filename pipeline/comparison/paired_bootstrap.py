@@ -1,4 +1,4 @@
-"""The paired bootstrap: how sure a mean difference is, over queries that were drawn in groups.
+"""The paired bootstrap: how sure a mean difference is, over queries that come in groups.
 
 Each resample's difference is divided by that resample's own standard error (the bootstrap-t, Efron
 and Tibshirani 1993, ch. 12.5; of whole clusters, Cameron, Gelbach and Miller 2008), on both sides
@@ -17,11 +17,11 @@ from pipeline.data.arrays import Floats
 from pipeline.progress import show_progress
 
 LEVEL = 0.95
-BLOCK = 64  # resamples drawn at once: bounds the weights at 64 x the number of units
+BLOCK = 64  # resamples at once: bounds the weights at 64 x the number of units
 # With fewer, not even units that all agree are rarer than 1 - LEVEL among random signs.
 FEWEST_UNITS = 6
 # Where more of all pairs of queries share a label, one label alone may decide the mean, and its
-# luck cannot be seen within it.
+# chance cannot be seen within it.
 MOST_SHARED = 0.5
 
 
@@ -29,7 +29,7 @@ def paired_intervals(
     differences: Floats,
     clusters: Clusters,
     *,
-    luck: Floats,
+    seed_variance: Floats,
     freedom: int,
     resamples: int,
     seed: int,
@@ -37,11 +37,11 @@ def paired_intervals(
     """Return difference, low, high (of 95%) and p (two-sided) of M metrics: each float64 [M].
 
     differences: float64 [Q, M], B's value less A's of each query; NaN is left out. clusters: to
-    which units each query belongs: units are what is drawn, with replacement. luck: float64 [M], a
-    variance that comes on top, estimated from `freedom` squares; 0 squares where there is none.
+    which units each query belongs: units are resampled, with replacement. seed_variance: float64
+    [M], a variance that is added, estimated from `freedom` squares; 0 squares where there is none.
 
     With e_u = sum over unit u of (d - mean) and N queries of U units, the standard error is
-    s = sqrt(sum of e_u^2 / N^2 * U / (U - 1) + luck). A resample has a mean and an s of its own,
+    s = sqrt(sum of e_u^2 / N^2 * U / (U - 1) + seed_variance). A resample has its own mean and s:
     t* = |mean* - mean| / s*; the interval is mean -+ s * (95th percentile of t*), and p is the
     share of resamples whose t* is at least |mean| / s, each of both counted once more. Of several
     units, a query gives each an equal part, and e is scaled to the s of `_multiway`.
@@ -58,19 +58,19 @@ def paired_intervals(
     shares, errors = clusters.share_out(counts), clusters.share_out(of_sets)
     scale, shared = _multiway(clusters, counts, of_sets)
     errors *= scale
-    error = np.sqrt(_variance(errors, shares) + luck)
-    moved, t = _resample(errors, shares, luck, freedom, resamples=resamples, seed=seed)
-    drawn = _quantile(t)
-    # One or two units that differ at all are often not drawn, and then there is nothing to divide
+    error = np.sqrt(_variance(errors, shares) + seed_variance)
+    moved, t = _resample(errors, shares, seed_variance, freedom, resamples=resamples, seed=seed)
+    sampled = _quantile(t)
+    # One or two units that differ at all are often not sampled, and then there is nothing to divide
     # by; the plain bootstrap of the difference then says that it may be none.
-    reach = np.where(np.isfinite(drawn), drawn * error, _quantile(np.abs(moved)))
+    reach = np.where(np.isfinite(sampled), sampled * error, _quantile(np.abs(moved)))
     observed = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
     p = (1 + (t >= observed).sum(axis=0)) / (1 + resamples)
     least = 2.0 ** (1 - _fewest(clusters, np.abs(sums) > 1e-12))
     reach = np.where(least > 1 - LEVEL, np.maximum(reach, np.abs(mean)), reach)
-    untold = (_fewest(clusters, counts > 0) < FEWEST_UNITS) | (shared > MOST_SHARED)
-    reach = np.where(untold, np.inf, reach)
-    p = np.where((mean == 0) | untold, 1.0, np.clip(p, least, 1))
+    inconclusive = (_fewest(clusters, counts > 0) < FEWEST_UNITS) | (shared > MOST_SHARED)
+    reach = np.where(inconclusive, np.inf, reach)
+    p = np.where((mean == 0) | inconclusive, 1.0, np.clip(p, least, 1))
     return {"difference": mean, "low": mean - reach, "high": mean + reach, "p": p}
 
 
@@ -107,15 +107,21 @@ def _fewest(clusters: Clusters, true: NDArray[np.bool_]) -> Floats:
 
 
 def _resample(
-    errors: Floats, counts: Floats, luck: Floats, freedom: int, *, resamples: int, seed: int
+    errors: Floats,
+    counts: Floats,
+    seed_variance: Floats,
+    freedom: int,
+    *,
+    resamples: int,
+    seed: int,
 ) -> tuple[Floats, Floats]:
     """Return how far each resample's difference lies from the observed one, plain and as t.
 
-    Both float64 [R, M]; t is infinite where all units drawn are alike but not as the observed
-    mean. The luck of training is drawn with them: normal, its variance known by `freedom` squares.
+    Both float64 [R, M]; t is infinite where all sampled units are alike but not as the observed
+    mean. The seed variance is sampled with them: normal, its variance known by `freedom` squares.
     """
     rng = np.random.default_rng(seed)
-    draw_luck = np.random.default_rng([seed, 1])
+    sample_seed_variance = np.random.default_rng([seed, 1])
     moved, t = [], []
     starts = range(0, resamples, BLOCK)
     for start in show_progress(starts, total=len(starts), what="resampling"):
@@ -132,9 +138,12 @@ def _resample(
         squares[squares < 1e-12 * (errors**2).sum(axis=0)] = 0  # rounding
         variance = squares / count**2 * _correction(len(errors))
         if freedom:
-            normal = draw_luck.standard_normal((size, 1))
-            shift = shift + normal * np.sqrt(luck)
-            variance = variance + luck * draw_luck.chisquare(freedom, (size, 1)) / freedom
+            normal = sample_seed_variance.standard_normal((size, 1))
+            shift = shift + normal * np.sqrt(seed_variance)
+            variance = (
+                variance
+                + seed_variance * sample_seed_variance.chisquare(freedom, (size, 1)) / freedom
+            )
         zero = np.where(np.abs(shift) > 1e-12, np.inf, 0.0)
         t.append(np.divide(np.abs(shift), np.sqrt(variance), out=zero, where=variance > 0))
         moved.append(shift)
@@ -143,8 +152,8 @@ def _resample(
 
 def _sample_weights(rng: np.random.Generator, resamples: int, units: int) -> Floats:
     """Return float64 [resamples, units]: how often each resample draws each unit."""
-    drawn = rng.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * units)
+    sampled = rng.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
+    counts = np.bincount(sampled.ravel(), minlength=resamples * units)
     return counts.reshape(resamples, units).astype(np.float64)
 
 

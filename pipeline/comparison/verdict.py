@@ -1,4 +1,4 @@
-"""What a comparison comes to, in one of four words, or that it cannot be told."""
+"""The verdict of a comparison: better, worse, mixed, no difference, or inconclusive."""
 
 from dataclasses import dataclass
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.torchvision_trunks import PyramidLevel
+from pipeline.models.torchvision_families import PyramidLevel
 from pipeline.models.weights import StateDict, load_weights, read_weights
 
 TIMM_PREFIX = "timm:"

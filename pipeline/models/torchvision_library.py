@@ -11,7 +11,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from pipeline.errors import UserError, name_choices
 from pipeline.models.preprocessing import Preprocessing
-from pipeline.models.torchvision_trunks import (
+from pipeline.models.torchvision_families import (
     PyramidLevel,
     find_family,
     list_levels,

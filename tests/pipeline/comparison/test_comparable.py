@@ -29,9 +29,9 @@ def write(place: Path, images: dict[str, list[str]], names: list[str], gallery: 
 
 
 def test_it_is_queries_and_gallery_by_the_names_of_their_classes(tmp_path: Path) -> None:
-    asked = read_test_set(write(tmp_path, IMAGES, ["cup", "bowl", "vase"], "bc"))
-    assert asked.gallery == {"b", "c"}
-    assert asked.classes.to_dict() == {"a": ("cup",), "b": ("bowl", "cup"), "c": ("bowl",)}
+    test_set = read_test_set(write(tmp_path, IMAGES, ["cup", "bowl", "vase"], "bc"))
+    assert test_set.gallery == {"b", "c"}
+    assert test_set.classes.to_dict() == {"a": ("cup",), "b": ("bowl", "cup"), "c": ("bowl",)}
 
 
 def test_other_training_images_and_other_numbers_of_classes_do_not_matter(tmp_path: Path) -> None:

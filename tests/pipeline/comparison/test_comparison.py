@@ -1,4 +1,4 @@
-"""Two sides over the queries that both have: which are counted, drawn and corrected."""
+"""Two sides over the queries that both have: which are counted, resampled and corrected."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def table(average: Sequence[float] | np.ndarray, ids: Sequence[str] = IDS) -> pd
     )
 
 
-def drawn(mean: float, seed: int, spread: float = 0.05) -> pd.DataFrame:
+def sampled(mean: float, seed: int, spread: float = 0.05) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     return table(mean + rng.normal(0, spread, len(IDS)))
 
@@ -45,14 +45,14 @@ def test_figures_are_means_over_shared_queries_by_their_names_in_metrics() -> No
 
 
 def test_queries_are_paired_by_name_not_by_place() -> None:
-    a = drawn(0.5, seed=1)
+    a = sampled(0.5, seed=1)
     found = compare(Side([a], True), Side([a.sample(frac=1, random_state=1)], True), CLASS_OF)
     assert found.figures["difference"].tolist() == [0, 0]
     assert found.figures["p"].tolist() == [1, 1]
 
 
 def test_a_query_without_positives_has_no_difference() -> None:
-    a, b = drawn(0.5, seed=1), drawn(0.6, seed=2)
+    a, b = sampled(0.5, seed=1), sampled(0.6, seed=2)
     b.loc[3, ["average_precision", "cosine_positive"]] = np.nan
     found = compare(Side([a], True), Side([b], True), CLASS_OF)
     assert found.figures["queries"].tolist() == [len(IDS) - 1] * 2
@@ -61,7 +61,7 @@ def test_a_query_without_positives_has_no_difference() -> None:
 
 
 def test_whole_classes_are_drawn_unless_they_are_few() -> None:
-    a, b = Side([drawn(0.5, seed=1)], True), Side([drawn(0.6, seed=2)], True)
+    a, b = Side([sampled(0.5, seed=1)], True), Side([sampled(0.6, seed=2)], True)
     for known, drawn_by_class in ((24, True), (20, True), (19, False), (1, False)):
         lumped = [(min(int(image_id[:2]), known - 1),) for image_id in IDS]
         found = compare(a, b, pd.Series(lumped, index=IDS))
@@ -73,13 +73,13 @@ def test_classes_are_labels_not_sets_of_labels() -> None:
     """96 queries with 96 label sets are not 96 classes, where they have 24 labels in all."""
     several = [(f"{n % 24:02}", f"{(n % 24 + 1 + n // 24) % 24:02}") for n in range(len(IDS))]
     assert len({frozenset(known) for known in several}) == len(IDS)
-    a, b = Side([drawn(0.5, seed=1)], True), Side([drawn(0.6, seed=2)], True)
+    a, b = Side([sampled(0.5, seed=1)], True), Side([sampled(0.6, seed=2)], True)
     found = compare(a, b, pd.Series(several, index=IDS))
     assert (found.by_class, found.units) == (True, 24)
 
 
 def test_a_metric_that_one_side_lacks_is_left_out() -> None:
-    a, b = drawn(0.5, seed=1), drawn(0.6, seed=2)
+    a, b = sampled(0.5, seed=1), sampled(0.6, seed=2)
     b["recall_at_7"] = 1.0
     a["triplet_accuracy"] = b["triplet_accuracy"] = np.nan  # where there are no triplets
     found = compare(Side([a], True), Side([b], True), CLASS_OF)
@@ -87,7 +87,7 @@ def test_a_metric_that_one_side_lacks_is_left_out() -> None:
 
 
 def test_only_metrics_with_a_say_are_corrected_for_being_several() -> None:
-    a, b = drawn(0.5, seed=1), drawn(0.6, seed=2)
+    a, b = sampled(0.5, seed=1), sampled(0.6, seed=2)
     a["recall_at_1"], b["recall_at_1"] = a["average_precision"], a["average_precision"][::-1].values
     found = compare(Side([a], True), Side([b], True), CLASS_OF).figures.set_index("metric")
     assert found.loc["map", "p"] == pytest.approx(0.0001)
@@ -103,16 +103,16 @@ def test_holm_by_hand() -> None:
 
 def test_luck_by_hand() -> None:
     """Trainings of means 0.50 and 0.54 vary by 0.0008, known by one square."""
-    spread = np.array([-0.1, 0.1])  # over two queries, which is not luck
+    spread = np.array([-0.1, 0.1])  # over two queries, which is no seed variance
     a, b = (
         np.array([mean + spread for mean in means])[:, :, None] for means in ([0.50, 0.54], [0.6])
     )
     for trained, share in (((True, True), 1 / 2 + 1), ((True, False), 1 / 2)):
-        luck, freedom = estimate_seed_variance(a, b, trained=trained)
-        assert luck == pytest.approx([0.0008 * share])
+        seed_variance, freedom = estimate_seed_variance(a, b, trained=trained)
+        assert seed_variance == pytest.approx([0.0008 * share])
         assert freedom == 1
-    luck, freedom = estimate_seed_variance(a[:1], b, trained=(True, True))
-    assert (luck.tolist(), freedom) == ([0], 0)
+    seed_variance, freedom = estimate_seed_variance(a[:1], b, trained=(True, True))
+    assert (seed_variance.tolist(), freedom) == ([0], 0)
     both, freedom = estimate_seed_variance(a, 2 * a, trained=(True, True))
     assert both == pytest.approx([(0.0008 + 0.0032) / 2])
     assert freedom == 2
@@ -120,22 +120,22 @@ def test_luck_by_hand() -> None:
 
 def test_several_trainings_bring_their_luck_in() -> None:
     """A gain that is sure over queries is not, where trainings differ by more than that."""
-    one = compare(Side([drawn(0.50, 1)], True), Side([drawn(0.53, 2)], True), CLASS_OF)
-    assert not one.luck
+    one = compare(Side([sampled(0.50, 1)], True), Side([sampled(0.53, 2)], True), CLASS_OF)
+    assert not one.has_seed_variance
     assert one.figures.loc[0, "p"] < 0.01
-    lucky = compare(
-        Side([drawn(0.50, 1), drawn(0.54, 3)], True),
-        Side([drawn(0.53, 2), drawn(0.50, 4)], True),
+    with_seeds = compare(
+        Side([sampled(0.50, 1), sampled(0.54, 3)], True),
+        Side([sampled(0.53, 2), sampled(0.50, 4)], True),
         CLASS_OF,
     )
-    assert lucky.luck
-    assert lucky.figures.loc[0, "p"] > 0.1
-    assert lucky.figures.loc[0, "a"] == pytest.approx(0.52, abs=0.01)
+    assert with_seeds.has_seed_variance
+    assert with_seeds.figures.loc[0, "p"] > 0.1
+    assert with_seeds.figures.loc[0, "a"] == pytest.approx(0.52, abs=0.01)
 
 
 def test_many_alike_trainings_leave_a_sure_gain_sure() -> None:
     sides = (
-        Side([drawn(mean, seed) for seed in range(first, first + 3)], True)
+        Side([sampled(mean, seed) for seed in range(first, first + 3)], True)
         for mean, first in ((0.5, 0), (0.56, 3))
     )
     found = compare(*sides, CLASS_OF)
@@ -143,14 +143,14 @@ def test_many_alike_trainings_leave_a_sure_gain_sure() -> None:
 
 
 def test_the_untrained_network_has_no_luck_of_training() -> None:
-    trained = Side([drawn(0.53, 2), drawn(0.55, 4)], True)
-    untrained, once = (Side([drawn(0.50, 1)], each) for each in (False, True))
+    trained = Side([sampled(0.53, 2), sampled(0.55, 4)], True)
+    untrained, once = (Side([sampled(0.50, 1)], each) for each in (False, True))
     reach = [compare(a, trained, CLASS_OF).figures.eval("high - low")[0] for a in (untrained, once)]
     assert reach[0] < reach[1]
 
 
 def coverage(trainings: tuple[int, int]) -> float:
-    """Return how often the interval holds the truth, 0, where classes and trainings are drawn.
+    """Return how often the interval holds the truth, 0, where classes and trainings are sampled.
 
     Each metric is a world of its own.
     """
@@ -158,8 +158,8 @@ def coverage(trainings: tuple[int, int]) -> float:
     of_class = 0.05 * rng.normal(size=(CLASSES, worlds)).repeat(EACH, axis=0)
 
     def train(gain: float | np.ndarray) -> pd.DataFrame:
-        luck = 0.02 * rng.normal(size=worlds)
-        values = gain + luck + 0.05 * rng.normal(size=(len(IDS), worlds))
+        seed_variance = 0.02 * rng.normal(size=worlds)
+        values = gain + seed_variance + 0.05 * rng.normal(size=(len(IDS), worlds))
         columns = pd.DataFrame(values, columns=[f"metric_{world}" for world in range(worlds)])
         return pd.concat([table(np.full(len(IDS), 0.5)), columns], axis=1)
 

@@ -13,28 +13,28 @@ NONE = {"freedom": 0, "resamples": 999, "seed": 3}
 
 
 def intervals(
-    differences: Floats, units: Ints | Clusters, luck: float = 0, **options: int
+    differences: Floats, units: Ints | Clusters, seed_variance: float = 0, **options: int
 ) -> dict[str, Floats]:
-    variances = np.full(differences.shape[1], float(luck))
+    variances = np.full(differences.shape[1], float(seed_variance))
     clusters = units if isinstance(units, Clusters) else cluster_by_unit(units)
-    return paired_intervals(differences, clusters, luck=variances, **(NONE | options))
+    return paired_intervals(differences, clusters, seed_variance=variances, **(NONE | options))
 
 
 def by_loops(values: list[float], units: list[int], resamples: int, seed: int) -> dict[str, float]:
-    """One metric without luck, as the docstring says it."""
+    """One metric without seed variance, as the docstring says it."""
     groups = [[v for v, u in zip(values, units, strict=True) if u == each] for each in set(units)]
 
-    def summary(drawn: list[list[float]]) -> tuple[float, float]:
-        count = sum(len(group) for group in drawn)
-        mean = sum(sum(group) for group in drawn) / count
-        squares = sum((sum(group) - mean * len(group)) ** 2 for group in drawn)
-        return mean, math.sqrt(squares / count**2 * len(drawn) / (len(drawn) - 1))
+    def summary(sampled: list[list[float]]) -> tuple[float, float]:
+        count = sum(len(group) for group in sampled)
+        mean = sum(sum(group) for group in sampled) / count
+        squares = sum((sum(group) - mean * len(group)) ** 2 for group in sampled)
+        return mean, math.sqrt(squares / count**2 * len(sampled) / (len(sampled) - 1))
 
     mean, error = summary(groups)
     rng, ts = np.random.default_rng(seed), []
     for _ in range(resamples):
-        drawn = rng.integers(len(groups), size=len(groups))
-        there, its_error = summary([groups[each] for each in drawn])
+        sampled = rng.integers(len(groups), size=len(groups))
+        there, its_error = summary([groups[each] for each in sampled])
         ts.append(abs(there - mean) / its_error)
     reach = sorted(ts)[math.ceil(0.95 * (resamples + 1)) - 1] * error
     p = (1 + sum(t >= abs(mean) / error for t in ts)) / (1 + resamples)
@@ -185,11 +185,15 @@ def test_a_query_without_a_value_is_left_out() -> None:
 def test_luck_widens_the_interval_and_more_so_the_less_it_is_known() -> None:
     differences, units = draw_worlds(40, worlds=1)
 
-    def width(**luck: float) -> float:
-        found = intervals(differences, units, **luck)  # type: ignore[arg-type]
+    def width(**seed_variance: float) -> float:
+        found = intervals(differences, units, **seed_variance)  # type: ignore[arg-type]
         return float((found["high"] - found["low"])[0])
 
-    none, known, guessed = width(), width(luck=0.05, freedom=50), width(luck=0.05, freedom=1)
+    none, known, guessed = (
+        width(),
+        width(seed_variance=0.05, freedom=50),
+        width(seed_variance=0.05, freedom=1),
+    )
     assert none < known < guessed
 
 

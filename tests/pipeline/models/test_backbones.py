@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.models import torchvision_library
 from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
 from pipeline.models.embedder import build_baseline
-from pipeline.models.torchvision_trunks import find_family, split_classifier
+from pipeline.models.torchvision_families import find_family, split_classifier
 
 WIDTHS = BlockParams.from_init_params
 NAMES = torchvision.models.list_models(module=torchvision.models)

@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.models import torchvision_library
 from pipeline.models.backbones import build_backbone, find_preprocessing
 from pipeline.models.embedder import attach_head, build_baseline, load_embedder, save_embedder
-from pipeline.models.torchvision_trunks import PyramidLevel
+from pipeline.models.torchvision_families import PyramidLevel
 
 NAME = "fasterrcnn_resnet50_fpn"
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
