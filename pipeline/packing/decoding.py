@@ -66,7 +66,7 @@ def _crop(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Im
     left, top, right, bottom = box
     inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise _UndecodableError(f"box {box} lies outside its {image.width} x {image.height} pixels")
+        raise _UndecodableError(f"box {box} is outside its {image.width} x {image.height} pixels")
     return image if inside == (0, 0, *image.size) else image.crop(inside)
 
 

@@ -75,11 +75,11 @@ def pack(
     everything = sorted(images, key=image_id_of)
     ordered = [image for image in everything if image.labels]
     _check(everything, labelled=len(ordered))
-    with written_whole(*astuple(to)) as unfinished:
-        parts = Outputs(*unfinished)
-        stored = _store(ordered, parts.images, max_side=max_side, processes=processes)
+    with written_whole(*astuple(to)) as paths:
+        unfinished = Outputs(*paths)
+        stored = _store(ordered, unfinished.images, max_side=max_side, processes=processes)
         _check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
-        _write_tables(stored, parts)
+        _write_tables(stored, unfinished)
     return len(everything) - len(ordered)
 
 

@@ -87,7 +87,7 @@ def test_a_box_is_clipped_to_the_image() -> None:
 
 def test_a_box_outside_is_rejected() -> None:
     rejected = prepared(encoded("PNG"), box=(40, 0, 50, 10))
-    assert rejected.reason == "box (40, 0, 50, 10) lies outside its 40 x 20 pixels"
+    assert rejected.reason == "box (40, 0, 50, 10) is outside its 40 x 20 pixels"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from pipeline.data.shards import ShardWriter
-from pipeline.data.tables import CATALOG, SPLITS, TRIPLETS, write_table
+from pipeline.data.tables import TRIPLETS, write_table
 from pipeline.errors import UserError
 from pipeline.training.training_data import TrainingData, read_training_data
+from tests.helpers.dataset_tables import build_catalog, build_splits, write_dataset_tables
 
 IDS = [f"{kind}{n}" for kind in "ab" for n in range(6)]  # a0 … a5, b0 … b5
 TRAIN = ["b1", "b0", "a1", "a0"]
@@ -29,25 +30,12 @@ def read(
 ) -> TrainingData:
     """Write the four inputs with the changes that are given, and read them."""
     split_of = split_of or SPLIT_OF
-    rows = len(IDS)
-    columns = [
-        pa.array(IDS),
-        pa.array(labels or [[7 if i < 6 else 9] for i in range(rows)], CATALOG.columns[1].type),
-        pa.nulls(rows, pa.string()),
-        pa.nulls(rows, pa.string()),
-        pa.array(IDS),
-        pa.array([8] * rows, pa.int32()),
-        pa.array([8] * rows, pa.int32()),
-    ]
-    catalog = pa.table(dict(zip((f.name for f in CATALOG.columns), columns, strict=True)))
-    write_table(catalog, place / "catalog.parquet", CATALOG)
-    splits = {
-        "image_id": list(split_of),
-        "split": list(split_of.values()),
-        "is_query": pa.array([False] * len(split_of)),
-        "is_gallery": pa.array([image_id in gallery for image_id in split_of]),
-    }
-    write_table(pa.table(splits), place / "splits.parquet", SPLITS)
+    labels = labels or [[7 if i < 6 else 9] for i in range(len(IDS))]
+    write_dataset_tables(
+        place,
+        catalog=build_catalog(dict(zip(IDS, labels, strict=True))),
+        splits=build_splits(split_of, queries=(), gallery=gallery),
+    )
     mined = [*zip(*(triplets or [("a0", "a1", "b0")]), strict=True)]
     names = ("anchor", "positive", "negative")
     table = {name: pa.array(list(ids)) for name, ids in zip(names, mined, strict=True)}
