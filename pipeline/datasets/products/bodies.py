@@ -6,13 +6,14 @@ As in `vessels`: each function samples one instance that stands on y = 0.
 import numpy as np
 
 from pipeline.datasets.products.patterns import draw_label, draw_print
+from pipeline.datasets.products.portable import cos, sin
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Polyhedron, Tube, box
 from pipeline.datasets.products.vessels import WHITE
 
 QUARTER_TURN = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)  # y to z: wheels
-DOME = Lathe(((0, 0), *((np.cos(a), np.sin(a)) for a in np.linspace(0, 1.5, 6)), (0, 1)))
+DOME = Lathe(((0, 0), *((float(cos(a)), float(sin(a))) for a in np.linspace(0, 1.5, 6)), (0, 1)))
 BLACK = np.array([0.03, 0.03, 0.035], np.float32)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from pipeline.datasets.products.portable import hypot, sin
 from pipeline.datasets.products.rays import Reals
 
 PRINT_HEIGHT, PRINT_WIDTH = 96, 192
@@ -44,7 +45,7 @@ def draw_label(rng: np.random.Generator, image: Reals, paper: Reals, ink: Reals)
         line = np.clip((up * 2 * len(rows)).astype(int) // 2, 0, len(rows) - 1)
         word = np.clip(((across + 1) * 3).astype(int), 0, 5)
         written = (rows[line, word] == 1) & ((up * 2 * len(rows)) % 2 < 1.1) & (up < 0.6)
-        mark = np.hypot(across * half * 2, (up - 0.78) * (high - low)) < rng.uniform(0.04, 0.09)
+        mark = hypot(across * half * 2, (up - 0.78) * (high - low)) < rng.uniform(0.04, 0.09)
         image[inside & (np.abs(across) < 0.85) & (written | mark)] = ink
     return image
 
@@ -81,7 +82,7 @@ def _stripes(rng: np.random.Generator, u: Reals, v: Reals) -> Reals:
 def _dots(rng: np.random.Generator, u: Reals, v: Reals) -> Reals:
     across, up = rng.integers(6, 15), rng.integers(3, 8)
     odd = np.floor(v * up) % 2 / 2
-    from_middle = np.hypot(np.mod(u * across + odd, 1) - 0.5, np.mod(v * up, 1) - 0.5)
+    from_middle: Reals = hypot(np.mod(u * across + odd, 1) - 0.5, np.mod(v * up, 1) - 0.5)
     return from_middle < rng.uniform(0.2, 0.38)
 
 
@@ -96,7 +97,7 @@ def _zigzag(rng: np.random.Generator, u: Reals, v: Reals) -> Reals:
 
 
 def _dipped(rng: np.random.Generator, u: Reals, v: Reals) -> Reals:
-    edge = rng.uniform(0.25, 0.75) + 0.05 * np.sin(2 * np.pi * u * rng.integers(0, 6))
+    edge: Reals = rng.uniform(0.25, 0.75) + 0.05 * sin(2 * np.pi * u * rng.integers(0, 6))
     return (v > edge) if rng.random() < 0.5 else (v < edge)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.datasets.products.patterns import draw_ground, draw_noise
+from pipeline.datasets.products.portable import cos, exp, hypot, power, sin
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.render import Backdrop, Light, render
 from pipeline.datasets.products.scene import Camera, Material, Part
@@ -30,14 +31,14 @@ def sample_camera(rng: np.random.Generator, azimuth: float, height: float, radiu
     """Return a camera that sees all of a product, from 8 to 45 degrees above it."""
     elevation = np.deg2rad(rng.uniform(8, 45))
     focal = rng.uniform(1.1, 2.6)
-    extent = max(np.hypot(radius, height / 2), 0.6)
+    extent = max(float(hypot(radius, height / 2)), 0.6)
     distance = extent * 2 * focal * rng.uniform(0.9, 1.2) + radius * 0.4
     shift = rng.uniform(-0.1, 0.1, 3) * extent
     target = (float(shift[0]), float(max(height / 2 + shift[1], 0.05)), float(shift[2]))
     eye = (
-        float(distance * np.cos(elevation) * np.cos(azimuth)),
-        float(distance * np.sin(elevation) + height / 2),
-        float(distance * np.cos(elevation) * np.sin(azimuth)),
+        float(distance * cos(elevation) * cos(azimuth)),
+        float(distance * sin(elevation) + height / 2),
+        float(distance * cos(elevation) * sin(azimuth)),
     )
     return Camera(eye, target, float(focal))
 
@@ -51,7 +52,7 @@ def sample_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0
 def make_colour(hue: float, saturation: float, value: float) -> Reals:
     """Return HSV, each in [0, 1], as linear light, (3,)."""
     wheel = np.clip(np.abs(np.mod(hue * 6 + np.array([0, 4, 2]), 6) - 3) - 1, 0, 1)
-    linear: Reals = ((value * (1 - saturation * (1 - wheel))) ** 2.2).astype(np.float32)
+    linear: Reals = power(value * (1 - saturation * (1 - wheel)), 2.2).astype(np.float32)
     return linear
 
 
@@ -67,11 +68,11 @@ def _sample_light(rng: np.random.Generator, towards: float) -> Light:
     azimuth = towards + rng.uniform(-1.7, 1.7)
     elevation = np.deg2rad(rng.uniform(25, 75))
     direction = np.array([
-        np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth),
+        cos(elevation) * cos(azimuth), sin(elevation), cos(elevation) * sin(azimuth),
     ], np.float32)  # fmt: skip
     key = rng.uniform(0.5, 1.2)
-    warm = np.array([1, 0.92, 0.8], np.float32) ** np.float32(rng.uniform(-0.7, 1.3))
-    cool = np.array([0.85, 0.95, 1], np.float32) ** np.float32(rng.uniform(-0.7, 1.3))
+    warm = power([1, 0.92, 0.8], rng.uniform(-0.7, 1.3))
+    cool = power([0.85, 0.95, 1], rng.uniform(-0.7, 1.3))
     sky = rng.uniform(0.35, 0.7)
     return Light(
         direction, (warm * key).astype(np.float32), (cool * sky).astype(np.float32),
@@ -98,11 +99,11 @@ def _sample_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> 
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
         angle = azimuth + rng.uniform(0.25, 0.75) * 2 * np.pi  # away from the camera
         away = radius + rng.uniform(0.35, 1.4)
-        place = np.array([away * np.cos(angle), 0, away * np.sin(angle)], np.float32)
+        place = np.array([away * cos(angle), 0, away * sin(angle)], np.float32)
         size = np.float32(rng.uniform(0.4, 1.0))
         spin = rng.uniform(0, 2 * np.pi)
-        cos, sin = np.cos(spin), np.sin(spin)
-        turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32) * size
+        c, s = cos(spin), sin(spin)
+        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32) * size
         parts += [part.moved(turn, place) for part in _sample_object(rng)]
     return parts
 
@@ -129,12 +130,12 @@ def _sample_object(rng: np.random.Generator) -> list[Part]:
 
 def _develop(image: Reals, rng: np.random.Generator) -> Reals:
     """Return the sRGB values that a camera stores: balance, exposure, contrast, noise."""
-    balance = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
-    exposure = np.float32(np.exp(rng.normal(0.15, 0.22)))
-    seen = 1 - np.exp(
+    balance = exp(rng.normal(0, 0.08, 3)).astype(np.float32)
+    exposure = np.float32(exp(rng.normal(0.15, 0.22)))
+    exposed = 1 - exp(
         -1.35 * np.clip(image, 0, None) * balance * exposure
     )  # film: soft in the light
-    seen = seen ** np.float32(1 / 2.2)
+    seen: Reals = power(exposed, 1 / 2.2).astype(np.float32)
     contrast = np.float32(rng.uniform(0.85, 1.15))
     seen = (seen - 0.5) * contrast + 0.5 + np.float32(rng.normal(0, 0.03))
     grain = rng.standard_normal(seen.shape[:2], dtype=np.float32) * np.float32(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.products.portable import arctan2
+
 Reals = NDArray[Any]  # float32, unless said otherwise
 Pieces = NDArray[np.int16]
 Point2 = tuple[float, float]
@@ -80,7 +82,7 @@ def ball(origin: Reals, direction: Reals, radius: np.float32) -> Reals:
 
 def bar(origin: Reals, direction: Reals, span: Reals, radius: np.float32) -> Reals:
     """Return where rays enter the side of a cylinder from the origin of their frame to `span`."""
-    long = np.float32(span @ span)
+    long = np.float32(dot(span, span))
     of_origin, of_direction = dot(span, origin), dot(span, direction)
     a = dot(direction, direction) - of_direction * of_direction / long
     b = dot(origin, direction) - of_origin * of_direction / long
@@ -103,4 +105,5 @@ def shift(origin: Reals, point: Reals) -> Reals:
 
 def around(x: Reals, z: Reals) -> Reals:
     """Return the angle around y as a share of a turn, in [0, 1)."""
-    return np.mod(np.arctan2(z, x) / np.float32(2 * np.pi), 1).astype(np.float32)
+    share: Reals = np.mod(arctan2(z, x) / (2 * np.pi), 1).astype(np.float32)
+    return share

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from pipeline.datasets.products.portable import cos, length, power, sin
 from pipeline.datasets.products.rays import Pieces, Reals, dot
 from pipeline.datasets.products.scene import Camera, Hits, Part, cast_camera, cast_shadow, transform
 
@@ -74,8 +75,7 @@ def _surfaces(
             continue
         local, print_at = part.solid.surface(part.to_local(point[:, here]), piece[here])
         outward = transform(part.inverse.T, local.astype(np.float32))
-        length = np.sqrt(dot(outward, outward))
-        normal[:, here] = outward / np.maximum(length, 1e-9)
+        normal[:, here] = outward / np.maximum(np.sqrt(dot(outward, outward)), 1e-9)
         colour[:, here] = _read_print(part, print_at)
         gloss[here] = part.material.gloss
     return normal, colour, gloss
@@ -105,8 +105,8 @@ def _illuminate(
     facing = np.clip(dot(normal, light.direction), 0, 1)
     half = light.direction[:, None] + towards
     shine = np.clip(dot(normal, half), 0, 1) / np.sqrt(dot(half, half))
-    shine = gloss * (shine ** (12 + 90 * gloss)) * (facing > 0)
-    rim = gloss * (0.03 + 0.4 * (1 - np.clip(dot(normal, towards), 0, 1)) ** 4)
+    shine = gloss * power(shine, 12 + 90 * gloss).astype(np.float32) * (facing > 0)
+    rim = gloss * (0.03 + 0.4 * np.square(np.square(1 - np.clip(dot(normal, towards), 0, 1))))
     near_ground = 0.55 + 0.45 * np.clip(point[1] / 0.35, 0, 1)
     sky = (0.62 + 0.38 * normal[1]) * near_ground
     diffuse = light.key[:, None] * facing + light.sky[:, None] * sky
@@ -122,13 +122,13 @@ def _draw_backdrop(
     depth = _ground_depth(rays, camera)
     x, z = (camera.eye[axis] + rays[axis] * np.minimum(depth, HORIZON) for axis in (0, 2))
     away = -np.array(camera.eye)[[0, 2]]
-    away /= np.linalg.norm(away)
+    away /= length(away)
     behind = x * away[0] + z * away[1] - backdrop.wall_distance
-    cos, sin = np.cos(backdrop.turn), np.sin(backdrop.turn)
+    c, s = float(cos(backdrop.turn)), float(sin(backdrop.turn))
     size = backdrop.ground.shape[0]
     column, row = (
         (place / backdrop.ground_scale * size).astype(np.int32) % size
-        for place in (x * cos - z * sin, x * sin + z * cos)
+        for place in (x * c - z * s, x * s + z * c)
     )
     ground = backdrop.ground[row, column] * _light_left(parts, camera, light, side)[..., None]
     # The ground curves up into the wall, as the paper of a photographer does.

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.datasets.products.portable import inverse, length, product
 from pipeline.datasets.products.rays import Pieces, Reals
 from pipeline.datasets.products.solids import Solid
 
@@ -38,11 +39,13 @@ class Part:
     @cached_property
     def inverse(self) -> Reals:
         """The axes' inverse, (3, 3)."""
-        return np.linalg.inv(self.axes.astype(np.float64)).astype(np.float32)
+        return inverse(self.axes).astype(np.float32)
 
     def corners(self) -> Reals:
         """Return the corners of a box around it in the world, (3, 8)."""
-        return self.axes @ self.solid.corners() + np.array(self.place, np.float32)[:, None]
+        return (
+            transform(self.axes, self.solid.corners()) + np.array(self.place, np.float32)[:, None]
+        )
 
     def to_local(self, point: Reals) -> Reals:
         """Return world points (3, ...) in the solid's frame."""
@@ -51,9 +54,9 @@ class Part:
 
     def moved(self, turn: Reals, place: Reals) -> "Part":
         """Return the part turned about the origin of the world by (3, 3), then shifted by (3,)."""
-        x, y, z = turn @ np.array(self.place, np.float32) + place
+        x, y, z = transform(turn, np.array(self.place, np.float32)) + place
         moved = (float(x), float(y), float(z))
-        return Part(self.solid, self.material, moved, (turn @ self.axes).astype(np.float32))
+        return Part(self.solid, self.material, moved, product(turn, self.axes).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ class Camera:
     def axes(self) -> Reals:
         """Right, up and forward as rows, (3, 3)."""
         forward = np.array(self.target, np.float64) - np.array(self.eye)
-        forward /= np.linalg.norm(forward)
+        forward /= length(forward)
         right = np.cross(forward, (0, 1, 0))
-        right /= np.linalg.norm(right)
+        right /= length(right)
         return np.stack([right, np.cross(right, forward), forward]).astype(np.float32)
 
     def rays(self, side: int) -> Reals:
@@ -84,7 +87,7 @@ class Camera:
 
     def project(self, point: Reals, side: int) -> tuple[Reals, Reals]:
         """Return columns and rows in pixels, and depths as (N,), of world points (3, N)."""
-        right, up, depth = self.axes @ (point - np.array(self.eye, np.float32)[:, None])
+        right, up, depth = transform(self.axes, point - np.array(self.eye, np.float32)[:, None])
         scale = self.focal * side / np.maximum(depth, 1e-3)
         return np.stack([right * scale + side / 2, side / 2 - up * scale]), depth
 

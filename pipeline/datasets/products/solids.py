@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pipeline.datasets.products.portable import hypot, length
 from pipeline.datasets.products.rays import (
     NEAREST,
     Pieces,
@@ -76,7 +77,7 @@ class Lathe:
 
     def surface(self, point: Reals, piece: Pieces) -> tuple[Reals, Reals]:
         x, y, z = point
-        radius = np.maximum(np.hypot(x, z), 1e-6)
+        radius = np.maximum(hypot(x, z), 1e-6).astype(np.float32)
         ends, normals = self._pieces
         start, span = ends[piece, 0], ends[piece, 1]  # (N, 2) each
         along = (radius - start[:, 0]) * span[:, 0] + (y - start[:, 1]) * span[:, 1]
@@ -96,12 +97,12 @@ class Lathe:
         points = np.array(self.profile, np.float32)
         spans = np.diff(points, axis=0)
         flat = np.stack([spans[:, 1], -spans[:, 0]], axis=1)
-        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+        flat /= np.maximum(length(flat)[:, None], 1e-9)
         normals = np.repeat(flat[:, None], 2, axis=1)
         for number in range(len(flat) - 1):
-            if flat[number] @ flat[number + 1] > SMOOTH:
+            if (flat[number] * flat[number + 1]).sum() > SMOOTH:
                 normals[number, 1] = normals[number + 1, 0] = flat[number] + flat[number + 1]
-        normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
+        normals /= np.maximum(length(normals)[..., None], 1e-9)
         return np.stack([points[:-1], spans], axis=1), normals
 
 

@@ -7,6 +7,7 @@ high. `colours` is (4, 3), linear: body, second, third, and an accent.
 import numpy as np
 
 from pipeline.datasets.products.patterns import draw_label, draw_print
+from pipeline.datasets.products.portable import cos, power, sin
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Material, Part
 from pipeline.datasets.products.solids import Lathe, Sphere, Tube
@@ -28,8 +29,8 @@ def make_mug(rng: np.random.Generator, colours: Reals) -> list[Part]:
     turn = np.linspace(np.pi / 2, -np.pi / 2, 8)
     handle = Tube(
         tuple(
-            (wall + reach * max(np.cos(a), 0.0) ** square, (high + low) / 2
-             + (high - low) / 2 * np.sin(a), 0.0)
+            (wall + reach * power(max(cos(a), 0.0), square), (high + low) / 2
+             + (high - low) / 2 * sin(a), 0.0)
             for a in turn
         ),
         rng.uniform(0.05, 0.09),
@@ -45,9 +46,9 @@ def make_bottle(rng: np.random.Generator, colours: Reals) -> list[Part]:
     bend = rng.uniform(0.1, 0.35)
     points = [(0.0, 0.0), (wide * 0.9, 0.0), (wide, 0.06), (wide * rng.uniform(0.85, 1), shoulder)]
     for share in (0.3, 0.6, 1.0):
-        sweep = np.sin(share * np.pi / 2)
+        sweep = sin(share * np.pi / 2)
         points.append(
-            (wide + (neck - wide) * share ** rng.uniform(0.8, 2), shoulder + bend * sweep)
+            (wide + (neck - wide) * power(share, rng.uniform(0.8, 2)), shoulder + bend * sweep)
         )
     points += [(neck, top - 0.22), (0.0, top - 0.22)]
     flat = np.diag([1, 1, rng.choice([1.0, 1.0, 0.6])]).astype(np.float32)
@@ -66,7 +67,7 @@ def make_vase(rng: np.random.Generator, colours: Reals) -> list[Part]:
     knots = np.concatenate([rng.uniform(0.25, 0.4, 1), rng.uniform(0.3, 0.7, 2),
                             rng.uniform(0.14, 0.4, 1), rng.uniform(0.2, 0.5, 1)])  # fmt: skip
     where = np.linspace(0, 1, steps)
-    radii = sum(k * np.maximum(0, 1 - np.abs(where * 4 - i)) ** 1.0 for i, k in enumerate(knots))
+    radii = sum(k * np.maximum(0, 1 - np.abs(where * 4 - i)) for i, k in enumerate(knots))
     radii = np.convolve(np.pad(radii, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     outside = tuple((float(r), float(y * height)) for r, y in zip(radii, where, strict=True))
     material = _printed(rng, colours, gloss=rng.uniform(0.2, 0.9), label=0.0)
@@ -75,7 +76,7 @@ def make_vase(rng: np.random.Generator, colours: Reals) -> list[Part]:
         low, high = height * rng.uniform(0.45, 0.6), height * rng.uniform(0.75, 0.92)
         for side in (-1, 1):
             path = tuple(
-                (side * (0.28 + 0.3 * np.sin(a)), low + (high - low) * a / np.pi, 0.0)
+                (side * (0.28 + 0.3 * sin(a)), low + (high - low) * a / np.pi, 0.0)
                 for a in np.linspace(0, np.pi, 6)
             )
             parts.append(Part(Tube(path, 0.05), Material(colours[3], gloss=0.5)))
@@ -113,10 +114,10 @@ def make_kettle(rng: np.random.Generator, colours: Reals) -> list[Part]:
     turn = np.linspace(0, np.pi, 8)
     if rng.random() < 0.5:
         rise = rng.uniform(0.4, 0.7)
-        arch = [(wide * np.cos(a) * 0.85, height * 0.8 + rise * np.sin(a), 0.0) for a in turn]
+        arch = [(wide * cos(a) * 0.85, height * 0.8 + rise * sin(a), 0.0) for a in turn]
     else:
         middle, tall = height * 0.55, height * rng.uniform(0.28, 0.42)
-        arch = [(-wide * 0.8 - 0.45 * np.sin(a), middle + tall * np.cos(a), 0.0) for a in turn]
+        arch = [(-wide * 0.8 - 0.45 * sin(a), middle + tall * cos(a), 0.0) for a in turn]
     return [
         body,
         Part(lid, Material(colours[rng.choice([0, 1])], gloss=0.6)),
@@ -157,8 +158,8 @@ def make_ball(rng: np.random.Generator, colours: Reals) -> list[Part]:
     """A printed ball, its poles tilted."""
     material = _printed(rng, colours, gloss=rng.uniform(0.2, 0.8), label=0.15)
     size, tilt = rng.uniform(0.68, 0.8), rng.uniform(0.3, 1.2)
-    cos, sin = np.cos(tilt), np.sin(tilt)
-    lean = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], np.float32)
+    c, s = cos(tilt), sin(tilt)
+    lean = np.array([[1, 0, 0], [0, c, -s], [0, s, c]], np.float32)
     return [Part(Sphere(), material, (0, float(size), 0), (lean * size).astype(np.float32))]
 
 
@@ -173,7 +174,7 @@ def _printed(rng: np.random.Generator, colours: Reals, gloss: float, label: floa
 def _curve(low: float, high: float, height: float, belly: float, *, steps: int) -> Profile:
     """Return a wall from radius `low` to `high` that swells by `belly` between."""
     share = np.linspace(0, 1, steps)
-    radii = low + (high - low) * share + belly * np.sin(np.pi * share)
+    radii = low + (high - low) * share + belly * sin(np.pi * share)
     return tuple((float(r), float(s * height)) for r, s in zip(radii, share, strict=True))
 
 
