@@ -1,4 +1,4 @@
-"""Results of both models -> curves as CSV for `dvc plots`; images and a report for people."""
+"""The results of both models -> curves as CSV for `dvc plots`; sheets, projections and a report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,9 @@ import typer
 from pipeline.data import tables
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.shards import PackedImages
-from pipeline.figures import palette
 from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
+from pipeline.figures.palette import figure_style
 from pipeline.figures.projection_figures import choose_colouring, write_projections
 from pipeline.figures.projection_sample import read_sample, read_vectors
 from pipeline.figures.projections import project_pca_and_tsne, umap_in_background
@@ -31,41 +31,56 @@ def main(
     embeddings: Annotated[Path, typer.Option(help="Directory of <model>.parquet.")],
     results: Annotated[Path, typer.Option(help="Directory of <model>/curves.parquet, …")],
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
-    csv_out: Annotated[Path, typer.Option("--curves", help="Directory of the CSV to write.")],
-    png_out: Annotated[Path, typer.Option("--figures", help="Directory of the PNG to write.")],
+    curves: Annotated[Path, typer.Option(help="Directory to write: curves as CSV.")],
+    figures: Annotated[Path, typer.Option(help="Directory to write: sheets, projections as PNG.")],
     metrics: Annotated[Path, typer.Option(help="Directory of <model>.json and train.json.")],
-    rejected: Annotated[Path, typer.Option(help="CSV of the images left out.")],
+    rejected: Annotated[Path, typer.Option(help="CSV of the rejected images.")],
     report: Annotated[Path, typer.Option(help="HTML page to write.")],
-    projector: Annotated[Path, typer.Option(help="Directory for TensorBoard to write.")],
+    projector: Annotated[Path, typer.Option(help="Directory to write: files for TensorBoard.")],
 ) -> None:
-    """Write the curves as CSV, figures and sheets as PNG, the report and TensorBoard's files."""
+    """Write the curves as CSV, figures as PNG, the report and the files for TensorBoard."""
     params = runner.load()
     distance, seed = params.index.distance, params.seed
-    known = tables.read_table(catalog, tables.CATALOG).to_pandas()
-    names = read_class_names(classes)
+    catalog_table = tables.read_table(catalog, tables.CATALOG).to_pandas()
+    class_names = read_class_names(classes)
     class_of = {
-        image_id: ", ".join(names_of(labels, names))
-        for image_id, labels in zip(known["image_id"], known["labels"], strict=True)
+        image_id: ", ".join(names_of(labels, class_names))
+        for image_id, labels in zip(catalog_table["image_id"], catalog_table["labels"], strict=True)
     }
     packed = PackedImages(images)
-    sample = read_sample(splits, known, names, catalog=catalog, most=params.plot.points, seed=seed)
+    sample = read_sample(
+        splits,
+        catalog_table,
+        class_names,
+        catalog_path=catalog,
+        most=params.plot.points,
+        seed=seed,
+    )
     vectors = read_vectors(embeddings, sample.image_ids, splits=splits, distance=distance)
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
-    with palette.style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
-        write_curves(results, names, csv_out)
-        write_sheets(results, packed.decode, class_of, names, params, png_out)
+    with figure_style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
+        write_curves(results, class_names, curves)
+        write_sheets(results, packed.decode, class_of, class_names, params, figures)
         side = thumbnail_side(len(sample.image_ids))
         thumbnails = shrink_images(sample.image_ids, packed, side=side)
         write_projector(projector, sample, vectors, thumbnails)
         layouts, notes = project_pca_and_tsne(vectors, seed=seed)
         layouts["umap"] = {axes: future.result() for axes, future in umap.items()}
         colouring = choose_colouring(sample.classes, sample.groups)
-        write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), png_out)
+        write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), figures)
     contents = read_contents(
         params,
-        RunFiles(splits, rejected, metrics, results, history, csv_out, png_out),
-        known=known,
-        names=names,
+        RunFiles(
+            splits=splits,
+            rejected=rejected,
+            metrics=metrics,
+            results=results,
+            history=history,
+            curves=curves,
+            figures=figures,
+        ),
+        catalog=catalog_table,
+        class_names=class_names,
         sample=sample,
         points=describe_points(sample, layouts, colouring, notes),
         atlas=encode_atlas(thumbnails),

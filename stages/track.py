@@ -1,4 +1,4 @@
-"""Params, figures and images of this pipeline execution -> one complete run in MLflow."""
+"""Params, metrics, figures and report of this run of the DAG -> one finished run in MLflow."""
 
 import csv
 import json
@@ -13,15 +13,16 @@ from stages.mlflow_run import describe_run
 
 
 def main(
-    catalog: Annotated[Path, typer.Option()],
-    metrics: Annotated[Path, typer.Option()],
-    history: Annotated[Path, typer.Option()],
-    figures: Annotated[Path, typer.Option()],
-    report: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
+    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
+    metrics: Annotated[Path, typer.Option(help="Directory of <model>.json and train.json.")],
+    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
+    figures: Annotated[Path, typer.Option(help="Directory of the PNG to log.")],
+    report: Annotated[Path, typer.Option(help="HTML page to log.")],
+    out: Annotated[Path, typer.Option(help="Text file to write: the dataset's fingerprint.")],
 ) -> None:
-    execution = describe_run(runner.load(), catalog)
-    tracker = Tracker(execution)
+    """Log the run to MLflow; if that fails, log a warning and go on."""
+    identity = describe_run(runner.load(), catalog)
+    tracker = Tracker(identity)
     tracker.open()
     with history.open() as opened:
         for row in csv.DictReader(opened):
@@ -33,7 +34,7 @@ def main(
     tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(f"{execution.dataset}\n")
+    out.write_text(f"{identity.dataset}\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_the_report_shows_the_values_of_the_metrics(clone: Path) -> None:
     page = (clone / "plots/report.html").read_text()
     for model in ("baseline", "finetuned"):
         value = read_metrics(clone, model)["recall_at_1"]
-        assert f'data-figure="{model}/recall_at_1"><b>{value:.3f}</b>' in page
+        assert f'data-metric="{model}/recall_at_1"><b>{value:.3f}</b>' in page
     assert (clone / "plots/projector/sprite.png").is_file()
 
 

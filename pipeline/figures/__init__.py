@@ -1,1 +1,1 @@
-"""What people look at: curves, projections and sheets."""
+"""Figures for people (projections, sheets, bars of confused classes), and tables of curves."""

@@ -1,4 +1,4 @@
-"""The centroid of each class and its name, drawn on a projection where there is room for them."""
+"""The centroids of the classes, marked and named on a projection."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 Boxes = NDArray[np.float64]  # [N, 4]: left, bottom, right, top in pixels
 
 MOST_NAMES = 80
-# The mean of fewer points is the points themselves.
-FEWEST_POINTS = 3
+FEWEST_POINTS = 3  # of a named class; the mean of fewer says nothing new
 LONGEST_NAME = 18
 FONT_SIZE = 6.5
-# Places for a name around its centroid: by distance, in pixels, then by angle, right side first.
+# Where a name may stand around its centroid: distances in pixels, and the number of angles.
 RADII = (3, 8, 16, 26, 38, 52, 68, 86, 106)
 ANGLES = 16
 GAP = 1.5  # pixels between two names
@@ -32,10 +31,11 @@ MARK = 3.0  # pixels from a centroid to the edge of its mark
 
 @dataclass(frozen=True)
 class NamedClasses:
-    """Which of N points have each class that is named.
+    """The classes that a projection names, and their points.
 
-    rows: name -> positions of its points, int64 [n]; the class of most points first. A point of
-    several classes counts for each. caption: what is named, for a reader; empty for nothing.
+    rows: name -> the rows of its points, int64 [n]; the class with most points first. A point of
+    several classes counts for each. caption: explains the names to the reader; empty if there are
+    none.
     """
 
     rows: Mapping[str, NDArray[np.int64]]
@@ -43,7 +43,7 @@ class NamedClasses:
 
 
 def choose_named_classes(classes: Sequence[Iterable[str]]) -> NamedClasses:
-    """Return the at most MOST_NAMES classes with most points, given the classes of N points."""
+    """Return the at most MOST_NAMES classes with most points, from the class names of N points."""
     count = Counter(name for names in classes for name in set(names))
     large = [name for name, points in count.items() if points >= FEWEST_POINTS]
     named = sorted(large, key=lambda name: (-count[name], name))[:MOST_NAMES]
@@ -53,47 +53,44 @@ def choose_named_classes(classes: Sequence[Iterable[str]]) -> NamedClasses:
             rows[name].append(row)
     which = "each class"
     if len(named) < len(count):
-        which = f"each of the {len(named)} of {len(count)} classes with most points"
-    caption = (
-        f"Black dots, named: the centroid of {which}, the mean of its points." if named else ""
-    )
-    return NamedClasses({name: np.array(found) for name, found in rows.items()}, caption)
+        which = f"each of the {len(named)} of {len(count):,} classes with most points"
+    caption = f"A black dot with a name is the centroid (mean) of {which}." if named else ""
+    return NamedClasses({name: np.array(own_rows) for name, own_rows in rows.items()}, caption)
 
 
-def centroids(points: Points, naming: NamedClasses) -> Points:
-    """Return the mean of each named class's points, [C, 2], for points [N, 2]."""
-    means = [points[rows].mean(axis=0, dtype=np.float64) for rows in naming.rows.values()]
+def centroids(points: Points, named: NamedClasses) -> Points:
+    """Return the mean of the points of each named class, [C, 2], for points [N, 2]."""
+    means = [points[rows].mean(axis=0, dtype=np.float64) for rows in named.rows.values()]
     return np.array(means, dtype=np.float32).reshape(-1, 2)
 
 
 def draw_class_names(
-    figure: "Figure", panels: Mapping["Axes", Points], naming: NamedClasses
+    figure: "Figure", panels: Mapping["Axes", Points], named: NamedClasses
 ) -> list[int]:
     """Mark and name the centroids of the points [N, 2] of each panel.
 
-    The class of most points is placed first, each as close to its centroid as leaves the names
-    before it readable; one that finds no room is left out. Returns how many were, by panel.
+    The class with most points is placed first. Each name stands as close to its centroid as it can
+    without covering an earlier name; a name without room is left out. Returns, for each panel, how
+    many were left out.
     """
-    if not naming.rows:
+    if not named.rows:
         return [0] * len(panels)
-    texts = {
-        axes: _write(axes, centroids(points, naming), naming) for axes, points in panels.items()
-    }
-    # Only a finished layout says where a centroid lies in pixels; it must not change after that.
+    texts = {axes: _write(axes, centroids(points, named), named) for axes, points in panels.items()}
+    # The pixels of a centroid are known only after layout, which must not change any more.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in texts:
-        # The equal scale was fitted to this box; fitting it again would shift all by a pixel.
+        # The equal scale is fitted to this box; fitting it again would shift all by a pixel.
         axes.set(aspect="auto", xlim=axes.get_xlim(), ylim=axes.get_ylim())
     return [_place(axes, written) for axes, written in texts.items()]
 
 
 def place_boxes(anchors: Boxes, sizes: Boxes, frame: Boxes) -> list[tuple[float, float] | None]:
-    """Return the middle of each box, close to its anchor and clear of the others, or None.
+    """Return the middle of each box: near its anchor, without overlap; None if there is no room.
 
-    Boxes are placed in their order. A place that also covers no anchor is preferred.
+    Boxes are placed in their order. Places that cover no anchor are preferred.
 
-    anchors: [N, 2], pixels. sizes: [N, 2], width and height. frame: [4], all that there is.
+    anchors: [N, 2], pixels. sizes: [N, 2], width and height. frame: [4], which no box may leave.
     """
     marks = np.hstack([anchors - MARK, anchors + MARK])
     placed = np.empty((0, 4))
@@ -114,7 +111,7 @@ def place_boxes(anchors: Boxes, sizes: Boxes, frame: Boxes) -> list[tuple[float,
 
 
 def _offsets(size: Boxes) -> Boxes:
-    """Return where the middle of a box may lie from its anchor, [K, 2], the closest first."""
+    """Return the offsets from an anchor to the middle of its box, [K, 2], the closest first."""
     angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
     angles = angles[np.argsort(np.abs(np.sin(angles)), kind="stable")]
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (A, 2)
@@ -134,11 +131,11 @@ def _overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
     return overlapping
 
 
-def _write(axes: "Axes", places: Points, naming: NamedClasses) -> list["Annotation"]:
+def _write(axes: "Axes", places: Points, named: NamedClasses) -> list["Annotation"]:
     from matplotlib.patheffects import withStroke
 
     texts = []
-    for name, (x, y) in zip(naming.rows, places.tolist(), strict=True):
+    for name, (x, y) in zip(named.rows, places.tolist(), strict=True):
         text = axes.annotate(
             shorten(name, LONGEST_NAME),
             (x, y),
@@ -157,7 +154,7 @@ def _write(axes: "Axes", places: Points, naming: NamedClasses) -> list["Annotati
 
 
 def _place(axes: "Axes", texts: list["Annotation"]) -> int:
-    """Move each text to its place, with a line to its centroid; return how many found none."""
+    """Move each text to its place, with a line to its centroid; return how many had no room."""
     anchors = axes.transData.transform([text.xy for text in texts])
     extents = [text.get_window_extent() for text in texts]
     sizes = np.array([[extent.width, extent.height] for extent in extents])

@@ -1,4 +1,4 @@
-"""Sheets of queries that one model answers better than another, with what both found."""
+"""Sheets of the queries that one model answers better than another, with the results of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from pipeline.figures.sheet_tiles import (
     truncate,
     wrap_title,
 )
-from pipeline.figures.shown_queries import ShownQueries
+from pipeline.figures.shown_queries import ShownQueries, count
 
-TILE = 104  # pixels; smaller than on other sheets, since there are two blocks of answers
-BREAK = 36  # between the query and the blocks, with a rule in its middle
+TILE = 104  # pixels; smaller than on other sheets, since two blocks of results stand side by side
+BREAK = 36  # between the query and the blocks, with a vertical line in its middle
 
 
 @dataclass(frozen=True)
 class ComparedQuery:
-    """A query, and what both models found for it, by ascending rank."""
+    """A query, and the results of both models, by ascending rank."""
 
     query: Tile
     a: list[Tile]
@@ -46,50 +46,49 @@ def choose_changed_queries(
     """Return the at most `rows` queries whose average precision changed most from A to B.
 
     a, b: tables QUERIES; queries that only one has, or without positives, are left out. gained:
-    those that B answers better; else those that it answers worse.
+    the queries that B answers better; otherwise those that it answers worse.
     """
     before, after = (table.set_index("image_id")["average_precision"] for table in (a, b))
     change = (after - before).dropna()
     better, worse = int((change > 0).sum()), int((change < 0).sum())
-    counted, verb, moved = (better, "better", "gained") if gained else (worse, "worse", "lost")
-    total = "1 query" if len(change) == 1 else f"{len(change)} queries"
-    title = f"{verb.capitalize()} in B: {counted} of {total} {moved} average precision"
-    if counted > rows:
+    number, word, moved = (better, "Better", "gained") if gained else (worse, "Worse", "lost")
+    total = count(len(change), "query", "queries")
+    title = f"{word} in B: {number:,} of {total} {moved} average precision"
+    if number > rows:
         title += f", the {rows} that {moved} most are shown"
-    ordered = (change if gained else -change).rename("size").reset_index()
-    ordered = ordered[ordered["size"] > 0].sort_values(
-        ["size", "image_id"], ascending=[False, True]
-    )
-    others = f"{worse} lost" if gained else f"{better} gained"
+    sizes = (change if gained else -change).rename("size").reset_index()
+    largest = sizes[sizes["size"] > 0].sort_values(["size", "image_id"], ascending=[False, True])
+    others = f"{worse:,} lost" if gained else f"{better:,} gained"
     return ShownQueries(
-        list(ordered["image_id"][:rows]), f"{title}; {others}, {(change == 0).sum()} stayed."
+        list(largest["image_id"][:rows]), f"{title}; {others}, {(change == 0).sum():,} unchanged."
     )
 
 
 def comparison_rows(
-    cases: ShownQueries,
+    shown: ShownQueries,
     queries: tuple[pd.DataFrame, pd.DataFrame],
     neighbors: tuple[pd.DataFrame, pd.DataFrame],
-    names: Mapping[str, str],
+    class_of: Mapping[str, str],
     *,
     columns: int,
 ) -> list[ComparedQuery]:
-    """Return a row for each case, with the answers of rank 1..columns of A and of B.
+    """Return a row for each query, with the results of rank 1..columns of A and of B.
 
-    queries, neighbors: the tables QUERIES and NEIGHBORS of A and of B. names: image_id -> class.
+    queries, neighbors: the tables QUERIES and NEIGHBORS of A and of B. class_of: image_id -> the
+    names of its classes.
     """
-    a, b = (
-        result_rows(cases, asked, found, names, columns=columns)
-        for asked, found in zip(queries, neighbors, strict=True)
+    rows_a, rows_b = (
+        result_rows(shown, of_model, results, class_of, columns=columns)
+        for of_model, results in zip(queries, neighbors, strict=True)
     )
     before, after = (table.set_index("image_id")["average_precision"] for table in queries)
     return [
         ComparedQuery(
-            Tile(query, names[query], f"AP {before[query]:.2f} → {after[query]:.2f}", INK),
-            of_a.answers,
-            of_b.answers,
+            Tile(query, class_of[query], f"AP {before[query]:.2f} → {after[query]:.2f}", INK),
+            row_a.results,
+            row_b.results,
         )
-        for query, of_a, of_b in zip(cases.queries, a, b, strict=True)
+        for query, row_a, row_b in zip(shown.queries, rows_a, rows_b, strict=True)
     ]
 
 
@@ -97,15 +96,16 @@ def draw_comparison_sheet(
     title: str,
     rows: list[ComparedQuery],
     headings: tuple[str, str],
-    image: ReadImage,
+    read_image: ReadImage,
     *,
     size: int = TILE,
 ) -> Image.Image:
     """Return the sheet as one RGB image; without rows it is the title alone.
 
-    headings: what stands above A's block and B's. size: pixels that each image is fitted into.
+    headings: the texts above A's block and B's. size: pixels; each image is fitted into a square
+    of this side.
     """
-    columns = max((len(each) for row in rows for each in (row.a, row.b)), default=0) or 3
+    columns = max((len(tiles) for row in rows for tiles in (row.a, row.b)), default=0) or 3
     width = block_left(1, columns, size) + columns * (box(size) + GAP) - GAP + MARGIN
     lines = wrap_title(title, width)
     top = MARGIN + len(lines) * TITLE_LINE + (2 * LINE + 16 if rows else 0)
@@ -114,18 +114,18 @@ def draw_comparison_sheet(
     draw_title(sheet, lines)
     if rows:
         _draw_headings(ImageDraw.Draw(sheet), headings, columns, size, top=top)
-    for place, row in enumerate(rows):
-        y = top + place * step
-        draw_tile(sheet, row.query, image, x=MARGIN, y=y, size=size)
+    for number, row in enumerate(rows):
+        y = top + number * step
+        draw_tile(sheet, row.query, read_image, x=MARGIN, y=y, size=size)
         for block, tiles in enumerate((row.a, row.b)):
-            for rank, tile in enumerate(tiles):
-                x = block_left(block, columns, size) + rank * (box(size) + GAP)
-                draw_tile(sheet, tile, image, x=x, y=y, size=size)
+            for place, tile in enumerate(tiles):
+                x = block_left(block, columns, size) + place * (box(size) + GAP)
+                draw_tile(sheet, tile, read_image, x=x, y=y, size=size)
     return sheet
 
 
 def block_left(block: int, columns: int, size: int = TILE) -> int:
-    """Return the left edge, in pixels, of the answers of A (0) or B (1)."""
+    """Return the left edge, in pixels, of the results of A (0) or B (1)."""
     return MARGIN + box(size) + BREAK + block * (columns * (box(size) + GAP) - GAP + BREAK)
 
 
@@ -133,13 +133,13 @@ def _draw_headings(
     draw: Any, headings: tuple[str, str], columns: int, size: int, *, top: int
 ) -> None:
     draw.text((MARGIN, top - LINE - 5), "query", FAINT, font(12))
-    wide = columns * (box(size) + GAP) - GAP
+    width = columns * (box(size) + GAP) - GAP
     for block, heading in enumerate(headings):
         left = block_left(block, columns, size)
-        rule = left - BREAK // 2
-        draw.line((rule, top - 2 * LINE - 8, rule, draw.im.size[1] - MARGIN), RULE, 2)
+        line_x = left - BREAK // 2
+        draw.line((line_x, top - 2 * LINE - 8, line_x, draw.im.size[1] - MARGIN), RULE, 2)
         bold = font(13, bold=True)
-        draw.text((left, top - 2 * LINE - 9), truncate(heading, bold, wide), INK, bold)
-        for rank in range(columns):
-            x = left + rank * (box(size) + GAP)
-            draw.text((x, top - LINE - 5), f"rank {rank + 1}", FAINT, font(12))
+        draw.text((left, top - 2 * LINE - 9), truncate(heading, bold, width), INK, bold)
+        for place in range(columns):
+            x = left + place * (box(size) + GAP)
+            draw.text((x, top - LINE - 5), f"rank {place + 1}", FAINT, font(12))

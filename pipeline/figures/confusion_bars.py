@@ -1,4 +1,4 @@
-"""The pairs of classes that are confused most, as bars beside an example of each."""
+"""The pairs of classes that are confused most: bars, and an example of each pair."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -22,31 +22,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 15
-ROW = 0.62  # inches
-PIXELS = 96  # of an example, more than its half inch shows
+MOST = 15  # pairs
+ROW = 0.62  # height of a row, inches
+PIXELS = 96  # side of an example
 
 
 def draw_confusions(
-    tables: Mapping[str, pd.DataFrame], names: Mapping[int, str], image: ReadImage
+    tables: Mapping[str, pd.DataFrame], class_names: Mapping[int, str], read_image: ReadImage
 ) -> "Figure":
-    """Return the pairs of classes that the trained model confuses most, both models side by side.
+    """Return the pairs of classes that the trained model confuses most, with bars of both models.
 
-    The bars count queries of the left class whose top hit is of the right one; the examples are
-    the trained model's.
+    A bar counts the queries of the first class whose top hit is of the second class. The examples
+    are the trained model's.
 
-    tables: model -> CONFUSIONS. names: label -> class name.
+    tables: model -> CONFUSIONS. class_names: label -> display name.
     """
     trained = MODELS[-1]
     shown = tables[trained][:MOST]
     if shown.empty:
-        return message_figure(f"No confusions: the first image of {trained} is never wrong.")
+        return message_figure(f"No confusions: the top hit of {trained} is never wrong.")
     figure = new_figure(9, ROW * len(shown) + 1.1)
     examples, bars = figure.subplots(1, 2, sharey=True, width_ratios=[1.7, 5])
-    _draw_examples(examples, shown, image)
+    _draw_examples(examples, shown, read_image)
     _draw_bars(bars, shown, tables)
     pairs = zip(shown["label"], shown["other"], strict=True)
-    labels = [f"{shorten(names[own], 24)}\n→ {shorten(names[other], 24)}" for own, other in pairs]
+    labels = [
+        f"{shorten(class_names[own], 24)}\n→ {shorten(class_names[other], 24)}"
+        for own, other in pairs
+    ]
     examples.set_yticks(range(len(shown)), labels, color=INK, fontsize=8)
     examples.set_ylim(len(shown) - 0.5, -0.5)
     figure.suptitle(_title(tables[trained], len(shown)), x=0.01, ha="left", fontsize=10)
@@ -58,21 +61,22 @@ def _title(table: pd.DataFrame, shown: int) -> str:
     title = "Confused classes, query → top hit"
     if shown == len(table):
         return title
-    return f"{title}: the {shown} most frequent of {MODELS[-1]}'s {len(table)}"
+    # A second line, since the legend stands to the right of the first.
+    return f"{title}\nThe {shown} most frequent of {len(table):,} pairs of {MODELS[-1]}"
 
 
 def _draw_bars(axes: "Axes", shown: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
     for model, offset in zip(MODELS, (-0.18, 0.18), strict=True):
-        counts, wrong = _count_pairs(tables[model], shown), tables[model]["queries"].sum()
+        counts, total = _count_pairs(tables[model], shown), tables[model]["queries"].sum()
         bars = axes.barh(
             np.arange(len(shown)) + offset,
             counts,
             0.34,
             color=MODEL_COLOURS[model],
-            label=f"{model}, {wrong:.0f} in all",
+            label=f"{model}, {total:,.0f} in all",
         )
-        written = [f"{each:.0f}" if each.is_integer() else f"{each:.1f}" for each in counts]
-        axes.bar_label(bars, written, padding=3, fontsize=7, color=FAINT)
+        labels = [f"{each:.0f}" if each.is_integer() else f"{each:.1f}" for each in counts]
+        axes.bar_label(bars, labels, padding=3, fontsize=7, color=FAINT)
     axes.tick_params(left=False, labelleft=False)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("queries with a wrong top hit")
@@ -82,19 +86,19 @@ def _draw_bars(axes: "Axes", shown: pd.DataFrame, tables: Mapping[str, pd.DataFr
 
 def _count_pairs(table: pd.DataFrame, shown: pd.DataFrame) -> list[float]:
     counts = table.set_index(["label", "other"])["queries"]
-    wanted = zip(shown["label"], shown["other"], strict=True)
-    return [float(counts.get(pair, 0.0)) for pair in wanted]
+    pairs = zip(shown["label"], shown["other"], strict=True)
+    return [float(counts.get(pair, 0.0)) for pair in pairs]
 
 
-def _draw_examples(axes: "Axes", shown: pd.DataFrame, image: ReadImage) -> None:
+def _draw_examples(axes: "Axes", shown: pd.DataFrame, read_image: ReadImage) -> None:
     for place, row in enumerate(shown.itertuples()):
         for left, image_id in ((0, row.image_id), (1, row.top_hit)):
             fitted = ImageOps.pad(
-                image(str(image_id)), (PIXELS, PIXELS), Image.Resampling.LANCZOS, PAPER
+                read_image(str(image_id)), (PIXELS, PIXELS), Image.Resampling.LANCZOS, PAPER
             )
             extent = (left + 0.04, left + 0.96, place + 0.46, place - 0.46)
             axes.imshow(np.asarray(fitted), extent=extent, interpolation="antialiased")
-    # Square images, as high as the bars' rows: so the box gives way in width, towards the bars.
+    # Images stay square and as high as a row of bars; the axes shrink in width, towards the bars.
     axes.set_aspect("equal", adjustable="box", anchor="E")
     axes.set_xlim(0, 2)
     axes.set_xticks([])

@@ -24,22 +24,22 @@ from pipeline.figures.sheet_tiles import (
 )
 from pipeline.figures.shown_queries import count
 
-BREAK = 30  # between neighbouring pairs
+BREAK = 30  # between two pairs
 TOUCH = 2  # between the two images of a pair
 
 
 @dataclass(frozen=True)
 class NearDuplicatePairs:
-    """Pairs of images in the order they are shown, and what the sheet says of them."""
+    """Pairs of images in the order of the sheet, and its title."""
 
     pairs: list[tuple[Tile, Tile]]
     title: str
 
 
 def choose_near_duplicates(
-    near: pd.DataFrame,
+    near_duplicates: pd.DataFrame,
     queries: pd.DataFrame,
-    names: Mapping[str, str],
+    class_of: Mapping[str, str],
     *,
     model: str,
     most: int,
@@ -50,68 +50,70 @@ def choose_near_duplicates(
 
     Two images that find each other are one pair.
 
-    queries: QUERIES. names: image_id -> class name. cosine, bits: `evaluate.near_duplicate`.
+    queries: QUERIES. class_of: image_id -> the names of its classes. cosine, bits:
+    `evaluate.near_duplicate`.
     """
-    order = near.sort_values(["bits", "cosine", "image_id"], ascending=[True, False, True])
-    distinct: dict[frozenset[str], tuple[Tile, Tile]] = {}
+    order = near_duplicates.sort_values(
+        ["bits", "cosine", "image_id"], ascending=[True, False, True]
+    )
+    pairs: dict[frozenset[str], tuple[Tile, Tile]] = {}
     for row in order.itertuples():
-        distinct.setdefault(frozenset((str(row.image_id), str(row.top_hit))), _pair(row, names))
+        pairs.setdefault(frozenset((str(row.image_id), str(row.top_hit))), _pair(row, class_of))
     limits = f"cosine at least {cosine:g}, hashes at most {bits} of 64 bits apart, like colours"
-    title = _tell_recall(near, queries, model=model, limits=limits)
-    if len(distinct) > most:
-        title += f" Of {len(distinct)} pairs, the {most} most alike are shown."
-    return NearDuplicatePairs(list(distinct.values())[:most], title)
+    title = _title(near_duplicates, queries, model=model, limits=limits)
+    if len(pairs) > most:
+        title += f" Of {len(pairs):,} pairs, the {most} most alike are shown."
+    return NearDuplicatePairs(list(pairs.values())[:most], title)
 
 
 def draw_near_duplicate_sheet(
-    chosen: NearDuplicatePairs, image: ReadImage, *, columns: int, size: int = TILE
+    shown: NearDuplicatePairs, read_image: ReadImage, *, columns: int, size: int = TILE
 ) -> Image.Image:
     """Return the sheet as one RGB image, `columns` pairs a row; without pairs the title alone.
 
-    size: pixels that each image is fitted into.
+    size: pixels; each image is fitted into a square of this side.
     """
-    across = max(2, min(columns, len(chosen.pairs)))
+    across = max(2, min(columns, len(shown.pairs)))
     width = 2 * MARGIN + across * _pair_width(size) + (across - 1) * BREAK
-    lines = wrap_title(chosen.title, width)
-    top = MARGIN + len(lines) * TITLE_LINE + (12 if chosen.pairs else 0)
+    lines = wrap_title(shown.title, width)
+    top = MARGIN + len(lines) * TITLE_LINE + (12 if shown.pairs else 0)
     step = box(size) + CAPTION + GAP
-    rows = -(-len(chosen.pairs) // across)
+    rows = -(-len(shown.pairs) // across)
     sheet = Image.new("RGB", (width, top + rows * step + MARGIN), BACKGROUND)
     draw_title(sheet, lines)
-    for place, pair in enumerate(chosen.pairs):
-        row, column = divmod(place, across)
+    for number, pair in enumerate(shown.pairs):
+        row, column = divmod(number, across)
         x, y = MARGIN + column * (_pair_width(size) + BREAK), top + row * step
         for tile in pair:
-            draw_tile(sheet, tile, image, x=x, y=y, size=size)
+            draw_tile(sheet, tile, read_image, x=x, y=y, size=size)
             x += box(size) + TOUCH
     return sheet
 
 
-def _tell_recall(near: pd.DataFrame, queries: pd.DataFrame, *, model: str, limits: str) -> str:
-    asked = queries[queries["positives"] > 0]
-    left = asked[~asked["image_id"].isin(near["image_id"])]
-    total = count(len(asked), "query", "queries")
-    recall, would = ((each["first_hit_rank"] == 1).mean() for each in (asked, left))
+def _title(near_duplicates: pd.DataFrame, queries: pd.DataFrame, *, model: str, limits: str) -> str:
+    """Return how many queries are label noise, and recall@1 with and without them."""
+    measured = queries[queries["positives"] > 0]
+    others = measured[~measured["image_id"].isin(near_duplicates["image_id"])]
+    total = count(len(measured), "query", "queries")
+    recall, without = ((table["first_hit_rank"] == 1).mean() for table in (measured, others))
     wrong = f"a near-duplicate under another label ({limits}) at rank 1"
-    if not len(near):
-        return (
-            f"No label noise of {model}: none of {total} has {wrong}; recall@1 stays {recall:.3f}."
-        )
-    verb, them = ("has", "it") if len(near) == 1 else ("have", "them")
-    told = (
-        f"Label noise of {model}: {len(near)} of {total} {verb} {wrong}. Recall@1 is {recall:.3f}"
-    )
-    return f"{told}, and would be {would:.3f} without {them}." if len(left) else f"{told}."
+    if not len(near_duplicates):
+        return f"No label noise of {model}: none of {total} has {wrong}. Recall@1 is {recall:.3f}."
+    number = len(near_duplicates)
+    verb, them = ("has", "it") if number == 1 else ("have", "them")
+    title = f"Label noise of {model}: {number:,} of {total} {verb} {wrong}. "
+    title += f"Recall@1 is {recall:.3f}"
+    return f"{title}, and would be {without:.3f} without {them}." if len(others) else f"{title}."
 
 
 def _pair_width(size: int) -> int:
     return 2 * box(size) + TOUCH
 
 
-def _pair(row: Any, names: Mapping[str, str]) -> tuple[Tile, Tile]:
+def _pair(row: Any, class_of: Mapping[str, str]) -> tuple[Tile, Tile]:
     query, hit = str(row.image_id), str(row.top_hit)
-    apart = count(int(row.bits), "bit", "bits")
+    bits = count(int(row.bits), "bit", "bits")
     return (
-        Tile(query, names[query], f"hit at {int(row.first_hit_rank)}", INK),
-        Tile(hit, names[hit], f"✗ {row.cosine:.3f}, {apart}", WRONG),
+        Tile(query, class_of[query], f"hit at {int(row.first_hit_rank)}", INK),
+        Tile(hit, class_of[hit], f"✗ {row.cosine:.3f}, {bits}", WRONG),
     )

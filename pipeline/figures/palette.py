@@ -1,4 +1,4 @@
-"""The one look of every figure: colours, font, page, and how a figure becomes the same bytes."""
+"""How all figures look: colours, font, style, and how a figure is saved as the same bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pipeline.data.files import written_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The model before training is a quiet grey, the trained one a strong blue, in every figure.
+# In every figure the model before training is grey and the trained one is blue.
 MODELS = ("baseline", "finetuned")
 MODEL_COLOURS = {"baseline": "#8a9099", "finetuned": "#1f5fd1"}
 
@@ -18,13 +18,13 @@ INK = "#22262b"
 FAINT = "#6b727b"
 RULE = "#d9dde2"
 OTHER = "#d3d7dc"
-# Chosen apart in lightness as well as hue, so that a colour-blind reader tells them apart too;
-# each frame also carries a sign of its own.
+# They differ in lightness as well as hue, so that colour-blind readers can tell them apart; each
+# frame also has its own sign.
 RELEVANT = "#1a8f3c"
 WRONG = "#d12f2f"
 
-# Ten hues that stay apart on white, none of them the grey of OTHER. Twenty categories are these
-# with a second marker: twenty hues cannot be told apart.
+# Ten hues that are easy to tell apart on white; none is the grey of OTHER. Twenty categories use
+# each hue with two markers: nobody can tell twenty hues apart.
 CATEGORIES = (
     "#1f5fd1",
     "#e8710a",
@@ -63,8 +63,8 @@ STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and save inside this: our look over matplotlib's defaults, whatever the user's rc."""
+def figure_style() -> Iterator[None]:
+    """Draw and save in this context: STYLE over matplotlib's defaults, whatever the user's rc."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -74,15 +74,15 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of `width` by `height` inches that lays itself out."""
-    # Figure rather than pyplot: no global state, no display, half the import.
+    """Return an empty figure of `width` by `height` inches with a constrained layout."""
+    # Not by pyplot: it has global state, looks for a display, and takes twice as long to import.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def message_figure(text: str) -> "Figure":
-    """Return a small figure that says `text`, where there is nothing to draw."""
+    """Return a small figure that holds only `text`, for when there is nothing to draw."""
     figure = new_figure(6, 1.6)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=FAINT, wrap=True)
     return figure
@@ -94,13 +94,13 @@ def shorten(text: str, most: int) -> str:
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write `figure` as PNG: no date and no version inside, so equal figures are equal bytes."""
+    """Write `figure` as PNG without date and version, so that equal figures are equal bytes."""
     with written_whole(path) as (unfinished,):
         figure.savefig(unfinished, format="png", metadata={"Software": None})
 
 
 def font_path(*, bold: bool = False) -> Path:
-    """Return the font file that matplotlib carries, so that Pillow draws the same everywhere."""
+    """Return the font file that comes with matplotlib: the same on every machine."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

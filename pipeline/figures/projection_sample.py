@@ -1,4 +1,4 @@
-"""The test images that projections show: who they are, and their vectors by each model."""
+"""The test images that the projections show, and their vectors from each model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.data.class_names import names_of
 from pipeline.data.embeddings import read_embeddings
 from pipeline.data.joins import find_rows
 from pipeline.figures.palette import MODELS
-from pipeline.figures.projections import sample_points
+from pipeline.figures.projections import sample_ids
 from pipeline.index.distances import to_unit_length
 
 
@@ -21,8 +21,8 @@ from pipeline.index.distances import to_unit_length
 class ProjectionSample:
     """The N test images of the projections, in the order of their points.
 
-    classes: the names that stand at each. groups: None where an image has none. total: how many
-    test images there are, of which these were drawn.
+    classes: the class names of each. groups: None for an image without a group. total: the number
+    of all test images, of which these are a random sample.
     """
 
     image_ids: Sequence[str]
@@ -33,30 +33,30 @@ class ProjectionSample:
 
 def read_sample(
     splits: Path,
-    known: pd.DataFrame,
-    names: Mapping[int, str],
+    catalog: pd.DataFrame,
+    class_names: Mapping[int, str],
     *,
-    catalog: Path,
+    catalog_path: Path,
     most: int,
     seed: int,
 ) -> ProjectionSample:
-    """Return at most `most` of the test images, drawn from `seed`.
+    """Return at most `most` of the test images, sampled with `seed`.
 
-    Images that were trained on lie where the loss put them; only the others show quality.
+    Training images lie where the loss has put them; only test images show how good a model is.
 
-    known: the CATALOG table, read from `catalog`. names: label -> class name.
+    catalog: the CATALOG table, read from `catalog_path`. class_names: label -> display name.
 
     Raises:
-        UserError: one of the images is not in the catalog.
+        UserError: there are too few images, or the catalog lacks one of them.
     """
     table = tables.read_table(splits, tables.SPLITS).to_pandas()
     test = list(table.loc[table["split"] == "test", "image_id"])
-    drawn = sample_points(test, most=most, seed=seed)
-    known_ids = pa.array(known["image_id"], pa.string())
-    rows = known.iloc[find_rows(drawn, known_ids, ids_from=splits, table=catalog)]
-    classes = [names_of(labels, names) for labels in rows["labels"]]
+    sampled = sample_ids(test, most=most, seed=seed)
+    catalog_ids = pa.array(catalog["image_id"], pa.string())
+    rows = catalog.iloc[find_rows(sampled, catalog_ids, ids_from=splits, table=catalog_path)]
+    classes = [names_of(labels, class_names) for labels in rows["labels"]]
     groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
-    return ProjectionSample(drawn, classes, groups, total=len(test))
+    return ProjectionSample(sampled, classes, groups, total=len(test))
 
 
 def read_vectors(

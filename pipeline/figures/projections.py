@@ -1,4 +1,4 @@
-"""Embeddings as points of two or three axes: PCA, t-SNE, UMAP. None is ever given a label."""
+"""Embeddings as points of two or three axes: PCA, t-SNE, UMAP. None of them sees a label."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from pipeline.figures.umap_import import imported_umap
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 # {method: {axes: {model: points}}}
 Layouts = dict[str, dict[int, dict[str, Points]]]
-# {model: {axes: text}}: what a layout says of itself.
+# {model: {axes: text}}: a note on a layout, for the reader.
 Notes = dict[str, dict[int, str]]
 
-# Fewer points have no neighbourhoods to show, and UMAP no graph to lay out.
+# With fewer points there are no neighborhoods to show, and UMAP has no graph to lay out.
 FEWEST = 8
-# What t-SNE and UMAP see: past 50 dimensions, distances hardly change and the time does.
+# Dimensions that t-SNE and UMAP get: more hardly change the distances, but cost time.
 REDUCED = 50
 PERPLEXITY = 30.0
-NEIGHBOURS = 15
+NEIGHBORS = 15
 
 
-def sample_points(image_ids: list[str], *, most: int, seed: int) -> list[str]:
-    """Return at most `most` of `image_ids`, drawn from `seed`, in their order.
+def sample_ids(image_ids: list[str], *, most: int, seed: int) -> list[str]:
+    """Return at most `most` of `image_ids`, sampled with `seed`, in their order.
 
     Raises:
         UserError: there are too few for a projection.
@@ -46,7 +46,7 @@ def sample_points(image_ids: list[str], *, most: int, seed: int) -> list[str]:
 
 
 def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
-    """Return the main axes' coordinates, [N, axes], and the share of the variance in them."""
+    """Return the coordinates on the main axes, [N, axes], and their share of the variance."""
     reduced = _reduce(vectors, least=axes)
     points = reduced[:, :axes]
     total = float(vectors.var(axis=0).sum())
@@ -54,21 +54,21 @@ def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
 
 
 def project_tsne(vectors: Vectors, *, seed: int) -> Points:
-    """Return t-SNE's coordinates, [N, 2]: neighbours stay, distances between clusters do not."""
+    """Return t-SNE's coordinates, [N, 2]: they keep neighbors, not distances between clusters."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    # One thread: sums of many threads end in another last bit, and t-SNE makes it a new image.
+    # One thread: sums by several threads differ in the last bit, which t-SNE makes visible.
     with threadpool_limits(1):
         model = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(_reduce(vectors)), dtype=np.float32)
 
 
 def project_pca_and_tsne(vectors: Mapping[str, Vectors], *, seed: int) -> tuple[Layouts, Notes]:
-    """Return each model's vectors by PCA (2 and 3 axes) and t-SNE (2 axes), and what PCA keeps.
+    """Return the layouts of PCA (2 and 3 axes) and t-SNE (2 axes), and notes on PCA's variance.
 
-    t-SNE of three axes takes many times as long.
+    t-SNE with three axes would take many times as long.
     """
     pca: dict[int, dict[str, Points]] = {2: {}, 3: {}}
     notes: Notes = {model: {} for model in vectors}
@@ -83,7 +83,7 @@ def project_pca_and_tsne(vectors: Mapping[str, Vectors], *, seed: int) -> tuple[
 def umap_in_background(
     vectors: Mapping[str, Vectors], *, seed: int, axes: Sequence[int] = (2,)
 ) -> Iterator[dict[int, "Future[dict[str, Points]]"]]:
-    """Project each model's vectors by UMAP in a second process, while the caller goes on.
+    """Project each model's vectors by UMAP in a second process, while the caller continues.
 
     Yields, for each number of axes, a future of {model: points [N, axes]}; they are computed in
     the order of `axes`. The caller's main module must be importable (the process is spawned:
@@ -100,9 +100,9 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) ->
 
     points = {}
     for model, rows in vectors.items():
-        near = min(NEIGHBOURS, len(rows) - 1)
+        near = min(NEIGHBORS, len(rows) - 1)
         with imported_umap() as umap, threadpool_limits(1), warnings.catch_warnings():
-            # It says that `transform` of new points is off; none come.
+            # It warns that new points cannot be transformed; there are none.
             warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
             reduced = _reduce(rows, least=axes)
             distances, ids = NearestNeighbors(n_neighbors=near).fit(reduced).kneighbors(reduced)
@@ -119,7 +119,7 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) ->
 
 
 def _reduce(vectors: Vectors, *, least: int = 2) -> Vectors:
-    """Return centred coordinates on the main axes, [N, min(N, D, 50)], at least `least` columns."""
+    """Return coordinates on the main axes, [N, min(N, D, 50)], with at least `least` columns."""
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""Sheets of queries and what was retrieved for them: green frames are relevant, red are not."""
+"""Sheets of queries and their results: green frames are relevant, red frames are not."""
 
 from collections.abc import Hashable, Mapping, Set
 from dataclasses import dataclass
@@ -26,54 +26,58 @@ from pipeline.figures.sheet_tiles import (
 )
 from pipeline.figures.shown_queries import ShownQueries
 
-BREAK = 26  # between the query and what was retrieved for it
+BREAK = 26  # between the query and its results
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A query and what was retrieved for it, by ascending rank."""
+    """A query and its results, by ascending rank."""
 
     query: Tile
-    answers: list[Tile]
+    results: list[Tile]
 
 
 def result_rows(
-    cases: ShownQueries,
+    shown: ShownQueries,
     queries: pd.DataFrame,
     neighbors: pd.DataFrame,
-    names: Mapping[str, str],
+    class_of: Mapping[str, str],
     *,
     columns: int,
     near_duplicates: Set[tuple[str, str]] = frozenset(),
 ) -> list[ResultRow]:
-    """Return a row for each case, with the answers of rank 1..columns from NEIGHBORS.
+    """Return a row for each query, with the results of rank 1..columns from NEIGHBORS.
 
-    names: image_id -> class name. The note of a query is its average precision and first hit.
-    near_duplicates: (query, answer) of wrong answers that are said to be the same image.
+    The note below a query is its average precision and the rank of its first hit.
+
+    queries: QUERIES. class_of: image_id -> the names of its classes. near_duplicates: pairs
+    (query, result) that are the same image under different labels.
     """
-    kept = neighbors[(neighbors["rank"] <= columns) & neighbors["query"].isin(cases.queries)]
-    answers = {query: rows.sort_values("rank") for query, rows in kept.groupby("query")}
-    nothing = kept[:0]  # an approximate index may find no answer at all
+    kept = neighbors[(neighbors["rank"] <= columns) & neighbors["query"].isin(shown.queries)]
+    by_query = {query: rows.sort_values("rank") for query, rows in kept.groupby("query")}
+    no_results = kept[:0]  # an approximate index may find nothing for a query
     facts = queries.set_index("image_id").to_dict("index")
     rows = []
-    for query in cases.queries:
-        tiles = [
-            _answer(found, names, same=(query, found.image_id) in near_duplicates)
-            for found in answers.get(query, nothing).itertuples()
+    for query in shown.queries:
+        results = [
+            _result_tile(
+                result, class_of, near_duplicate=(query, result.image_id) in near_duplicates
+            )
+            for result in by_query.get(query, no_results).itertuples()
         ]
         note = _query_note(facts[query])
-        rows.append(ResultRow(Tile(query, names[query], note, INK), tiles))
+        rows.append(ResultRow(Tile(query, class_of[query], note, INK), results))
     return rows
 
 
 def draw_result_sheet(
-    title: str, rows: list[ResultRow], image: ReadImage, *, size: int = TILE
+    title: str, rows: list[ResultRow], read_image: ReadImage, *, size: int = TILE
 ) -> Image.Image:
     """Return the sheet as one RGB image; without rows it is the title alone.
 
-    size: pixels that each image is fitted into.
+    size: pixels; each image is fitted into a square of this side.
     """
-    columns = max((len(row.answers) for row in rows), default=0) or 3
+    columns = max((len(row.results) for row in rows), default=0) or 3
     width = result_left(columns + 1, size) - GAP + MARGIN
     lines = wrap_title(title, width)
     top = MARGIN + len(lines) * TITLE_LINE + (LINE + 12 if rows else 0)
@@ -82,11 +86,11 @@ def draw_result_sheet(
     draw_title(sheet, lines)
     if rows:
         _draw_headings(ImageDraw.Draw(sheet), columns, size, y=top - LINE - 5)
-    for place, row in enumerate(rows):
-        y = top + place * step
-        draw_tile(sheet, row.query, image, x=MARGIN, y=y, size=size)
-        for rank, tile in enumerate(row.answers, start=1):
-            draw_tile(sheet, tile, image, x=result_left(rank, size), y=y, size=size)
+    for number, row in enumerate(rows):
+        y = top + number * step
+        draw_tile(sheet, row.query, read_image, x=MARGIN, y=y, size=size)
+        for rank, tile in enumerate(row.results, start=1):
+            draw_tile(sheet, tile, read_image, x=result_left(rank, size), y=y, size=size)
     return sheet
 
 
@@ -95,16 +99,16 @@ def result_left(rank: int, size: int = TILE) -> int:
     return MARGIN + box(size) + BREAK + (rank - 1) * (box(size) + GAP)
 
 
-def _answer(found: Any, names: Mapping[str, str], *, same: bool) -> Tile:
-    image_id, relevant = str(found.image_id), bool(found.relevant)
-    sign, frame = ("✓", RELEVANT) if relevant else ("✗", WRONG)
-    note = f"{sign} {found.score:.3f}{', duplicate' if same else ''}"
-    return Tile(image_id, names[image_id], note, frame)
+def _result_tile(result: Any, class_of: Mapping[str, str], *, near_duplicate: bool) -> Tile:
+    image_id = str(result.image_id)
+    sign, frame = ("✓", RELEVANT) if result.relevant else ("✗", WRONG)
+    note = f"{sign} {result.score:.3f}{', duplicate' if near_duplicate else ''}"
+    return Tile(image_id, class_of[image_id], note, frame)
 
 
 def _query_note(facts: Mapping[Hashable, Any]) -> str:
-    first = facts["first_hit_rank"]
-    hit = "no hit" if pd.isna(first) else f"hit at {int(first)}"
+    rank = facts["first_hit_rank"]
+    hit = "no hit" if pd.isna(rank) else f"hit at {int(rank)}"
     return f"AP {facts['average_precision']:.2f}, {hit}"
 
 

@@ -1,4 +1,4 @@
-"""Which queries a person should look at: the worst failures, and a fair choice of successes."""
+"""Which queries a sheet shows: the worst failures, and successes sampled from all classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class ShownQueries:
-    """Chosen queries in the order they are shown, and the sentence that says what they are."""
+    """The queries of a sheet, in its order, and its title, which says how they were chosen."""
 
     queries: list[str]
     title: str
@@ -19,25 +19,25 @@ def choose_failures(
 ) -> ShownQueries:
     """Return at most `rows` of FAILURES, lowest average precision first.
 
-    queries: QUERIES, of which those without positives do not count. k: `evaluate.failure_k`.
+    queries: QUERIES; those without positives are not counted. k: `evaluate.failure_k`.
     """
-    asked = queries[queries["positives"] > 0]
-    total = count(len(asked), "query", "queries")
+    measured = queries[queries["positives"] > 0]
+    total = count(len(measured), "query", "queries")
     if not len(failures):
-        late = int((asked["first_hit_rank"] > 1).sum())
-        verb = "has" if late <= 1 else "have"
+        wrong = int((measured["first_hit_rank"] > 1).sum())
+        verb = "has" if wrong <= 1 else "have"
         title = (
             f"No failures of {model}: each of {total} has a relevant image in the top {k}; "
-            f"{late or 'none'} {verb} a wrong one at rank 1."
+            f"{wrong or 'none'} {verb} a wrong image at rank 1."
         )
         return ShownQueries([], title)
     verb = "has" if len(failures) == 1 else "have"
-    title = f"Failures of {model}: {len(failures)} of {total} {verb} no relevant image in the "
+    title = f"Failures of {model}: {len(failures):,} of {total} {verb} no relevant image in the "
     title += f"top {k}"
     if noise := int(failures["near_duplicate"].sum()):
-        title += f", {noise} of them by label noise"
+        title += f", {noise:,} of them because of label noise"
     if len(failures) > rows:
-        title += f"; the {rows} worst by average precision are shown"
+        title += f". Shown: the {rows} with the lowest average precision (AP)"
     worst = failures.sort_values(["average_precision", "image_id"])[:rows]
     return ShownQueries(list(worst["image_id"]), f"{title}.")
 
@@ -51,30 +51,35 @@ def choose_successes(
     rows: int,
     seed: int,
 ) -> ShownQueries:
-    """Return at most `rows` of SUCCESSES, drawn from `seed`.
+    """Return at most `rows` of SUCCESSES, sampled with `seed`.
 
-    Every class is drawn from once before any is drawn from twice.
+    Every class gives one query before any class gives a second one.
 
-    queries: QUERIES, of which those without positives do not count. class_of: image_id -> class
-    name.
+    queries: QUERIES; those without positives are not counted. class_of: image_id -> the names of
+    its classes.
     """
     total = count(int((queries["positives"] > 0).sum()), "query", "queries")
     if not len(successes):
         return ShownQueries(
-            [], f"No successes of {model}: none of {total} is answered right at rank 1."
+            [], f"No successes of {model}: none of {total} has a relevant image at rank 1."
         )
     shuffled = successes.sort_values("image_id").sample(frac=1, random_state=seed)
-    names = shuffled["image_id"].map(class_of)
-    turn = names.groupby(names).cumcount()
-    drawn = shuffled.loc[turn.sort_values(kind="stable").index][:rows]
-    # Neighbouring rows of one class are read together.
-    drawn = drawn.assign(name=names.loc[drawn.index]).sort_values(["name", "image_id"])
+    classes = shuffled["image_id"].map(class_of)
+    turn = classes.groupby(classes).cumcount()
+    sampled = shuffled.loc[turn.sort_values(kind="stable").index][:rows]
+    # Rows of one class stand together, which is easier to read.
+    by_class = sampled.assign(name=classes.loc[sampled.index]).sort_values(["name", "image_id"])
     verb = "has" if len(successes) == 1 else "have"
-    title = f"Successes of {model}: {len(successes)} of {total} {verb} a relevant image at rank 1"
-    shown = "" if len(successes) <= rows else f", {len(drawn)} are drawn, spread over the classes"
-    return ShownQueries(list(drawn["image_id"]), f"{title}{shown}.")
+    title = f"Successes of {model}: {len(successes):,} of {total} {verb} a relevant image at rank 1"
+    if len(successes) > rows:
+        title += f". Shown: {len(by_class)} of them, sampled from all classes"
+    return ShownQueries(list(by_class["image_id"]), f"{title}.")
 
 
 def count(number: int, one: str, many: str) -> str:
-    """Return the number and its noun: "1 query", "2 queries"."""
-    return f"{number} {one if number == 1 else many}"
+    """Return the number and its noun.
+
+    >>> count(1, "query", "queries"), count(2, "query", "queries")
+    ('1 query', '2 queries')
+    """
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,4 +1,4 @@
-"""The library umap without what it compiles at each start: that is compiled once, and kept."""
+"""Import umap so that it does not compile at each start: machine code is cached on disk."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from typing import Any
 
 @contextmanager
 def imported_umap() -> Iterator[ModuleType]:
-    """Yield the module `umap`; what it compiles in this context is kept for the next process.
+    """Yield the module `umap`; what it compiles in this context is cached for the next process.
 
-    umap imports pynndescent, which compiles itself at import, for 15 seconds. Exact neighbours are
-    handed to UMAP here, so nothing of pynndescent is ever called and it may stay plain Python.
-    What UMAP itself compiles takes 7 seconds, which it does not keep.
+    umap imports pynndescent, which compiles itself for 15 seconds at import. We give UMAP exact
+    neighbors, so pynndescent is never called and need not be compiled. UMAP's own code takes 7
+    seconds to compile, and umap does not cache it.
     """
     import numba
 
@@ -22,7 +22,7 @@ def imported_umap() -> Iterator[ModuleType]:
     finally:
         numba.config.DISABLE_JIT = False
     plain = numba.njit
-    numba.njit = _keeping(plain)
+    numba.njit = _cached(plain)
     try:
         import umap
 
@@ -31,17 +31,17 @@ def imported_umap() -> Iterator[ModuleType]:
         numba.njit = plain
 
 
-def _keeping(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """Return numba's decorator `plain`, which keeps machine code where it has a place for it.
+def _cached(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return numba's decorator `plain` with its cache switched on, if it has a folder for it.
 
-    Beside the source, or else in the user's folder of caches; numba compiles anew for another
-    processor, numba or time of the source.
+    That is the folder of the source, or else the user's cache folder. Numba compiles again for
+    another processor, another numba or a changed source.
     """
 
     def njit(*arguments: Any, **options: Any) -> Any:
         try:
             return plain(*arguments, **{"cache": True} | options)
-        except RuntimeError:  # no such place can be written
+        except RuntimeError:  # neither folder can be written
             return plain(*arguments, **options)
 
     return njit

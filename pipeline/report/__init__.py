@@ -1,1 +1,1 @@
-"""The report: one page with the data, figures, curves, projections and sheets of a run."""
+"""The report: one page with the dataset, metrics, curves, projections and sheets of a run."""

@@ -1,4 +1,4 @@
-"""The files of a run -> all that its report shows."""
+"""The files of a run -> what its report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,10 @@ EXAMPLES = 24
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where the figures, results, curves and sheets of a run are."""
+    """The files and folders of a run that the report reads.
+
+    history: train_history.csv. curves: plots/curves. figures: plots/figures.
+    """
 
     splits: Path
     rejected: Path
@@ -40,18 +43,18 @@ class RunFiles:
     results: Path
     history: Path
     curves: Path
-    images: Path
+    figures: Path
 
 
 @dataclass(frozen=True)
 class Contents:
     """What the page shows, in its order.
 
-    examples: rows of the atlas, spread over the classes. points: of `describe_points`.
-    class_image: class name -> row of the atlas, where the sample has the class.
+    params: dotted key -> value. examples: rows of the atlas, of many classes. points: from
+    `describe_points`. example_of_class: class name -> a row of the atlas, if the sample has one.
     """
 
-    settings: Mapping[str, Any]
+    params: Mapping[str, Any]
     dataset: DatasetSummary
     class_sizes: Graph | None
     examples: list[int]
@@ -63,81 +66,80 @@ class Contents:
     points: Mapping[str, Any]
     sheets: list[EmbeddedSheet]
     hardest: list[HardClass]
-    class_image: Mapping[str, int]
+    example_of_class: Mapping[str, int]
     atlas: Atlas
 
 
 def read_contents(
     params: Params,
-    sources: RunFiles,
+    files: RunFiles,
     *,
-    known: pd.DataFrame,
-    names: Mapping[int, str],
+    catalog: pd.DataFrame,
+    class_names: Mapping[int, str],
     sample: ProjectionSample,
     points: Mapping[str, Any],
     atlas: Atlas,
 ) -> Contents:
-    """Return all that the report shows.
+    """Return what the report shows.
 
-    known: CATALOG. names: label -> name. points: of `describe_points`. atlas: of the sample.
+    catalog: CATALOG. class_names: label -> display name. points: from `describe_points`. atlas:
+    thumbnails of the sample.
 
     Raises:
         UserError: a file is missing or is not what its stage writes.
     """
-    figures = read_metrics(sources.metrics)
-    splits = tables.read_table(sources.splits, tables.SPLITS).to_pandas()
-    dataset = describe_dataset(known, names, splits, read_rejected(sources.rejected))
-    by_class = {
+    metrics = read_metrics(files.metrics)
+    splits = tables.read_table(files.splits, tables.SPLITS).to_pandas()
+    dataset = describe_dataset(catalog, class_names, splits, read_rejected(files.rejected))
+    class_results = {
         model: tables.read_table(
-            sources.results / model / "classes.parquet", tables.CLASS_RESULTS
+            files.results / model / "classes.parquet", tables.CLASS_RESULTS
         ).to_pandas()
         for model in MODELS
     }
     return Contents(
-        settings=shown_params(params),
+        params=shown_params(params),
         dataset=dataset,
         class_sizes=class_size_graph(dataset),
-        examples=spread(sample, most=EXAMPLES),
-        estimates=estimate_rows(figures),
-        counts=plain_rows(figures),
-        training=figures[TRAINING],
-        graphs=read_graphs(sources.curves, sources.history, distance=params.index.distance),
+        examples=choose_examples(sample, most=EXAMPLES),
+        estimates=estimate_rows(metrics),
+        counts=plain_rows(metrics),
+        training=metrics[TRAINING],
+        graphs=read_graphs(files.curves, files.history, distance=params.index.distance),
         sample=sample,
         points=points,
-        sheets=read_sheets(sources.images),
-        hardest=hardest_classes(by_class, names),
-        class_image=_first_rows(sample),
+        sheets=read_sheets(files.figures),
+        hardest=hardest_classes(class_results, class_names),
+        example_of_class=_first_row_of_each_class(sample),
         atlas=atlas,
     )
 
 
-def spread(sample: ProjectionSample, *, most: int) -> list[int]:
+def choose_examples(sample: ProjectionSample, *, most: int) -> list[int]:
     """Return at most `most` rows of the sample, spread evenly over its classes.
 
-    Of each class the first image; where there are fewer classes, then the second, and so on.
+    First the first image of each class; if there are fewer classes than `most`, then the second
+    image of each, and so on.
     """
-    turns: dict[str, int] = {}
-    order = []
+    turn_of_class: dict[str, int] = {}
+    rows_of_turn: dict[int, list[int]] = {}
     for row, names in enumerate(sample.classes):
-        first = names[0] if names else ""
-        turns[first] = turns.get(first, 0) + 1
-        order.append((turns[first], row))
-    # All first images, evenly thinned where there are too many; then of the second ones …
-    rows: list[int] = []
-    for turn in range(1, max(turns.values(), default=0) + 1):
-        free = most - len(rows)
-        found = [row for own, row in order if own == turn]
-        rows += (
-            found if len(found) <= free else [found[i * len(found) // free] for i in range(free)]
+        name = names[0] if names else ""
+        turn = turn_of_class[name] = turn_of_class.get(name, 0) + 1
+        rows_of_turn.setdefault(turn, []).append(row)
+    examples: list[int] = []
+    for _, rows in sorted(rows_of_turn.items()):
+        free = most - len(examples)
+        # Of too many, every so many-th, so that late classes are shown too.
+        examples += (
+            rows if len(rows) <= free else [rows[i * len(rows) // free] for i in range(free)]
         )
-        if len(rows) >= most:
-            break
-    return rows
+    return examples
 
 
-def _first_rows(sample: ProjectionSample) -> dict[str, int]:
-    rows: dict[str, int] = {}
+def _first_row_of_each_class(sample: ProjectionSample) -> dict[str, int]:
+    first: dict[str, int] = {}
     for row, names in enumerate(sample.classes):
         for name in names:
-            rows.setdefault(name, row)
-    return rows
+            first.setdefault(name, row)
+    return first

@@ -1,4 +1,4 @@
-"""The dataset at a glance: how many images and classes there are, and which were left out."""
+"""The dataset at a glance: how many images and classes there are, and which were rejected."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from pipeline.data.class_names import names_of
 from pipeline.errors import UserError
 
 SPLITS = ("train", "val", "test")
-NAMED = 8  # rejected images that are named
+LISTED = 8  # rejected images that the page lists by path
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One split: its images, and the classes that they have."""
+    """One split, the number of its images, and of their classes."""
 
     name: str
     images: int
@@ -24,17 +24,17 @@ class SplitSummary:
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """Images that were left out: how many for each reason, and the path and reason of a few."""
+class RejectedImages:
+    """Images that were rejected: how many for each reason; `listed`: path and reason of a few."""
 
     count: int
     reasons: list[tuple[str, int]]
-    named: list[tuple[str, str]]
+    listed: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What the page says of a dataset. `groups` is 0 where it has none.
+    """The numbers of a dataset. `groups` is 0 if it has none.
 
     sizes: split -> class name -> images; an image of several classes counts for each.
     """
@@ -44,8 +44,8 @@ class DatasetSummary:
     groups: int
     queries: int
     gallery: int
-    parts: list[SplitSummary]
-    rejected: Rejected
+    splits: list[SplitSummary]
+    rejected: RejectedImages
     sizes: Mapping[str, Mapping[str, int]]
 
     @property
@@ -55,25 +55,31 @@ class DatasetSummary:
 
 
 def describe_dataset(
-    known: pd.DataFrame, names: Mapping[int, str], splits: pd.DataFrame, rejected: Rejected
+    catalog: pd.DataFrame,
+    class_names: Mapping[int, str],
+    splits: pd.DataFrame,
+    rejected: RejectedImages,
 ) -> DatasetSummary:
-    """Return what there is, from CATALOG, label -> name, SPLITS and what was left out."""
-    rows = known.merge(splits, on="image_id", validate="one_to_one")
+    """Return the numbers of a dataset.
+
+    catalog: CATALOG. class_names: label -> display name. splits: SPLITS.
+    """
+    images = catalog.merge(splits, on="image_id", validate="one_to_one")
     sizes = {
         split: Counter(
-            name for labels in rows.loc[rows["split"] == split, "labels"]
-            for name in names_of(labels, names)
+            name for labels in images.loc[images["split"] == split, "labels"]
+            for name in names_of(labels, class_names)
         )
         for split in SPLITS
     }  # fmt: skip
-    counts = rows["split"].value_counts()
+    counts = images["split"].value_counts()
     return DatasetSummary(
-        images=len(rows),
+        images=len(images),
         classes=len(set().union(*sizes.values())),
-        groups=int(rows["group"].nunique()),
-        queries=int(rows["is_query"].sum()),
-        gallery=int(rows["is_gallery"].sum()),
-        parts=[
+        groups=int(images["group"].nunique()),
+        queries=int(images["is_query"].sum()),
+        gallery=int(images["is_gallery"].sum()),
+        splits=[
             SplitSummary(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS
         ],
         rejected=rejected,
@@ -81,8 +87,8 @@ def describe_dataset(
     )
 
 
-def read_rejected(path: Path) -> Rejected:
-    """Return what data/rejected.csv lists (path, reason), the most frequent reason first.
+def read_rejected(path: Path) -> RejectedImages:
+    """Return what data/rejected.csv (path, reason) lists, the most frequent reason first.
 
     Raises:
         UserError: the file is missing or has other columns.
@@ -97,9 +103,9 @@ def read_rejected(path: Path) -> Rejected:
             "run: dvc repro download"
         )
     count = Counter(table["reason"])
-    named = table[:NAMED]
-    return Rejected(
+    listed = table[:LISTED]
+    return RejectedImages(
         count=len(table),
         reasons=sorted(count.items(), key=lambda item: (-item[1], item[0])),
-        named=list(zip(named["path"], named["reason"], strict=True)),
+        listed=list(zip(listed["path"], listed["reason"], strict=True)),
     )

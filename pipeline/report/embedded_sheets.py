@@ -1,4 +1,4 @@
-"""The sheets of plots/figures, made small enough to stand inside the page."""
+"""The sheets of plots/figures, compressed so that the page can hold them."""
 
 import io
 from dataclasses import dataclass
@@ -6,25 +6,34 @@ from pathlib import Path
 
 from PIL import Image
 
-# What is looked for in plots/figures, in this order: file stem -> heading, and what it shows.
+# The sheets of the page, in its order: file stem in plots/figures -> heading and caption.
 SHEETS = {
-    "successes": ("Successes", "Queries whose first image is relevant, spread over the classes."),
-    "failures": ("Failures", "Queries without a relevant image at the top, the worst first."),
+    "successes": (
+        "Successes",
+        "Queries with a relevant image at rank 1, sampled from all classes.",
+    ),
+    "failures": (
+        "Failures",
+        "Queries without a relevant image among the top results, the worst first.",
+    ),
     "near_duplicates": (
         "Near-duplicates",
-        "Images that are nearly the same but labelled otherwise.",
+        "Queries whose top hit is the same image under another label.",
     ),
-    "confusions": ("Confusions", "Classes that are most often taken for each other."),
+    "confusions": (
+        "Confusions",
+        "Classes that are most often confused: the query's, and its wrong top hit's.",
+    ),
 }
 MOST_BYTES = 300_000
 QUALITIES = (75, 60, 45)
-SHRINKING = (1.0, 0.75, 0.5, 0.35, 0.25)
-MOST_SIDE = 16_383  # pixels, of a WebP
+SCALES = (1.0, 0.75, 0.5, 0.35, 0.25)
+MOST_SIDE = 16_383  # pixels; WebP allows no more
 
 
 @dataclass(frozen=True)
 class EmbeddedSheet:
-    """A sheet for the page. webp: the encoded image, width by height pixels."""
+    """A sheet of the page. webp: the encoded image, `width` by `height` pixels."""
 
     name: str
     heading: str
@@ -35,7 +44,7 @@ class EmbeddedSheet:
 
 
 def read_sheets(directory: Path) -> list[EmbeddedSheet]:
-    """Return those of SHEETS whose PNG is in `directory`, each in at most about MOST_BYTES."""
+    """Return the SHEETS whose PNG is in `directory`, each in about MOST_BYTES or less."""
     sheets = []
     for name, (heading, caption) in SHEETS.items():
         path = directory / f"{name}.png"
@@ -50,12 +59,12 @@ def read_sheets(directory: Path) -> list[EmbeddedSheet]:
 def shrink_sheet(
     image: Image.Image, *, most_bytes: int = MOST_BYTES
 ) -> tuple[tuple[int, int], bytes]:
-    """Return an image's size and WebP in `most_bytes`: poorer first, and only then smaller.
+    """Return size and WebP of an image in `most_bytes`: first at lower quality, then smaller.
 
-    What does not fit even at the smallest size is returned as that.
+    An image that does not fit even at the smallest scale is returned at that scale.
     """
     largest = min(1.0, MOST_SIDE / max(image.size))
-    for share in (largest * share for share in SHRINKING):
+    for share in (largest * share for share in SCALES):
         size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
         scaled = image if share == 1 else image.resize(size, Image.Resampling.LANCZOS)
         for quality in QUALITIES:

@@ -1,4 +1,4 @@
-"""The classes that the trained model finds worst."""
+"""The classes for which the trained model is weakest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MOST = 20
 
 @dataclass(frozen=True)
 class HardClass:
-    """A class, its queries, and metric -> the models' values, None where it was not measured."""
+    """A class, the number of its queries, and metric -> each model's value, None if missing."""
 
     name: str
     queries: int
@@ -20,11 +20,13 @@ class HardClass:
 
 
 def hardest_classes(
-    results: Mapping[str, pd.DataFrame], names: Mapping[int, str], *, most: int = MOST
+    results: Mapping[str, pd.DataFrame], class_names: Mapping[int, str], *, most: int = MOST
 ) -> list[HardClass]:
-    """Return the at most `most` classes of lowest `map` of the trained model, the lowest first.
+    """Return the at most `most` classes where the trained model's map is lowest, the lowest first.
 
-    results: {model: CLASS_RESULTS}. Shown are map, the first recall_at_<k> and knn_accuracy.
+    Their metrics are map, the first recall_at_<k> and knn_accuracy.
+
+    results: {model: CLASS_RESULTS}. class_names: label -> display name.
     """
     finetuned = results[MODELS[-1]]
     recall = [str(name) for name in finetuned if str(name).startswith("recall_at_")][:1]
@@ -35,7 +37,7 @@ def hardest_classes(
     worst = finetuned.sort_values(["map", "label"])[:most]
     return [
         HardClass(
-            names[int(label)],
+            class_names[int(label)],
             int(queries),
             {
                 name: tuple(by_label[model].get(label, {}).get(name) for model in MODELS)

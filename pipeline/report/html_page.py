@@ -1,4 +1,4 @@
-"""The report as one file: HTML with its style, its script, plotly and all images inside."""
+"""The report as one HTML file, with its style, script, plotly and all images inside."""
 
 import json
 from base64 import b64encode
@@ -14,7 +14,7 @@ from pipeline.report.metric_rows import format_difference, format_value
 from pipeline.report.shown_params import main_params
 
 TEMPLATE = Path(__file__).parent / "template"
-# What stands at the head of the page, of those that were measured.
+# The metrics at the top of the page, if they were measured.
 HEADLINES = ("recall_at_1", "precision_at_5", "map", "map_at_r", "knn_accuracy")
 
 
@@ -25,7 +25,7 @@ def write_report(contents: Contents, path: Path) -> None:
 
 
 def render_page(contents: Contents) -> str:
-    """Return the page as HTML. Every text of the dataset's is escaped; nothing is loaded."""
+    """Return the page as HTML; it escapes all text from the dataset and loads nothing."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -36,9 +36,9 @@ def render_page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "show": format_value,
+        "value": format_value,
         "difference": format_difference,
-        "setting": show_value,
+        "param": show_value,
         "data_uri": data_uri,
     }
     rows = {row.name: row for row in contents.estimates}
@@ -46,16 +46,16 @@ def render_page(contents: Contents) -> str:
         contents=contents,
         headlines=[rows[name] for name in HEADLINES if name in rows],
         meanings=meanings_of(rows),
-        main_params=main_params(dict(contents.settings)),
+        main_params=main_params(contents.params),
         style=(TEMPLATE / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATE / "report.js").read_text(encoding="utf-8"),
         plotly=_plotly(),
-        data=as_script(_drawn(contents)),
+        data=as_script(_script_data(contents)),
     )
 
 
 def as_script(values: Mapping[str, Any]) -> str:
-    """Return JSON that is safe inside a <script> element, whatever the names in it.
+    """Return JSON that is safe inside a <script> element, whatever text it holds.
 
     >>> as_script({"name": "</script>"})
     '{"name":"\\\\u003c/script\\\\u003e"}'
@@ -67,7 +67,7 @@ def as_script(values: Mapping[str, Any]) -> str:
 
 
 def data_uri(encoded: bytes, kind: str) -> str:
-    """Return an image of `kind` (jpeg, webp) as a URI that holds it.
+    """Return an image of `kind` (jpeg, webp) as a data URI.
 
     >>> data_uri(b"abc", "webp")
     'data:image/webp;base64,YWJj'
@@ -75,7 +75,8 @@ def data_uri(encoded: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(encoded).decode('ascii')}"
 
 
-def _drawn(contents: Contents) -> dict[str, Any]:
+def _script_data(contents: Contents) -> dict[str, Any]:
+    """Return what the page's script draws."""
     graphs = [*contents.graphs, *([contents.class_sizes] if contents.class_sizes else [])]
     return {
         "graphs": {

@@ -1,4 +1,4 @@
-"""metrics/*.json as the rows of tables: every figure as it stands there, none computed anew."""
+"""metrics/*.json as rows of tables: every value as it is in the file, nothing is recomputed."""
 
 import json
 from collections.abc import Mapping
@@ -17,10 +17,7 @@ ENDINGS = ("_low", "_high")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95% interval, or None where the model's file lacks it.
-
-    All are shares or similarities, so a drawing of them runs from 0 to 1.
-    """
+    """A value with its 95% interval. All are shares or similarities, drawn from 0 to 1."""
 
     value: float
     low: float
@@ -29,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of both models. `baseline` and `finetuned` are None where the file lacks it."""
+    """One metric of both models; None if a model's file lacks it."""
 
     name: str
     baseline: Estimate | None
@@ -37,16 +34,16 @@ class MetricRow:
 
     @property
     def difference(self) -> float | None:
-        """finetuned - baseline, where there are both."""
+        """finetuned - baseline; None if one of them is missing."""
         if self.baseline is None or self.finetuned is None:
             return None
         return self.finetuned.value - self.baseline.value
 
     @property
     def verdict(self) -> str:
-        """`overlap` where the intervals do, or a model has none; else `better` or `worse`.
+        """How the two intervals compare: `overlap`, also if one is missing; `better` or `worse`.
 
-        Of a metric for which neither more nor less is good, `apart`.
+        `apart` if the metric does not say which model is better.
         """
         one, other = self.baseline, self.finetuned
         if one is None or other is None or (one.low <= other.high and other.low <= one.high):
@@ -57,7 +54,7 @@ class MetricRow:
 
 
 def read_metrics(directory: Path) -> dict[str, Metrics]:
-    """Return {file stem: figures by name} of both models and of the training.
+    """Return {file stem: values by name} of both models and of the training.
 
     Raises:
         UserError: a file is missing or is not a JSON object of numbers.
@@ -65,28 +62,28 @@ def read_metrics(directory: Path) -> dict[str, Metrics]:
     return {stem: _read(directory / f"{stem}.json") for stem in (*MODELS, TRAINING)}
 
 
-def estimate_rows(figures: Mapping[str, Metrics]) -> list[MetricRow]:
+def estimate_rows(metrics: Mapping[str, Metrics]) -> list[MetricRow]:
     """Return a row for each metric with an interval, in the order of the trained model's file."""
     return [
-        MetricRow(name, *(_estimate(figures[model], name) for model in MODELS))
-        for name in _names(figures)
-        if any(_has_interval(figures[model], name) for model in MODELS)
+        MetricRow(name, *(_estimate(metrics[model], name) for model in MODELS))
+        for name in _names(metrics)
+        if any(_has_interval(metrics[model], name) for model in MODELS)
     ]
 
 
-def plain_rows(figures: Mapping[str, Metrics]) -> list[tuple[str, list[float | None]]]:
-    """Return (name, the value of each model) of what has no interval: counts and choices."""
+def plain_rows(metrics: Mapping[str, Metrics]) -> list[tuple[str, list[float | None]]]:
+    """Return (name, the value of each model) of counts and choices, which have no interval."""
     return [
-        (name, [figures[model].get(name) for model in MODELS])
-        for name in _names(figures)
-        if not any(_has_interval(figures[model], name) for model in MODELS)
+        (name, [metrics[model].get(name) for model in MODELS])
+        for name in _names(metrics)
+        if not any(_has_interval(metrics[model], name) for model in MODELS)
     ]
 
 
 def format_value(value: float | None) -> str:
-    """Return a figure as it is printed everywhere: counts whole, the others with three digits.
+    """Return a value as all reports print it: counts whole, others with three digits.
 
-    >>> show(0.5475), show(60502), show(0.000134), show(None)
+    >>> format_value(0.5475), format_value(60502), format_value(0.000134), format_value(None)
     ('0.547', '60,502', '0.000134', '–')
     """
     if value is None:
@@ -99,8 +96,8 @@ def format_value(value: float | None) -> str:
 def format_difference(value: float | None) -> str:
     """Return a difference with its sign.
 
-    >>> show_difference(0.3125), show_difference(-0.25), show_difference(0.0), show_difference(None)
-    ('+0.312', '−0.250', '0.000', '–')
+    >>> [format_difference(value) for value in (0.3125, -0.25, 0.0, None)]
+    ['+0.312', '−0.250', '0.000', '–']
     """
     if value is None:
         return "–"
@@ -109,21 +106,20 @@ def format_difference(value: float | None) -> str:
 
 def _read(path: Path) -> Metrics:
     try:
-        figures = json.loads(path.read_text())
+        values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run: dvc repro") from None
-    numbers = isinstance(figures, dict) and all(
-        isinstance(value, int | float) for value in figures.values()
-    )
-    if not numbers:
+    if not isinstance(values, dict) or not all(
+        isinstance(value, int | float) for value in values.values()
+    ):
         raise UserError(f"{path}: found no mapping of names to numbers; run: dvc repro")
-    return figures  # type: ignore[no-any-return]
+    return values
 
 
-def _names(figures: Mapping[str, Metrics]) -> list[str]:
-    known = dict.fromkeys(name for model in reversed(MODELS) for name in figures[model])
+def _names(metrics: Mapping[str, Metrics]) -> list[str]:
+    known = dict.fromkeys(name for model in reversed(MODELS) for name in metrics[model])
     return [name for name in known if not _is_bound(name, known)]
 
 
@@ -131,11 +127,11 @@ def _is_bound(name: str, known: Mapping[str, None]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in known for end in ENDINGS)
 
 
-def _has_interval(figures: Metrics, name: str) -> bool:
-    return all(f"{name}{end}" in figures for end in ENDINGS)
+def _has_interval(values: Metrics, name: str) -> bool:
+    return all(f"{name}{end}" in values for end in ENDINGS)
 
 
-def _estimate(figures: Metrics, name: str) -> Estimate | None:
-    if name not in figures or not _has_interval(figures, name):
+def _estimate(values: Metrics, name: str) -> Estimate | None:
+    if name not in values or not _has_interval(values, name):
         return None
-    return Estimate(figures[name], figures[f"{name}_low"], figures[f"{name}_high"])
+    return Estimate(values[name], values[f"{name}_low"], values[f"{name}_high"])

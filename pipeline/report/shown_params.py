@@ -1,5 +1,6 @@
-"""The settings of a run that its report shows: of each choice, only the chosen block."""
+"""The params of a run that its report shows: of each choice, only the chosen block."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ from pipeline.config.choices import Choice
 from pipeline.config.dotted_keys import flatten, show_value
 from pipeline.config.schema import Params
 
-# `launch` changes how a run is started and `track` where it is written down, never its figures.
+# `launch` and `track` change how a run is started and recorded, never its results.
 HIDDEN = ("launch", "track")
-# Those that a reader looks for first.
+# The params that a reader looks for first.
 MAIN = (
     "data.name",
     "split.protocol",
@@ -26,15 +27,14 @@ MAIN = (
     "index.distance",
     "seed",
 )
-# Of a file its name is shown: the folders before it are one machine's.
+# Shown as a file name: the folders belong to one machine.
 PATHS = ("backbone.weights",)
 
 
 def shown_params(params: Params) -> dict[str, Any]:
-    """Return dotted key -> value, of each choice its name and the chosen block.
+    """Return dotted key -> value; of each choice, its name and the chosen block.
 
-    Of a path it is the name. `data.source` is left out: it is a place on one machine, and no
-    setting.
+    `data.source` is left out, because it is a path on one machine.
     """
     chosen: dict[str, Any] = {}
     for section in type(params).model_fields:
@@ -45,13 +45,13 @@ def shown_params(params: Params) -> dict[str, Any]:
             chosen[section] = {"name": value.name, value.name: value.model_dump()[value.name]}
         else:
             chosen[section] = value.model_dump() if hasattr(value, "model_dump") else value
-    settings = flatten(chosen)
-    return settings | {key: _file_name(settings[key]) for key in PATHS}
+    values = flatten(chosen)
+    return values | {key: _file_name(values[key]) for key in PATHS}
 
 
-def main_params(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (key, text) of the settings that a reader looks for first."""
-    return [(key, show_value(settings[key])) for key in MAIN]
+def main_params(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, text) of the params that a reader looks for first, from `shown_params`."""
+    return [(key, show_value(values[key])) for key in MAIN]
 
 
 def _file_name(path: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The same points for TensorBoard's embedding projector: vectors, metadata, sprite."""
+"""The images of the projections for TensorBoard's embedding projector: vectors and thumbnails."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
 SPRITE_SIDE = 48  # pixels of each image, unless there are too many
-MOST_PIXELS = 8192  # of the sprite's side: the projector loads no larger one
-DIGITS = 5
+MOST_PIXELS = 8192  # side of the sprite; the projector loads no larger one
+DIGITS = 5  # significant digits of a vector's numbers
 
 
 def write_projector(
@@ -23,10 +23,10 @@ def write_projector(
     vectors: Mapping[str, Vectors],
     thumbnails: Sequence[Image.Image],
 ) -> None:
-    """Write what `tensorboard --logdir <directory>` shows of N images.
+    """Write the files that `tensorboard --logdir <directory>` shows, of N images.
 
     vectors_<model>.tsv: N rows of D numbers. metadata.tsv: a header and N rows. sprite.png: a
-    square of images, row by row. projector_config.pbtxt: which of these belong together.
+    square of images, row by row. projector_config.pbtxt: names these files.
 
     vectors: {model: [N, D]}. thumbnails: N images of one size.
     """
@@ -37,7 +37,7 @@ def write_projector(
     side = sprite_side(len(thumbnails))
     small = [thumbnail.resize((side, side), Image.Resampling.BOX) for thumbnail in thumbnails]
     draw_grid(small).save(directory / "sprite.png", optimize=False, compress_level=6)
-    # The trained model comes first: it is what is shown first.
+    # TensorBoard shows the first one at start: the trained model.
     models = list(reversed(list(vectors)))
     (directory / "projector_config.pbtxt").write_text(
         "".join(_config(model, side=side) for model in models)
@@ -54,7 +54,7 @@ def sprite_side(count: int) -> int:
 
 
 def _write_vectors(rows: Vectors, path: Path) -> None:
-    # Significant digits, since an unnormalised embedding may be of any size.
+    # Significant digits, not decimals: an embedding may have any length.
     exponent = np.floor(np.log10(np.maximum(np.abs(rows), np.finfo(np.float32).tiny)))
     scale = 10.0 ** (DIGITS - 1 - exponent.astype(np.float64))
     shown = (np.round(rows * scale) / scale).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Small images, all of one size, and the atlas: one JPEG that holds them row by row."""
+"""Thumbnails of one size, and the atlas: one JPEG that holds them row by row."""
 
 import io
 import math
@@ -9,9 +9,9 @@ from PIL import Image, ImageOps
 
 from pipeline.data.shards import PackedImages, decode, to_rgb
 
-# Multiples of a JPEG's 16-pixel blocks, so that no image bleeds into its neighbours.
+# Multiples of a JPEG's blocks of 16 pixels, so that no thumbnail bleeds into the next one.
 SIDES = (96, 80, 64, 48, 32, 16)
-# Pixels and bytes of an atlas: 3,000 images of 64 px fit both. Phones refuse much larger ones.
+# Limits of an atlas, which 3,000 images of 64 px keep. Phones refuse much larger images.
 MOST_PIXELS = 12_500_000
 MOST_BYTES = 2_000_000
 QUALITIES = (75, 65, 55, 45, 35, 25, 15)
@@ -19,7 +19,7 @@ QUALITIES = (75, 65, 55, 45, 35, 25, 15)
 
 @dataclass(frozen=True)
 class Atlas:
-    """N thumbnails in one square, row by row. side: pixels of each. jpeg: the encoded whole."""
+    """N thumbnails in one square image, row by row. side: of each, in pixels. jpeg: the image."""
 
     side: int
     columns: int
@@ -34,7 +34,7 @@ def thumbnail_side(count: int) -> int:
 def shrink_images(
     image_ids: Sequence[str], images: PackedImages, *, side: int
 ) -> list[Image.Image]:
-    """Return each image as RGB, `side` pixels square, its middle where it is not square."""
+    """Return each image as RGB, `side` pixels square: its middle if it is not square."""
     return [
         ImageOps.fit(_open(images.read(image_id), side), (side, side), Image.Resampling.LANCZOS)
         for image_id in image_ids
@@ -45,13 +45,13 @@ def draw_grid(thumbnails: Sequence[Image.Image]) -> Image.Image:
     """Return N >= 1 thumbnails of one size as a square of ceil(sqrt(N)) rows and columns."""
     side, columns = thumbnails[0].width, columns_of(len(thumbnails))
     grid = Image.new("RGB", (columns * side, columns * side), "white")
-    for place, thumbnail in enumerate(thumbnails):
-        grid.paste(thumbnail, (place % columns * side, place // columns * side))
+    for number, thumbnail in enumerate(thumbnails):
+        grid.paste(thumbnail, (number % columns * side, number // columns * side))
     return grid
 
 
 def encode_atlas(thumbnails: Sequence[Image.Image], *, most_bytes: int = MOST_BYTES) -> Atlas:
-    """Return the atlas of N >= 1 thumbnails, of the best quality that takes `most_bytes`."""
+    """Return the atlas of N >= 1 thumbnails, at the best quality that fits `most_bytes`."""
     grid = draw_grid(thumbnails)
     for quality in QUALITIES:
         jpeg = io.BytesIO()
@@ -73,7 +73,7 @@ def columns_of(count: int) -> int:
 def _open(encoded: bytes, side: int) -> Image.Image:
     if not encoded.startswith(b"\xff\xd8"):
         return decode(encoded)
-    # A JPEG is decoded at an eighth of its size in a fraction of the time.
+    # Decoding a JPEG at a lower resolution takes a fraction of the time.
     with Image.open(io.BytesIO(encoded)) as opened:
         opened.draft("RGB", (2 * side, 2 * side))
         return to_rgb(opened)

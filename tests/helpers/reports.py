@@ -1,4 +1,4 @@
-"""A small run's files, and the report's contents made of them, for tests."""
+"""The files of a small run, and the contents of its report."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pipeline.report.thumbnails import encode_atlas
 from tests.helpers.dataset_tables import build_splits, write_dataset_tables
 from tests.helpers.overlay import overlaid
 
-FIGURES = {
+METRICS = {
     "queries": 60502,
     "recall_at_1": 0.5475,
     "recall_at_1_low": 0.5125,
@@ -32,7 +32,7 @@ FIGURES = {
     "cosine_negative_high": 0.0004,
     "knn_k": 5,
 }
-BASELINE = FIGURES | {"recall_at_1": 0.235, "recall_at_1_low": 0.2, "recall_at_1_high": 0.26}
+BASELINE = METRICS | {"recall_at_1": 0.235, "recall_at_1_low": 0.2, "recall_at_1_high": 0.26}
 TRAINING = {"epochs": 2, "best_epoch": 1, "lr": 0.000134, "loss": 0.778689, "val_map": 0.7}
 IMAGES = 24
 NAMES = ("cup", "jug", "pot")
@@ -46,28 +46,29 @@ def small_contents(
     names: Sequence[str] = NAMES,
     groups: Sequence[str | None] = (None,) * 3,
 ) -> Contents:
-    """Return the contents of a run of plain images of three classes, its files in `folder`.
+    """Return the contents of a run, with images of one colour and three classes.
 
-    Every fourth image is trained on; the others are tested, and each of these is a point.
+    Its files are in `folder`. Every fourth image is for training, the others for test; each test
+    image is a point.
     """
-    sources = write_run_files(folder, images=images)
+    files = write_run_files(folder, images=images)
     ids = image_ids(images)
     labels = [[row % 3] for row in range(images)]
-    known = pd.DataFrame(
+    catalog = pd.DataFrame(
         {"image_id": ids, "labels": labels, "group": [groups[label] for [label] in labels]}
     )
-    drawn = [row for row in range(images) if row % 4]
+    tested = [row for row in range(images) if row % 4]
     sample = ProjectionSample(
-        image_ids=[ids[row] for row in drawn],
-        classes=[[names[row % 3]] for row in drawn],
-        groups=[groups[row % 3] for row in drawn],
-        total=len(drawn),
+        image_ids=[ids[row] for row in tested],
+        classes=[[names[row % 3]] for row in tested],
+        groups=[groups[row % 3] for row in tested],
+        total=len(tested),
     )
     rng = np.random.default_rng(0)
     layouts = {
         method: {
             axes: {
-                model: rng.normal(size=(len(drawn), axes)).astype(np.float32)
+                model: rng.normal(size=(len(tested), axes)).astype(np.float32)
                 for model in ("baseline", "finetuned")
             }
             for axes in ((2,) if method == "tsne" else (2, 3))
@@ -76,12 +77,12 @@ def small_contents(
     }
     notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
     colouring = choose_colouring(sample.classes, sample.groups)
-    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % IMAGES]) for row in drawn]
+    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % IMAGES]) for row in tested]
     return read_contents(
         check_params(overlaid({}), where="params.yaml"),
-        sources,
-        known=known,
-        names=dict(enumerate(names)),
+        files,
+        catalog=catalog,
+        class_names=dict(enumerate(names)),
         sample=sample,
         points=describe_points(sample, layouts, colouring, notes),
         atlas=encode_atlas(thumbnails),
@@ -93,10 +94,10 @@ def image_ids(images: int) -> list[str]:
 
 
 def write_run_files(folder: Path, *, images: int = IMAGES) -> RunFiles:
-    """Write the files that a report reads, and return where they are."""
-    for stem, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING)):
+    """Write the files that a report reads, and return their paths."""
+    for stem, values in (("baseline", BASELINE), ("finetuned", METRICS), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
-        (folder / f"metrics/{stem}.json").write_text(json.dumps(figures))
+        (folder / f"metrics/{stem}.json").write_text(json.dumps(values))
     splits = {
         image_id: "test" if row % 4 else "train" for row, image_id in enumerate(image_ids(images))
     }
@@ -113,8 +114,8 @@ def write_run_files(folder: Path, *, images: int = IMAGES) -> RunFiles:
     (folder / "rejected.csv").write_text("path,reason\na&b <script>.jpg,not a whole image\n")
     (folder / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     _write_curves(folder / "curves")
-    (folder / "images").mkdir()
-    Image.new("RGB", (900, 300), "#225588").save(folder / "images/successes.png")
+    (folder / "figures").mkdir()
+    Image.new("RGB", (900, 300), "#225588").save(folder / "figures/successes.png")
     return RunFiles(
         splits=folder / "splits.parquet",
         rejected=folder / "rejected.csv",
@@ -122,7 +123,7 @@ def write_run_files(folder: Path, *, images: int = IMAGES) -> RunFiles:
         results=folder / "results",
         history=folder / "history.csv",
         curves=folder / "curves",
-        images=folder / "images",
+        figures=folder / "figures",
     )
 
 

@@ -1,4 +1,4 @@
-"""The plot stage itself, on twelve drawn images of three classes."""
+"""The plot stage, on twelve images of one colour and three classes."""
 
 import io
 import json
@@ -29,8 +29,8 @@ from tests.helpers.processes import run_module
 
 IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
-FIGURES = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
-DRAWN = {
+METRICS = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
+FIGURES = {
     *("projection_pca", "projection_tsne", "projection_umap"),
     *("successes", "failures", "near_duplicates", "confusions"),
 }
@@ -48,8 +48,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     (tmp_path / "data/rejected.csv").write_text("path,reason\n")
     (tmp_path / "metrics").mkdir()
-    for stem, figures in (("baseline", FIGURES), ("finetuned", FIGURES), ("train", {"epochs": 2})):
-        (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(figures))
+    for stem, values in (("baseline", METRICS), ("finetuned", METRICS), ("train", {"epochs": 2})):
+        (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(values))
     return tmp_path
 
 
@@ -57,9 +57,9 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
     data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
     made = "--splits data/splits.parquet --embeddings embeddings --results results"
     rest = "--history history.csv --curves plots/curves --figures plots/figures"
-    told = "--metrics metrics --rejected data/rejected.csv"
+    numbers = "--metrics metrics --rejected data/rejected.csv"
     pages = "--report plots/report.html --projector plots/projector"
-    return run_module(project, "stages.plot", *f"{data} {made} {rest} {told} {pages}".split())
+    return run_module(project, "stages.plot", *f"{data} {made} {rest} {numbers} {pages}".split())
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
         made = sorted((project / "plots").rglob("*.*"))
         runs.append({path.relative_to(project): path.read_bytes() for path in made})
     assert runs[0] == runs[1]
-    assert {path.stem for path in runs[0] if path.parent.name == "figures"} == DRAWN
+    assert {path.stem for path in runs[0] if path.parent.name == "figures"} == FIGURES
     at_k = pd.read_csv(project / "plots/curves/recall_at_k.csv")
     assert at_k.to_dict("list") == {"k": [1, 5], "baseline": [0.5, 1.0], "finetuned": [0.5, 1.0]}
     for distance in ("cosine", "euclidean"):
@@ -86,12 +86,12 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
         "projector_config.pbtxt",
     }
     page = (project / "plots/report.html").read_text()
-    assert 'data-figure="finetuned/recall_at_1"><b>0.547</b>' in page
+    assert 'data-metric="finetuned/recall_at_1"><b>0.547</b>' in page
     assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
 
 
 @pytest.mark.slow
-def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_so(
+def test_of_more_test_images_than_plot_points_a_sample_is_shown_and_the_page_says_so(
     project: Path,
 ) -> None:
     text = (project / "params.yaml").read_text()
@@ -99,7 +99,8 @@ def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_s
     done = plot(project)
     assert done.returncode == 0, done.stderr
     assert (
-        "Of 12 test images 9 were drawn at random." in (project / "plots/report.html").read_text()
+        "Shown: a random sample of 9 of 12 test images."
+        in (project / "plots/report.html").read_text()
     )
     lines = (project / "plots/projector/metadata.tsv").read_text().splitlines()
     assert len(lines) == 10
@@ -108,15 +109,15 @@ def test_of_more_test_images_than_plot_points_some_are_drawn_and_the_page_says_s
 
 @pytest.mark.slow
 def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both runs draw for real; what is handed to the drawing is looked at on its way."""
+    """Both runs draw; a wrapper records what the drawing function gets."""
     seen = []
 
-    def look(title: str, points: Any, colouring: Any, *rest: Any) -> Any:
+    def record(title: str, points: Any, colouring: Any, *rest: Any) -> Any:
         seen.append((points, list(colouring.keys)))
         return draw_projection(title, points, colouring, *rest)
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(projection_figures, "draw_projection", look)
+    monkeypatch.setattr(projection_figures, "draw_projection", record)
     for labels in (LABELS, LABELS[::-1]):
         _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
         stage.main(

@@ -1,4 +1,4 @@
-// Curves and projections of the report. All texts of the dataset are put in as text, never as HTML.
+// Curves and projections of the report. Text from the dataset is inserted as text, never as HTML.
 "use strict";
 (() => {
   const { graphs, points, atlas } = JSON.parse(document.getElementById("data").textContent);
@@ -12,10 +12,10 @@
     gridcolor: "#eceef1", linecolor: RULE, zeroline: false, fixedrange: true, automargin: true,
     ...own, title: { standoff: 8, ...(own?.title ?? title) },
   });
-  const chooser = (views, label, show) => {
+  const viewSelect = (views, label, show) => {
     const select = document.createElement("select");
     select.setAttribute("aria-label", label);
-    select.append(...views.map(({ name }, place) => new Option(name, place)));
+    select.append(...views.map(({ name }, number) => new Option(name, number)));
     select.addEventListener("change", () => show(views[select.value]));
     return select;
   };
@@ -29,7 +29,7 @@
       ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
     }, { ...CONFIG, displayModeBar: false });
     show(views[0]);
-    if (views.length > 1) place.previousElementSibling.append(chooser(views, place.getAttribute("aria-label"), show));
+    if (views.length > 1) place.previousElementSibling.append(viewSelect(views, place.getAttribute("aria-label"), show));
   }
 
   // ---- projections
@@ -50,21 +50,21 @@
   const rowsOf = new Map(categories.map(({ key }) => [key, []]));
   points.keys.forEach((key, row) => rowsOf.get(key).push(row));
   const colour = (key) => (key < 0 ? points.other : points.colours[key % points.colours.length]);
-  const second = (key) => key >= points.colours.length;
-  const alone = new Set(); // categories that were chosen in the legend
-  let current = -1; // the image that the arrow keys are at
+  const hasSecondMarker = (key) => key >= points.colours.length;
+  const selected = new Set(); // categories that were pressed in the legend; empty: all are shown
+  let current = -1; // the image that the arrow keys have reached; -1: none
 
-  const chosen = () => {
+  const currentView = () => {
     const method = controls.method.value;
-    const solid = webgl && "3" in points.layouts[method];
-    for (const input of controls.axes) input.disabled = input.value === "3" && !solid;
-    const axes = solid ? controls.axes.value : "2";
+    const has3d = webgl && "3" in points.layouts[method];
+    for (const input of controls.axes) input.disabled = input.value === "3" && !has3d;
+    const axes = has3d ? controls.axes.value : "2";
     return { method, model: controls.model.value, axes, columns: points.layouts[method][axes][controls.model.value] };
   };
 
   const scatter = ({ columns, axes }) => categories.map(({ name, key }) => {
     const rows = rowsOf.get(key);
-    const faded = alone.size > 0 && !alone.has(key);
+    const faded = selected.size > 0 && !selected.has(key);
     const size = points.ids.length > 1500 ? 5 : 7;
     const at = (column) => rows.map((row) => column[row]);
     return {
@@ -74,7 +74,7 @@
       opacity: faded ? 0.08 : 0.85,
       marker: {
         color: colour(key), size: axes === "3" ? size * 0.6 : size, line: { width: 0 },
-        symbol: second(key) ? (axes === "3" ? "diamond" : "triangle-up") : "circle",
+        symbol: hasSecondMarker(key) ? (axes === "3" ? "diamond" : "triangle-up") : "circle",
       },
     };
   });
@@ -97,7 +97,7 @@
       };
       return { ...common, uirevision: "3", scene: { xaxis: wall, yaxis: wall, zaxis: wall, aspectmode: "data" } };
     }
-    // On a phone a drag scrolls the page; the buttons zoom.
+    // On a phone, dragging scrolls the page, so only the buttons zoom.
     return {
       ...common, dragmode: coarse ? false : "zoom", modebar: { orientation: "v" },
       xaxis: hidden, yaxis: { ...hidden, scaleanchor: "x" },
@@ -105,15 +105,15 @@
   };
 
   const draw = () => {
-    const view = chosen();
-    const told = view.method === "pca" ? points.notes[view.model]?.[view.axes] : "";
+    const view = currentView();
+    const variance = view.method === "pca" ? points.notes[view.model]?.[view.axes] : "";
     note.textContent = [
-      told,
-      !webgl && "3-D needs WebGL, which this browser does not offer.",
-      webgl && !("3" in points.layouts[view.method]) && "t-SNE is laid out in 2-D alone.",
+      variance,
+      !webgl && "3-D needs WebGL, which this browser does not have.",
+      webgl && !("3" in points.layouts[view.method]) && "t-SNE is computed in 2-D only.",
     ].filter(Boolean).join(" ");
     const label = (name) => document.querySelector(`input[name=${name}]:checked + span`).textContent;
-    document.getElementById("projection-view").textContent = `Here: ${label("model")}, ${label("method")}.`;
+    document.getElementById("projection-view").textContent = `Shown: ${label("model")}, ${label("method")}.`;
     plot.dataset.view = `${view.model} ${view.method} ${view.axes}`;
     return Plotly.react(plot, [...scatter(view), ring(view)], layoutOf(view), {
       ...CONFIG, displayModeBar: true, scrollZoom: "gl3d",
@@ -146,7 +146,7 @@
   const showPoint = ({ points: [point] }) => {
     if (point?.customdata !== undefined) showCard(point.customdata, pointer.x, pointer.y);
   };
-  const watch = () => {
+  const listen = () => {
     plot.on("plotly_hover", showPoint);
     plot.on("plotly_click", showPoint);
     plot.on("plotly_unhover", () => { if (!coarse) hideCard(); });
@@ -155,14 +155,14 @@
   addEventListener("pointerdown", (event) => { if (!plot.contains(event.target)) hideCard(); });
 
   const step = (by) => {
-    const rows = alone.size ? points.keys.flatMap((key, row) => (alone.has(key) ? [row] : [])) : [...points.keys.keys()];
+    const rows = selected.size ? points.keys.flatMap((key, row) => (selected.has(key) ? [row] : [])) : [...points.keys.keys()];
     const place = rows.indexOf(current);
     current = rows[place < 0 ? 0 : (place + by + rows.length) % rows.length];
     draw();
     const { left, top } = plot.getBoundingClientRect();
     showCard(current, left, top + 110);
   };
-  const forget = () => {
+  const deselect = () => {
     hideCard();
     if (current < 0) return;
     current = -1;
@@ -174,22 +174,22 @@
       event.preventDefault();
       step(by);
     } else if (event.key === "Escape") {
-      forget();
+      deselect();
     }
   });
-  plot.addEventListener("blur", forget);
+  plot.addEventListener("blur", deselect);
 
   // ---- legend and switches
   for (const { name, key } of categories) {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
-    const shape = second(key) ? '<path d="M6 1 L11 10.5 L1 10.5 Z"/>' : '<circle cx="6" cy="6" r="5"/>';
+    const shape = hasSecondMarker(key) ? '<path d="M6 1 L11 10.5 L1 10.5 Z"/>' : '<circle cx="6" cy="6" r="5"/>';
     button.innerHTML = `<svg viewBox="0 0 12 12" aria-hidden="true" fill="${colour(key)}">${shape}</svg>`;
     button.append(name);
     button.addEventListener("click", () => {
-      if (!alone.delete(key)) alone.add(key);
-      button.setAttribute("aria-pressed", String(alone.has(key)));
+      if (!selected.delete(key)) selected.add(key);
+      button.setAttribute("aria-pressed", String(selected.has(key)));
       draw();
     });
     legend.append(button);
@@ -197,16 +197,16 @@
   document.getElementById("controls").addEventListener("change", () => { hideCard(); draw(); });
   document.getElementById("controls").reset();
   draw();
-  watch();
+  listen();
 
-  // ---- print: fold-outs open, curves as wide as their place, of the projection its plane
-  let folded = [], wasSolid = false;
+  // ---- print: all details are open, graphs fill their place, the projection is in 2-D
+  let closed = [], was3d = false;
   addEventListener("beforeprint", () => {
     hideCard();
-    folded = [...document.querySelectorAll("details:not([open])")];
-    for (const each of folded) each.open = true;
-    wasSolid = chosen().axes === "3";
-    if (wasSolid) {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const each of closed) each.open = true;
+    was3d = currentView().axes === "3";
+    if (was3d) {
       controls.axes.value = "2";
       draw();
     }
@@ -217,9 +217,9 @@
     }
   });
   addEventListener("afterprint", () => {
-    for (const each of folded) each.open = false;
+    for (const each of closed) each.open = false;
     for (const drawing of document.querySelectorAll(".plot .main-svg")) drawing.removeAttribute("viewBox");
-    if (wasSolid) {
+    if (was3d) {
       controls.axes.value = "3";
       draw();
     }

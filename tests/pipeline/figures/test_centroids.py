@@ -1,4 +1,4 @@
-"""Which classes are named, where their centroids lie, and that no name covers another."""
+"""Which classes are named, where their centroids lie, and that no name covers another one."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from pipeline.figures.projection_figures import choose_colouring, draw_projectio
 
 def test_an_image_of_many_labels_counts_for_each() -> None:
     classes = [["dog", "person"], ["person"], ["dog"], ["person", "dog"], ["fork"]]
-    naming = choose_named_classes(classes)
+    named = choose_named_classes(classes)
     # Three points each, in the order of the names; one fork has no mean.
-    assert {name: rows.tolist() for name, rows in naming.rows.items()} == {
+    assert {name: rows.tolist() for name, rows in named.rows.items()} == {
         "dog": [0, 2, 3],
         "person": [0, 1, 3],
     }
-    assert "the 2 of 3 classes with most points" in naming.caption
+    assert "the 2 of 3 classes with most points" in named.caption
     points = np.array([[0, 0], [3, 0], [0, 3], [6, 6], [9, 9]], np.float32)
-    assert centroids(points, naming).tolist() == [[2, 3], [3, 2]]
+    assert centroids(points, named).tolist() == [[2, 3], [3, 2]]
 
 
 def test_the_eighty_classes_with_most_points_are_named() -> None:
@@ -29,18 +29,20 @@ def test_the_eighty_classes_with_most_points_are_named() -> None:
 
 
 def test_without_a_class_of_three_points_nothing_is_named() -> None:
-    naming = choose_named_classes([["a"], ["a"], ["b"]])
-    assert (dict(naming.rows), naming.caption) == ({}, "")
-    assert centroids(np.zeros((3, 2), np.float32), naming).shape == (0, 2)
+    named = choose_named_classes([["a"], ["a"], ["b"]])
+    assert (dict(named.rows), named.caption) == ({}, "")
+    assert centroids(np.zeros((3, 2), np.float32), named).shape == (0, 2)
 
 
 numbers = st.floats(0, 300, allow_nan=False)
 
 
 @given(st.lists(st.tuples(numbers, numbers, st.floats(4, 90)), min_size=1, max_size=40))
-def test_boxes_neither_overlap_nor_leave_the_frame(drawn: list[tuple[float, float, float]]) -> None:
-    anchors = np.array([(x, y) for x, y, _ in drawn])
-    sizes = np.array([(width, 10.0) for _, _, width in drawn])
+def test_boxes_neither_overlap_nor_leave_the_frame(
+    sampled: list[tuple[float, float, float]],
+) -> None:
+    anchors = np.array([(x, y) for x, y, _ in sampled])
+    sizes = np.array([(width, 10.0) for _, _, width in sampled])
     middles = place_boxes(anchors, sizes, np.array([0.0, 0, 300, 300]))
     boxes = [
         (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
@@ -56,7 +58,7 @@ def test_boxes_neither_overlap_nor_leave_the_frame(drawn: list[tuple[float, floa
             assert max(gaps) >= GAP - 1e-9
 
 
-def test_a_name_stands_beside_its_centroid_and_the_next_gives_way() -> None:
+def test_a_name_stands_beside_its_centroid_and_the_next_one_avoids_it() -> None:
     anchors = np.array([[100.0, 100], [100, 100], [0, 0]])
     sizes = np.array([[20.0, 10], [20, 10], [500, 10]])
     first, second, third = place_boxes(anchors, sizes, np.array([0.0, 0, 200, 200]))
@@ -69,9 +71,9 @@ def test_eighty_names_are_drawn_apart_and_inside_their_panel() -> None:
     rng = np.random.default_rng(0)
     classes = [[f"class {label}" for label in rng.choice(80, 3)] for _ in range(400)]
     points = rng.normal(size=(400, 2)).astype(np.float32)
-    naming = choose_named_classes(classes)
+    named = choose_named_classes(classes)
     colouring = choose_colouring(classes, [None] * 400)
-    figure = draw_projection("t", {"baseline": points}, colouring, naming, {})
+    figure = draw_projection("t", {"baseline": points}, colouring, named, {})
     figure.draw_without_rendering()
     [axes] = figure.axes
     boxes = [text.get_window_extent() for text in axes.texts]
@@ -80,6 +82,6 @@ def test_eighty_names_are_drawn_apart_and_inside_their_panel() -> None:
     for place, box in enumerate(boxes):
         assert not box.count_overlaps(boxes[:place])
         assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
-    left_out = len(naming.rows) - len(boxes)
-    told = "" if not left_out else f" Without room, so not drawn: {left_out}."
-    assert figure._supxlabel.get_text().endswith("the mean of its points." + told)
+    left_out = len(named.rows) - len(boxes)
+    note = "" if not left_out else f" Names left out for lack of room: {left_out} of baseline."
+    assert figure._supxlabel.get_text().endswith("of each class." + note)

@@ -1,4 +1,4 @@
-"""Sheets of what two models answer differently: the right queries, both blocks, their frames."""
+"""Sheets of queries that two models answer differently: which queries, both blocks, frames."""
 
 import pandas as pd
 import pytest
@@ -33,14 +33,14 @@ BEFORE = queries(a=0.1, b=0.5, c=0.9, d=0.4, e=0.2, f=NAN, only=0.1)
 AFTER = queries(e=0.3, d=0.4, c=0.1, b=0.6, a=0.9, f=NAN, other=0.9)
 
 
-def test_what_changed_most_comes_first_and_all_are_counted() -> None:
+def test_the_largest_change_comes_first_and_all_are_counted() -> None:
     assert choose_changed_queries(BEFORE, AFTER, gained=True, rows=2) == ShownQueries(
         ["a", "b"],
         "Better in B: 3 of 5 queries gained average precision, the 2 that gained most are shown; "
-        "1 lost, 1 stayed.",
+        "1 lost, 1 unchanged.",
     )
     assert choose_changed_queries(BEFORE, AFTER, gained=False, rows=2) == ShownQueries(
-        ["c"], "Worse in B: 1 of 5 queries lost average precision; 3 gained, 1 stayed."
+        ["c"], "Worse in B: 1 of 5 queries lost average precision; 3 gained, 1 unchanged."
     )
 
 
@@ -55,17 +55,17 @@ def neighbors(relevant: dict[str, list[bool]]) -> pd.DataFrame:
 
 @pytest.fixture
 def sheet() -> Image.Image:
-    cases = choose_changed_queries(BEFORE, AFTER, gained=True, rows=1)
+    shown = choose_changed_queries(BEFORE, AFTER, gained=True, rows=1)
     found = (neighbors({"a": [False, False, True]}), neighbors({"a": [True, False, True]}))
     names = dict.fromkeys(("a", "a1", "a2", "a3"), "cup")
-    rows = comparison_rows(cases, (BEFORE, AFTER), found, names, columns=2)
+    rows = comparison_rows(shown, (BEFORE, AFTER), found, names, columns=2)
     assert rows[0].query.note == "AP 0.10 → 0.90"
     return draw_comparison_sheet(
-        cases.title, rows, ("A: x", "B: y"), lambda _: Image.new("RGB", (9, 9))
+        shown.title, rows, ("A: x", "B: y"), lambda _: Image.new("RGB", (9, 9))
     )
 
 
-def test_each_models_answers_stand_in_its_block_in_their_frames(sheet: Image.Image) -> None:
+def test_the_results_of_each_model_stand_in_its_block(sheet: Image.Image) -> None:
     frames = {"✓": ImageColor.getrgb(RELEVANT), "✗": ImageColor.getrgb(WRONG)}
     for block, expected in enumerate(["✗✗", "✓✗"]):
         for rank, sign in enumerate(expected):
@@ -76,7 +76,9 @@ def test_each_models_answers_stand_in_its_block_in_their_frames(sheet: Image.Ima
 
 
 def test_without_a_change_the_sheet_is_its_title() -> None:
-    cases = choose_changed_queries(BEFORE, BEFORE, gained=True, rows=2)
-    assert cases.title == "Better in B: 0 of 6 queries gained average precision; 0 lost, 6 stayed."
-    blank = draw_comparison_sheet(cases.title, [], ("A", "B"), lambda _: Image.new("RGB", (9, 9)))
+    shown = choose_changed_queries(BEFORE, BEFORE, gained=True, rows=2)
+    assert (
+        shown.title == "Better in B: 0 of 6 queries gained average precision; 0 lost, 6 unchanged."
+    )
+    blank = draw_comparison_sheet(shown.title, [], ("A", "B"), lambda _: Image.new("RGB", (9, 9)))
     assert blank.height < box(TILE)

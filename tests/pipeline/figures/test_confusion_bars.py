@@ -1,4 +1,4 @@
-"""What the bars of confused classes stand for."""
+"""What the bars of confused classes count, and the example of each pair."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.figures.confusion_bars import MOST, draw_confusions
-from pipeline.figures.palette import MODEL_COLOURS, save_figure, style
+from pipeline.figures.palette import MODEL_COLOURS, figure_style, save_figure
 
 NAMES = {label: f"class {label}" for label in range(40)}
 
@@ -24,7 +24,7 @@ def table(rows: list[tuple[int, int, float]]) -> pd.DataFrame:
 
 
 def draw(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> Figure:
-    with style():
+    with figure_style():
         tables = {"baseline": baseline, "finetuned": finetuned}
         figure = draw_confusions(tables, NAMES, _image)
         figure.savefig(io.BytesIO())  # lays it out
@@ -72,25 +72,25 @@ def test_the_first_pair_is_on_top_beside_its_own_square_example() -> None:
             assert box.width == pytest.approx(box.height, rel=0.02)
 
 
-def test_at_most_so_many_pairs_are_shown() -> None:
+def test_only_the_most_frequent_pairs_are_shown() -> None:
     rows = [(label, label + 1, 20.0 - label) for label in range(MOST + 3)]
     figure = draw(table([]), table(rows))
     assert len(lengths(figure, "finetuned")) == MOST
     assert figure.get_suptitle() == (
-        "Confused classes, query → top hit: the 15 most frequent of finetuned's 18"
+        "Confused classes, query → top hit\nThe 15 most frequent of 18 pairs of finetuned"
     )
 
 
-def test_nothing_confused_is_said() -> None:
+def test_without_confusions_the_figure_says_so() -> None:
     figure = draw(table([(1, 2, 3.0)]), table([]))
     [text] = figure.texts
-    assert text.get_text() == "No confusions: the first image of finetuned is never wrong."
+    assert text.get_text() == "No confusions: the top hit of finetuned is never wrong."
 
 
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
     images = []
     for _ in range(2):
-        with style():
+        with figure_style():
             tables = {"baseline": table([]), "finetuned": table([(1, 2, 3.0)])}
             save_figure(draw_confusions(tables, NAMES, _image), tmp_path / "bars.png")
         images.append((tmp_path / "bars.png").read_bytes())
@@ -98,6 +98,6 @@ def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def _image(image_id: str) -> Image.Image:
-    """Grey, as dark as its number says; what was found is lighter by 100."""
+    """Grey, as dark as its number says; the top hit is lighter by 100."""
     grey = int(image_id[1:]) + 100 * (image_id[0] == "h")
     return Image.new("RGB", (30, 30), (grey, grey, grey))

@@ -1,4 +1,4 @@
-"""Pairs of the same image under two labels, and the sheet of them."""
+"""The pairs of one image under two labels, and their sheet."""
 
 import pandas as pd
 import pytest
@@ -22,71 +22,75 @@ def queries(first: dict[str, int | None]) -> pd.DataFrame:
     return pd.DataFrame({"image_id": list(first), "positives": positives, "first_hit_rank": ranks})
 
 
-def near(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:
+def near_duplicates(rows: list[tuple[str, str, float, int]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["image_id", "top_hit", "cosine", "bits"])
     return table.assign(first_hit_rank=3)
 
 
-def choose(found: pd.DataFrame, asked: pd.DataFrame, *, most: int = 8) -> NearDuplicatePairs:
-    return choose_near_duplicates(found, asked, NAMES, model="m", most=most, cosine=0.9, bits=10)
+def choose(found: pd.DataFrame, of_queries: pd.DataFrame, *, most: int = 8) -> NearDuplicatePairs:
+    return choose_near_duplicates(
+        found, of_queries, NAMES, model="m", most=most, cosine=0.9, bits=10
+    )
 
 
-ASKED = queries({"a": 3, "b": 3, "c": 3, "d": 1, "e": 1, "f": None})
+QUERIES = queries({"a": 3, "b": 3, "c": 3, "d": 1, "e": 1, "f": None})
 
 
 def test_the_title_says_how_many_and_what_recall_would_be() -> None:
-    chosen = choose(near([("a", "b", 0.95, 2), ("b", "a", 0.95, 2)]), ASKED)
-    assert chosen.title == (
+    shown = choose(near_duplicates([("a", "b", 0.95, 2), ("b", "a", 0.95, 2)]), QUERIES)
+    assert shown.title == (
         "Label noise of m: 2 of 5 queries have a near-duplicate under another label (cosine at "
         "least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1. Recall@1 is "
         "0.400, and would be 0.667 without them."
     )
 
 
-def test_one_is_told_in_the_singular() -> None:
-    title = choose(near([("a", "g", 0.95, 2)]), ASKED).title
+def test_one_query_is_in_the_singular() -> None:
+    title = choose(near_duplicates([("a", "g", 0.95, 2)]), QUERIES).title
     assert "1 of 5 queries has a near-duplicate" in title
     assert title.endswith("Recall@1 is 0.400, and would be 0.500 without it.")
 
 
-def test_none_is_said() -> None:
-    assert choose(near([]), ASKED) == NearDuplicatePairs(
+def test_without_label_noise_the_title_says_so() -> None:
+    assert choose(near_duplicates([]), QUERIES) == NearDuplicatePairs(
         [],
         "No label noise of m: none of 5 queries has a near-duplicate under another label (cosine "
-        "at least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1; recall@1 stays "
+        "at least 0.9, hashes at most 10 of 64 bits apart, like colours) at rank 1. Recall@1 is "
         "0.400.",
     )
 
 
-def test_where_all_are_noise_nothing_would_be() -> None:
-    chosen = choose(near([("a", "b", 1.0, 0), ("b", "a", 1.0, 0)]), queries({"a": 2, "b": 2}))
-    assert chosen.title.endswith("at rank 1. Recall@1 is 0.000.")
+def test_if_all_queries_are_label_noise_no_other_recall_is_given() -> None:
+    shown = choose(
+        near_duplicates([("a", "b", 1.0, 0), ("b", "a", 1.0, 0)]), queries({"a": 2, "b": 2})
+    )
+    assert shown.title.endswith("at rank 1. Recall@1 is 0.000.")
 
 
 def test_pairs_stand_once_and_the_most_alike_first() -> None:
     rows = [("a", "b", 0.95, 4), ("c", "a", 0.91, 0), ("b", "a", 0.95, 4), ("d", "e", 0.99, 4)]
-    chosen = choose(near(rows), ASKED)
-    shown = [(query.image_id, hit.image_id) for query, hit in chosen.pairs]
-    assert shown == [("c", "a"), ("d", "e"), ("a", "b")]
-    assert [hit.note for _, hit in chosen.pairs] == [
+    shown = choose(near_duplicates(rows), QUERIES)
+    order = [(query.image_id, hit.image_id) for query, hit in shown.pairs]
+    assert order == [("c", "a"), ("d", "e"), ("a", "b")]
+    assert [hit.note for _, hit in shown.pairs] == [
         "✗ 0.910, 0 bits",
         "✗ 0.990, 4 bits",
         "✗ 0.950, 4 bits",
     ]
-    query, hit = chosen.pairs[0]
+    query, hit = shown.pairs[0]
     assert (query.name, query.note) == ("class of c", "hit at 3")
     assert hit.name == "class of a"
-    few = choose(near(rows), ASKED, most=2)
-    assert few.pairs == chosen.pairs[:2]
-    assert few.title == f"{chosen.title} Of 3 pairs, the 2 most alike are shown."
+    few = choose(near_duplicates(rows), QUERIES, most=2)
+    assert few.pairs == shown.pairs[:2]
+    assert few.title == f"{shown.title} Of 3 pairs, the 2 most alike are shown."
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 4, 5])
 def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
     rows = [("abcde"[i], "fgh"[i % 3], 0.95, 2) for i in range(pairs)]
-    chosen = choose(near(rows), ASKED)
+    shown = choose(near_duplicates(rows), QUERIES)
     sheet = draw_near_duplicate_sheet(
-        chosen, lambda _: Image.new("RGB", (300, 200), "#0000ff"), columns=3
+        shown, lambda _: Image.new("RGB", (300, 200), "#0000ff"), columns=3
     )
     assert _count(sheet, WRONG) == pairs * FRAME_AREA
     assert _count(sheet, "#0000ff") == 2 * pairs * TILE * round(TILE * 200 / 300)
@@ -97,7 +101,7 @@ def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
 
 
 def test_without_pairs_a_sheet_is_its_title_alone() -> None:
-    sheet = draw_near_duplicate_sheet(choose(near([]), ASKED), _blue, columns=4)
+    sheet = draw_near_duplicate_sheet(choose(near_duplicates([]), QUERIES), _blue, columns=4)
     assert sheet.height < 120
     assert 0 < _count(sheet, INK) < sheet.width * sheet.height
 

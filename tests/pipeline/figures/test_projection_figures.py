@@ -28,7 +28,7 @@ def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() 
     colouring = choose_colouring(classes, [None] * 4)
     assert colouring.keys == ["dog", "person", "fork", "dog"]
     assert colouring.legend == ["dog", "fork", "person"]
-    assert "its colour the rarest of its classes in the legend" in colouring.caption
+    assert "its colour is the rarest of its classes in the legend" in colouring.caption
 
 
 def test_each_point_is_drawn_once_in_both_panels() -> None:

@@ -9,7 +9,7 @@ from pipeline.figures.projections import (
     project_pca,
     project_tsne,
     project_umap,
-    sample_points,
+    sample_ids,
     umap_in_background,
 )
 
@@ -77,22 +77,22 @@ def test_no_projection_can_be_given_a_label(name: str) -> None:
     assert taken <= {"vectors", "seed", "axes"}
 
 
-def test_nan_is_told() -> None:
+def test_nan_is_an_error() -> None:
     rows = blobs()
     rows[3, 2] = np.nan
     with pytest.raises(UserError, match=r"^plot: an embedding holds NaN or infinity; train again"):
         project_pca(rows)
 
 
-def test_a_sample_is_drawn_from_the_seed_in_order() -> None:
+def test_a_sample_depends_on_the_seed_and_keeps_the_order() -> None:
     ids = [f"{i:03d}" for i in range(100)]
-    drawn = sample_points(ids, most=20, seed=1)
-    assert len(set(drawn)) == 20
-    assert drawn == sorted(drawn)
-    assert drawn == sample_points(ids, most=20, seed=1) != sample_points(ids, most=20, seed=2)
-    assert sample_points(ids, most=100, seed=1) == ids
+    sampled = sample_ids(ids, most=20, seed=1)
+    assert len(set(sampled)) == 20
+    assert sampled == sorted(sampled)
+    assert sampled == sample_ids(ids, most=20, seed=1) != sample_ids(ids, most=20, seed=2)
+    assert sample_ids(ids, most=100, seed=1) == ids
 
 
 def test_too_few_images_are_counted() -> None:
     with pytest.raises(UserError, match=r"^plot: 3 test images, plot.points 50; a projection "):
-        sample_points(["a", "b", "c"], most=50, seed=1)
+        sample_ids(["a", "b", "c"], most=50, seed=1)

@@ -30,7 +30,7 @@ def queries(first: list[int | None], average: list[float], positives: int = 3) -
 
 
 @pytest.fixture
-def found() -> pd.DataFrame:
+def neighbors() -> pd.DataFrame:
     # Out of order on purpose: the sheet orders by rank.
     rows = [("q0", rank, f"a{rank}", 1 - rank / 10, rank % 2 == 0) for rank in (3, 1, 4, 2)]
     return pd.DataFrame(rows, columns=["query", "rank", "image_id", "score", "relevant"])
@@ -39,38 +39,38 @@ def found() -> pd.DataFrame:
 NAMES = {"q0": "cup", **{f"a{rank}": f"class {rank}" for rank in range(1, 5)}}
 
 
-def test_answers_stand_by_rank_up_to_the_columns(found: pd.DataFrame) -> None:
+def test_results_stand_by_rank_up_to_the_columns(neighbors: pd.DataFrame) -> None:
     facts = queries([2], [0.5])
-    [row] = result_rows(ShownQueries(["q0"], ""), facts, found, NAMES, columns=3)
-    assert [tile.image_id for tile in row.answers] == ["a1", "a2", "a3"]
-    assert [tile.note for tile in row.answers] == ["✗ 0.900", "✓ 0.800", "✗ 0.700"]
-    assert [tile.name for tile in row.answers] == ["class 1", "class 2", "class 3"]
+    [row] = result_rows(ShownQueries(["q0"], ""), facts, neighbors, NAMES, columns=3)
+    assert [tile.image_id for tile in row.results] == ["a1", "a2", "a3"]
+    assert [tile.note for tile in row.results] == ["✗ 0.900", "✓ 0.800", "✗ 0.700"]
+    assert [tile.name for tile in row.results] == ["class 1", "class 2", "class 3"]
     assert (row.query.name, row.query.note) == ("cup", "AP 0.50, hit at 2")
 
 
-def test_a_wrong_answer_that_is_the_same_image_is_said_to_be(found: pd.DataFrame) -> None:
+def test_a_wrong_result_that_is_a_near_duplicate_is_marked(neighbors: pd.DataFrame) -> None:
     facts, same = queries([2], [0.5]), frozenset({("q0", "a1"), ("q1", "a3")})
     [row] = result_rows(
-        ShownQueries(["q0"], ""), facts, found, NAMES, columns=3, near_duplicates=same
+        ShownQueries(["q0"], ""), facts, neighbors, NAMES, columns=3, near_duplicates=same
     )
-    assert [tile.note for tile in row.answers] == ["✗ 0.900, duplicate", "✓ 0.800", "✗ 0.700"]
+    assert [tile.note for tile in row.results] == ["✗ 0.900, duplicate", "✓ 0.800", "✗ 0.700"]
     widest = font(12).getlength("✗ -0.900, duplicate")
     assert widest <= BOX
 
 
-def test_a_query_without_answers_is_a_row_of_its_own(found: pd.DataFrame) -> None:
-    cases, facts = ShownQueries(["q0", "q1"], ""), queries([2, None], [0.5, 0.0])
-    rows = result_rows(cases, facts, found, NAMES | {"q1": "jug"}, columns=3)
-    assert [len(row.answers) for row in rows] == [3, 0]
-    [alone] = result_rows(ShownQueries(["q1"], ""), facts, found[:0], {"q1": "jug"}, columns=3)
+def test_a_query_without_results_still_has_a_row(neighbors: pd.DataFrame) -> None:
+    shown, facts = ShownQueries(["q0", "q1"], ""), queries([2, None], [0.5, 0.0])
+    rows = result_rows(shown, facts, neighbors, NAMES | {"q1": "jug"}, columns=3)
+    assert [len(row.results) for row in rows] == [3, 0]
+    [alone] = result_rows(ShownQueries(["q1"], ""), facts, neighbors[:0], {"q1": "jug"}, columns=3)
     draw_result_sheet("Nothing found.", [alone], lambda _: Image.new("RGB", (9, 9)))
 
 
 @pytest.mark.parametrize("size", [(96, 96), (256, 256), (300, 40), (1, 1)])
 def test_a_frame_is_green_exactly_where_the_image_is_relevant(
-    found: pd.DataFrame, size: tuple[int, int]
+    neighbors: pd.DataFrame, size: tuple[int, int]
 ) -> None:
-    rows = result_rows(ShownQueries(["q0"], ""), queries([2], [0.5]), found, NAMES, columns=4)
+    rows = result_rows(ShownQueries(["q0"], ""), queries([2], [0.5]), neighbors, NAMES, columns=4)
     sheet = draw_result_sheet("A title", rows, lambda _: Image.new("RGB", size, "#0000ff"))
     expected = {1: WRONG, 2: RELEVANT, 3: WRONG, 4: RELEVANT}
     for rank, colour in expected.items():
@@ -88,9 +88,9 @@ def test_a_sheet_without_rows_is_its_title_alone() -> None:
     assert _count(sheet, "#ffffff") < sheet.width * sheet.height
 
 
-def test_no_text_leaves_its_column(found: pd.DataFrame) -> None:
+def test_no_text_leaves_its_column(neighbors: pd.DataFrame) -> None:
     names = dict.fromkeys(NAMES, "W" * 60)
-    rows = result_rows(ShownQueries(["q0"], ""), queries([2], [0.5]), found, names, columns=4)
+    rows = result_rows(ShownQueries(["q0"], ""), queries([2], [0.5]), neighbors, names, columns=4)
     sheet = draw_result_sheet("W " * 200, rows, lambda _: Image.new("RGB", (96, 96)))
     for left, right in [(result_left(r) + BOX, result_left(r + 1)) for r in (1, 2, 3)]:
         gutter = sheet.crop((left, _middle(sheet) - TILE // 2, right, sheet.height))

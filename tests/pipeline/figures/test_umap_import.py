@@ -1,4 +1,4 @@
-"""What UMAP compiles is kept for the next process, where there is a place for it."""
+"""What UMAP compiles is cached for the next process, if there is a folder for it."""
 
 import importlib
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from typing import Any
 import numba
 import pytest
 
-from pipeline.figures.umap_import import _keeping, imported_umap
+from pipeline.figures.umap_import import _cached, imported_umap
 
 
-def test_what_is_compiled_in_the_context_is_kept(
+def test_what_is_compiled_in_the_context_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "as_umap_does.py").write_text(
@@ -28,10 +28,10 @@ def test_what_is_compiled_in_the_context_is_kept(
     assert not numba.config.DISABLE_JIT
 
 
-def test_where_nothing_can_be_kept_it_is_compiled_all_the_same() -> None:
-    def without_place(function: Callable[..., Any], *, cache: bool = False) -> tuple[Any, bool]:
+def test_without_a_folder_for_the_cache_it_is_compiled_all_the_same() -> None:
+    def without_folder(function: Callable[..., Any], *, cache: bool = False) -> tuple[Any, bool]:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return function, cache
 
-    assert _keeping(without_place)(len) == (len, False)
+    assert _cached(without_folder)(len) == (len, False)

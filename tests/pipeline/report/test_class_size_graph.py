@@ -3,24 +3,24 @@ from collections import Counter
 import pytest
 
 from pipeline.report.class_size_graph import MOST_BARS, MOST_BINS, class_size_graph
-from pipeline.report.dataset_summary import DatasetSummary, Rejected
+from pipeline.report.dataset_summary import DatasetSummary, RejectedImages
 
 
 def dataset(**sizes: dict[str, int]) -> DatasetSummary:
-    """Of split=class name -> images."""
+    """Return a dataset with the given sizes: split=class name -> images."""
     return DatasetSummary(
         images=0,
         classes=0,
         groups=0,
         queries=0,
         gallery=0,
-        parts=[],
-        rejected=Rejected(0, [], []),
+        splits=[],
+        rejected=RejectedImages(0, [], []),
         sizes={split: Counter(sizes.get(split, {})) for split in ("train", "val", "test")},
     )
 
 
-def test_few_classes_have_a_bar_each_the_largest_first_whatever_they_are_called() -> None:
+def test_of_few_classes_each_has_a_bar_the_largest_first_whatever_its_name() -> None:
     graph = class_size_graph(dataset(train={"007": 2, "<b>": 1}, test={"<b>": 4}))
     assert graph
     bars = {trace["name"]: (trace["x"], trace["y"]) for trace in graph.views[0].traces}

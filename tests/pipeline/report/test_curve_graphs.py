@@ -17,8 +17,8 @@ Curve = tuple[list[float], list[float]]
 
 
 def read(folder: Path, *, distance: str = "cosine") -> dict[str, Graph]:
-    sources = write_run_files(folder)
-    graphs = read_graphs(sources.curves, sources.history, distance=distance)
+    files = write_run_files(folder)
+    graphs = read_graphs(files.curves, files.history, distance=distance)
     return {graph.name: graph for graph in graphs}
 
 

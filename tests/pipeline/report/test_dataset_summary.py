@@ -5,18 +5,18 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.report.dataset_summary import (
-    NAMED,
-    Rejected,
+    LISTED,
+    RejectedImages,
     SplitSummary,
     describe_dataset,
     read_rejected,
 )
 
-NOTHING = Rejected(0, [], [])
+NONE_REJECTED = RejectedImages(0, [], [])
 
 
-def test_images_classes_and_parts_are_counted() -> None:
-    known = pd.DataFrame(
+def test_images_classes_and_splits_are_counted() -> None:
+    catalog = pd.DataFrame(
         {
             "image_id": ["a", "b", "c", "d"],
             "labels": [[0], [0, 1], [1], [2]],
@@ -32,10 +32,10 @@ def test_images_classes_and_parts_are_counted() -> None:
         }
     )
     names = {0: "cup", 1: "jug", 2: "pot", 3: "of no image"}
-    found = describe_dataset(known, names, splits, NOTHING)
+    found = describe_dataset(catalog, names, splits, NONE_REJECTED)
     assert (found.images, found.classes, found.groups) == (4, 3, 2)
     assert (found.queries, found.gallery) == (1, 2)
-    assert found.parts == [
+    assert found.splits == [
         SplitSummary("train", 2, 2),
         SplitSummary("val", 0, 0),
         SplitSummary("test", 2, 2),
@@ -44,24 +44,24 @@ def test_images_classes_and_parts_are_counted() -> None:
     assert found.totals == {"cup": 2, "jug": 2, "pot": 1}
 
 
-def test_rejected_images_are_counted_by_reason_and_a_few_are_named(tmp_path: Path) -> None:
+def test_rejected_images_are_counted_by_reason_and_a_few_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
-    many = "".join(f"NA/{number}.jpg,not an image\n" for number in range(NAMED + 3))
+    many = "".join(f"NA/{number}.jpg,not an image\n" for number in range(LISTED + 3))
     path.write_text(f'path,reason\n"a, b.jpg",truncated\n{many}NA,\n')
     found = read_rejected(path)
-    assert found.count == NAMED + 5
-    assert found.reasons == [("not an image", NAMED + 3), ("", 1), ("truncated", 1)]
-    assert found.named[:2] == [("a, b.jpg", "truncated"), ("NA/0.jpg", "not an image")]
-    assert len(found.named) == NAMED
+    assert found.count == LISTED + 5
+    assert found.reasons == [("not an image", LISTED + 3), ("", 1), ("truncated", 1)]
+    assert found.listed[:2] == [("a, b.jpg", "truncated"), ("NA/0.jpg", "not an image")]
+    assert len(found.listed) == LISTED
 
 
-def test_no_rejected_image_is_none(tmp_path: Path) -> None:
+def test_without_a_rejected_image_nothing_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
     path.write_text("path,reason\n")
-    assert read_rejected(path) == NOTHING
+    assert read_rejected(path) == NONE_REJECTED
 
 
-def test_another_or_no_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_or_other_columns_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
     with pytest.raises(UserError) as caught:
         read_rejected(path)

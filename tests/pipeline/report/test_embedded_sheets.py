@@ -13,7 +13,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def test_the_sheets_that_exist_are_read_in_their_order(tmp_path: Path) -> None:
-    for name in ("failures", "near_duplicates", "successes", "training"):
+    for name in ("failures", "near_duplicates", "successes", "projection_pca"):
         Image.new("RGB", (60, 30), "white").save(tmp_path / f"{name}.png")
     sheets = read_sheets(tmp_path)
     assert [sheet.name for sheet in sheets] == ["successes", "failures", "near_duplicates"]
@@ -23,13 +23,13 @@ def test_the_sheets_that_exist_are_read_in_their_order(tmp_path: Path) -> None:
     assert (sheets[0].width, sheets[0].height) == (60, 30)
 
 
-def test_a_sheet_of_many_bytes_gets_poorer_then_smaller() -> None:
+def test_a_sheet_of_many_bytes_loses_quality_then_size() -> None:
     image = noise(400, 300)
     size, free = shrink_sheet(image)
-    poorer_size, poorer = shrink_sheet(image, most_bytes=len(free) * 9 // 10)
+    lower_size, lower = shrink_sheet(image, most_bytes=len(free) * 9 // 10)
     smaller_size, smaller = shrink_sheet(image, most_bytes=len(free) // 4)
-    assert size == poorer_size == (400, 300)
-    assert len(poorer) <= len(free) * 9 // 10
+    assert size == lower_size == (400, 300)
+    assert len(lower) <= len(free) * 9 // 10
     assert len(smaller) <= len(free) // 4
     assert smaller_size[0] < 400
     assert smaller_size[0] / smaller_size[1] == 400 / 300

@@ -1,4 +1,4 @@
-"""The page itself: its figures, its bytes, and a visit by a real browser."""
+"""The page: its values, its bytes, and a visit by a real browser."""
 
 import io
 import re
@@ -23,8 +23,8 @@ from tests.helpers.browser import opened_browser
 from tests.helpers.reports import (
     BASELINE,
     COLOURS,
-    FIGURES,
     IMAGES,
+    METRICS,
     NAMES,
     TRAINING,
     small_contents,
@@ -32,15 +32,15 @@ from tests.helpers.reports import (
 
 PATIENCE = 300_000  # milliseconds
 HOSTILE = ("<script>broken()</script>", "\"'><img src=x onerror=broken()> & é", "</script>日本")
-DRAWN = [row for row in range(IMAGES) if row % 4]
+TESTED = [row for row in range(IMAGES) if row % 4]
 
 
 class Read(HTMLParser):
-    """What stands in a page: `figures` by data-figure, and the addresses of what it loads."""
+    """What a page holds: `values` by data-metric, its elements, and the addresses that it loads."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.figures: dict[str, str] = {}
+        self.values: dict[str, str] = {}
         self.addresses: list[str] = []
         self.elements: list[str] = []
         self._open: str | None = None
@@ -50,48 +50,48 @@ class Read(HTMLParser):
         given = dict(attrs)
         self.elements.append(tag)
         self.addresses += [given[name] or "" for name in ("src", "href") if name in given]
-        if given.get("data-figure"):
-            self._open = given["data-figure"]
-            self.figures[str(self._open)] = ""
+        if given.get("data-metric"):
+            self._open = given["data-metric"]
+            self.values[str(self._open)] = ""
 
     def handle_data(self, data: str) -> None:
         if self._open:
-            self.figures[self._open] += data
+            self.values[self._open] += data
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "td":
             self._open = None
 
 
-def shown(figures: dict[str, Any], name: str) -> str:
-    """Return a figure as README and page print it."""
-    value = figures[name]
+def shown(values: dict[str, Any], name: str) -> str:
+    """Return a value as README and page print it."""
+    value = values[name]
     if isinstance(value, int):
         return f"{value:,}"
     if 0 < abs(value) < 0.001:
         return f"{value:.3g}"
-    bounds = [figures.get(f"{name}{end}") for end in ("_low", "_high")]
+    bounds = [values.get(f"{name}{end}") for end in ("_low", "_high")]
     if None in bounds:
         return f"{value:.3f}"
     low, high = (f"{bound:.3f}" if abs(bound) >= 0.001 else f"{bound:.3g}" for bound in bounds)
     return f"{value:.3f} ({low}–{high})"
 
 
-def test_every_figure_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
-    read = Read(render_page(small_contents(tmp_path))).figures
+def test_every_value_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
+    read = Read(render_page(small_contents(tmp_path))).values
     expected = {
-        f"{model}/{name}": shown(figures, name)
-        for model, figures in (("baseline", BASELINE), ("finetuned", FIGURES), ("train", TRAINING))
-        for name in figures
+        f"{model}/{name}": shown(values, name)
+        for model, values in (("baseline", BASELINE), ("finetuned", METRICS), ("train", TRAINING))
+        for name in values
         if not name.endswith(("_low", "_high"))
     }
     assert read == expected
     assert read["finetuned/recall_at_1"] == "0.547 (0.512–0.581)"
 
 
-def test_the_page_names_the_test_that_is_paired(tmp_path: Path) -> None:
+def test_the_page_names_the_command_for_the_paired_test(tmp_path: Path) -> None:
     page = render_page(small_contents(tmp_path))
-    assert "the paired test, over the same queries, is <code>lookalike compare baseline" in page
+    assert "the paired test, over the same queries, does: <code>lookalike compare baseline" in page
 
 
 def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_nothing_is_loaded_and_a_policy_forbids_it(tmp_path: Path) -> None:
     assert "default-src 'none'; img-src data: blob:;" in page
 
 
-def test_names_are_text_whatever_stands_in_them(tmp_path: Path) -> None:
+def test_names_are_text_whatever_they_hold(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "hostile").mkdir()
     plain = Read(render_page(small_contents(tmp_path / "plain")))
     page = render_page(small_contents(tmp_path / "hostile", names=HOSTILE, groups=HOSTILE))
     hostile = Read(page)
-    # With groups there is one word more, and no element more or less.
+    # Groups add a word, but no element.
     assert hostile.elements.count("script") == plain.elements.count("script") == 3
     assert hostile.elements.count("img") == plain.elements.count("img")
     assert "a&amp;b &lt;script&gt;.jpg" in page
@@ -125,20 +125,20 @@ def test_names_are_text_whatever_stands_in_them(tmp_path: Path) -> None:
 
 
 def test_a_page_of_3000_images_takes_at_most_10_megabytes(tmp_path: Path) -> None:
-    """With noise, which compresses worst, as thumbnails and as all four sheets."""
+    """Noise compresses worst; here it is in the thumbnails and in all four sheets."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, size=(600, 600, 3), dtype=np.uint8)
     contents = small_contents(tmp_path, images=4000)
     assert len(contents.sample.image_ids) == 3000
     for name in SHEETS:
-        Image.fromarray(pixels).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(pixels).save(tmp_path / f"figures/{name}.png")
     side = thumbnail_side(3000)
     thumbnails = [
         Image.fromarray(pixels[y : y + side, x : x + side])
         for y, x in rng.integers(0, 600 - side, size=(3000, 2))
     ]
     noisy = replace(
-        contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "images")
+        contents, atlas=encode_atlas(thumbnails), sheets=read_sheets(tmp_path / "figures")
     )
     assert len(noisy.sheets) == 4
     assert len(render_page(noisy).encode()) <= 10_000_000
@@ -168,24 +168,26 @@ def phone(browser: Browser, page_path: Path) -> Iterator[Page]:
 
 
 def visited(browser: Browser, path: Path, *, width: int) -> Iterator[Page]:
-    """Yield the page, drawn; an error of its script, or a request, fails the test in the end."""
+    """Yield the drawn page; a script error or a request makes the test fail at the end."""
     context = browser.new_context(viewport={"width": width, "height": 860}, has_touch=width < 500)
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     page = context.new_page()
-    told: list[str] = []
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
-    page.on("request", lambda asked: told.append(asked.url) if is_foreign(asked.url) else None)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    page.on(
+        "request", lambda request: problems.append(request.url) if is_foreign(request.url) else None
+    )
     page.goto(path.as_uri())
-    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(DRAWN))
+    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(TESTED))
     yield page
     context.close()
-    assert told == []
+    assert problems == []
 
 
 def until_shown(page: Page, point_at: Callable[[], None], *, row: str | None = None) -> None:
-    """Point at an image, as often as a person would: a page that still settles hides its card."""
+    """Point at an image again and again: a page that is still scrolling hides the card."""
     deadline = time.monotonic() + PATIENCE / 1000
     wanted = "#hover:visible" if row is None else f"#hover[data-row='{row}']:visible"
     while time.monotonic() < deadline:
@@ -208,7 +210,7 @@ def choose(page: Page, name: str, value: str) -> None:
 
 
 def colour_shown(page: Page) -> tuple[int, ...]:
-    """Return the colour in the middle of the image of the card, as a screen shows it."""
+    """Return the colour in the middle of the card's image, as a screen shows it."""
     image = page.locator("#hover .thumb")
     with Image.open(io.BytesIO(image.screenshot())) as shot:
         found: tuple[int, ...] = shot.convert("RGB").getpixel((shot.width // 2, shot.height // 2))
@@ -219,7 +221,7 @@ def test_pointer_and_arrow_keys_show_an_image_and_what_it_is(page: Page) -> None
     page.locator("#projection").scroll_into_view_if_needed()
     for row in (0, 7):
         point = page.locator("#projection .scatterlayer .point").nth(row)
-        # The points are drawn class by class, in the order of the legend.
+        # Points are drawn class by class, in the order of the legend.
         name, place = page.evaluate(
             """(row) => {
                 const drawn = document.getElementById("projection").data.flatMap(
@@ -232,15 +234,15 @@ def test_pointer_and_arrow_keys_show_an_image_and_what_it_is(page: Page) -> None
         until_shown(page, partial(point.hover, force=True), row=str(place))
         expect(card).to_be_visible()
         expect(card.locator("b")).to_have_text(name)
-        expect(card.locator("code")).to_have_text(f"p{DRAWN[place]:02d} <i>")
-        expected = COLOURS[DRAWN[place]]
+        expect(card.locator("code")).to_have_text(f"p{TESTED[place]:02d} <i>")
+        expected = COLOURS[TESTED[place]]
         assert max(abs(a - b) for a, b in zip(colour_shown(page), expected, strict=True)) < 12
     page.mouse.move(1, 1)
     expect(page.locator("#hover")).to_be_hidden()
     page.locator("#projection").focus()
     for key, place in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowUp", -1)):
         page.keyboard.press(key)
-        expect(page.locator("#hover")).to_have_attribute("data-row", str(place % len(DRAWN)))
+        expect(page.locator("#hover")).to_have_attribute("data-row", str(place % len(TESTED)))
     page.keyboard.press("Escape")
     expect(page.locator("#hover")).to_be_hidden()
 
@@ -265,7 +267,7 @@ def test_the_switches_choose_model_method_and_axes(page: Page) -> None:
     expect(page.locator("input[name=axes][value='3']")).to_be_disabled()
     expect(plot).to_have_attribute("data-view", "baseline tsne 2")
     choose(page, "method", "umap")
-    # Three axes are drawn where the browser can.
+    # 3-D needs a browser with WebGL.
     webgl = page.evaluate("Boolean(document.createElement('canvas').getContext('webgl'))")
     solid = page.locator("input[name=axes][value='3']")
     if not webgl:
@@ -276,10 +278,10 @@ def test_the_switches_choose_model_method_and_axes(page: Page) -> None:
     expect(page.locator("#projection")).to_have_attribute("data-view", "baseline umap 3")
     expect(page.locator("#projection .gl-container canvas").first).to_be_visible()
     choose(page, "axes", "2")
-    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(DRAWN))
+    expect(page.locator("#projection .scatterlayer .point")).to_have_count(len(TESTED))
 
 
-def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page: Page) -> None:
+def test_a_name_in_the_legend_whatever_it_holds_shows_only_its_points(page: Page) -> None:
     expect(page.locator("#legend button", has_text=HOSTILE[1])).to_be_visible()
     button = page.locator("#legend button", has_text="jug")
     button.click()
@@ -292,7 +294,7 @@ def test_a_name_of_the_legend_whatever_stands_in_it_shows_its_points_alone(page:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_choice_above_a_graph_shows_another_of_its_curves(page: Page) -> None:
+def test_the_select_above_a_graph_shows_another_of_its_views(page: Page) -> None:
     select = page.get_by_role("combobox", name="Precision over recall")
     drawn = "document.getElementById('graph-precision_recall').data[1].y.join()"
     assert page.evaluate(drawn) == "0.7,0.2"
@@ -318,7 +320,7 @@ def test_printed_it_has_all_its_curves_and_no_switch(page: Page) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(page.locator("#controls")).to_be_hidden()
     expect(page.locator("details dl").first).to_be_visible()
-    expect(page.locator("#projection-view")).to_have_text("Here: finetuned, UMAP.")
+    expect(page.locator("#projection-view")).to_have_text("Shown: finetuned, UMAP.")
     places = page.locator(".plot").all()
     assert len(places) > 6
     for place in places:

@@ -13,30 +13,30 @@ from pipeline.report.metric_rows import (
     plain_rows,
     read_metrics,
 )
-from tests.helpers.reports import BASELINE, FIGURES, TRAINING, write_run_files
+from tests.helpers.reports import BASELINE, METRICS, TRAINING, write_run_files
 
 
 def row(one: tuple[float, float], other: tuple[float, float], name: str = "map") -> MetricRow:
-    """Of two intervals, each around its middle."""
+    """Return a row of two intervals, each around its middle."""
     return MetricRow(name, *(Estimate(sum(ends) / 2, *ends) for ends in (one, other)))
 
 
-def test_every_figure_is_in_one_of_the_rows_as_it_stands_in_the_file(tmp_path: Path) -> None:
-    figures = read_metrics(write_run_files(tmp_path).metrics)
-    assert figures == {"baseline": BASELINE, "finetuned": FIGURES, "train": TRAINING}
+def test_every_value_is_in_one_row_as_it_is_in_the_file(tmp_path: Path) -> None:
+    metrics = read_metrics(write_run_files(tmp_path).metrics)
+    assert metrics == {"baseline": BASELINE, "finetuned": METRICS, "train": TRAINING}
     for place, model in enumerate(("baseline", "finetuned")):
-        told = {}
-        for it in estimate_rows(figures):
+        shown = {}
+        for it in estimate_rows(metrics):
             estimate = getattr(it, model)
-            told |= {it.name: estimate.value}
-            told |= {f"{it.name}_low": estimate.low, f"{it.name}_high": estimate.high}
-        told |= {name: values[place] for name, values in plain_rows(figures)}
-        assert told == figures[model]
+            shown |= {it.name: estimate.value}
+            shown |= {f"{it.name}_low": estimate.low, f"{it.name}_high": estimate.high}
+        shown |= {name: values[place] for name, values in plain_rows(metrics)}
+        assert shown == metrics[model]
 
 
 def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
     lacking = {name: value for name, value in BASELINE.items() if not name.startswith("map")}
-    rows = {it.name: it for it in estimate_rows({"baseline": lacking, "finetuned": FIGURES})}
+    rows = {it.name: it for it in estimate_rows({"baseline": lacking, "finetuned": METRICS})}
     assert rows["map"].baseline is None
     assert rows["map"].finetuned == Estimate(0.341785, 0.32561, 0.358811)
     assert rows["map"].difference is None
@@ -52,18 +52,18 @@ def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
         ((0.1, 0.2), (0.2, 0.3), "overlap"),
     ],
 )
-def test_only_intervals_that_are_apart_tell_models_apart(
+def test_only_intervals_without_overlap_are_better_or_worse(
     one: tuple[float, float], other: tuple[float, float], verdict: str
 ) -> None:
     assert row(one, other).verdict == verdict
 
 
 @pytest.mark.parametrize("name", ["cosine_negative", "cosine_positive", "index_recall_at_10"])
-def test_what_has_no_say_is_neither_better_nor_worse(name: str) -> None:
+def test_a_metric_that_is_not_compared_is_neither_better_nor_worse(name: str) -> None:
     assert row((0.1, 0.2), (0.3, 0.4), name).verdict == "apart"
 
 
-def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
+def test_values_have_the_digits_of_the_readme() -> None:
     assert [
         format_value(value) for value in (0.5475, 1.0, 60502, 0, 0.0, 0.000134, -0.03, None)
     ] == [*("0.547", "1.000", "60,502", "0", "0.000", "0.000134", "-0.030", "–")]
@@ -72,10 +72,10 @@ def test_figures_are_shown_with_the_digits_of_the_readme() -> None:
     ]
 
 
-def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_broken_file_is_an_error(tmp_path: Path) -> None:
     metrics = write_run_files(tmp_path).metrics
     broken = metrics / "finetuned.json"
-    for text, told in (
+    for text, message in (
         ("{", "not JSON (Expecting property name enclosed in double quotes: line 1 column 2"),
         ("[1]", "found no mapping of names to numbers; run: dvc repro"),
         (json.dumps({"map": "high"}), "found no mapping of names to numbers; run: dvc repro"),
@@ -83,7 +83,7 @@ def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
         broken.write_text(text)
         with pytest.raises(UserError) as caught:
             read_metrics(metrics)
-        assert str(caught.value).startswith(f"{broken}: {told}")
+        assert str(caught.value).startswith(f"{broken}: {message}")
     broken.unlink()
     with pytest.raises(UserError) as caught:
         read_metrics(metrics)
