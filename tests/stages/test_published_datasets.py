@@ -310,7 +310,7 @@ def test_a_file_of_the_hub_that_changed_is_an_error(hub: Path) -> None:
     wanted = hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(b"other")
     line = error_line("huggingface", path="me/pets", revision="v1")
-    assert f": the sha256 is {hashlib.sha256(b'other').hexdigest()}; allowed: {wanted}, " in line
+    assert f": the sha256 is {hashlib.sha256(b'other').hexdigest()}; allowed: {wanted}; " in line
 
 
 @pytest.mark.usefixtures("hub")
