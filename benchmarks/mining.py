@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.label_sets import from_lists
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
-from pipeline.mining.by_labels import mine_labels
+from pipeline.mining.by_labels import mine_by_labels
 from pipeline.mining.label_overlap import find_distinct
 
 ROOT = Path(__file__).parent.parent
@@ -47,13 +47,15 @@ def main() -> None:
     lists = pq.read_table(path)["category_ids"].to_pylist()
     order = np.random.default_rng(0).permutation(len(lists))
     lists = [lists[i] for i in order]
-    mine_labels(from_lists(lists[:100]), per_anchor=1, seed=0)  # compiles, or loads what was
+    mine_by_labels(from_lists(lists[:100]), per_anchor=1, seed=0)  # compiles, or loads what was
     print(f"{path.name}: {len(lists):,} images")
     print("   images  distinct sets  mining s  published s     ratio")
     last = (1, 0.0)
     for size in (*(size for size in (*SAMPLES, *SIZES) if size < len(lists)), len(lists)):
         sample = from_lists(lists[:size])
-        ours = min(timed(lambda s=sample: mine_labels(s, per_anchor=1, seed=0)) for _ in range(3))
+        ours = min(
+            timed(lambda s=sample: mine_by_labels(s, per_anchor=1, seed=0)) for _ in range(3)
+        )
         if size in SAMPLES:
             last = (size, timed(lambda n=size: published([set(each) for each in lists[:n]])))
         theirs = last[1] * (size / last[0]) ** 2

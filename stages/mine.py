@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 
 def main(
-    embeddings: Annotated[Path, Option(help="table of embeddings, of every image")],
-    splits: Annotated[Path, Option(help="table of splits: which images are for training")],
+    embeddings: Annotated[Path, Option(help="table of embeddings of all images")],
+    splits: Annotated[Path, Option(help="table of splits: the training images")],
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:
@@ -32,15 +32,15 @@ def main(
         ids, vectors = _read_training_ids(splits), None
     else:
         images = read_embedded_split(embeddings, splits)
-        rows = np.flatnonzero(images.split == "train")
-        ids, vectors = images.ids[rows], images.vectors[rows]
+        in_training = images.split == "train"
+        ids, vectors = images.ids[in_training], images.vectors[in_training]
     labels = read_labels(catalog, ids, ids_from=splits)
     started = time.perf_counter()
-    mined = _mine(labels, vectors, params)
-    _log(mined, images=len(ids), seconds=time.perf_counter() - started)
+    mined = METHODS[params.mine.method](labels, vectors, params)
+    _log_triplets(mined, images=len(ids), seconds=time.perf_counter() - started)
     columns = {
-        name: pa.array(ids[of], pa.string())
-        for name, of in (
+        name: pa.array(ids[rows], pa.string())
+        for name, rows in (
             ("anchor", mined.anchors),
             ("positive", mined.positives),
             ("negative", mined.negatives),
@@ -49,32 +49,39 @@ def main(
     write_table(pa.table({**columns, "shared": pa.array(mined.shared)}), out, TRIPLETS)
 
 
-def _mine(labels: LabelSets, vectors: Vectors | None, params: Params) -> MinedTriplets:
-    mine, distance = params.mine, params.index.distance
-    # Only what is asked for is imported: faiss alone takes longer than mining COCO by labels.
-    if mine.method == "labels":
-        from pipeline.mining.by_labels import mine_labels
-
-        return mine_labels(
-            labels,
-            vectors,
-            pool=mine.pool,
-            per_anchor=mine.per_anchor,
-            distance=distance,
-            seed=params.seed,
-        )
-    from pipeline.mining.by_embeddings import mine_embeddings
+def _mine_by_embeddings(
+    labels: LabelSets, vectors: Vectors | None, params: Params
+) -> MinedTriplets:
+    from pipeline.mining.by_embeddings import mine_by_embeddings
 
     assert vectors is not None
-    return mine_embeddings(
+    return mine_by_embeddings(
         vectors,
         labels,
-        positives=mine.positives,
-        negatives=mine.negatives,
-        per_anchor=mine.per_anchor,
-        distance=distance,
+        positives=params.mine.positives,
+        negatives=params.mine.negatives,
+        per_anchor=params.mine.per_anchor,
+        distance=params.index.distance,
         seed=params.seed,
     )
+
+
+def _mine_by_labels(labels: LabelSets, vectors: Vectors | None, params: Params) -> MinedTriplets:
+    from pipeline.mining.by_labels import mine_by_labels
+
+    return mine_by_labels(
+        labels,
+        vectors,
+        pool=params.mine.pool,
+        per_anchor=params.mine.per_anchor,
+        distance=params.index.distance,
+        seed=params.seed,
+    )
+
+
+# By `mine.method`. Each imports its module when called: importing faiss alone takes longer than
+# mining COCO by labels.
+METHODS = {"embeddings": _mine_by_embeddings, "labels": _mine_by_labels}
 
 
 def _read_training_ids(splits: Path) -> NDArray[np.object_]:
@@ -84,13 +91,18 @@ def _read_training_ids(splits: Path) -> NDArray[np.object_]:
     return training
 
 
-def _log(mined: MinedTriplets, *, images: int, seconds: float) -> None:
+def _log_triplets(mined: MinedTriplets, *, images: int, seconds: float) -> None:
     anchors = len(np.unique(mined.anchors))
-    overlapping = f"; {mined.overlapping} negatives share a label" if mined.overlapping else ""
     logger.info(
-        f"{len(mined.anchors)} triplets for {anchors} of {images} training images in "
-        f"{seconds:.1f} s; left out: {mined.without_positive} without a positive, "
-        f"{mined.without_negative} without a negative{overlapping}"
+        "%d triplets for %d of %d training images in %.1f s; left out: %d without a positive, "
+        "%d without a negative%s",
+        len(mined.anchors),
+        anchors,
+        images,
+        seconds,
+        mined.without_positive,
+        mined.without_negative,
+        f"; {mined.overlapping} negatives share a label" if mined.overlapping else "",
     )
 
 

@@ -1,1 +1,1 @@
-"""Triplets mined offline, by embeddings or by labels, and the compiled loops of both."""
+"""Triplets mined before training, by embeddings or by labels, and the compiled loops of both."""

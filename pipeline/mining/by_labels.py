@@ -1,7 +1,7 @@
 """Triplets by label sets: a positive with the most labels in common, a negative with none.
 
-Among the images that the labels allow, each is drawn evenly; or it is the one that the
-embeddings find hardest, of all or of a pool that is drawn.
+Among the images that the labels allow, one is sampled evenly, or it is the hardest by embeddings,
+of all of them or of a sampled pool.
 """
 
 import os
@@ -13,15 +13,15 @@ from pipeline.data.arrays import Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.distances import GalleryScorer, prepare_vectors
 from pipeline.index.query_blocks import map_query_blocks
-from pipeline.mining.label_kernels import Hardness, TripletBuffers, pick_block
+from pipeline.mining.label_kernels import PoolScorer, TripletBuffers, pick_block
 from pipeline.mining.label_overlap import DistinctSets, find_distinct
 from pipeline.mining.triplets import MinedTriplets
 
-# Blocks of images that are drawn for at once; many more than cores, since some take longer.
-BLOCKS = 64
+# Many more blocks of images than cores, because some take longer.
+SAMPLING_BLOCKS = 64
 
 
-def mine_labels(
+def mine_by_labels(
     labels: LabelSets,
     vectors: Vectors | None = None,
     *,
@@ -32,70 +32,73 @@ def mine_labels(
 ) -> MinedTriplets:
     """Return `per_anchor` triplets of each of N images, by the labels that they share.
 
-    The positive is another image with the most labels in common with the anchor; the negative
-    shares no label with either of them, or, where there is no such image, the fewest (and is
-    counted in `overlapping`). An anchor that shares a label with nobody is left out.
+    The positive is another image with the most labels in common with the anchor. The negative
+    shares no label with either of them; if there is no such image, it shares the fewest, and is
+    counted in `overlapping`. An anchor that shares no label with any image is left out.
 
-    Without `vectors` (float32 [N, D]) each is drawn evenly among those, from `seed`. With them, it
-    is the hardest of all, ties by row, or of `pool` drawn ones: the positive of the lowest score,
-    the negative of the highest. The smaller the pool, the less extreme, so that mislabelled
-    images do not fill the triplets.
+    Without `vectors` (float32 [N, D]), positives and negatives are sampled evenly from these
+    images, by `seed`. With `vectors`, they are the hardest of all, ties by row, or of `pool`
+    sampled ones: the positive with the lowest score, the negative with the highest. A smaller pool
+    gives less extreme triplets, which fewer mislabelled images get into.
 
-    The positives and the negatives of an anchor are distinct as far as there are enough, then
-    repeat; no triplet stands twice, so an anchor has fewer where those positives allow no more.
+    The positives and the negatives of an anchor are distinct as long as there are enough, then
+    repeat. No triplet is repeated, so an anchor with few possible triplets has fewer.
 
     Raises:
         UserError: the embeddings are not finite.
     """
     sets = find_distinct(labels)
-    found = TripletBuffers(
+    buffers = TripletBuffers(
         positives=np.full((len(labels), per_anchor), -1),
         negatives=np.full((len(labels), per_anchor), -1),
         shared=np.zeros(len(labels), dtype=np.int64),
         overlaps=np.zeros((len(labels), per_anchor), dtype=np.int64),
     )
-    known = None if vectors is None else prepare_vectors(vectors, distance=distance)
-    if known is not None and pool is None:
-        _search_all(sets, known, distance, found)
+    prepared = None if vectors is None else prepare_vectors(vectors, distance=distance)
+    if prepared is not None and pool is None:
+        _pick_hardest(sets, prepared, distance, buffers)
     else:
-        known = np.empty((len(labels), 0), dtype=np.float32) if known is None else known
-        _sample_all(sets, Hardness(known, distance == "euclidean", pool or 1), seed, found)
-    return _tabulate(found)
+        no_vectors = np.empty((len(labels), 0), dtype=np.float32)
+        of_images = no_vectors if prepared is None else prepared
+        _sample(sets, PoolScorer(of_images, distance == "euclidean", pool or 1), seed, buffers)
+    return _list_triplets(buffers)
 
 
-def _sample_all(sets: DistinctSets, judge: Hardness, seed: int, found: TripletBuffers) -> None:
-    limits = np.linspace(0, len(sets.members), BLOCKS + 1).astype(int)
+def _sample(sets: DistinctSets, scorer: PoolScorer, seed: int, buffers: TripletBuffers) -> None:
+    limits = np.linspace(0, len(sets.members), SAMPLING_BLOCKS + 1).astype(int)
 
-    def block(start: int, stop: int) -> None:
-        unscored = np.empty((stop - start, 0), dtype=np.float32)
-        pick_block(sets, start, unscored, judge, seed, found)
+    def sample_block(start: int, stop: int) -> None:
+        no_scores = np.empty((stop - start, 0), dtype=np.float32)
+        pick_block(sets, start, no_scores, scorer, seed, buffers)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(block, limits[:-1], limits[1:]))
+        list(threads.map(sample_block, limits[:-1], limits[1:]))
 
 
-def _search_all(sets: DistinctSets, vectors: Vectors, distance: str, found: TripletBuffers) -> None:
-    ordered = vectors[sets.members]  # so that the images of one set lie side by side
+def _pick_hardest(
+    sets: DistinctSets, vectors: Vectors, distance: str, buffers: TripletBuffers
+) -> None:
+    ordered = vectors[sets.members]  # so that the images of one set are adjacent
     gallery = GalleryScorer(ordered, distance=distance)
-    nothing_drawn = Hardness(vectors, False, 0)
+    unused = PoolScorer(vectors, False, 0)
 
-    def block(start: int, stop: int) -> None:
-        pick_block(sets, start, gallery.score(ordered[start:stop]), nothing_drawn, 0, found)
+    def pick(start: int, stop: int) -> None:
+        pick_block(sets, start, gallery.score(ordered[start:stop]), unused, 0, buffers)
 
-    for _ in map_query_blocks(block, queries=len(ordered), gallery=len(ordered)):
+    for _ in map_query_blocks(pick, queries=len(ordered), gallery=len(ordered)):
         pass
 
 
-def _tabulate(found: TripletBuffers) -> MinedTriplets:
-    there = found.negatives >= 0
-    anchors, place = np.nonzero(there)
-    lonely = found.shared == 0
+def _list_triplets(buffers: TripletBuffers) -> MinedTriplets:
+    exists = buffers.negatives >= 0
+    anchors, place = np.nonzero(exists)
+    without_positive = buffers.shared == 0
     return MinedTriplets(
         anchors=anchors,
-        positives=found.positives[anchors, place],
-        negatives=found.negatives[anchors, place],
-        shared=found.shared[anchors].astype(np.int16),
-        without_positive=int(lonely.sum()),
-        without_negative=int((~lonely & ~there.any(axis=1)).sum()),
-        overlapping=int((found.overlaps[anchors, place] > 0).sum()),
+        positives=buffers.positives[anchors, place],
+        negatives=buffers.negatives[anchors, place],
+        shared=buffers.shared[anchors].astype(np.int16),
+        without_positive=int(without_positive.sum()),
+        without_negative=int((~without_positive & ~exists.any(axis=1)).sum()),
+        overlapping=int((buffers.overlaps[anchors, place] > 0).sum()),
     )

@@ -1,4 +1,4 @@
-"""The compiled loops that pick the triplets of each image among what its labels allow."""
+"""The compiled loops of mining by labels: the triplets of each image, of those its labels allow."""
 
 from typing import NamedTuple
 
@@ -17,19 +17,20 @@ from pipeline.mining.label_overlap import (
     make_candidates,
     sample_candidate,
     sample_disjoint,
-    seeded,
+    seed_stream,
 )
 
 RngState = NDArray[np.uint64]
-# The hardest positive is the one of the lowest score, the hardest negative that of the highest.
-POSITIVE, NEGATIVE = np.float32(-1), np.float32(1)
+# Hardness is sign * score: the hardest positive has the lowest score, the hardest negative the
+# highest.
+POSITIVE_SIGN, NEGATIVE_SIGN = np.float32(-1), np.float32(1)
 
 
 class TripletBuffers(NamedTuple):
-    """The n triplets of each of N images, -1 where there is none; filled block by block.
+    """The n triplets of each of N images, -1 if there is none; filled block by block.
 
     positives, negatives: int64 [N, n]. shared: int64 [N], the most labels that an image has in
-    common with another, 0 where there is none to be its positive. overlaps: int64 [N, n], labels
+    common with another, 0 if none can be its positive. overlaps: int64 [N, n], the number of labels
     that a negative shares with anchor or positive.
     """
 
@@ -39,10 +40,10 @@ class TripletBuffers(NamedTuple):
     overlaps: Ints
 
 
-class Hardness(NamedTuple):
-    """Which of the images that are drawn is taken: the hardest of `pool`, by their scores.
+class PoolScorer(NamedTuple):
+    """The vectors that decide which of `pool` sampled images is picked: the hardest.
 
-    vectors: float32 [N, D], prepared; with D = 0 all are alike, and `pool` is 1.
+    vectors: float32 [N, D], prepared. With D = 0 and a pool of 1, the sampled image is picked.
     """
 
     vectors: Vectors
@@ -55,39 +56,47 @@ def pick_block(
     sets: DistinctSets,
     start: int,
     scores: Scores,
-    judge: Hardness,
+    scorer: PoolScorer,
     seed: int,
-    found: TripletBuffers,
+    buffers: TripletBuffers,
 ) -> None:
     """Fill the triplets of the A images members[start:start + A].
 
-    scores: float32 [A, N], those of all images in the order of `members`, of which the hardest
-    is taken; or [A, 0], and images are drawn for `judge`, each image's from a stream of its
-    own.
+    scores: float32 [A, N], with all images in the order of `members`; the hardest is picked.
+    Or [A, 0], and images are sampled for `scorer`, from one random stream for each anchor.
     """
-    like = make_candidates(len(sets.starts) - 1)
-    unlike = make_candidates(len(sets.starts) - 1)
+    positive_candidates = make_candidates(len(sets.starts) - 1)
+    negative_candidates = make_candidates(len(sets.starts) - 1)
     state = np.zeros(1, dtype=np.uint64)
     s, most = -1, 0
+    n = buffers.positives.shape[1]
     for a in range(len(scores)):
         anchor = sets.members[start + a]
         if sets.of[anchor] != s:
             s = sets.of[anchor]
-            most = find_most_shared(sets, s, like)
+            most = find_most_shared(sets, s, positive_candidates)
         if most > 0:
-            found.shared[anchor] = most
-            seeded(seed, anchor, state)
-            liked = _pick_positives(
-                sets, anchor, like, scores[a], judge, state, found.positives.shape[1]
+            buffers.shared[anchor] = most
+            seed_stream(seed, anchor, state)
+            positives = _pick_positives(
+                sets, anchor, positive_candidates, scores[a], scorer, state, n
             )
-            for i in range(found.positives.shape[1]):
-                # Where the negatives of one positive are used up, the next one may have some left.
-                for j in range(i, i + len(liked)):
-                    positive = liked[j % len(liked)]
+            for i in range(n):
+                # If one positive has no negatives left, the next one may have some.
+                for j in range(i, i + len(positives)):
+                    positive = positives[j % len(positives)]
                     _pick_negative(
-                        sets, anchor, positive, unlike, scores[a], judge, state, found, i
+                        sets,
+                        anchor,
+                        positive,
+                        negative_candidates,
+                        scores[a],
+                        scorer,
+                        state,
+                        buffers,
+                        i,
                     )
-                    if found.negatives[anchor, i] >= 0:
+                    if buffers.negatives[anchor, i] >= 0:
                         break
 
 
@@ -95,18 +104,20 @@ def pick_block(
 def _pick_positives(
     sets: DistinctSets,
     anchor: int,
-    like: Candidates,
+    candidates: Candidates,
     scores: Scores,
-    judge: Hardness,
+    scorer: PoolScorer,
     state: RngState,
     n: int,
 ) -> Ints:
-    """Return up to n distinct positives, one at least."""
+    """Return up to n distinct positives, at least one."""
     excluded = np.full(1 + n, -1, dtype=np.int64)
     excluded[0] = anchor
-    distinct = min(n, count_left(sets, like, excluded))
+    distinct = min(n, count_left(sets, candidates, excluded))
     for i in range(distinct):
-        excluded[1 + i] = _pick(sets, anchor, like, excluded, scores, POSITIVE, judge, state)
+        excluded[1 + i] = _pick(
+            sets, anchor, candidates, excluded, scores, POSITIVE_SIGN, scorer, state
+        )
     return excluded[1 : 1 + distinct]
 
 
@@ -115,60 +126,65 @@ def _pick_negative(
     sets: DistinctSets,
     anchor: int,
     positive: int,
-    unlike: Candidates,
+    candidates: Candidates,
     scores: Scores,
-    judge: Hardness,
+    scorer: PoolScorer,
     state: RngState,
-    found: TripletBuffers,
+    buffers: TripletBuffers,
     i: int,
 ) -> None:
-    """Fill triplet i of the anchor, unless all that `positive` allows stands before."""
+    """Fill triplet i of the anchor, unless all triplets with `positive` exist already."""
     excluded = np.empty(2 + i, dtype=np.int64)
     excluded[0], excluded[1] = anchor, positive
-    excluded[2:] = found.negatives[anchor, :i]
+    excluded[2:] = buffers.negatives[anchor, :i]
     least, picked = 0, -1
     if len(scores) == 0:
-        picked = _pick_disjoint(sets, anchor, positive, excluded, judge, state)
+        picked = _pick_disjoint(sets, anchor, positive, excluded, scorer, state)
     if picked < 0:
-        # Few are disjoint, if any, or all of them are to be compared: look at every set.
-        least = find_least_shared(sets, sets.of[anchor], sets.of[positive], excluded[:2], unlike)
-        if least >= 0 and count_left(sets, unlike, excluded) == 0:
-            # Negatives that stand beside another positive may come again.
+        # Few images are disjoint or none, or all of them are to be compared: look at every set.
+        least = find_least_shared(
+            sets, sets.of[anchor], sets.of[positive], excluded[:2], candidates
+        )
+        if least >= 0 and count_left(sets, candidates, excluded) == 0:
+            # The negatives of other positives may be repeated.
             for j in range(i):
-                if found.positives[anchor, j] != positive:
+                if buffers.positives[anchor, j] != positive:
                     excluded[2 + j] = -1
-        if least >= 0 and count_left(sets, unlike, excluded) > 0:
-            picked = _pick(sets, anchor, unlike, excluded, scores, NEGATIVE, judge, state)
+        if least >= 0 and count_left(sets, candidates, excluded) > 0:
+            picked = _pick(sets, anchor, candidates, excluded, scores, NEGATIVE_SIGN, scorer, state)
     if picked >= 0:
-        found.positives[anchor, i], found.negatives[anchor, i] = positive, picked
-        found.overlaps[anchor, i] = least
+        buffers.positives[anchor, i], buffers.negatives[anchor, i] = positive, picked
+        buffers.overlaps[anchor, i] = least
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _pick(
     sets: DistinctSets,
     anchor: int,
-    among: Candidates,
+    candidates: Candidates,
     excluded: Ints,
     scores: Scores,
-    side: np.float32,
-    judge: Hardness,
+    sign: np.float32,
+    scorer: PoolScorer,
     state: RngState,
 ) -> int:
-    """Return the hardest candidate that is not barred, of all or of those drawn; there is one."""
+    """Return the hardest candidate that is not excluded, of all or of a sampled pool.
+
+    There must be one.
+    """
     best, hardest = -1, np.float32(0)
     if len(scores) == 0:
-        for _ in range(judge.pool):
-            image = sample_candidate(sets, among, excluded, state)
-            hardness = side * _score(judge, anchor, image)
+        for _ in range(scorer.pool):
+            image = sample_candidate(sets, candidates, excluded, state)
+            hardness = sign * _score(scorer, anchor, image)
             if best < 0 or hardness > hardest:
                 best, hardest = image, hardness
         return best
-    for k in range(among.size[0]):
-        t = among.sets[k]
+    for k in range(candidates.size[0]):
+        t = candidates.sets[k]
         for m in range(sets.starts[t], sets.starts[t + 1]):
-            image, hardness = sets.members[m], side * scores[m]
-            # The sets are not in the order of their images, by which ties go.
+            image, hardness = sets.members[m], sign * scores[m]
+            # The sets are not in the order of their images, which is the order of ties.
             harder = hardness > hardest or (hardness == hardest and image < best)
             if (best < 0 or harder) and not contains(excluded, image):
                 best, hardest = image, hardness
@@ -177,27 +193,35 @@ def _pick(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _pick_disjoint(
-    sets: DistinctSets, anchor: int, positive: int, excluded: Ints, judge: Hardness, state: RngState
+    sets: DistinctSets,
+    anchor: int,
+    positive: int,
+    excluded: Ints,
+    scorer: PoolScorer,
+    state: RngState,
 ) -> int:
-    """Return the hardest of those drawn without a label of anchor or positive; -1 if one failed."""
+    """Return the hardest of a sampled pool without a label of anchor or positive.
+
+    -1 if the pool could not be filled.
+    """
     best, hardest = -1, np.float32(0)
-    for _ in range(judge.pool):
+    for _ in range(scorer.pool):
         image = sample_disjoint(sets, sets.of[anchor], sets.of[positive], excluded, state)
         if image < 0:
             return -1
-        hardness = _score(judge, anchor, image)
+        hardness = _score(scorer, anchor, image)
         if best < 0 or hardness > hardest:
             best, hardest = image, hardness
     return best
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _score(judge: Hardness, a: int, b: int) -> np.float32:
+def _score(scorer: PoolScorer, a: int, b: int) -> np.float32:
     total = np.float32(0)
-    for d in range(judge.vectors.shape[1]):
-        if judge.euclidean:
-            difference = judge.vectors[a, d] - judge.vectors[b, d]
+    for d in range(scorer.vectors.shape[1]):
+        if scorer.euclidean:
+            difference = scorer.vectors[a, d] - scorer.vectors[b, d]
             total -= difference * difference
         else:
-            total += judge.vectors[a, d] * judge.vectors[b, d]
+            total += scorer.vectors[a, d] * scorer.vectors[b, d]
     return total

@@ -1,7 +1,7 @@
-"""Images by the labels they share: the compiled loops of mining by label sets.
+"""Images by the number of labels they share: the compiled loops that find and sample them.
 
-All is done on the distinct label sets, of which a large dataset has few (COCO 2014: 25,499 of
-122,218 images): each is compared with each, and images only with what is drawn for them.
+They work on the distinct label sets, of which a large dataset has few (COCO 2014: 25,499 for
+122,218 images): all sets are compared with each other, instead of all images.
 """
 
 from typing import NamedTuple
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Ints, Labels
 from pipeline.data.label_sets import LabelSets
 
-# So many draws find a disjoint image where there are some; else all sets are looked at.
-TRIES = 64
+# So many samples find a disjoint image, unless these are rare; then all sets are compared.
+MAX_TRIES = 64
 
 
 class DistinctSets(NamedTuple):
-    """The S distinct label sets of N images, and who has them.
+    """The S distinct label sets of N images, and the images that have them.
 
     of: int32 [N], the set of each image. members: int32 [N], the images by set: set s has
     members[starts[s]:starts[s + 1]], ascending. Set s holds the labels
-    labels[label_starts[s]:label_starts[s + 1]], ascending; label l is held by the sets
+    labels[label_starts[s]:label_starts[s + 1]], ascending; the sets with label l are
     holders[holder_starts[l]:holder_starts[l + 1]].
     """
 
@@ -52,30 +52,30 @@ def find_distinct(labels: LabelSets) -> DistinctSets:
         count += len(distinct)
         sizes.append(np.full(len(distinct), length))
         flat.append(distinct.reshape(-1))
-    held, per_set = np.concatenate(flat), np.concatenate(sizes)
+    set_labels, per_set = np.concatenate(flat), np.concatenate(sizes)
     return DistinctSets(
         of=of,
         members=np.argsort(of, kind="stable").astype(np.int32),
-        starts=_starts(np.bincount(of, minlength=count)),
-        labels=held.astype(np.int32),
-        label_starts=_starts(per_set),
-        holders=np.repeat(np.arange(count), per_set)[np.argsort(held, kind="stable")].astype(
+        starts=_cumulate(np.bincount(of, minlength=count)),
+        labels=set_labels.astype(np.int32),
+        label_starts=_cumulate(per_set),
+        holders=np.repeat(np.arange(count), per_set)[np.argsort(set_labels, kind="stable")].astype(
             np.int32
         ),
-        holder_starts=_starts(np.bincount(held)),
+        holder_starts=_cumulate(np.bincount(set_labels)),
     )
 
 
-def _starts(counts: Ints) -> Ints:
+def _cumulate(counts: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 class Candidates(NamedTuple):
-    """The images of some label sets, numbered 0, 1, …; a buffer that is filled again and again.
+    """The images of some chosen label sets, numbered 0, 1, …; a reusable buffer.
 
-    sets: int32 [S], the sets, `size[0]` of them. ends: int64 [S], how many images they have up
-    to and with each. gains: int16 [S], the labels that every set shares with what was asked.
-    gain: int16 [1], the labels that those chosen share.
+    sets: int32 [S], the first `size[0]` are the chosen sets. ends: int64 [S], the number of images
+    of the chosen sets up to each one. gains: int16 [S], the number of labels that every set shares
+    with the set or sets in question. gain: int16 [1], the gain of the chosen sets.
     """
 
     sets: Labels
@@ -107,36 +107,38 @@ def add_gains(sets: DistinctSets, s: int, gains: NDArray[np.int16]) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def find_most_shared(sets: DistinctSets, s: int, into: Candidates) -> int:
-    """Choose the sets that share most labels with s; return that number, 0 for none.
+def find_most_shared(sets: DistinctSets, s: int, candidates: Candidates) -> int:
+    """Choose the sets that share the most labels with s; return that number, 0 for none.
 
-    Set s itself counts where two images or more have it.
+    Set s itself is included if at least two images have it.
     """
-    into.gains[:] = 0
-    add_gains(sets, s, into.gains)
+    candidates.gains[:] = 0
+    add_gains(sets, s, candidates.gains)
     if sets.starts[s + 1] - sets.starts[s] == 1:
-        into.gains[s] = 0
-    most = into.gains.max()
+        candidates.gains[s] = 0
+    most = candidates.gains.max()
     if most > 0:
-        _choose(sets, most, into)
+        _choose(sets, most, candidates)
     return int(most)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def find_least_shared(sets: DistinctSets, s: int, t: int, excluded: Ints, into: Candidates) -> int:
-    """Choose the sets that share fewest labels with the union of s and t; return that number.
+def find_least_shared(
+    sets: DistinctSets, s: int, t: int, excluded: Ints, candidates: Candidates
+) -> int:
+    """Choose the sets that share the fewest labels with the union of s and t; return that number.
 
-    -1 where nobody is left without the images `barred`.
+    -1 if no image is left besides `excluded`.
     """
-    into.gains[:] = 0
-    add_gains(sets, s, into.gains)
+    candidates.gains[:] = 0
+    add_gains(sets, s, candidates.gains)
     if s != t:
-        _add_others(sets, s, t, into.gains)
-    least = into.gains.min()
-    highest = into.gains.max()
+        _add_others(sets, s, t, candidates.gains)
+    least = candidates.gains.min()
+    highest = candidates.gains.max()
     while least <= highest:
-        _choose(sets, least, into)
-        if count_left(sets, into, excluded) > 0:
+        _choose(sets, least, candidates)
+        if count_left(sets, candidates, excluded) > 0:
             return int(least)
         least += 1
     return -1
@@ -144,7 +146,7 @@ def find_least_shared(sets: DistinctSets, s: int, t: int, excluded: Ints, into: 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_others(sets: DistinctSets, s: int, t: int, gains: NDArray[np.int16]) -> None:
-    """Add the labels of set t that set s does not hold."""
+    """Add the labels of set t that are not in set s."""
     i, end = sets.label_starts[s], sets.label_starts[s + 1]
     for k in range(sets.label_starts[t], sets.label_starts[t + 1]):
         label = sets.labels[k]
@@ -156,31 +158,31 @@ def _add_others(sets: DistinctSets, s: int, t: int, gains: NDArray[np.int16]) ->
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _choose(sets: DistinctSets, gain: int, into: Candidates) -> None:
-    found, total = 0, 0
-    for t in range(len(into.gains)):
-        if into.gains[t] == gain:
+def _choose(sets: DistinctSets, gain: int, candidates: Candidates) -> None:
+    size, total = 0, 0
+    for t in range(len(candidates.gains)):
+        if candidates.gains[t] == gain:
             total += sets.starts[t + 1] - sets.starts[t]
-            into.sets[found], into.ends[found] = t, total
-            found += 1
-    into.size[0], into.gain[0] = found, gain
+            candidates.sets[size], candidates.ends[size] = t, total
+            size += 1
+    candidates.size[0], candidates.gain[0] = size, gain
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def count_left(sets: DistinctSets, among: Candidates, excluded: Ints) -> int:
-    """Return how many candidates there are besides the images `barred` (-1 stands for none)."""
-    if among.size[0] == 0:
+def count_left(sets: DistinctSets, candidates: Candidates, excluded: Ints) -> int:
+    """Return the number of candidates besides the images `excluded` (-1 is no image)."""
+    if candidates.size[0] == 0:
         return 0
-    left = among.ends[among.size[0] - 1]
+    left = candidates.ends[candidates.size[0] - 1]
     for i in range(len(excluded)):
-        if excluded[i] >= 0 and among.gains[sets.of[excluded[i]]] == among.gain[0]:
+        if excluded[i] >= 0 and candidates.gains[sets.of[excluded[i]]] == candidates.gain[0]:
             left -= not contains(excluded[:i], excluded[i])
     return int(left)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def contains(images: Ints, image: int) -> bool:
-    """Return whether `image` is one of a few."""
+    """Return whether `image` is one of a few `images`."""
     for other in images:  # noqa: SIM110 - numba takes no generator here
         if other == image:
             return True
@@ -189,14 +191,14 @@ def contains(images: Ints, image: int) -> bool:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def sample_candidate(
-    sets: DistinctSets, among: Candidates, excluded: Ints, state: NDArray[np.uint64]
+    sets: DistinctSets, candidates: Candidates, excluded: Ints, state: NDArray[np.uint64]
 ) -> int:
-    """Return a candidate that is not barred, each as likely as the other; there must be one."""
+    """Return a candidate that is not excluded, all with equal probability; there must be one."""
     while True:
-        place = below(state, among.ends[among.size[0] - 1])
-        k = np.searchsorted(among.ends[: among.size[0]], place, side="right")
-        t = among.sets[k]
-        before = among.ends[k - 1] if k else 0
+        place = sample_below(state, candidates.ends[candidates.size[0] - 1])
+        k = np.searchsorted(candidates.ends[: candidates.size[0]], place, side="right")
+        t = candidates.sets[k]
+        before = candidates.ends[k - 1] if k else 0
         image = sets.members[sets.starts[t] + place - before]
         if not contains(excluded, image):
             return int(image)
@@ -206,17 +208,17 @@ def sample_candidate(
 def sample_disjoint(
     sets: DistinctSets, s: int, t: int, excluded: Ints, state: NDArray[np.uint64]
 ) -> int:
-    """Return an image without a label of s or t that is not barred; -1 if TRIES found none."""
-    for _ in range(TRIES):
-        image = below(state, len(sets.of))
+    """Return an image without a label of s or t, not excluded; -1 if MAX_TRIES samples fail."""
+    for _ in range(MAX_TRIES):
+        image = sample_below(state, len(sets.of))
         u = sets.of[image]
-        if disjoint(sets, s, u) and disjoint(sets, t, u) and not contains(excluded, image):
+        if are_disjoint(sets, s, u) and are_disjoint(sets, t, u) and not contains(excluded, image):
             return int(image)
     return -1
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def disjoint(sets: DistinctSets, s: int, t: int) -> bool:
+def are_disjoint(sets: DistinctSets, s: int, t: int) -> bool:
     """Return whether the sets s and t share no label."""
     i, j = sets.label_starts[s], sets.label_starts[t]
     while i < sets.label_starts[s + 1] and j < sets.label_starts[t + 1]:
@@ -230,16 +232,16 @@ def disjoint(sets: DistinctSets, s: int, t: int) -> bool:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def seeded(seed: int, row: int, state: NDArray[np.uint64]) -> None:
-    """Begin the stream of random numbers that belongs to `row`, whichever thread asks for it."""
+def seed_stream(seed: int, row: int, state: NDArray[np.uint64]) -> None:
+    """Start the random stream of `row`, which is the same in every thread."""
     state[0] = np.uint64(seed)
     state[0] = _next(state) ^ (np.uint64(row) * np.uint64(0xD1342543DE82EF95))
     _next(state)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def below(state: NDArray[np.uint64], bound: int) -> int:
-    """Return a whole number from 0 to bound - 1, each as likely as the other (to 2**-53)."""
+def sample_below(state: NDArray[np.uint64], bound: int) -> int:
+    """Return an integer from 0 to bound - 1, all with equal probability (up to 2**-53)."""
     return int((_next(state) >> np.uint64(11)) * 2.0**-53 * bound)
 
 
@@ -250,5 +252,5 @@ def _next(state: NDArray[np.uint64]) -> np.uint64:
     z = state[0]
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    drawn: np.uint64 = z ^ (z >> np.uint64(31))
-    return drawn
+    value: np.uint64 = z ^ (z >> np.uint64(31))
+    return value

@@ -1,4 +1,4 @@
-"""What mining finds, whichever way it was looked for."""
+"""Mined triplets, the result of each method of mining."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from pipeline.data.arrays import Ints
 class MinedTriplets:
     """T triplets of N images, in the order of their anchors.
 
-    anchors, positives, negatives: int64 [T], rows. shared: int16 [T], the labels that anchor and
-    positive share. without_positive, without_negative: images left out, because none shares a
-    label with them, or because none can be their negative. overlapping: triplets whose negative
-    shares a label with anchor or positive, because no image is without.
+    anchors, positives, negatives: int64 [T], rows. shared: int16 [T], the number of labels that
+    anchor and positive share. without_positive, without_negative: the number of images without a
+    triplet, because they have no positive or no negative. overlapping: the number of triplets with
+    a negative that shares a label with anchor or positive, because every image does.
     """
 
     anchors: Ints

@@ -1,4 +1,4 @@
-"""index, evaluate and mine as they are run: from files to files."""
+"""The stages index, evaluate and mine as DVC runs them: from files to files."""
 
 import io
 import json
@@ -35,10 +35,11 @@ from tests.helpers.processes import run_module
 
 N = 60
 IDS = [f"p{i:02d}" for i in range(N)]
-# Twelve classes; four are trained on, two validate, the rest is test. p59 is alone in its class.
+# Twelve classes: four for training, two for validation, the others for test. p59 is alone in its
+# class.
 CLASS = [i % 12 for i in range(N - 1)] + [99]
 SPLIT = ["train" if label < 4 else "val" if label < 6 else "test" for label in CLASS]
-TRAIN = {image_id for image_id, part in zip(IDS, SPLIT, strict=True) if part == "train"}
+TRAIN = {image_id for image_id, split in zip(IDS, SPLIT, strict=True) if split == "train"}
 
 
 @pytest.fixture
@@ -47,20 +48,20 @@ def project(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(100, 8))
     vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
-    # In another order than the splits, as the catalog may be.
+    # In another order than the splits, because the order of files may differ.
     write_embeddings(tmp_path / "embeddings.parquet", IDS[::-1], vectors[::-1])
     write_splits(tmp_path, SPLIT)
     labels = {image_id: [label] for image_id, label in zip(IDS, CLASS, strict=True)}
     write_dataset_tables(tmp_path, catalog=build_catalog(labels))
-    write_images(tmp_path, draw_images())
+    write_images(tmp_path, make_images())
     return tmp_path
 
 
-def draw_images() -> dict[str, Image.Image]:
+def make_images() -> dict[str, Image.Image]:
     pixels = np.random.default_rng(1).integers(0, 256, (N, 6, 6, 3), np.uint8)
     return {
-        image_id: Image.fromarray(drawn).resize((48, 48), Image.Resampling.BICUBIC)
-        for image_id, drawn in zip(IDS, pixels, strict=True)
+        image_id: Image.fromarray(noise).resize((48, 48), Image.Resampling.BICUBIC)
+        for image_id, noise in zip(IDS, pixels, strict=True)
     }
 
 
@@ -84,36 +85,36 @@ def set_param(project: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def stage(project: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run_stage(project: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     shared = ["--embeddings", "embeddings.parquet", "--splits", "splits.parquet"]
     return run_module(project, f"stages.{name}", *shared, *options)
 
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
-    return stage(project, "index", "--model", "m", "--out", "index/m")
+    return run_stage(project, "index", "--model", "m", "--out", "index/m")
 
 
 def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
     options = ["--model", "m", "--catalog", "catalog.parquet", "--images", "images"]
     options += ["--index", "index/m", "--metrics", "metrics/m.json", "--results", "results/m"]
-    return stage(project, "evaluate", *options)
+    return run_stage(project, "evaluate", *options)
 
 
 def mine(project: Path) -> subprocess.CompletedProcess[str]:
-    return stage(project, "mine", "--catalog", "catalog.parquet", "--out", "triplets.parquet")
+    return run_stage(project, "mine", "--catalog", "catalog.parquet", "--out", "triplets.parquet")
 
 
-def error(run: subprocess.CompletedProcess[str]) -> str:
+def error_of(run: subprocess.CompletedProcess[str]) -> str:
     assert run.returncode == 1
     return run.stderr
 
 
-def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
+def test_index_and_evaluate_write_consistent_metrics_and_tables(project: Path) -> None:
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
-    asked = SPLIT.count("test")
-    assert (metrics["queries"], metrics["gallery"]) == (asked, asked)
+    count = SPLIT.count("test")
+    assert (metrics["queries"], metrics["gallery"]) == (count, count)
     assert metrics["queries_without_positives"] == 1
     assert metrics["index_recall_at_10"] == 1
     means = [name for name in metrics if f"{name}_low" in metrics]
@@ -133,7 +134,7 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     assert set(read_table(results / "curves.parquet", CURVES)["curve"].to_pylist()) == {
         *("precision_recall", "recall_at_k", "similarity_positive", "similarity_negative")
     }
-    # The tables agree: the first relevant neighbour stands at first_hit_rank.
+    # The tables agree: first_hit_rank is the rank of the first relevant neighbor.
     assert not (neighbors["query"] == neighbors["image_id"]).any()
     assert neighbors.groupby("query").size().eq(20).all()
     class_of = dict(zip(IDS, CLASS, strict=True))
@@ -146,24 +147,24 @@ def test_index_and_evaluate_write_all_that_is_promised(project: Path) -> None:
     classes = read_table(results / "classes.parquet", CLASS_RESULTS).to_pandas().set_index("label")
     recalls = [f"recall_at_{k}" for k in (1, 5, 10)]
     assert list(classes.columns) == ["queries", "map", *recalls, "knn_accuracy"]
-    # Every tested class but the one of p59, which no other image has.
-    asked_by_class = queries.drop("p59").groupby(class_of)
+    # Every test class except that of p59, which no other image has.
+    by_class = queries.drop("p59").groupby(class_of)
     assert list(classes.index) == list(range(6, 12))
-    assert (classes["queries"] == asked_by_class.size()).all()
-    expected = asked_by_class["average_precision"].mean()
+    assert (classes["queries"] == by_class.size()).all()
+    expected = by_class["average_precision"].mean()
     assert classes["map"].to_numpy() == pytest.approx(expected.to_numpy())
     for name in ("map", "knn_accuracy"):
         assert metrics[f"macro_{name}"] == pytest.approx(classes[name].mean(), abs=1e-6)
 
 
-def test_the_vote_is_that_of_the_k_that_validation_chooses(project: Path) -> None:
+def test_the_k_of_the_knn_accuracy_is_chosen_on_validation(project: Path) -> None:
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
     table = read_table(project / "results/m/knn.parquet", KNN).to_pandas()
     assert list(table["distance"]) == ["cosine"] * 5 + ["euclidean"] * 5
     assert list(table["k"]) == [1, 3, 5, 10, 20] * 2
-    # Each of the ten validation images finds nine others.
+    # Each of the ten validation images has nine others in its gallery.
     assert (table["val_accuracy"].isna() == (table["k"] > 9)).all()
     for _, rows in table.groupby("distance"):
         best = rows["val_accuracy"].max()
@@ -192,7 +193,7 @@ def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     assert runs[0] == runs[1]
 
 
-def test_an_approximate_index_reports_what_it_misses(project: Path) -> None:
+def test_an_approximate_index_reports_its_recall(project: Path) -> None:
     set_param(project, "factory: Flat", "factory: PQ2x2")
     assert index(project).returncode == 0
     run = evaluate(project)
@@ -201,7 +202,7 @@ def test_an_approximate_index_reports_what_it_misses(project: Path) -> None:
     assert 0 < metrics["index_recall_at_5"] < 1
 
 
-def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
+def test_every_query_is_a_failure_a_success_or_neither(project: Path) -> None:
     set_param(project, "failure_k: 10", "failure_k: 3")
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
@@ -215,7 +216,7 @@ def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
     assert successes["image_id"].tolist() == first.index[first == 1].tolist()
     assert 0 < metrics["failures"] == len(failures) < (first > 1).sum()
     assert metrics["recall_at_1"] == round(len(successes) / len(first), 6)
-    # No image here is like another.
+    # No two images here are near-duplicates.
     assert metrics["label_noise"] == metrics["failures_label_noise"] == 0
     assert metrics["recall_at_1_without_label_noise"] == metrics["recall_at_1"]
     # The top hits are those of the index, which is exact.
@@ -232,17 +233,17 @@ def test_every_query_is_a_failure_a_success_or_between(project: Path) -> None:
 
 
 def test_planted_wrong_labels_are_found(project: Path) -> None:
-    """Three test images are copied, smaller and darker, under another label; a fourth in grey."""
+    """Three test images have smaller, darker copies with another label; a fourth has a grey one."""
     copies = {"p06": "p07", "p08": "p09", "p10": "p11", "p18": "p31"}
     grey = "p18"
-    images = draw_images()
+    images = make_images()
     table = pq.read_table(project / "embeddings.parquet")
     vectors = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     noise = np.random.default_rng(2).normal(0, 0.01, (4, 8))
-    for (image_id, copy), moved in zip(copies.items(), noise, strict=True):
+    for (image_id, copy), change in zip(copies.items(), noise, strict=True):
         darker = images[image_id].resize((40, 40)).point(lambda value: int(value * 0.95))
         images[copy] = darker if image_id != grey else darker.convert("L").convert("RGB")
-        vectors[copy] = list(np.array(vectors[image_id]) + moved)
+        vectors[copy] = list(np.array(vectors[image_id]) + change)
     write_images(project, images)
     write_embeddings(
         project / "embeddings.parquet", IDS, np.array([vectors[i] for i in IDS], np.float32)
@@ -264,15 +265,15 @@ def test_planted_wrong_labels_are_found(project: Path) -> None:
     assert without > metrics["recall_at_1"]
 
 
-def test_an_image_that_is_to_be_compared_and_was_not_packed_is_told(project: Path) -> None:
+def test_the_error_names_an_image_to_be_compared_that_was_not_packed(project: Path) -> None:
     set_param(project, "cosine: 0.9 ", "cosine: -1.0 ")
-    images = draw_images()
-    for image_id in [each for each, part in zip(IDS, SPLIT, strict=True) if part == "test"]:
+    images = make_images()
+    for image_id in [each for each, split in zip(IDS, SPLIT, strict=True) if split == "test"]:
         del images[image_id]
     write_images(project, images)
     assert index(project).returncode == 0
-    told = error(evaluate(project))
-    assert re.fullmatch(r"evaluate: images: no image has image_id 'p\d\d'; run: dvc repro\n", told)
+    error = error_of(evaluate(project))
+    assert re.fullmatch(r"evaluate: images: no image has image_id 'p\d\d'; run: dvc repro\n", error)
     assert not (project / "metrics").exists()
     assert not (project / "results").exists()
 
@@ -289,11 +290,11 @@ def test_triplets_are_of_training_images(project: Path) -> None:
     assert "0 without a positive" in run.stderr
 
 
-@pytest.mark.parametrize("how", ["drawn", "hard", "pool"])
+@pytest.mark.parametrize("how", ["sampled", "hard", "pool"])
 def test_triplets_by_labels(project: Path, how: str) -> None:
     set_param(project, "method: embeddings", "method: labels")
-    if how == "drawn":
-        (project / "embeddings.parquet").unlink()  # labels are all that it needs
+    if how == "sampled":
+        (project / "embeddings.parquet").unlink()  # only labels are needed
     else:
         set_param(project, "hard: false", "hard: true")
     if how == "pool":
@@ -313,7 +314,7 @@ def test_triplets_by_labels(project: Path, how: str) -> None:
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     assert index(project).returncode == 0
     set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
-    assert error(evaluate(project)) == (
+    assert error_of(evaluate(project)) == (
         "evaluate: evaluate.k: found 500; the gallery has 30 images, one fewer for a query that "
         "is in it; allowed: 1 to 29\n"
     )
@@ -338,19 +339,19 @@ def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
             "split.val_fraction",
         ),
     ],
-    ids=["the gallery", "validation"],
+    ids=["test gallery", "validation gallery"],
 )
-def test_neighbours_that_cannot_be_found_are_refused(
+def test_a_k_of_the_vote_larger_than_its_gallery_is_refused(
     before: str, after: str, line: str, project: Path
 ) -> None:
     assert index(project).returncode == 0
     set_param(project, before, after)
-    assert error(evaluate(project)) == f"evaluate: {line}\n"
+    assert error_of(evaluate(project)) == f"evaluate: {line}\n"
     assert not (project / "metrics").exists()
     assert not (project / "results").exists()
 
 
-def test_of_the_candidates_those_count_that_the_gallery_has(project: Path) -> None:
+def test_a_k_of_the_vote_that_the_gallery_does_not_allow_is_skipped(project: Path) -> None:
     assert index(project).returncode == 0
     set_param(project, "knn: [1, 3, 5, 10, 20]", "knn: [1, 3, 30]")
     assert evaluate(project).returncode == 0
@@ -359,9 +360,9 @@ def test_of_the_candidates_those_count_that_the_gallery_has(project: Path) -> No
 
 
 def test_without_validation_images_no_k_can_be_chosen(project: Path) -> None:
-    write_splits(project, ["train" if part == "val" else part for part in SPLIT])
+    write_splits(project, ["train" if split == "val" else split for split in SPLIT])
     assert index(project).returncode == 0
-    assert error(evaluate(project)) == (
+    assert error_of(evaluate(project)) == (
         "evaluate: splits: found 0 validation images, none with another of its class to find, so "
         "evaluate.knn cannot be chosen; allowed: one or more that has; change split.val_by or "
         "split.val_fraction\n"
@@ -370,7 +371,7 @@ def test_without_validation_images_no_k_can_be_chosen(project: Path) -> None:
 
 def test_a_wrong_factory_writes_nothing(project: Path) -> None:
     set_param(project, "factory: Flat", "factory: Flt")
-    assert error(index(project)) == (
+    assert error_of(index(project)) == (
         "index: index.factory: found 'Flt' (could not parse index string Flt); allowed: a faiss "
         "factory string for vectors of length 8, such as Flat, HNSW32 or IVF64,Flat\n"
     )
@@ -381,22 +382,22 @@ def test_tables_of_two_runs_are_refused(project: Path) -> None:
     splits = pq.read_table(project / "splits.parquet")
     write_table(splits.slice(1), project / "splits.parquet", SPLITS)
     for run, name in ((index(project), "index"), (mine(project), "mine")):
-        assert error(run) == (
+        assert error_of(run) == (
             f"{name}: embeddings.parquet: 1 of 60 image_ids are not in splits.parquet, the first "
             "is 'p00'; both must come from one run: dvc repro\n"
         )
 
 
-def test_where_labels_alone_were_packed_there_are_no_vectors_to_work_on(project: Path) -> None:
+def test_a_table_without_vectors_is_refused(project: Path) -> None:
     write_embeddings(project / "embeddings.parquet", [], np.empty((0, 8), np.float32))
     for run, name in ((index(project), "index"), (mine(project), "mine")):
-        assert error(run) == (
+        assert error_of(run) == (
             f"{name}: embeddings.parquet: holds no vectors, because no images were packed, only "
             "their labels; allowed here: vectors; set data.coco.images: true\n"
         )
 
 
-def test_no_stage_here_imports_torch() -> None:
+def test_none_of_these_stages_imports_torch() -> None:
     code = "import sys, stages.index, stages.evaluate, stages.mine; print('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

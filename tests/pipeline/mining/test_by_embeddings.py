@@ -1,4 +1,4 @@
-"""Mined triplets against rules in plain Python, applied to every pair."""
+"""Triplets by embeddings against the rules in plain Python, applied to every pair."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.data.label_sets import from_lists
 from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.mining import by_embeddings
-from pipeline.mining.by_embeddings import mine_embeddings
+from pipeline.mining.by_embeddings import mine_by_embeddings
 from pipeline.mining.triplets import MinedTriplets
 from tests.helpers.naive_ranking import Case, cases
 
@@ -24,7 +24,7 @@ HARDNESS = [
 
 
 def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> MinedTriplets:
-    return mine_embeddings(
+    return mine_by_embeddings(
         case.vectors,
         case.labels,
         positives=positives,
@@ -56,13 +56,13 @@ def naive_negatives(
 ) -> list[int | None]:
     others = [i for i in range(len(case.lists)) if i != anchor and not case.shared(anchor, i)]
     ranked = sorted(others, key=lambda i: (-case.score(anchor, i), i))
-    taken: list[int | None] = []
+    negatives: list[int | None] = []
     for positive in positives:
         limit = case.score(anchor, positive)
-        fit = [i for i in ranked if not semi_hard or case.score(anchor, i) < limit]
-        fresh = [i for i in fit if i not in taken]
-        taken.append((fresh or fit or [None])[0])
-    return taken
+        allowed = [i for i in ranked if not semi_hard or case.score(anchor, i) < limit]
+        new = [i for i in allowed if i not in negatives]
+        negatives.append((new or allowed or [None])[0])
+    return negatives
 
 
 @pytest.mark.parametrize(("first", "block"), [(1, 3), (4, 1024), (64, 1024)])
@@ -70,17 +70,17 @@ def naive_negatives(
 @pytest.mark.parametrize("negatives", ["hard", "semi_hard"])
 @settings(deadline=None, max_examples=25)
 @given(case=cases(), n=st.integers(1, 4))
-def test_ruled_triplets_are_those_of_the_rules(
+def test_triplets_without_chance_are_those_of_the_rules(
     positives: str, negatives: str, first: int, block: int, case: Case, n: int
 ) -> None:
     with (
-        patch.object(by_embeddings, "FIRST", first),
+        patch.object(by_embeddings, "FIRST_FETCH", first),
         patch.object(by_embeddings, "ANCHORS_AT_ONCE", block),
-        patch.object(by_embeddings, "WHOLE_ROWS_AT_ONCE", 2),
+        patch.object(by_embeddings, "EXHAUSTIVE_ANCHORS_AT_ONCE", 2),
     ):
         mined = mine(case, positives, negatives, n)
     found = triplets_of(mined)
-    lonely = refused = 0
+    without_positive = without_negative = 0
     for anchor in range(len(case.lists)):
         chosen = naive_positives(case, anchor, n, nearest=positives == "easy")
         against = naive_negatives(case, anchor, chosen, semi_hard=negatives == "semi_hard")
@@ -90,15 +90,16 @@ def test_ruled_triplets_are_those_of_the_rules(
             if other is not None and triplet not in expected:
                 expected.append(triplet)
         assert found.get(anchor, []) == expected
-        lonely += not chosen
-        refused += bool(chosen) and not expected
-    assert (mined.without_positive, mined.without_negative) == (lonely, refused)
+        without_positive += not chosen
+        without_negative += bool(chosen) and not expected
+    assert mined.without_positive == without_positive
+    assert mined.without_negative == without_negative
 
 
 @pytest.mark.parametrize(("positives", "negatives"), HARDNESS)
 @settings(deadline=None, max_examples=15)
 @given(case=cases(), n=st.integers(1, 4), seed=st.integers(0, 3))
-def test_every_triplet_is_lawful_whatever_is_drawn(
+def test_every_triplet_follows_the_rules_for_every_seed(
     positives: str, negatives: str, case: Case, n: int, seed: int
 ) -> None:
     for anchor, triplets in triplets_of(mine(case, positives, negatives, n, seed)).items():
@@ -114,8 +115,8 @@ def test_every_triplet_is_lawful_whatever_is_drawn(
 def test_a_case_computed_by_hand() -> None:
     # On a line: anchor 0 at 0; its class at 1 and 5; others at 2, 4 and 6.
     vectors = np.array([[0], [1], [5], [2], [4], [6]], np.float32)
-    everyone = np.ones(6, dtype=bool)
-    case = Case(vectors, [[0], [0], [0], [1], [1], [1]], everyone, everyone, "euclidean")
+    all_images = np.ones(6, dtype=bool)
+    case = Case(vectors, [[0], [0], [0], [1], [1], [1]], all_images, all_images, "euclidean")
     first = {
         choice: triplets_of(mine(case, *choice, 2))[0]
         for choice in (("easy", "hard"), ("easy", "semi_hard"), ("hard", "semi_hard"))
@@ -130,7 +131,7 @@ def test_a_case_computed_by_hand() -> None:
 def test_a_positive_farther_than_every_negative_has_no_semi_hard_one() -> None:
     vectors = np.array([[0], [9], [1]], np.float32)
     labels = from_lists([[0], [0], [1]])
-    mined = mine_embeddings(
+    mined = mine_by_embeddings(
         vectors,
         labels,
         positives="hard",
@@ -139,12 +140,12 @@ def test_a_positive_farther_than_every_negative_has_no_semi_hard_one() -> None:
         distance="euclidean",
         seed=0,
     )
-    # 0: positive at 9, the other at 1. 1: positive at 9, the other at 8. 2: no positive.
+    # Distances. 0: positive 9, negative 1. 1: positive 9, negative 8. 2: no positive.
     assert len(mined.anchors) == 0
     assert (mined.without_positive, mined.without_negative) == (1, 2)
 
 
-def test_the_seed_decides_what_is_drawn() -> None:
+def test_random_triplets_depend_on_the_seed() -> None:
     rng = np.random.default_rng(0)
     case = Case(
         rng.normal(size=(60, 8)).astype(np.float32),
@@ -159,53 +160,55 @@ def test_the_seed_decides_what_is_drawn() -> None:
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("negatives", ["hard", "semi_hard"])
-def test_growing_searches_find_what_one_look_at_all_finds(distance: str, negatives: str) -> None:
+def test_growing_searches_find_the_same_as_an_exhaustive_search(
+    distance: str, negatives: str
+) -> None:
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(3000, 16)).astype(np.float32)
     case = Case(vectors, [[i % 7] for i in range(3000)], *[np.ones(3000, bool)] * 2, distance)
-    grown = triplets_of(mine(case, "random", negatives, 2))
-    with patch.object(by_embeddings, "MOST", 0):
-        whole = triplets_of(mine(case, "random", negatives, 2))
-    assert grown == whole
+    growing = triplets_of(mine(case, "random", negatives, 2))
+    with patch.object(by_embeddings, "MAX_FETCH", 0):
+        exhaustive = triplets_of(mine(case, "random", negatives, 2))
+    assert growing == exhaustive
 
 
 @dataclass
 class NearlyTied(Case):
-    """Images whose scores differ in their last bits, if at all: `score_pairs` decides."""
+    """Images whose scores differ at most in their last bits, so that `score_pairs` decides."""
 
     def __post_init__(self) -> None:
         prepared = prepare_vectors(self.vectors, distance=self.distance)
-        everyone = np.tile(np.arange(len(prepared)), (len(prepared), 1))
-        self.scores = score_pairs(prepared, prepared, everyone, distance=self.distance)
+        all_rows = np.tile(np.arange(len(prepared)), (len(prepared), 1))
+        self.scores = score_pairs(prepared, prepared, all_rows, distance=self.distance)
 
     def score(self, a: int, b: int) -> float:
         return float(self.scores[a, b])
 
 
 def nearly_tied(distance: str, seed: int, size: int = 150) -> NearlyTied:
-    """Return images of few kinds, their values in another order or a hair apart."""
+    """Return images of three kinds; within a kind, vectors are equal or differ very little."""
     rng = np.random.default_rng(seed)
     kinds = rng.normal(size=(3, 37)).astype(np.float32)
     vectors = kinds[rng.integers(0, 3, size)] * rng.choice([1, 1 + 2**-22], (size, 37))
     vectors[::5] = vectors[rng.integers(0, size, len(vectors[::5]))]
     lists = [[int(label)] for label in rng.integers(0, 4, size)]
-    everyone = np.ones(size, dtype=bool)
-    return NearlyTied(vectors.astype(np.float32), lists, everyone, everyone, distance)
+    all_images = np.ones(size, dtype=bool)
+    return NearlyTied(vectors.astype(np.float32), lists, all_images, all_images, distance)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("negatives", ["hard", "semi_hard"])
 @pytest.mark.parametrize(("first", "most"), [(1, 0), (2, 8), (8, 512)])
-def test_pair_scores_alone_decide_between_near_ties(
+def test_only_score_pairs_decides_between_near_ties(
     distance: str, negatives: str, first: int, most: int
 ) -> None:
-    """However far a search had grown, and in whatever order BLAS and faiss have summed."""
+    """For every size of the search, and for every order in which BLAS and faiss sum."""
     for seed in range(3):
         case = nearly_tied(distance, seed)
         with (
-            patch.object(by_embeddings, "FIRST", first),
-            patch.object(by_embeddings, "MOST", most),
-            patch.object(by_embeddings, "WHOLE_ROWS_AT_ONCE", 31),
+            patch.object(by_embeddings, "FIRST_FETCH", first),
+            patch.object(by_embeddings, "MAX_FETCH", most),
+            patch.object(by_embeddings, "EXHAUSTIVE_ANCHORS_AT_ONCE", 31),
         ):
             found = triplets_of(mine(case, "hard", negatives, 3))
         for anchor in range(len(case.lists)):

@@ -1,4 +1,4 @@
-"""Mining by label sets against rules in plain Python, on drawn label sets and on chance."""
+"""Triplets by label sets against the rules in plain Python, and the frequencies of samples."""
 
 from collections import Counter
 
@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from pipeline.data.label_sets import from_lists
-from pipeline.mining.by_labels import mine_labels
+from pipeline.mining.by_labels import mine_by_labels
 from pipeline.mining.label_overlap import find_distinct
 from pipeline.mining.triplets import MinedTriplets
 
-# Few labels, so that sets repeat, are alone, or all share one; also labels with gaps and one set.
+# Few labels, so that sets repeat; labels with gaps; sets that all share a label.
 LISTS = st.one_of(
     st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), min_size=1, max_size=24),
     st.lists(st.lists(st.sampled_from([3, 90, 1000]), min_size=1), min_size=1, max_size=12),
@@ -28,28 +28,28 @@ def mine(
 ) -> MinedTriplets:
     labels = from_lists(lists)
     if how is None:
-        return mine_labels(labels, per_anchor=n, seed=seed)
+        return mine_by_labels(labels, per_anchor=n, seed=seed)
     pool = how if isinstance(how, int) else None
-    return mine_labels(
+    return mine_by_labels(
         labels, vectors_of(len(lists)), pool=pool, per_anchor=n, seed=seed, **options
     )
 
 
 def vectors_of(count: int) -> np.ndarray:
     # Few values, so that scores tie.
-    drawn = np.random.default_rng(count).integers(-1, 2, size=(count, 3))
-    return (drawn + np.array([0.125, 0, 0])).astype(np.float32)
+    values = np.random.default_rng(count).integers(-1, 2, size=(count, 3))
+    return (values + np.array([0.125, 0, 0])).astype(np.float32)
 
 
-def likes_of(sets: list[set[int]], a: int) -> tuple[int, list[int]]:
-    """The most labels that anybody shares with a, and who does."""
+def find_positives(sets: list[set[int]], a: int) -> tuple[int, list[int]]:
+    """Return the most labels that an image shares with a, and the images that do."""
     gains = {b: len(sets[a] & sets[b]) for b in range(len(sets)) if b != a}
     most = max(gains.values(), default=0)
     return most, [b for b, gain in gains.items() if gain == most and most > 0]
 
 
-def unlikes_of(sets: list[set[int]], a: int, p: int) -> tuple[int, list[int]]:
-    """The fewest labels that anybody shares with a or p, and who does."""
+def find_negatives(sets: list[set[int]], a: int, p: int) -> tuple[int, list[int]]:
+    """Return the fewest labels that an image shares with a or p, and the images that do."""
     gains = {b: len((sets[a] | sets[p]) & sets[b]) for b in range(len(sets)) if b not in (a, p)}
     least = min(gains.values(), default=0)
     return least, [b for b, gain in gains.items() if gain == least]
@@ -67,39 +67,41 @@ def test_every_triplet_is_one_that_the_labels_allow(
         mined.anchors, mined.positives, mined.negatives, mined.shared, strict=True
     ):
         of[int(a)].append((int(p), int(q), int(shared)))
-    lonely = unopposed = overlapping = 0
+    without_positive = without_negative = overlapping = 0
     for a, triplets in of.items():
-        most, likes = likes_of(sets, a)
-        lonely += not likes
-        unopposed += bool(likes) and not triplets
+        most, positives = find_positives(sets, a)
+        without_positive += not positives
+        without_negative += bool(positives) and not triplets
         assert len({(p, q) for p, q, _ in triplets}) == len(triplets)
         for p, q, shared in triplets:
-            least, unlikes = unlikes_of(sets, a, p)
-            assert p in likes
+            least, negatives = find_negatives(sets, a, p)
+            assert p in positives
             assert shared == most
-            assert q in unlikes
+            assert q in negatives
             overlapping += least > 0
-        if len(sets) > 2 and likes:
-            assert len({p for p, _, _ in triplets}) == min(n, len(likes))
-            # Negatives repeat only where there are too few of them.
-            fewest = min(len(unlikes_of(sets, a, p)[1]) for p, _, _ in triplets)
+        if len(sets) > 2 and positives:
+            assert len({p for p, _, _ in triplets}) == min(n, len(positives))
+            # Negatives repeat only if there are too few.
+            fewest = min(len(find_negatives(sets, a, p)[1]) for p, _, _ in triplets)
             assert len({q for _, q, _ in triplets}) >= min(len(triplets), fewest)
-            if n >= len(likes):
-                assert len(triplets) == min(n, sum(len(unlikes_of(sets, a, p)[1]) for p in likes))
-            assert len(triplets) >= min(n, len(likes) * fewest)
+            if n >= len(positives):
+                assert len(triplets) == min(
+                    n, sum(len(find_negatives(sets, a, p)[1]) for p in positives)
+                )
+            assert len(triplets) >= min(n, len(positives) * fewest)
     assert list(mined.anchors) == sorted(mined.anchors)
-    assert mined.without_positive == lonely
+    assert mined.without_positive == without_positive
     assert (
         mined.without_negative
-        == unopposed
-        == (sum(map(bool, of)) and len(sets) == 2) * (len(sets) - lonely)
+        == without_negative
+        == (sum(map(bool, of)) and len(sets) == 2) * (len(sets) - without_positive)
     )
     assert mined.overlapping == overlapping
 
 
 @settings(max_examples=100, deadline=None)
 @given(LISTS, st.sampled_from(["cosine", "euclidean"]), st.integers(1, 3))
-def test_the_hardest_of_all_is_the_hardest(lists: list[list[int]], distance: str, n: int) -> None:
+def test_the_hardest_of_all_images_is_picked(lists: list[list[int]], distance: str, n: int) -> None:
     sets = [set(labels) for labels in lists]
     x = vectors_of(len(lists)).astype(np.float64)
     if distance == "cosine":
@@ -110,20 +112,20 @@ def test_the_hardest_of_all_is_the_hardest(lists: list[list[int]], distance: str
     mined = mine(lists, "all", n, distance=distance)
     for a in np.unique(mined.anchors):
         rows = np.flatnonzero(mined.anchors == a)
-        _, likes = likes_of(sets, a)
-        wanted = sorted(scores[a, likes])[:n]
+        _, positives = find_positives(sets, a)
+        wanted = sorted(scores[a, positives])[:n]
         assert set(scores[a, mined.positives[rows]]) <= set(wanted)
         first = rows[0]
-        _, unlikes = unlikes_of(sets, a, mined.positives[first])
-        assert scores[a, mined.negatives[first]] == max(scores[a, unlikes])
-        assert scores[a, mined.positives[first]] == min(scores[a, likes])
+        _, negatives = find_negatives(sets, a, mined.positives[first])
+        assert scores[a, mined.negatives[first]] == max(scores[a, negatives])
+        assert scores[a, mined.positives[first]] == min(scores[a, positives])
 
 
 @settings(max_examples=150, deadline=None)
 @given(LISTS, st.integers(1, 5))
-def test_the_hardest_come_in_turns_and_ties_go_by_row(lists: list[list[int]], n: int) -> None:
+def test_the_hardest_are_distinct_and_ties_are_in_row_order(lists: list[list[int]], n: int) -> None:
     sets = [set(labels) for labels in lists]
-    x = vectors_of(len(lists))  # of such values that float32 has every distance to the bit
+    x = vectors_of(len(lists))  # float32 holds these distances exactly
     scores = -np.linalg.norm(x[:, None] - x[None], axis=2)
     mined = mine(lists, "all", n, distance="euclidean")
     found = zip(mined.anchors, mined.positives, mined.negatives, strict=True)
@@ -132,15 +134,15 @@ def test_the_hardest_come_in_turns_and_ties_go_by_row(lists: list[list[int]], n:
 
 
 def naive_hardest(sets: list[set[int]], scores: np.ndarray, a: int, n: int) -> list[Pair]:
-    """The n hardest pairs of positive and negative for a: positives in turns, fresh negatives
-    first, then those that do not stand beside the same positive."""
-    positives = sorted(likes_of(sets, a)[1], key=lambda p: (scores[p], p))[:n]
+    """Return the n hardest pairs of positive and negative for a: each positive once, then again;
+    negatives that are new, then those of other positives."""
+    positives = sorted(find_positives(sets, a)[1], key=lambda p: (scores[p], p))[:n]
     chosen: list[Pair] = []
     for i in range(n if positives else 0):
         for p in positives[i % len(positives) :] + positives[: i % len(positives)]:
-            ranked = sorted(unlikes_of(sets, a, p)[1], key=lambda q: (-scores[q], q))
-            taken = {q for _, q in chosen}
-            left = [q for q in ranked if q not in taken]
+            ranked = sorted(find_negatives(sets, a, p)[1], key=lambda q: (-scores[q], q))
+            earlier = {q for _, q in chosen}
+            left = [q for q in ranked if q not in earlier]
             left = left or [q for q in ranked if (p, q) not in chosen]
             if left:
                 chosen.append((p, left[0]))
@@ -161,14 +163,14 @@ def test_a_larger_pool_is_harder() -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     gaps = []
     for pool in (1, 4, 16, None):
-        mined = mine_labels(from_lists(lists), vectors, pool=pool, per_anchor=1, seed=0)
+        mined = mine_by_labels(from_lists(lists), vectors, pool=pool, per_anchor=1, seed=0)
         a, p, q = (unit[rows] for rows in (mined.anchors, mined.positives, mined.negatives))
         gaps.append(((a * p).sum(1) - (a * q).sum(1)).mean())
     assert gaps[0] > gaps[1] + 0.1 > gaps[2] + 0.2 > gaps[3] + 0.2
 
 
 @pytest.mark.parametrize("how", HARD)
-def test_the_same_seed_gives_the_same_and_another_other_draws(how: object) -> None:
+def test_triplets_are_equal_for_equal_seeds_and_differ_for_others(how: object) -> None:
     lists = [[i % 5, 5 + i % 3] for i in range(60)]
     first, again, other = (mine(lists, how, 2, seed) for seed in (1, 1, 2))
     same = [np.array_equal(first.negatives, mined.negatives) for mined in (again, other)]
@@ -178,8 +180,8 @@ def test_the_same_seed_gives_the_same_and_another_other_draws(how: object) -> No
 
 
 @pytest.mark.slow
-def test_tied_candidates_are_drawn_evenly() -> None:
-    # 0 shares two labels with 1-6, one with 7; 8-15 share none with it, nor with its positives.
+def test_tied_candidates_are_sampled_evenly() -> None:
+    # 0 shares two labels with 1-6, one with 7; 8-15 share none with it or its positives.
     lists = [[0, 1], *[[0, 1]] * 3, *[[0, 1, 2]] * 3, [0], *[[3]] * 5, *[[3, 4]] * 3]
     positives, negatives = Counter[int](), Counter[int]()
     for seed in range(3000):
@@ -188,21 +190,21 @@ def test_tied_candidates_are_drawn_evenly() -> None:
         negatives[int(mined.negatives[0])] += 1
     assert set(positives) == set(range(1, 7))
     assert set(negatives) == set(range(8, 16))
-    for drawn in (positives, negatives):
-        assert chisquare(list(drawn.values())).pvalue > 1e-3
+    for counts in (positives, negatives):
+        assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 @pytest.mark.slow
-def test_the_least_overlapping_are_drawn_evenly_too() -> None:
-    # All share label 0, so nobody is disjoint; 3-6 share fewest with 0 and its positive 1 or 2.
+def test_the_least_overlapping_are_sampled_evenly_too() -> None:
+    # All share label 0, so none is disjoint; 3-6 share fewest with 0 and its positive 1 or 2.
     lists = [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0], [0], [0, 5], [0, 5, 6], [0, 1]]
-    drawn = Counter[int]()
+    counts = Counter[int]()
     for seed in range(2000):
         mined = mine(lists, None, 1, seed)
-        drawn[int(mined.negatives[0])] += 1
+        counts[int(mined.negatives[0])] += 1
         assert mined.overlapping == len(mined.anchors)
-    assert set(drawn) == {3, 4, 5, 6}
-    assert chisquare(list(drawn.values())).pvalue > 1e-3
+    assert set(counts) == {3, 4, 5, 6}
+    assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 def test_distinct_sets_are_counted_once() -> None:
