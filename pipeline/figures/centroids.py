@@ -51,10 +51,10 @@ def choose_named_classes(classes: Sequence[Iterable[str]]) -> NamedClasses:
     for row, names in enumerate(classes):
         for name in set(names) & rows.keys():
             rows[name].append(row)
-    which = "each class"
+    which = "the classes"
     if len(named) < len(count):
-        which = f"each of the {len(named)} of {len(count):,} classes with most points"
-    caption = f"A black dot with a name is the centroid (mean) of {which}." if named else ""
+        which = f"the {len(named)} of {len(count):,} classes with most points"
+    caption = f"Black dots with names are the centroids (means) of {which}." if named else ""
     return NamedClasses({name: np.array(own_rows) for name, own_rows in rows.items()}, caption)
 
 

@@ -53,15 +53,16 @@ def choose_changed_queries(
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     number, word, moved = (better, "Better", "gained") if gained else (worse, "Worse", "lost")
     total = count(len(change), "query", "queries")
-    title = f"{word} in B: {number:,} of {total} {moved} average precision"
+    others = f"{worse:,} lost" if gained else f"{better:,} gained"
+    title = (
+        f"{word} in B: {number:,} of {total} {moved} average precision (AP); {others}, "
+        f"{(change == 0).sum():,} unchanged."
+    )
     if number > rows:
-        title += f", the {rows} that {moved} most are shown"
+        title += f" Shown: the {rows} that {moved} most."
     sizes = (change if gained else -change).rename("size").reset_index()
     largest = sizes[sizes["size"] > 0].sort_values(["size", "image_id"], ascending=[False, True])
-    others = f"{worse:,} lost" if gained else f"{better:,} gained"
-    return ShownQueries(
-        list(largest["image_id"][:rows]), f"{title}; {others}, {(change == 0).sum():,} unchanged."
-    )
+    return ShownQueries(list(largest["image_id"][:rows]), title)
 
 
 def comparison_rows(

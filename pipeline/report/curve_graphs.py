@@ -20,6 +20,7 @@ WATCHED = {
 }
 # More points would hide the line that joins them.
 MOST_MARKERS = 30
+MOST_EPOCH_TICKS = 10
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def read_graphs(curves: Path, history: Path, *, distance: str) -> list[Graph]:
         *training_graphs(read_history(history)),
         precision_recall_graph(table["precision_recall"], table["precision_recall_classes"]),
         _recall_at_k(table["recall_at_k"]),
+        *(_similarities(table["similarities"], model) for model in MODELS),
         knn_graph(
             {
                 stem.removeprefix("knn_accuracy_"): each
@@ -62,7 +64,6 @@ def read_graphs(curves: Path, history: Path, *, distance: str) -> list[Graph]:
             },
             distance=distance,
         ),
-        *(_similarities(table["similarities"], model) for model in MODELS),
     ]
 
 
@@ -93,7 +94,10 @@ def training_graphs(history: pd.DataFrame) -> list[Graph]:
     """Return the loss and the watched validation metrics over the epochs; none without epochs."""
     if history.empty or "loss" not in history:
         return []
-    colour, axis = MODEL_COLOURS["finetuned"], {"xaxis": {"title": {"text": "epoch"}}}
+    colour = MODEL_COLOURS["finetuned"]
+    axis: dict[str, Any] = {"xaxis": {"title": {"text": "epoch"}}}
+    if len(history) <= MOST_EPOCH_TICKS:  # otherwise plotly would also name halves of an epoch
+        axis["xaxis"]["dtick"] = 1
     loss = _line(history, "epoch", "loss", name="loss", colour=colour, markers=True)
     watched = [
         _line(history, "epoch", name, name=label, colour=colour, markers=True, dash=dash)
@@ -102,7 +106,12 @@ def training_graphs(history: pd.DataFrame) -> list[Graph]:
     ]
     return [
         Graph("training_loss", "Training loss", [View("", [loss])], axis),
-        Graph("validation", "Validation after each epoch", [View("", watched)], axis | _shares()),
+        Graph(
+            "validation",
+            "Validation after each epoch",
+            [View("", watched)],
+            axis | _shares() | {"showlegend": True},
+        ),
     ]
 
 
@@ -132,25 +141,36 @@ def knn_graph(tables: dict[str, pd.DataFrame], *, distance: str) -> Graph:
     ks = tables[distance]["k"]
     return Graph(
         "knn_accuracy",
-        "kNN accuracy over k, the neighbors that vote",
+        "kNN accuracy over k",
         [View(f"{name} distance", _knn(tables[name])) for name in names],
-        {**_k_axis(ks), "yaxis": {"title": {"text": "share of queries"}}},
+        {**_k_axis(ks, "k, the neighbors that vote"), "yaxis": {"title": {"text": "accuracy"}}},
     )
 
 
 def _knn(table: pd.DataFrame) -> list[Trace]:
-    traces = []
-    for model in MODELS:
-        colour = MODEL_COLOURS[model]
-        traces.append(_line(table, "k", model, name=f"{model}, test", colour=colour, markers=True))
+    test: list[Trace] = []
+    validation: list[Trace] = []
+    rings: list[Trace] = []
+    for model, colour in MODEL_COLOURS.items():
+        test.append(_line(table, "k", model, colour=colour, markers=True))
         name = f"{model}, validation"
-        traces.append(_line(table, "k", f"{model}_val", name=name, colour=colour, dash="dash"))
-    rings = {"symbol": "circle-open", "size": 14, "line": {"width": 2}}
-    for model in MODELS:
-        ring = _line(table, "k", f"{model}_chosen", colour=MODEL_COLOURS[model])
-        ring |= {"mode": "markers", "marker": rings | {"color": MODEL_COLOURS[model]}}
-        traces.append(ring | {"name": f"{model}, k chosen on validation", "hoverinfo": "skip"})
-    return traces
+        dashes = _line(table, "k", f"{model}_val", name=name, colour=colour, dash="dash")
+        validation.append(dashes | {"showlegend": False})
+        ring = _line(table, "k", f"{model}_chosen", name=f"{model}, chosen k", colour=colour)
+        rings.append(ring | _ring(colour) | {"showlegend": False, "hoverinfo": "skip"})
+    # The legend explains dashes and rings once, in grey, since they mean the same for both models.
+    nothing: Trace = {"type": "scatter", "x": [None], "y": [None], "hoverinfo": "skip"}
+    dash = {"color": FAINT, "dash": "dash", "width": 2}
+    legend = [
+        nothing | {"mode": "lines", "line": dash, "name": "validation"},
+        nothing | _ring(FAINT) | {"name": "k chosen on validation"},
+    ]
+    return [*test, *validation, *rings, *legend]
+
+
+def _ring(colour: str) -> Trace:
+    marker = {"symbol": "circle-open", "size": 14, "line": {"width": 2}, "color": colour}
+    return {"mode": "markers", "marker": marker}
 
 
 def _recall_at_k(table: pd.DataFrame) -> Graph:
@@ -209,9 +229,9 @@ def _shares(title: str = "share") -> dict[str, Any]:
     return {"yaxis": {"title": {"text": title}, "range": [-0.02, 1.02]}}
 
 
-def _k_axis(ks: pd.Series) -> dict[str, Any]:
+def _k_axis(ks: pd.Series, title: str = "k") -> dict[str, Any]:
     # A log axis, since k is 1, 5, 10, 100; with more than eight values only the round ones are
     # named.
     named = [int(k) for k in ks if len(ks) <= 8 or k in (1, 2, 5, 10, 20, 50, 100)]
     axis = {"type": "log", "tickvals": named, "ticktext": [str(k) for k in named]}
-    return {"xaxis": axis | {"title": {"text": "k"}}}
+    return {"xaxis": axis | {"title": {"text": title}}}

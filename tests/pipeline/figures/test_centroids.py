@@ -84,4 +84,4 @@ def test_eighty_names_are_drawn_apart_and_inside_their_panel() -> None:
         assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
     left_out = len(named.rows) - len(boxes)
     note = "" if not left_out else f" Names left out for lack of room: {left_out} of baseline."
-    assert figure._supxlabel.get_text().endswith("of each class." + note)
+    assert figure._supxlabel.get_text().endswith("of the classes." + note)

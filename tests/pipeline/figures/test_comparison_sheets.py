@@ -36,11 +36,11 @@ AFTER = queries(e=0.3, d=0.4, c=0.1, b=0.6, a=0.9, f=NAN, other=0.9)
 def test_the_largest_change_comes_first_and_all_are_counted() -> None:
     assert choose_changed_queries(BEFORE, AFTER, gained=True, rows=2) == ShownQueries(
         ["a", "b"],
-        "Better in B: 3 of 5 queries gained average precision, the 2 that gained most are shown; "
-        "1 lost, 1 unchanged.",
+        "Better in B: 3 of 5 queries gained average precision (AP); 1 lost, 1 unchanged. Shown: the "
+        "2 that gained most.",
     )
     assert choose_changed_queries(BEFORE, AFTER, gained=False, rows=2) == ShownQueries(
-        ["c"], "Worse in B: 1 of 5 queries lost average precision; 3 gained, 1 unchanged."
+        ["c"], "Worse in B: 1 of 5 queries lost average precision (AP); 3 gained, 1 unchanged."
     )
 
 
@@ -78,7 +78,8 @@ def test_the_results_of_each_model_stand_in_its_block(sheet: Image.Image) -> Non
 def test_without_a_change_the_sheet_is_its_title() -> None:
     shown = choose_changed_queries(BEFORE, BEFORE, gained=True, rows=2)
     assert (
-        shown.title == "Better in B: 0 of 6 queries gained average precision; 0 lost, 6 unchanged."
+        shown.title
+        == "Better in B: 0 of 6 queries gained average precision (AP); 0 lost, 6 unchanged."
     )
     blank = draw_comparison_sheet(shown.title, [], ("A", "B"), lambda _: Image.new("RGB", (9, 9)))
     assert blank.height < box(TILE)
