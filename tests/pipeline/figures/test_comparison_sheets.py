@@ -36,8 +36,8 @@ AFTER = queries(e=0.3, d=0.4, c=0.1, b=0.6, a=0.9, f=NAN, other=0.9)
 def test_the_largest_change_comes_first_and_all_are_counted() -> None:
     assert choose_changed_queries(BEFORE, AFTER, gained=True, rows=2) == ShownQueries(
         ["a", "b"],
-        "Better in B: 3 of 5 queries gained average precision (AP); 1 lost, 1 unchanged. Shown: the "
-        "2 that gained most.",
+        "Better in B: 3 of 5 queries gained average precision (AP); 1 lost, 1 unchanged. Shown: "
+        "the 2 that gained most.",
     )
     assert choose_changed_queries(BEFORE, AFTER, gained=False, rows=2) == ShownQueries(
         ["c"], "Worse in B: 1 of 5 queries lost average precision (AP); 3 gained, 1 unchanged."
