@@ -11,8 +11,8 @@ import pyarrow as pa
 from app.experiments import comparison_text, provenance_diff
 from app.experiments.evaluated_models import IMAGES, EvaluatedModel, differs_from_lock, open_models
 from app.output_folder import OutputFolder
-from pipeline.comparison.comparable import TestSet, check_comparable, read_test_set
 from pipeline.comparison.compare import COMPARISON, Side, compare
+from pipeline.comparison.evaluation_set import EvaluationSet, check_comparable, read_evaluation_set
 from pipeline.data import tables
 from pipeline.data.shards import PackedImages
 from pipeline.errors import UserError
@@ -45,19 +45,19 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
         ]
         for side, models in zip("AB", sides, strict=True):
             _check_side(models, side=side)
-        test_set = _read_shared_test_set(sides)
+        evaluation_set = _read_shared_evaluation_set(sides)
         print(comparison_text.format_sides(sides))
-        found = compare(_read_side(sides[0]), _read_side(sides[1]), test_set.classes)
+        found = compare(_read_side(sides[0]), _read_side(sides[1]), evaluation_set.classes)
         print(comparison_text.format_counts(found))
-        print(comparison_text.format_metrics(found.figures))
-        table = pa.Table.from_pandas(found.figures, preserve_index=False)
+        print(comparison_text.format_metrics(found.metrics))
+        table = pa.Table.from_pandas(found.metrics, preserve_index=False)
         with folder.writing() as results:
             results.add_table(table.cast(pa.schema(COMPARISON.columns)))
-            _draw_sheets(sides, test_set, results)
+            _draw_sheets(sides, evaluation_set, results)
     for line in comparison_text.advise_seeds(sides, found):
         print(line)
     logger.info("wrote %s", ", ".join(str(path) for path in folder.written))
-    print(f"verdict: {comparison_text.describe_verdict(sides, found.figures)}")
+    print(f"verdict: {comparison_text.describe_verdict(sides, found.metrics)}")
 
 
 def _check_side(models: Sequence[EvaluatedModel], *, side: str) -> None:
@@ -82,9 +82,11 @@ def _check_side(models: Sequence[EvaluatedModel], *, side: str) -> None:
             )
 
 
-def _read_shared_test_set(sides: Sequence[Sequence[EvaluatedModel]]) -> TestSet:
-    """Return the first model's test set; raise a UserError if another's is not comparable."""
-    first, *others = [read_test_set(model.root / "data") for models in sides for model in models]
+def _read_shared_evaluation_set(sides: Sequence[Sequence[EvaluatedModel]]) -> EvaluationSet:
+    """Return the first model's evaluation set; raise a UserError if another's is not comparable."""
+    first, *others = [
+        read_evaluation_set(model.root / "data") for models in sides for model in models
+    ]
     for other in others:
         check_comparable(first, other)
     return first
@@ -104,7 +106,7 @@ def _read_queries(model: EvaluatedModel) -> pd.DataFrame:
 
 
 def _draw_sheets(
-    sides: Sequence[Sequence[EvaluatedModel]], test_set: TestSet, results: OutputFolder
+    sides: Sequence[Sequence[EvaluatedModel]], evaluation_set: EvaluationSet, results: OutputFolder
 ) -> None:
     """Draw the sheets of the first training of each side, if there are images."""
     a, b = (models[0] for models in sides)
@@ -113,7 +115,7 @@ def _draw_sheets(
         if root is None:
             raise UserError(f"{IMAGES} is not in DVC's cache; run: dvc fetch {IMAGES}")
         images = PackedImages(root / IMAGES)
-        images.require(sorted(test_set.gallery)[:1])
+        images.require(sorted(evaluation_set.gallery)[:1])
     except UserError as error:
         logger.warning("no sheets: %s", error)
         return
@@ -122,7 +124,9 @@ def _draw_sheets(
         tables.read_table(model.results / "neighbors.parquet", tables.NEIGHBORS).to_pandas()
         for model in (a, b)
     )
-    names = {str(image_id): ", ".join(classes) for image_id, classes in test_set.classes.items()}
+    names = {
+        str(image_id): ", ".join(classes) for image_id, classes in evaluation_set.classes.items()
+    }
     headings = (f"A: {a.name}", f"B: {b.name}")
     for sheet, gained in zip(SHEETS, (True, False), strict=True):
         shown = choose_changed_queries(*queries, gained=gained, rows=ROWS)

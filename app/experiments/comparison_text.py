@@ -10,8 +10,8 @@ from app.experiments import provenance_diff
 from app.experiments.dvc_lock import Provenance
 from app.experiments.evaluated_models import EvaluatedModel
 from app.experiments.text_tables import align_columns
-from pipeline.comparison.compare import MAIN, Comparison
-from pipeline.comparison.paired_bootstrap import FEWEST_UNITS, MOST_SHARED
+from pipeline.comparison.compare import MAIN_METRIC, Comparison
+from pipeline.comparison.paired_bootstrap import MAX_RELATED, MIN_UNITS
 from pipeline.comparison.verdict import judge
 
 Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
@@ -19,8 +19,8 @@ Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
 # In place of an infinite interval; `paired_intervals` lists the cases.
 INCONCLUSIVE = "inconclusive"
 TOO_FEW = (
-    f"fewer than {FEWEST_UNITS} classes or queries, or one label on so many that over "
-    f"{MOST_SHARED:.0%} of their pairs share a label"
+    f"fewer than {MIN_UNITS} classes or queries, or one label on so many that over "
+    f"{MAX_RELATED:.0%} of their pairs share a label"
 )
 
 
@@ -42,7 +42,9 @@ def format_sides(sides: Sides) -> str:
 def format_counts(found: Comparison) -> str:
     """Return how many queries were compared, and what was resampled."""
     text = f"{found.shared} queries, resampled by "
-    text += f"their {found.units} classes" if found.by_class else "themselves (too few classes)"
+    text += (
+        f"their {found.unit_count} classes" if found.by_class else "themselves (too few classes)"
+    )
     if found.only_a or found.only_b:
         text += f"; left out: {found.only_a} queries of A only, {found.only_b} of B only"
     return text
@@ -116,8 +118,8 @@ def _list_provenance(sides: Sides) -> list[Provenance]:
 
 
 def _describe_main(metrics: pd.DataFrame) -> str:
-    row = metrics.set_index("metric").loc[MAIN]
-    return f"{MAIN} {row['difference']:+.3f} ({_format_interval(row.to_dict())})"
+    row = metrics.set_index("metric").loc[MAIN_METRIC]
+    return f"{MAIN_METRIC} {row['difference']:+.3f} ({_format_interval(row.to_dict())})"
 
 
 def _format_interval(row: Mapping[Hashable, Any]) -> str:

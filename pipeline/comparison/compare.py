@@ -1,4 +1,8 @@
-"""Two settings' results over the same queries: how far each metric differs, and how surely."""
+"""Compares two settings on the same queries: the difference of each metric and its uncertainty.
+
+A and B are the two sides of a comparison. A side is one setting, with the results of one training
+or of several that differ only in their seed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +21,11 @@ from pipeline.evaluation.measure import MEAN_NAMES
 
 RESAMPLES = 9999
 SEED = 7
-MAIN = "map"  # what the verdict is about
-# Fewer classes than this say too little about classes that were not seen; their queries do.
-FEWEST_CLASSES = 20
+MAIN_METRIC = "map"  # which decides the verdict
+# Fewer classes are too small a sample to speak of other classes; then queries are resampled.
+MIN_CLASSES = 20
 
-# Not among the tables of pipeline/data/tables.py: no stage reads it, and each depends on that file.
+# Not among the tables of pipeline/data/tables.py, which every stage depends on: no stage reads it.
 COMPARISON = Table(
     "comparison",
     (
@@ -41,8 +45,8 @@ COMPARISON = Table(
 class Side:
     """The results of one setting.
 
-    queries: a table QUERIES a training, at least one. trained: whether a
-    training is behind them; a network without training has no seed variance.
+    queries: a QUERIES table for each training, at least one. trained: whether the model was
+    trained; a model that was not has no seed variance.
     """
 
     queries: Sequence[pd.DataFrame]
@@ -51,16 +55,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What B's results differ by from A's.
+    """The differences of B's metrics from A's.
 
-    figures: the COMPARISON table, a row a metric, MAIN first; p_holm is null where higher is
-    not better. units: how many were resampled; by_class: whether those are classes, or single
-    queries. shared, only_a, only_b: numbers of queries. has_seed_variance: whether the intervals
-    include what another training of the same setting would change.
+    metrics: the COMPARISON table, a row for each metric, MAIN_METRIC first; p_holm is null if a
+    higher value is not better. unit_count: the number of resampled units; by_class: whether these
+    are classes, or single queries. shared, only_a, only_b: numbers of queries. has_seed_variance:
+    whether the intervals include what another training of the same setting would change.
     """
 
-    figures: pd.DataFrame
-    units: int
+    metrics: pd.DataFrame
+    unit_count: int
     by_class: bool
     shared: int
     only_a: int
@@ -76,13 +80,13 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Comparison:
-    """Return how B's metrics differ from A's, over the queries that all their trainings answered.
+    """Return the differences of B's metrics from A's, over the queries that all trainings have.
 
     class_of: image_id -> the classes of an image, a tuple of any hashable values. Queries of one
-    class have the same relevant images, so their results are correlated: with FEWEST_CLASSES or
-    more, whole classes are resampled, else single queries.
+    class have the same relevant images, so their results are correlated: with MIN_CLASSES or more,
+    whole classes are resampled, else single queries.
 
-    Where a side has several trainings, each query's value is their mean, and the variance between
+    If a side has several trainings, the value of a query is their mean, and the variance between
     trainings is part of the interval (`estimate_seed_variance`). The same arguments give the same
     bits.
     """
@@ -90,67 +94,70 @@ def compare(
     shared = sorted(set.intersection(*(set(table.index) for table in tables)))
     if not shared:
         raise UserError("A and B: found no query that both have; allowed: models of one split")
-    columns = _shared_columns(tables)
+    columns = _list_shared_columns(tables)
     values = np.stack([table.loc[shared, columns].to_numpy(np.float64) for table in tables])
     split = len(a.queries)
     clusters, by_class = _cluster(class_of.loc[shared])
-    means = [_mean(values[:split]), _mean(values[split:])]  # each (Q, M)
-    seed_variance, freedom = estimate_seed_variance(
+    mean_a, mean_b = _average_trainings(values[:split]), _average_trainings(values[split:])
+    seed_variance, degrees_of_freedom = estimate_seed_variance(
         values[:split], values[split:], trained=(a.trained, b.trained)
     )
-    found = paired_intervals(
-        means[1] - means[0],
+    intervals = paired_intervals(
+        mean_b - mean_a,
         clusters,
         seed_variance=seed_variance,
-        freedom=freedom,
+        degrees_of_freedom=degrees_of_freedom,
         resamples=resamples,
         seed=seed,
     )
-    there = ~np.isnan(means[1] - means[0])
-    figures = pd.DataFrame(
+    exists = ~np.isnan(mean_b - mean_a)
+    metrics = pd.DataFrame(
         {
             "metric": [MEAN_NAMES.get(column, column) for column in columns],
-            "queries": there.sum(axis=0),
-            "a": np.where(there, means[0], 0).sum(axis=0) / there.sum(axis=0),
-            "b": np.where(there, means[1], 0).sum(axis=0) / there.sum(axis=0),
+            "queries": exists.sum(axis=0),
+            "a": np.where(exists, mean_a, 0).sum(axis=0) / exists.sum(axis=0),
+            "b": np.where(exists, mean_b, 0).sum(axis=0) / exists.sum(axis=0),
         }
-        | found
+        | intervals
     )
-    figures["p_holm"] = _holm_of_those_with_a_say(figures)
+    metrics["p_holm"] = _correct_p_values(metrics)
     return Comparison(
-        figures=_in_order(figures),
-        units=clusters.units,
+        metrics=_sort_metrics(metrics),
+        unit_count=clusters.unit_count,
         by_class=by_class,
         shared=len(shared),
         only_a=len(set(tables[0].index) - set(shared)),
         only_b=len(set(tables[split].index) - set(shared)),
-        has_seed_variance=freedom > 0,
+        has_seed_variance=degrees_of_freedom > 0,
     )
 
 
 def estimate_seed_variance(
     a: Floats, b: Floats, *, trained: tuple[bool, bool]
 ) -> tuple[Floats, int]:
-    """Return the seed variance of the differences, and its degrees of freedom.
+    """Return the seed variance of the differences, float64 [M], and its degrees of freedom.
 
-    a, b: float64 [T, Q, M]. The variance of a metric between trainings is estimated from the sides
-    that have several, and taken to be the same for both: two or three trainings a side are too few
-    to tell apart. Of T trainings, the mean has 1/T of it. float64 [M], 0 where nothing is known.
+    The variance of a metric between trainings is estimated from all sides with several trainings,
+    and assumed to be equal for both: two or three trainings are too few to estimate two variances.
+    The mean of T trainings has 1/T of it. 0 if no side has several trainings.
+
+    a, b: float64 [T, Q, M].
     """
-    squares, freedom = np.zeros(a.shape[2]), 0
+    squares, degrees_of_freedom = np.zeros(a.shape[2]), 0
     share = 0.0
     for values, is_trained in zip((a, b), trained, strict=True):
         if not is_trained:
             continue
         of_trainings = np.nanmean(values, axis=1)  # (T, M)
         squares += ((of_trainings - of_trainings.mean(axis=0)) ** 2).sum(axis=0)
-        freedom += len(values) - 1
+        degrees_of_freedom += len(values) - 1
         share += 1 / len(values)
-    return (squares / freedom * share if freedom else squares), freedom
+    variance = squares / degrees_of_freedom * share if degrees_of_freedom else squares
+    return variance, degrees_of_freedom
 
 
-def holm(p: Floats) -> Floats:
-    """Return p-values corrected for being several (Holm 1979): float64 [M], at most 1.
+def correct_by_holm(p: Floats) -> Floats:
+    """Return p-values corrected for multiple tests (Holm 1979): float64 [M], at most 1.
 
     Of the i-th smallest of M: the largest of (M - j + 1) p_j over all j <= i.
     """
@@ -161,8 +168,8 @@ def holm(p: Floats) -> Floats:
     return corrected
 
 
-def _shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Return the columns of metrics that all tables have, and that mean something in each."""
+def _list_shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Return the metrics that all tables have, with a value for some query."""
     return [
         name
         for name in tables[0].columns
@@ -173,27 +180,28 @@ def _shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
 
 def _cluster(classes: pd.Series) -> tuple[Clusters, bool]:
     by_class = cluster_by_labels(classes.tolist())
-    if by_class.units >= FEWEST_CLASSES:
+    if by_class.unit_count >= MIN_CLASSES:
         return by_class, True
     return cluster_by_unit(np.arange(len(classes))), False
 
 
-def _mean(values: Floats) -> Floats:
-    """Return the mean over trainings, [T, Q, M] -> [Q, M]; NaN where one of them has none."""
+def _average_trainings(values: Floats) -> Floats:
+    """Return the mean over trainings, [T, Q, M] -> [Q, M]; NaN if one of them has no value."""
     mean: Floats = values.mean(axis=0)
     return mean
 
 
-def _holm_of_those_with_a_say(figures: pd.DataFrame) -> Floats:
-    says = figures["metric"].map(higher_is_better).to_numpy(bool)
-    corrected = np.full(len(figures), np.nan)
-    corrected[says] = holm(figures.loc[says, "p"].to_numpy(np.float64))
+def _correct_p_values(metrics: pd.DataFrame) -> Floats:
+    """Return the corrected p-values of the metrics of which higher is better, else NaN."""
+    counted = metrics["metric"].map(higher_is_better).to_numpy(bool)
+    corrected = np.full(len(metrics), np.nan)
+    corrected[counted] = correct_by_holm(metrics.loc[counted, "p"].to_numpy(np.float64))
     return corrected
 
 
-def _in_order(figures: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows in the order people read them: MAIN first, what has no say last."""
-    says = figures["metric"].map(higher_is_better)
-    rank = np.where(figures["metric"] == MAIN, 0, np.where(says, 1, 2))
+def _sort_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with MAIN_METRIC first, and those of which higher is not better last."""
+    counted = metrics["metric"].map(higher_is_better)
+    rank = np.where(metrics["metric"] == MAIN_METRIC, 0, np.where(counted, 1, 2))
     columns = [field.name for field in COMPARISON.columns]
-    return figures.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)[columns]
+    return metrics.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)[columns]

@@ -5,34 +5,40 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison.compare import MAIN
+from pipeline.comparison.compare import MAIN_METRIC
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: better | worse | no difference | mixed | inconclusive, of B. up, down: what changed."""
+    """The verdict on B, compared with A.
+
+    word: better | worse | no difference | mixed | inconclusive. up, down: the metrics that rose
+    and fell.
+    """
 
     word: str
     up: list[str]
     down: list[str]
 
 
-def judge(figures: pd.DataFrame) -> Verdict:
+def judge(metrics: pd.DataFrame) -> Verdict:
     """Return the verdict on a COMPARISON table.
 
-    A metric has changed where its p-value, corrected for their number (`p_holm`), is at most ALPHA.
-    B is better where MAIN went up and worse where it went down, whatever the others did: near the
-    top, a metric may well go the other way. Nothing changed is no difference; where others changed
-    and MAIN did not, it is mixed. Where the interval of MAIN is infinite, it is inconclusive.
+    A metric has changed if its p-value, corrected for several metrics (`p_holm`), is at most ALPHA.
+    better, worse: MAIN_METRIC rose or fell. Other metrics do not matter then: those of the top
+    ranks may well change in the other direction.
+    mixed: other metrics changed, but MAIN_METRIC did not.
+    no difference: no metric changed.
+    inconclusive: the interval of MAIN_METRIC is infinite.
     """
-    if np.isinf(figures.loc[figures["metric"] == MAIN, "low"]).any():
+    if np.isinf(metrics.loc[metrics["metric"] == MAIN_METRIC, "low"]).any():
         return Verdict("inconclusive", [], [])
-    changed = figures[figures["p_holm"] <= ALPHA]
+    changed = metrics[metrics["p_holm"] <= ALPHA]
     up = list(changed.loc[changed["difference"] > 0, "metric"])
     down = list(changed.loc[changed["difference"] < 0, "metric"])
     if not up and not down:
         return Verdict("no difference", up, down)
-    word = "better" if MAIN in up else "worse" if MAIN in down else "mixed"
+    word = "better" if MAIN_METRIC in up else "worse" if MAIN_METRIC in down else "mixed"
     return Verdict(word, up, down)

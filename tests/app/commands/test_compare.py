@@ -114,9 +114,9 @@ def test_different_galleries_are_one_line_and_exit_status_1(project: Path, tmp_p
     ran = run_module(project, "app.cli", "compare", "finetuned", "split", "--out", str(out))
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        "lookalike: A and B: found two galleries, 2 images are in A's alone and 0 in B's; "
-        "allowed: one gallery, or the figures mean different things; give both the same data, "
-        "split and seed (train.seed draws another training alone)\n"
+        "lookalike: A and B: found two galleries, 2 images are only in A's and 0 only in B's; "
+        "allowed: one gallery, because metrics depend on it; give both the same data, split and "
+        "seed (for another training, change train.seed)\n"
     )
     assert not out.exists()
 

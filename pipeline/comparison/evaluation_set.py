@@ -1,4 +1,4 @@
-"""Whether two models were evaluated on the same queries and gallery, and so can be compared."""
+"""The images that a model was evaluated on, and whether two models have comparable ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +12,19 @@ from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """gallery: image_ids that are searched. classes: image_id -> its classes, by sorted name.
+class EvaluationSet:
+    """The queries and the gallery that a model was evaluated on.
 
-    By name, not by label: labels are numbered anew when a class is added.
+    gallery: their image_ids. classes: image_id -> the sorted names of its classes, of queries and
+    gallery images. Names, because a new class changes the numbers of labels.
     """
 
     gallery: frozenset[str]
     classes: pd.Series
 
 
-def read_test_set(data: Path) -> TestSet:
-    """Return what the splits, the catalog and the classes in the folder `data` say."""
+def read_evaluation_set(data: Path) -> EvaluationSet:
+    """Return the evaluation set of the splits, catalog and classes in the folder `data`."""
     splits_file, catalog_file = data / "splits.parquet", data / "catalog.parquet"
     splits = tables.read_table(splits_file, tables.SPLITS).to_pandas()
     catalog = tables.read_table(catalog_file, tables.CATALOG)
@@ -32,23 +33,23 @@ def read_test_set(data: Path) -> TestSet:
     known_ids = catalog["image_id"].combine_chunks()
     rows = find_rows(ids, known_ids, ids_from=splits_file, table=catalog_file)
     labels = pd.Series(catalog["labels"].take(rows).to_pylist(), index=ids)
-    return TestSet(
+    return EvaluationSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
         classes=labels.map(lambda known: names_of(known, names)),
     )
 
 
-def check_comparable(a: TestSet, b: TestSet) -> None:
-    """Raise UserError unless both searched one gallery, and agree on what shows what.
+def check_comparable(a: EvaluationSet, b: EvaluationSet) -> None:
+    """Raise a UserError unless both have the same gallery, and the same classes of shared images.
 
-    The fewer and the more different images are searched, the better any model looks.
+    Any model has better metrics with a smaller gallery, or with one of more different images.
     """
-    lacking, further = len(a.gallery - b.gallery), len(b.gallery - a.gallery)
-    if lacking or further:
+    only_a, only_b = len(a.gallery - b.gallery), len(b.gallery - a.gallery)
+    if only_a or only_b:
         raise UserError(
-            f"A and B: found two galleries, {lacking} images are in A's alone and {further} in "
-            "B's; allowed: one gallery, or the figures mean different things; give both the same "
-            "data, split and seed (train.seed draws another training alone)"
+            f"A and B: found two galleries, {only_a} images are only in A's and {only_b} only in "
+            "B's; allowed: one gallery, because metrics depend on it; give both the same data, "
+            "split and seed (for another training, change train.seed)"
         )
     shared = a.classes.index.intersection(b.classes.index)
     differs = a.classes.loc[shared] != b.classes.loc[shared]
@@ -56,9 +57,9 @@ def check_comparable(a: TestSet, b: TestSet) -> None:
         first = shared[differs.to_numpy()][0]
         raise UserError(
             f"A and B: found other classes for {differs.sum()} images, the first is '{first}': "
-            f"{_list(a.classes[first])} in A, {_list(b.classes[first])} in B; allowed: one catalog"
+            f"{_join(a.classes[first])} in A, {_join(b.classes[first])} in B; allowed: one catalog"
         )
 
 
-def _list(names: tuple[str, ...]) -> str:
+def _join(names: tuple[str, ...]) -> str:
     return " + ".join(names)

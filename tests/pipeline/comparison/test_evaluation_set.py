@@ -1,10 +1,10 @@
-"""Only answers to the same questions are compared: what counts as the same."""
+"""Which models are comparable: the same gallery, and the same classes of shared images."""
 
 from pathlib import Path
 
 import pytest
 
-from pipeline.comparison.comparable import check_comparable, read_test_set
+from pipeline.comparison.evaluation_set import check_comparable, read_evaluation_set
 from pipeline.errors import UserError
 from tests.helpers.dataset_tables import (
     build_catalog,
@@ -28,16 +28,16 @@ def write(place: Path, images: dict[str, list[str]], names: list[str], gallery: 
     return place
 
 
-def test_it_is_queries_and_gallery_by_the_names_of_their_classes(tmp_path: Path) -> None:
-    test_set = read_test_set(write(tmp_path, IMAGES, ["cup", "bowl", "vase"], "bc"))
-    assert test_set.gallery == {"b", "c"}
-    assert test_set.classes.to_dict() == {"a": ("cup",), "b": ("bowl", "cup"), "c": ("bowl",)}
+def test_it_has_the_class_names_of_queries_and_gallery(tmp_path: Path) -> None:
+    evaluation_set = read_evaluation_set(write(tmp_path, IMAGES, ["cup", "bowl", "vase"], "bc"))
+    assert evaluation_set.gallery == {"b", "c"}
+    assert evaluation_set.classes.to_dict() == {"a": ("cup",), "b": ("bowl", "cup"), "c": ("bowl",)}
 
 
-def test_other_training_images_and_other_numbers_of_classes_do_not_matter(tmp_path: Path) -> None:
-    a = read_test_set(write(tmp_path / "a", IMAGES, ["cup", "bowl", "vase"], "bc"))
+def test_other_training_images_and_other_label_numbers_are_comparable(tmp_path: Path) -> None:
+    a = read_evaluation_set(write(tmp_path / "a", IMAGES, ["cup", "bowl", "vase"], "bc"))
     more = IMAGES | {"t": ["jar"]}
-    b = read_test_set(write(tmp_path / "b", more, ["bowl", "jar", "cup"], "bc"))
+    b = read_evaluation_set(write(tmp_path / "b", more, ["bowl", "jar", "cup"], "bc"))
     check_comparable(a, b)
     check_comparable(b, a)
     assert a.gallery == b.gallery
@@ -46,22 +46,22 @@ def test_other_training_images_and_other_numbers_of_classes_do_not_matter(tmp_pa
 
 def test_two_galleries_are_refused(tmp_path: Path) -> None:
     a, b = (
-        read_test_set(write(tmp_path / gallery, IMAGES, ["cup", "bowl", "vase"], gallery))
+        read_evaluation_set(write(tmp_path / gallery, IMAGES, ["cup", "bowl", "vase"], gallery))
         for gallery in ("abc", "b")
     )
     with pytest.raises(UserError) as error:
         check_comparable(a, b)
     assert str(error.value) == (
-        "A and B: found two galleries, 2 images are in A's alone and 0 in B's; allowed: one "
-        "gallery, or the figures mean different things; give both the same data, split and seed "
-        "(train.seed draws another training alone)"
+        "A and B: found two galleries, 2 images are only in A's and 0 only in B's; allowed: one "
+        "gallery, because metrics depend on it; give both the same data, split and seed (for "
+        "another training, change train.seed)"
     )
 
 
 def test_other_classes_of_an_image_are_refused(tmp_path: Path) -> None:
     names = ["cup", "bowl", "vase"]
-    a = read_test_set(write(tmp_path / "a", IMAGES, names, "bc"))
-    b = read_test_set(write(tmp_path / "b", IMAGES | {"b": ["cup"]}, names, "bc"))
+    a = read_evaluation_set(write(tmp_path / "a", IMAGES, names, "bc"))
+    b = read_evaluation_set(write(tmp_path / "b", IMAGES | {"b": ["cup"]}, names, "bc"))
     with pytest.raises(UserError) as error:
         check_comparable(a, b)
     assert str(error.value) == (
