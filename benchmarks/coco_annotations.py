@@ -2,30 +2,28 @@
 
     python -m benchmarks.coco_annotations [folder of coco2014_labels.parquet, coco_categories.json]
 
-instances_train2017.json has 448 MiB, nine tenths of it the outlines of 860,001 objects. A file of
-that size is written anew: the label sets of all 122,218 labelled images of COCO 2014, and drawn
-polygons. The dataset module reads it, then a catalog of labels alone is packed from it; the
-standard library's json, which keeps the outlines, stands beside.
+instances_train2017.json has 448 MiB, nine tenths of it the outlines of 860,001 objects. This
+writes a file of that size with the label sets of all 122,218 labelled images of COCO 2014 and
+random polygons. It measures the dataset module, packing a catalog of only labels, and for
+comparison the standard library's json, which keeps the outlines in memory.
 """
 
 import json
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.timing import peak_mib, run_in_fresh_process, time_call
 from pipeline.datasets import coco
 from pipeline.packing.packing import Outputs, pack
 
 BYTES = 448 * 2**20
-POINTS = 24  # of a polygon on average, so that there are about as many objects as COCO has
+POINTS = 24  # of a polygon on average, which gives about as many objects as COCO has
 SIZE = (640, 480)
 LABELS_ALONE = coco.CocoOptions(year=2017, images=False, official=False, max_images=None)
 URL = "http://images.cocodataset.org/train2017"
@@ -38,25 +36,18 @@ def main() -> None:
         root = Path(folder)
         path = root / "annotations/instances_train2017.json"
         path.parent.mkdir()
-        images, objects = in_fresh_process(write_annotations, path, tables)
+        images, objects = run_in_fresh_process(write_annotations, path, tables)
         print(f"{path.stat().st_size:,} bytes, {images:,} images, {objects:,} objects")
         print("what                                seconds  peak MiB")
         for what in (read_dataset, pack_catalog, read_json):
-            seconds, peak, said = in_fresh_process(measure, what, root)
-            print(f"{said:35s} {seconds:7.1f}  {peak:8.0f}", flush=True)
-
-
-def in_fresh_process(work: Callable, *arguments: object):
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+            seconds, peak, line = run_in_fresh_process(measure, what, root)
+            print(f"{line:35s} {seconds:7.1f}  {peak:8.0f}", flush=True)
 
 
 def measure(work: Callable[[Path], str], root: Path) -> tuple[float, float, str]:
-    """Return the seconds that `work` took, the process's peak memory in MiB, and what it said."""
-    started = time.perf_counter()
-    said = work(root)
-    seconds = time.perf_counter() - started
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, said
+    """Return the seconds of `work`, the process's peak memory in MiB, and the line of `work`."""
+    seconds, line = time_call(lambda: work(root))
+    return seconds, peak_mib(), line
 
 
 def read_dataset(root: Path) -> str:
@@ -78,7 +69,7 @@ def read_json(root: Path) -> str:
 
 
 def write_annotations(path: Path, tables: Path) -> tuple[int, int]:
-    """Write annotations of BYTES bytes in COCO's form to `path`; return images and objects."""
+    """Write BYTES of annotations in COCO's format; return the numbers of images and objects."""
     rows = pq.read_table(tables / "coco2014_labels.parquet").to_pydict()
     categories = json.loads((tables / "coco_categories.json").read_text())
     ids = rows["image_id"]
@@ -89,12 +80,12 @@ def write_annotations(path: Path, tables: Path) -> tuple[int, int]:
     with open(path, "w", encoding="ascii") as out:
         out.write('{"info": {"year": 2017}, "licenses": [], "images": [')
         names = zip(ids, rows["file_name"], strict=True)
-        out.write(SEPARATOR.join(image_text(number, name) for number, name in names))
+        out.write(SEPARATOR.join(format_image(number, name) for number, name in names))
         out.write('], "categories": ' + json.dumps(categories) + ', "annotations": [')
         written = out.tell() + len("]}")
-        # Every image has each of its categories once, then once more, until the file is full.
-        for (number, kind), shape in zip(cycle(pairs), shapes(), strict=False):
-            text = annotation_text(objects, number, kind, shape)
+        # One object for each category of each image, then again, until the file is full.
+        for (number, kind), shape in zip(cycle(pairs), make_shapes(), strict=False):
+            text = format_annotation(objects, number, kind, shape)
             written += len(text) + (len(SEPARATOR) if objects else 0)
             out.write((SEPARATOR if objects else "") + text)
             objects += 1
@@ -104,14 +95,14 @@ def write_annotations(path: Path, tables: Path) -> tuple[int, int]:
     return len(ids), objects
 
 
-def image_text(number: int, name: str) -> str:
+def format_image(number: int, name: str) -> str:
     width, height = SIZE
     fields = {"license": 3, "file_name": name, "coco_url": f"{URL}/{name}"}
     fields |= {"height": height, "width": width, "date_captured": "2013-11-14 11:18:45"}
     return json.dumps(fields | {"flickr_url": f"http://flickr.com/{number}_z.jpg", "id": number})
 
 
-def annotation_text(object_id: int, number: int, kind: int, shape: tuple[str, float]) -> str:
+def format_annotation(object_id: int, number: int, kind: int, shape: tuple[str, float]) -> str:
     outline, area = shape
     return (
         f'{{"segmentation": [{outline}], "area": {area}, "iscrowd": 0, "image_id": {number}, '
@@ -119,14 +110,14 @@ def annotation_text(object_id: int, number: int, kind: int, shape: tuple[str, fl
     )
 
 
-def shapes(count: int = 1009) -> Iterator[tuple[str, float]]:
-    """Yield outlines as JSON texts with areas in pixels, `count` different ones by turns."""
+def make_shapes(count: int = 1009) -> Iterator[tuple[str, float]]:
+    """Yield `count` random outlines as JSON, with areas in pixels, again and again."""
     rng = np.random.default_rng(0)
-    drawn = []
+    shapes = []
     for points in rng.integers(POINTS // 4, 2 * POINTS - POINTS // 4 + 1, count):
         outline = rng.uniform(0, min(SIZE), 2 * points).round(2).tolist()
-        drawn.append((json.dumps(outline), round(float(rng.uniform(50, 50_000)), 4)))
-    yield from cycle(drawn)
+        shapes.append((json.dumps(outline), round(float(rng.uniform(50, 50_000)), 4)))
+    yield from cycle(shapes)
 
 
 if __name__ == "__main__":

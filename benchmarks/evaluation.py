@@ -1,20 +1,18 @@
-"""Exact evaluation beside a plain numpy argsort, on growing samples, in one run.
+"""Exact evaluation compared with a plain numpy argsort, for several numbers of images.
 
     python -m benchmarks.evaluation            # 2,000 to 20,000 images
     python -m benchmarks.evaluation 60502      # the size of Stanford Online Products' test split
 
-Images are drawn: 128-d, about 5.3 of a class as in SOP (60,502 of 11,316 classes). Each size runs
-in a process of its own, so that its peak memory is its own. The baseline sorts whole rows of the
-gallery, for at most 1,000 queries; with more, its time is extrapolated, and marked so.
+Embeddings are random: 128-d, about 5.3 images per class as in SOP (60,502 images of 11,316
+classes). Each size runs in a fresh process, to measure its peak memory. The argsort sorts the whole
+gallery for at most 1,000 queries; for more, its time is extrapolated and marked.
 """
 
-import resource
 import sys
-import time
-from multiprocessing import get_context
 
 import numpy as np
 
+from benchmarks.timing import peak_mib, run_in_fresh_process, time_call
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.measure import measure
 
@@ -29,30 +27,29 @@ def main() -> None:
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
     print("images  measure s  with curves s  argsort s  ratio  peak MiB  recall_at_1 (both)")
     for size in sizes:
-        with get_context("spawn").Pool(1) as pool:
-            print(pool.apply(compare, (size,)), flush=True)
+        print(run_in_fresh_process(compare, size), flush=True)
 
 
 def compare(size: int) -> str:
-    """Return one line of the table for `size` images that all ask and are all searched."""
-    vectors, labels = draw_images(size)
-    measure_images(*draw_images(1001), curves=True)  # compiles
-    plain, measured = timed(lambda: measure_images(vectors, labels, curves=False))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    curves, _ = timed(lambda: measure_images(vectors, labels, curves=True))
-    asked = min(size, SORTED_QUERIES)
-    seconds, first = timed(lambda: sort_images(vectors, labels, asked))
-    sort = seconds * size / asked
-    mark = "" if asked == size else f" (extrapolated from {asked} queries)"
-    recall = np.nanmean(measured.per_query["recall_at_1"][:asked])
+    """Return one line of the table, for `size` images that are all queries and gallery."""
+    vectors, labels = make_images(size)
+    measure_images(*make_images(1001), curves=True)  # compiles the loops
+    plain, metrics = time_call(lambda: measure_images(vectors, labels, curves=False))
+    peak = peak_mib()
+    curves, _ = time_call(lambda: measure_images(vectors, labels, curves=True))
+    queries = min(size, SORTED_QUERIES)
+    seconds, first = time_call(lambda: sort_images(vectors, labels, queries))
+    sort = seconds * size / queries
+    mark = "" if queries == size else f" (extrapolated from {queries} queries)"
+    recall = np.nanmean(metrics.per_query["recall_at_1"][:queries])
     return (
         f"{size:8d}  {plain:9.2f}  {curves:13.2f}  {sort:9.2f}  {sort / plain:5.1f}  {peak:8.0f}  "
         f"{recall:.4f} {first:.4f}{mark}"
     )
 
 
-def draw_images(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (float32 [size, 128], int32 [size]): noisy copies of one centre a class."""
+def make_images(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (float32 [size, 128], int32 [size]): the centre of each class plus noise."""
     rng = np.random.default_rng(0)
     classes = max(2, round(size / IMAGES_A_CLASS))
     labels = rng.integers(0, classes, size).astype(np.int32)
@@ -62,13 +59,13 @@ def draw_images(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_images(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
-    everyone = np.ones(len(labels), dtype=bool)
+    all_images = np.ones(len(labels), dtype=bool)
     sets = LabelSets(np.arange(len(labels) + 1), labels)
     return measure(
         vectors,
         sets,
-        everyone,
-        everyone,
+        all_images,
+        all_images,
         k=K,
         distance="cosine",
         knn=5,
@@ -77,26 +74,20 @@ def measure_images(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
     )
 
 
-def sort_images(vectors: np.ndarray, labels: np.ndarray, asked: int) -> float:
-    """Return recall_at_1 of the first `asked` queries by sorting: the peer's least work."""
+def sort_images(vectors: np.ndarray, labels: np.ndarray, queries: int) -> float:
+    """Return recall_at_1 of the first `queries` images, by sorting the gallery for each."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    hits, found = 0, 0
-    for start in range(0, asked, 100):
-        rows = np.arange(start, min(start + 100, asked))
+    hits, counted = 0, 0
+    for start in range(0, queries, 100):
+        rows = np.arange(start, min(start + 100, queries))
         scores = unit[rows] @ unit.T
         scores[np.arange(len(rows)), rows] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :-1]
         relevant = labels[order] == labels[rows][:, None]
-        answerable = relevant.any(axis=1)
-        hits += relevant[answerable, 0].sum()
-        found += answerable.sum()
-    return float(hits / found)
-
-
-def timed(call):
-    started = time.perf_counter()
-    value = call()
-    return time.perf_counter() - started, value
+        has_relevant = relevant.any(axis=1)
+        hits += relevant[has_relevant, 0].sum()
+        counted += has_relevant.sum()
+    return float(hits / counted)
 
 
 if __name__ == "__main__":

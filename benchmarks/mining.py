@@ -1,14 +1,14 @@
-"""Mining by labels beside the algorithm that a published student pipeline used, in one run.
+"""Mining by labels compared with the algorithm of a published student pipeline.
 
     python -m benchmarks.mining                  # label sets of COCO 2014 from ../shared/datasets
-    python -m benchmarks.mining --hard           # and hard mining of all of it, at 256-d
-    python -m benchmarks.mining LABELS.parquet   # or from another table with `category_ids`
+    python -m benchmarks.mining --hard           # also hard mining of all images, at 256-d
+    python -m benchmarks.mining LABELS.parquet   # another table with a column `category_ids`
 
-That algorithm, written anew from its description, does this for each image: it shuffles all
-images, scans them for the largest overlap of label sets, and scans them again for the first that
-is disjoint (Python sets, one thread). On samples both run; beyond, its time is extrapolated from
-the largest sample by the square of the images, and marked so. At the end the whole stage runs as
-DVC runs it: process start, tables read and written included.
+That algorithm, written here from its description, does this for each image: it shuffles all
+images, scans them for the largest overlap of label sets, and scans them again for the first
+disjoint one (Python sets, one thread). Both run on samples; for more images, its time is
+extrapolated from the largest sample, by the square of the number of images, and marked. At the end
+the whole stage runs as DVC runs it, including process start, reading and writing of tables.
 """
 
 import os
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
+from benchmarks.timing import peak_mib, run_in_fresh_process, time_call
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.label_sets import from_lists
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, write_table
@@ -47,32 +47,32 @@ def main() -> None:
     lists = pq.read_table(path)["category_ids"].to_pylist()
     order = np.random.default_rng(0).permutation(len(lists))
     lists = [lists[i] for i in order]
-    mine_by_labels(from_lists(lists[:100]), per_anchor=1, seed=0)  # compiles, or loads what was
+    mine_by_labels(from_lists(lists[:100]), per_anchor=1, seed=0)  # compiles the loops
     print(f"{path.name}: {len(lists):,} images")
     print("   images  distinct sets  mining s  published s     ratio")
     last = (1, 0.0)
     for size in (*(size for size in (*SAMPLES, *SIZES) if size < len(lists)), len(lists)):
         sample = from_lists(lists[:size])
         ours = min(
-            timed(lambda s=sample: mine_by_labels(s, per_anchor=1, seed=0)) for _ in range(3)
+            time_call(lambda s=sample: mine_by_labels(s, per_anchor=1, seed=0))[0] for _ in range(3)
         )
         if size in SAMPLES:
-            last = (size, timed(lambda n=size: published([set(each) for each in lists[:n]])))
+            sets = [set(each) for each in lists[:size]]
+            last = (size, time_call(lambda s=sets: mine_as_published(s))[0])
         theirs = last[1] * (size / last[0]) ** 2
         mark = "" if size in SAMPLES else f"  (published: extrapolated from {last[0]:,} images)"
-        sets = len(find_distinct(sample).starts) - 1
+        distinct = len(find_distinct(sample).starts) - 1
         print(
-            f"{size:9,}  {sets:13,}  {ours:8.3f}  {theirs:11.1f}  {theirs / ours:8,.0f}{mark}",
+            f"{size:9,}  {distinct:13,}  {ours:8.3f}  {theirs:11.1f}  {theirs / ours:8,.0f}{mark}",
             flush=True,
         )
     kinds = [False, True] if "--hard" in sys.argv else [False]
     for hard in kinds:
-        with get_context("spawn").Pool(1) as pool:
-            print(pool.apply(run_stage, (lists, hard)), flush=True)
+        print(run_in_fresh_process(run_stage, lists, hard), flush=True)
 
 
-def published(sets: list[set[int]]) -> list[tuple[int, int, int]]:
-    """Return (anchor, positive, negative) as the published pipeline draws them."""
+def mine_as_published(sets: list[set[int]]) -> list[tuple[int, int, int]]:
+    """Return (anchor, positive, negative) as the published pipeline mines them."""
     generator = random.Random(0)
     triplets = []
     others = list(range(len(sets)))
@@ -89,7 +89,7 @@ def published(sets: list[set[int]]) -> list[tuple[int, int, int]]:
 
 
 def run_stage(lists: list[list[int]], hard: bool) -> str:
-    """Return what `python -m stages.mine` took for all of `lists`, as one line."""
+    """Return a line with the time and memory of `python -m stages.mine` for all of `lists`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, lists, hard=hard)
@@ -108,17 +108,17 @@ def run_stage(lists: list[list[int]], hard: bool) -> str:
             command, cwd=folder, env=environment, capture_output=True, text=True, check=True
         )
         seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    peak = peak_mib(resource.RUSAGE_CHILDREN)
     kind = f"the whole stage, hard, {DIMENSION}-d" if hard else "the whole stage"
     return f"{kind}: {seconds:.1f} s, {peak:,.0f} MiB\n  " + "\n  ".join(ran.stderr.splitlines())
 
 
 def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
-    """Write the tables that the stage reads, every image being for training."""
+    """Write the tables that the stage reads, with all images in the training split."""
     count = len(lists)
     ids = [f"{i:06d}" for i in range(count)]
-    nothing, one = pa.nulls(count, pa.string()), pa.array(np.ones(count, np.int32))
-    columns = [ids, pa.array(lists, LABELS), nothing, nothing, ids, one, one]
+    null, one = pa.nulls(count, pa.string()), pa.array(np.ones(count, np.int32))
+    columns = [ids, pa.array(lists, LABELS), null, null, ids, one, one]
     catalog = dict(zip((field.name for field in CATALOG.columns), columns, strict=True))
     write_table(pa.table(catalog), folder / "catalog.parquet", CATALOG)
     never = pa.array(np.zeros(count, bool))
@@ -132,12 +132,6 @@ def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
         rng = np.random.default_rng(0)
         vectors = rng.standard_normal((count, DIMENSION), dtype=np.float32)
         write_embeddings(folder / "embeddings.parquet", ids, vectors)
-
-
-def timed(call) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

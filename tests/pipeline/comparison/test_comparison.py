@@ -81,7 +81,7 @@ def test_classes_are_labels_not_sets_of_labels() -> None:
 def test_a_metric_that_one_side_lacks_is_left_out() -> None:
     a, b = make_table(0.5, seed=1), make_table(0.6, seed=2)
     b["recall_at_7"] = 1.0
-    a["triplet_accuracy"] = b["triplet_accuracy"] = np.nan  # where there are no triplets
+    a["triplet_accuracy"] = b["triplet_accuracy"] = np.nan  # no triplets
     found = compare(Side([a], True), Side([b], True), CLASS_OF)
     assert list(found.metrics["metric"]) == ["map", "cosine_positive"]
 

@@ -29,7 +29,7 @@ FAR = 2**64 - 1
 
 
 @dataclass
-class World:
+class Scenario:
     """Images p0, p1, …; by default all are queries and gallery images."""
 
     vectors: NDArray[np.float32]
@@ -78,17 +78,17 @@ def vectors_at(*degrees: float) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def world() -> World:
+def scenario() -> Scenario:
     """p0 and p1 are one image with two labels; p2 is near p3, which has another class."""
-    return World(
+    return Scenario(
         vectors=vectors_at(0, 1, 30, 32, 90, 91),
         labels=[[1], [2], [1], [2], [3], [3]],
         hashes=[0, 0b111, FAR, 0, FAR, 0],
     )
 
 
-def test_an_analysis_by_hand(world: World) -> None:
-    analysis = world.analyze()
+def test_an_analysis_by_hand(scenario: Scenario) -> None:
+    analysis = scenario.analyze()
     # The rankings: p0: p1, p2; p1: p0, p2, p3; p2: p3, p1, p0; p3: p2, p1.
     assert analysis.metrics == {
         "failures": 2,
@@ -120,8 +120,8 @@ def test_an_analysis_by_hand(world: World) -> None:
     assert confusions["image_id"].tolist() == ["p0", "p1"]
 
 
-def test_the_tables_fit_their_schemas(world: World, tmp_path: Any) -> None:
-    for analysis in (world.analyze(), world.analyze(failure_k=100, bits=0, cosine=1.0)):
+def test_the_tables_fit_their_schemas(scenario: Scenario, tmp_path: Any) -> None:
+    for analysis in (scenario.analyze(), scenario.analyze(failure_k=100, bits=0, cosine=1.0)):
         for table, kind in (
             (analysis.failures, FAILURES),
             (analysis.successes, SUCCESSES),
@@ -132,15 +132,15 @@ def test_the_tables_fit_their_schemas(world: World, tmp_path: Any) -> None:
             assert read_table(tmp_path / "table.parquet", kind).to_pylist() == table.to_pylist()
 
 
-def test_without_label_noise_recall_is_the_same(world: World) -> None:
-    metrics = world.analyze(bits=2).metrics
+def test_without_label_noise_recall_is_the_same(scenario: Scenario) -> None:
+    metrics = scenario.analyze(bits=2).metrics
     assert metrics["label_noise"] == metrics["failures_label_noise"] == 0
     assert metrics["recall_at_1_without_label_noise"] == round(2 / 6, 6)
 
 
 def test_if_all_queries_are_label_noise_there_is_no_recall_without_them() -> None:
-    world = World(vectors_at(0, 0, 90, 90), [[1], [2], [1], [2]], [0] * 4)
-    assert world.analyze(failure_k=3).metrics == {
+    scenario = Scenario(vectors_at(0, 0, 90, 90), [[1], [2], [1], [2]], [0] * 4)
+    assert scenario.analyze(failure_k=3).metrics == {
         "failures": 0,
         "label_noise": 4,
         "failures_label_noise": 0,
@@ -149,18 +149,18 @@ def test_if_all_queries_are_label_noise_there_is_no_recall_without_them() -> Non
 
 @pytest.mark.parametrize(("bits", "found"), [(2, 0), (3, 2), (4, 2)])
 def test_a_near_duplicate_differs_in_at_most_so_many_bits(
-    world: World, bits: int, found: int
+    scenario: Scenario, bits: int, found: int
 ) -> None:
-    assert world.analyze(bits=bits).metrics["label_noise"] == found
+    assert scenario.analyze(bits=bits).metrics["label_noise"] == found
 
 
 @pytest.mark.parametrize(
     ("difference", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)]
 )
 def test_an_image_of_another_colour_is_no_near_duplicate(
-    world: World, difference: int, found: int
+    scenario: Scenario, difference: int, found: int
 ) -> None:
-    analysis = replace(world, greys=[100, 100 + difference, 0, 0, 0, 0]).analyze()
+    analysis = replace(scenario, greys=[100, 100 + difference, 0, 0, 0, 0]).analyze()
     assert analysis.metrics["label_noise"] == found
     failures = analysis.failures.to_pandas()
     assert failures["bits"].tolist() == [3, 64]
@@ -168,33 +168,35 @@ def test_an_image_of_another_colour_is_no_near_duplicate(
 
 
 @pytest.mark.parametrize(("cosine", "found"), [(0.9999, 0), (0.9998, 2)])
-def test_a_near_duplicate_has_at_least_this_cosine(world: World, cosine: float, found: int) -> None:
+def test_a_near_duplicate_has_at_least_this_cosine(
+    scenario: Scenario, cosine: float, found: int
+) -> None:
     assert np.cos(np.radians(1)) == pytest.approx(0.99985, abs=1e-5)
-    assert world.analyze(cosine=cosine).metrics["label_noise"] == found
+    assert scenario.analyze(cosine=cosine).metrics["label_noise"] == found
 
 
 def test_identical_vectors_reach_a_cosine_of_one() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, 33)).astype(np.float32)
-    world = World(np.repeat(vectors, 2, axis=0), [[i % 2] for i in range(80)], [0] * 80)
-    assert world.analyze(cosine=1.0).metrics["label_noise"] == 80
+    scenario = Scenario(np.repeat(vectors, 2, axis=0), [[i % 2] for i in range(80)], [0] * 80)
+    assert scenario.analyze(cosine=1.0).metrics["label_noise"] == 80
 
 
-def test_only_wrong_and_similar_images_are_hashed_and_each_once(world: World) -> None:
+def test_only_wrong_and_similar_images_are_hashed_and_each_once(scenario: Scenario) -> None:
     # The cosine of p2 and p3 is 0.9994; p4 and p5 are of one class.
-    world.analyze(cosine=0.9998)
-    assert world.hashed == ["p0", "p1"]
-    bits = world.analyze(cosine=0.9998).failures.to_pandas()["bits"]
+    scenario.analyze(cosine=0.9998)
+    assert scenario.hashed == ["p0", "p1"]
+    bits = scenario.analyze(cosine=0.9998).failures.to_pandas()["bits"]
     assert bits.isna().tolist() == [False, True]
 
 
-def test_a_top_that_is_larger_than_the_gallery_has_no_failures(world: World) -> None:
-    assert world.analyze(failure_k=100).metrics["failures"] == 0
+def test_a_top_that_is_larger_than_the_gallery_has_no_failures(scenario: Scenario) -> None:
+    assert scenario.analyze(failure_k=100).metrics["failures"] == 0
 
 
 def test_queries_without_a_relevant_image_are_in_no_table() -> None:
-    world = World(vectors_at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
-    analysis = world.analyze()
+    scenario = Scenario(vectors_at(0, 0, 5, 9), [[1], [2], [3], [3]], [0] * 4)
+    analysis = scenario.analyze()
     assert analysis.metrics == {
         "failures": 0,
         "label_noise": 0,
@@ -208,21 +210,21 @@ def test_queries_without_a_relevant_image_are_in_no_table() -> None:
 
 def test_queries_without_a_relevant_image_are_not_in_the_share_of_their_class() -> None:
     # The only other image with the class of p1 is p0, which is not in the gallery.
-    world = World(
+    scenario = Scenario(
         vectors_at(0, 9, 1), [[1], [1], [2]], [0] * 3, [True, True, False], [False, True, True]
     )
-    confusions = world.analyze().confusions
+    confusions = scenario.analyze().confusions
     assert confusions["queries"].to_pylist() == confusions["share"].to_pylist() == [1.0]
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def scenarios(draw: st.DrawFn) -> Scenario:
     count = draw(st.integers(3, 12))
     # Of integers the Euclidean ranking is exact, and ties are common.
     coordinates = st.integers(-3, 3)
     vectors = draw(st.lists(st.tuples(*[coordinates] * 3), min_size=count, max_size=count))
     labels = st.lists(st.integers(0, 4), min_size=1, max_size=2, unique=True)
-    return World(
+    return Scenario(
         np.array(vectors, dtype=np.float32),
         draw(st.lists(labels, min_size=count, max_size=count)),
         draw(st.lists(st.sampled_from([0, 1, 3, FAR]), min_size=count, max_size=count)),
@@ -231,13 +233,13 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@given(worlds(), st.integers(1, 4), st.sampled_from([-1.0, 0.317, 0.953]), st.integers(0, 2))
+@given(scenarios(), st.integers(1, 4), st.sampled_from([-1.0, 0.317, 0.953]), st.integers(0, 2))
 def test_an_analysis_equals_a_plain_loop(
-    world: World, failure_k: int, cosine: float, bits: int
+    scenario: Scenario, failure_k: int, cosine: float, bits: int
 ) -> None:
-    expected = [case for case in (loop(world, query) for query in queries_of(world)) if case]
+    expected = [case for case in (loop(scenario, query) for query in queries_of(scenario)) if case]
     assume(expected)
-    analysis = world.analyze(distance="euclidean", failure_k=failure_k, cosine=cosine, bits=bits)
+    analysis = scenario.analyze(distance="euclidean", failure_k=failure_k, cosine=cosine, bits=bits)
     failed = [case for case in expected if case["first"] > failure_k]
     noisy = [
         case
@@ -265,14 +267,14 @@ def test_an_analysis_equals_a_plain_loop(
     } | ({"recall_at_1_without_label_noise": round(len(right) / len(left), 6)} if left else {})
 
 
-def queries_of(world: World) -> list[int]:
-    assert world.is_query
-    return [row for row, is_query in enumerate(world.is_query) if is_query]
+def queries_of(scenario: Scenario) -> list[int]:
+    assert scenario.is_query
+    return [row for row, is_query in enumerate(scenario.is_query) if is_query]
 
 
-def loop(world: World, query: int) -> dict[str, Any] | None:
+def loop(scenario: Scenario, query: int) -> dict[str, Any] | None:
     """Return the top hit of a query, and the rank of its first relevant image."""
-    vectors, labels = world.vectors.astype(float), [set(each) for each in world.labels]
+    vectors, labels = scenario.vectors.astype(float), [set(each) for each in scenario.labels]
     distances = np.linalg.norm(vectors - vectors[query], axis=1)
     others = [row for row in range(len(vectors)) if row != query]
     ranking = sorted(others, key=lambda row: (distances[row], row))
@@ -287,6 +289,6 @@ def loop(world: World, query: int) -> dict[str, Any] | None:
         "first": ranks[0],
         "distance": distances[hit],
         "cosine": vectors[query] @ vectors[hit] / lengths if lengths else 0.0,
-        "bits": (world.hashes[query] ^ world.hashes[hit]).bit_count(),
-        "colour": abs(world.greys[query] - world.greys[hit]) if world.greys else 0,
+        "bits": (scenario.hashes[query] ^ scenario.hashes[hit]).bit_count(),
+        "colour": abs(scenario.greys[query] - scenario.greys[hit]) if scenario.greys else 0,
     }

@@ -39,12 +39,12 @@ def test_the_pairs_of_some_queries_are_taken_in_their_order(
     all_images = np.ones(len(case.lists), dtype=bool)
     pairs = find_relevance(case.labels, all_images, all_images).pairs(0, len(case.lists))
     some = np.array(data.draw(st.lists(st.sampled_from(range(len(case.lists))))), dtype=np.int64)
-    taken = pairs.take(some)
+    subset = pairs.take(some)
     for place, q in enumerate(some):
-        after = slice(taken.starts[place], taken.starts[place + 1])
+        after = slice(subset.starts[place], subset.starts[place + 1])
         before = slice(pairs.starts[q], pairs.starts[q + 1])
-        assert taken.rows[after].tolist() == pairs.rows[before].tolist()
-        assert taken.gains[after].tolist() == pairs.gains[before].tolist()
+        assert subset.rows[after].tolist() == pairs.rows[before].tolist()
+        assert subset.gains[after].tolist() == pairs.gains[before].tolist()
 
 
 @settings(deadline=None)

@@ -163,8 +163,8 @@ def test_weights_of_a_classifier_are_refused(tmp_path: Path) -> None:
     torch.save({key: torch.zeros(()).expand(value.shape) for key, value in shapes.items()}, path)
     with pytest.raises(UserError) as caught:
         build_backbone(NAME, 64, pooling="avg", level=0, weights=path)
-    own = build_detector(NAME, seed=0).get_submodule("backbone").state_dict()
-    missing = len([key for key in own if not key.endswith("num_batches_tracked")])
+    expected = build_detector(NAME, seed=0).get_submodule("backbone").state_dict()
+    missing = len([key for key in expected if not key.endswith("num_batches_tracked")])
     assert str(caught.value) == (
         f"backbone.weights: {path} into {NAME}: the weights do not fit: {missing} missing "
         "(backbone.body.conv1.weight, backbone.body.bn1.weight, backbone.body.bn1.bias, …); "
