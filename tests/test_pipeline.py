@@ -138,8 +138,8 @@ def test_an_unused_block_runs_nothing(clone: Path) -> None:
         ),
         (
             {"batches.pk.per_class": 9},
-            "train: batches.pk.per_class: found 9; the largest training class has 6 images, "
-            "allowed: at most 6",
+            "train: batches.pk.per_class: found 9; the largest class of the train split has 6 "
+            "images; allowed: at most 6",
         ),
         (
             {"evaluate.k": [1, 500]},
