@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.data.arrays import Floats, Ints, Mask
 from pipeline.figures.palette import FAINT, INK, shorten
 from pipeline.figures.projections import Points
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
-
-Boxes = NDArray[np.float64]  # [N, 4]: left, bottom, right, top in pixels
 
 MOST_NAMES = 80
 FEWEST_POINTS = 3  # of a named class; the mean of fewer says nothing new
@@ -38,7 +36,7 @@ class NamedClasses:
     none.
     """
 
-    rows: Mapping[str, NDArray[np.int64]]
+    rows: Mapping[str, Ints]
     caption: str
 
 
@@ -85,12 +83,13 @@ def draw_class_names(
     return [_place(axes, written) for axes, written in texts.items()]
 
 
-def place_boxes(anchors: Boxes, sizes: Boxes, frame: Boxes) -> list[tuple[float, float] | None]:
+def place_boxes(anchors: Floats, sizes: Floats, frame: Floats) -> list[tuple[float, float] | None]:
     """Return the middle of each box: near its anchor, without overlap; None if there is no room.
 
     Boxes are placed in their order. Places that cover no anchor are preferred.
 
-    anchors: [N, 2], pixels. sizes: [N, 2], width and height. frame: [4], which no box may leave.
+    anchors: [N, 2], pixels. sizes: [N, 2], width and height. frame: [4], left, bottom,
+    right, top, which no box may leave.
     """
     marks = np.hstack([anchors - MARK, anchors + MARK])
     placed = np.empty((0, 4))
@@ -110,24 +109,27 @@ def place_boxes(anchors: Boxes, sizes: Boxes, frame: Boxes) -> list[tuple[float,
     return middles
 
 
-def _offsets(size: Boxes) -> Boxes:
+def _offsets(size: Floats) -> Floats:
     """Return the offsets from an anchor to the middle of its box, [K, 2], the closest first."""
     angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
     angles = angles[np.argsort(np.abs(np.sin(angles)), kind="stable")]
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (A, 2)
     radii = MARK + np.array(RADII)[:, None, None]
     # The box touches the circle from outside.
-    offsets: Boxes = (directions * radii + np.sign(np.round(directions, 9)) * size / 2).reshape(
+    offsets: Floats = (directions * radii + np.sign(np.round(directions, 9)) * size / 2).reshape(
         -1, 2
     )
     return offsets
 
 
-def _overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
-    """Return bool [N]: whether each of N boxes overlaps any of the others."""
+def _overlaps(boxes: Floats, others: Floats) -> Mask:
+    """Return bool [N]: whether each of N boxes overlaps any of the others.
+
+    boxes: [N, 4], left, bottom, right, top in pixels.
+    """
     one, other = boxes[:, None], others[None]
     apart = (one[..., :2] >= other[..., 2:]) | (one[..., 2:] <= other[..., :2])
-    overlapping: NDArray[np.bool_] = np.any(~np.any(apart, axis=2), axis=1)
+    overlapping: Mask = np.any(~np.any(apart, axis=2), axis=1)
     return overlapping
 
 

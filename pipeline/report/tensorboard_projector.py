@@ -9,6 +9,7 @@ import pyarrow.csv as csv
 from PIL import Image
 
 from pipeline.data.arrays import Vectors
+from pipeline.data.files import written_whole
 from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.thumbnails import columns_of, draw_grid
 
@@ -30,18 +31,19 @@ def write_projector(
 
     vectors: {model: [N, D]}. thumbnails: N images of one size.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for model, rows in vectors.items():
-        _write_vectors(rows, directory / f"vectors_{model}.tsv")
-    _write_metadata(sample, directory / "metadata.tsv")
     side = sprite_side(len(thumbnails))
     small = [thumbnail.resize((side, side), Image.Resampling.BOX) for thumbnail in thumbnails]
-    draw_grid(small).save(directory / "sprite.png", optimize=False, compress_level=6)
     # TensorBoard shows the first one at start: the trained model.
     models = list(reversed(list(vectors)))
-    (directory / "projector_config.pbtxt").write_text(
-        "".join(_config(model, side=side) for model in models)
-    )
+    with written_whole(directory) as (unfinished,):
+        unfinished.mkdir()
+        for model, rows in vectors.items():
+            _write_vectors(rows, unfinished / f"vectors_{model}.tsv")
+        _write_metadata(sample, unfinished / "metadata.tsv")
+        draw_grid(small).save(unfinished / "sprite.png", optimize=False, compress_level=6)
+        (unfinished / "projector_config.pbtxt").write_text(
+            "".join(_config(model, side=side) for model in models)
+        )
 
 
 def sprite_side(count: int) -> int:
