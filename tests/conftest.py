@@ -18,6 +18,7 @@ MARKED_BY_FIXTURE = {
     "clone": "dag",
     "first_run": "dag",
     "compared": "dag",
+    "dvc_project": "dag",
     "browser": "browser",
 }
 

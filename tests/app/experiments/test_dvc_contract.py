@@ -108,14 +108,14 @@ def test_a_worker_is_a_process_with_its_name_after_queue_worker() -> None:
 
 
 def test_the_ref_of_an_experiment_is_read_as_dvc_writes_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dvc.repo.experiments.refs import ExpRefInfo
 
-    monkeypatch.chdir(project)
-    head = git(project, "rev-parse", "HEAD").strip()
+    monkeypatch.chdir(dvc_project)
+    head = git(dvc_project, "rev-parse", "HEAD").strip()
     ref = str(ExpRefInfo(baseline_sha=head, name="mine"))
-    git(project, "update-ref", ref, head)
+    git(dvc_project, "update-ref", ref, head)
     try:
         assert revisions.list_experiments() == {"mine": [head]}, lacks(
             f"refs/exps/xx/xx…/name, but {ref}", "revisions.list_experiments"
@@ -124,11 +124,11 @@ def test_the_ref_of_an_experiment_is_read_as_dvc_writes_it(
             "{commit: [(name, commit)]} of Experiments.ls", "queue.list_finished"
         )
     finally:
-        git(project, "update-ref", "-d", ref)
+        git(dvc_project, "update-ref", "-d", ref)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dvc_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with two stages, of which the second fails, and a queued experiment."""
     # In a folder of the repository, as .dvc may be.
     place = tmp_path_factory.mktemp("contract") / "project"
@@ -151,9 +151,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_queued_experiment_is_read_with_its_state(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(project)
+    monkeypatch.chdir(dvc_project)
     assert queue.read_states() == {"waiting": "Queued"}, lacks(
         "list of {name, status} of LocalCeleryQueue.status", "queue.read_states"
     )
@@ -161,8 +161,8 @@ def test_a_queued_experiment_is_read_with_its_state(
     assert queue.read_states() == {"waiting": "Queued"}
 
 
-def test_the_log_of_a_failed_run_names_its_stage(project: Path) -> None:
-    log = (project.parent / "log").read_text()
+def test_the_log_of_a_failed_run_names_its_stage(dvc_project: Path) -> None:
+    log = (dvc_project.parent / "log").read_text()
     assert "Running stage 'good'" in log, lacks("line \"Running stage 'good'\"", "queue.read_log")
     assert find_failure_reason(log).startswith("failed to reproduce 'bad'"), lacks(
         "line \"ERROR: failed to reproduce 'bad'\"", "queue.read_log"
@@ -170,10 +170,10 @@ def test_the_log_of_a_failed_run_names_its_stage(project: Path) -> None:
 
 
 def test_outputs_of_a_revision_are_links_into_the_cache(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(project)
-    outputs = revisions.Outputs(git(project, "rev-parse", "HEAD").strip())
+    monkeypatch.chdir(dvc_project)
+    outputs = revisions.Outputs(git(dvc_project, "rev-parse", "HEAD").strip())
     assert outputs.fetch("out", tmp_path, download=False), lacks("output", "revisions.Outputs")
     assert (tmp_path / "out/sub/b").read_text() == "2\n"
     assert (tmp_path / "out/sub/b").is_symlink(), lacks("config of links", "revisions.Outputs")
@@ -182,14 +182,14 @@ def test_outputs_of_a_revision_are_links_into_the_cache(
     assert not (tmp_path / "out-3").exists()
 
 
-def test_the_hash_of_a_folder_is_the_one_that_dvc_records(project: Path) -> None:
-    lock = read_lock((project / "dvc.lock").read_text(), where="dvc.lock")
-    assert hash_folder(project / "out") == lock.hash_of("out"), lacks(
+def test_the_hash_of_a_folder_is_the_one_that_dvc_records(dvc_project: Path) -> None:
+    lock = read_lock((dvc_project / "dvc.lock").read_text(), where="dvc.lock")
+    assert hash_folder(dvc_project / "out") == lock.hash_of("out"), lacks(
         "such hash of a folder", "../dvc_lock.hash_folder"
     )
-    listed = json.loads(cached(project, lock.hash_of("out") or "").read_text())
+    listed = json.loads(cached(dvc_project, lock.hash_of("out") or "").read_text())
     assert [each["relpath"] for each in listed] == ["a", "sub-b", "sub/b"]
 
 
-def cached(project: Path, md5: str) -> Path:
-    return project / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+def cached(dvc_project: Path, md5: str) -> Path:
+    return dvc_project / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
