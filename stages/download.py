@@ -15,8 +15,7 @@ from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
-from stages.mlflow_run import project_root
-from stages.runner import load, run
+from stages.runner import load, project_root, run
 
 logger = logging.getLogger(__name__)
 

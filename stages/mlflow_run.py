@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.tracking import RunIdentity
+from stages.runner import project_root
 
 
 def describe_run(params: Params, catalog: Path) -> RunIdentity:
@@ -28,11 +29,6 @@ def describe_run(params: Params, catalog: Path) -> RunIdentity:
         dataset=read_dataset_fingerprint(catalog),
         tags={name: value for name, value in tags.items() if value},
     )
-
-
-def project_root() -> Path:
-    """Return the project's root, from the temporary folder of a queued experiment too."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 
 def _git_commit() -> str:

@@ -1,19 +1,23 @@
 """The results of both models -> curves as CSV for `dvc plots`; sheets, projections and a report."""
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from pipeline.data import tables
+from pipeline.data.arrays import Vectors
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.shards import PackedImages
 from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
 from pipeline.figures.palette import figure_style
 from pipeline.figures.projection_figures import choose_colouring, write_projections
-from pipeline.figures.projection_sample import read_sample, read_vectors
-from pipeline.figures.projections import project_pca_and_tsne, umap_in_background
+from pipeline.figures.projection_sample import ProjectionSample, read_sample, read_vectors
+from pipeline.figures.projections import Points, project_pca_and_tsne, umap_in_background
 from pipeline.figures.sheet_files import write_sheets
 from pipeline.report.contents import RunFiles, read_contents
 from pipeline.report.html_page import write_report
@@ -24,50 +28,39 @@ from stages import runner
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
-    classes: Annotated[Path, typer.Option(help="Table of the classes.")],
-    splits: Annotated[Path, typer.Option(help="Table of the splits.")],
-    images: Annotated[Path, typer.Option(help="Directory of the packed images.")],
-    embeddings: Annotated[Path, typer.Option(help="Directory of <model>.parquet.")],
-    results: Annotated[Path, typer.Option(help="Directory of <model>/curves.parquet, …")],
-    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
-    curves: Annotated[Path, typer.Option(help="Directory to write: curves as CSV.")],
-    figures: Annotated[Path, typer.Option(help="Directory to write: sheets, projections as PNG.")],
-    metrics: Annotated[Path, typer.Option(help="Directory of <model>.json and train.json.")],
-    rejected: Annotated[Path, typer.Option(help="CSV of the rejected images.")],
-    report: Annotated[Path, typer.Option(help="HTML page to write.")],
-    projector: Annotated[Path, typer.Option(help="Directory to write: files for TensorBoard.")],
+    catalog: Annotated[Path, typer.Option(help="table of the images")],
+    classes: Annotated[Path, typer.Option(help="table of the classes")],
+    splits: Annotated[Path, typer.Option(help="table of the splits")],
+    images: Annotated[Path, typer.Option(help="directory of the packed images")],
+    embeddings: Annotated[Path, typer.Option(help="directory of <model>.parquet")],
+    results: Annotated[Path, typer.Option(help="directory of <model>/curves.parquet, …")],
+    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
+    curves: Annotated[Path, typer.Option(help="directory to write: curves as CSV")],
+    figures: Annotated[Path, typer.Option(help="directory to write: sheets, projections as PNG")],
+    metrics: Annotated[Path, typer.Option(help="directory of <model>.json and train.json")],
+    rejected: Annotated[Path, typer.Option(help="CSV of the rejected images")],
+    report: Annotated[Path, typer.Option(help="HTML page to write")],
+    projector: Annotated[Path, typer.Option(help="directory to write: files for TensorBoard")],
 ) -> None:
     """Write the curves as CSV, figures as PNG, the report and the files for TensorBoard."""
     params = runner.load()
     distance, seed = params.index.distance, params.seed
     catalog_table = tables.read_table(catalog, tables.CATALOG).to_pandas()
     class_names = read_class_names(classes)
-    class_of = {
-        image_id: ", ".join(names_of(labels, class_names))
-        for image_id, labels in zip(catalog_table["image_id"], catalog_table["labels"], strict=True)
-    }
     packed = PackedImages(images)
     sample = read_sample(
-        splits,
-        catalog_table,
-        class_names,
-        catalog_path=catalog,
-        most=params.plot.points,
-        seed=seed,
+        splits, catalog_table, class_names, catalog_path=catalog, most=params.plot.points, seed=seed
     )
     vectors = read_vectors(embeddings, sample.image_ids, splits=splits, distance=distance)
     # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
     with figure_style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
         write_curves(results, class_names, curves)
+        class_of = _name_classes(catalog_table, class_names)
         write_sheets(results, packed.decode, class_of, class_names, params, figures)
         side = thumbnail_side(len(sample.image_ids))
         thumbnails = shrink_images(sample.image_ids, packed, side=side)
         write_projector(projector, sample, vectors, thumbnails)
-        layouts, notes = project_pca_and_tsne(vectors, seed=seed)
-        layouts["umap"] = {axes: future.result() for axes, future in umap.items()}
-        colouring = choose_colouring(sample.classes, sample.groups)
-        write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), figures)
+        points = _write_projections(sample, vectors, umap, seed=seed, figures=figures)
     contents = read_contents(
         params,
         RunFiles(
@@ -82,10 +75,34 @@ def main(
         catalog=catalog_table,
         class_names=class_names,
         sample=sample,
-        points=describe_points(sample, layouts, colouring, notes),
+        points=points,
         atlas=encode_atlas(thumbnails),
     )
     write_report(contents, report)
+
+
+def _name_classes(catalog: pd.DataFrame, class_names: Mapping[int, str]) -> dict[str, str]:
+    """Return image_id -> the names of its classes, as one text."""
+    return {
+        image_id: ", ".join(names_of(labels, class_names))
+        for image_id, labels in zip(catalog["image_id"], catalog["labels"], strict=True)
+    }
+
+
+def _write_projections(
+    sample: ProjectionSample,
+    vectors: Mapping[str, Vectors],
+    umap: Mapping[int, "Future[dict[str, Points]]"],
+    *,
+    seed: int,
+    figures: Path,
+) -> dict[str, Any]:
+    """Draw each projection; return the points of all of them, for the report's page."""
+    layouts, notes = project_pca_and_tsne(vectors, seed=seed)
+    layouts["umap"] = {axes: future.result() for axes, future in umap.items()}
+    colouring = choose_colouring(sample.classes, sample.groups)
+    write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), figures)
+    return describe_points(sample, layouts, colouring, notes)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ from stages.mlflow_run import describe_run
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Table of the images.")],
-    metrics: Annotated[Path, typer.Option(help="Directory of <model>.json and train.json.")],
-    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch.")],
-    figures: Annotated[Path, typer.Option(help="Directory of the PNG to log.")],
-    report: Annotated[Path, typer.Option(help="HTML page to log.")],
-    out: Annotated[Path, typer.Option(help="Text file to write: the dataset's fingerprint.")],
+    catalog: Annotated[Path, typer.Option(help="table of the images")],
+    metrics: Annotated[Path, typer.Option(help="directory of <model>.json and train.json")],
+    history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
+    figures: Annotated[Path, typer.Option(help="directory of the PNG to log")],
+    report: Annotated[Path, typer.Option(help="HTML page to log")],
+    out: Annotated[Path, typer.Option(help="text file to write: the dataset's fingerprint")],
 ) -> None:
     """Log the run to MLflow; if that fails, log a warning and go on."""
     identity = describe_run(runner.load(), catalog)

@@ -215,7 +215,7 @@ def test_a_progress_bar_yields_what_it_is_given() -> None:
 
 def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
     assert names(LOAD) == names(LOGS) == set()
-    names_of_stages = {None, "load", "run", "is_first_process", "times"}
+    names_of_stages = {None, "load", "run", "is_first_process", "project_root", "times"}
     assert names(RUNNER) <= names_of_stages
     for path, each in uses(RUNNER):
         if each.name is None:
@@ -230,7 +230,7 @@ def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
 def test_nothing_is_read_back_from_mlflow() -> None:
     """A tracker is made, passed on and called; nothing uses what it returns."""
     assert names(TRACKING) == {"Tracker"}
-    assert names(MLFLOW_RUN) == {"describe_run", "project_root"}
+    assert names(MLFLOW_RUN) == {"describe_run"}
     for path, each in uses(TRACKING):
         made = {
             ast.unparse(node.targets[0])

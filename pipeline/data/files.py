@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a kill at any moment leaves the old content or the new."""
+"""Files and folders written whole or not at all, so that a kill leaves no half-written one."""
 
 import os
 import shutil
@@ -12,6 +12,8 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Yield a path beside each of `paths` to write a file or a folder to; at the end of the body
     they replace `paths` together.
 
+    A file is replaced in one step. Several are replaced in turn, and a folder is removed before
+    that: a kill in that moment leaves some of them missing or old, but none half written.
     The parent folders are made. If the body fails, what it has written is removed, and `paths` stay
     as they were. Each file keeps the permissions that it was created with.
 

@@ -25,17 +25,6 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture(scope="module")
-def searcher(searchable: Path) -> Searcher:
-    return Searcher(searchable, MODELS, seed=3)
-
-
-@pytest.fixture(scope="module")
-def address(searcher: Searcher) -> Iterator[str]:
-    with serving(build_app(searcher)) as served:
-        yield served
-
-
 def column(page: Page, model: str) -> list[tuple[str, str, str]]:
     """Return (image_id, score, relevant | irrelevant | nothing) of each tile of a model."""
     tiles = page.get_by_role("region", name=model).locator("a.tile").all()

@@ -8,7 +8,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -26,17 +25,6 @@ from tests.helpers.searchable import COLOURS, SHAPES, draw
 from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
 MODELS = ("baseline", "finetuned")
-
-
-@pytest.fixture(scope="module")
-def searcher(searchable: Path) -> Searcher:
-    return Searcher(searchable, MODELS, seed=3)
-
-
-@pytest.fixture(scope="module")
-def address(searcher: Searcher) -> Iterator[str]:
-    with serving(build_app(searcher)) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

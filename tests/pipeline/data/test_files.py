@@ -1,16 +1,10 @@
 """Files are written whole or not at all, several of them together."""
 
-import doctest
 from pathlib import Path
 
 import pytest
 
-from pipeline.data import files
 from pipeline.data.files import written_whole
-
-
-def test_the_example_of_the_docstring() -> None:
-    assert doctest.testmod(files).failed == 0
 
 
 def test_a_failure_leaves_all_files_as_they_were_and_nothing_else(tmp_path: Path) -> None:
