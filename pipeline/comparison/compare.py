@@ -17,7 +17,7 @@ from pipeline.data.arrays import Floats
 from pipeline.data.tables import Table
 from pipeline.errors import UserError
 from pipeline.evaluation.higher_is_better import higher_is_better
-from pipeline.evaluation.measure import MEAN_NAMES
+from pipeline.evaluation.retrieval_metrics import MEAN_NAMES
 
 RESAMPLES = 9999
 SEED = 7

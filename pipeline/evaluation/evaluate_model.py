@@ -11,10 +11,11 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
-from pipeline.evaluation.measure import RetrievalMetrics, check_sizes, measure
+from pipeline.evaluation.measure import check_sizes, measure
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.perceptual_hashes import HashImages
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.index.build import check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance

@@ -12,13 +12,13 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
 from pipeline.evaluation.confusions import tabulate_confusions
-from pipeline.evaluation.measure import RetrievalMetrics
 from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.perceptual_hashes import (
     HashImages,
     agree_in_colour,
     count_differing_bits,
 )
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.index.distances import SCORE_TOLERANCE, prepare_vectors, score_pairs
 
 NOT_COMPARED = -1

@@ -1,12 +1,11 @@
 """Measures the retrieval of embeddings; both validation and the evaluate stage call this code."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.data.arrays import Floats, Ints, Mask, Vectors
 from pipeline.data.label_sets import LabelSets
@@ -15,60 +14,11 @@ from pipeline.evaluation import metrics
 from pipeline.evaluation.class_metrics import ClassMetrics, rank_by_class
 from pipeline.evaluation.curves import CurvePlan, CurveSums, plan_curves, tabulate_curves
 from pipeline.evaluation.ranking import Ranks, find_nearest, rank_relevant
+from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
 from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import Relevance, find_relevance, sample_pairs
-
-# Metric of one query -> the field's name for its mean over queries, if that is another name.
-MEAN_NAMES = {
-    "average_precision": "map",
-    "average_precision_at_r": "map_at_r",
-    "reciprocal_rank": "mrr",
-    "knn_correct": "knn_accuracy",
-}
-
-
-@dataclass(frozen=True)
-class RetrievalMetrics:
-    """The metrics of Q queries against G gallery images.
-
-    per_query: column -> float64 [Q]; NaN for a query without a relevant image.
-    positives: int64 [Q], the relevant images of each. first_hit_rank: float64 [Q].
-    nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
-    max_k: the number of neighbors that every query has, so the largest allowed k.
-    by_class: the metrics of each class of each query. curves: the CURVES table, or None.
-    """
-
-    per_query: dict[str, Floats]
-    positives: Ints
-    first_hit_rank: Floats
-    nearest: Ints
-    max_k: int
-    by_class: ClassMetrics
-    curves: pa.Table | None
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Metric -> its mean over the queries that have a relevant image."""
-        return {
-            MEAN_NAMES.get(column, column): float(np.nanmean(values))
-            for column, values in self.per_query.items()
-            # If every gallery image is relevant, there is no triplet and so no value.
-            if not np.isnan(values).all()
-        }
-
-    @property
-    def queries_without_positives(self) -> int:
-        """The number of queries without a relevant gallery image, which no mean includes."""
-        return int(np.sum(self.positives == 0))
-
-    def with_columns(self, columns: dict[str, Floats]) -> "RetrievalMetrics":
-        """Return this with more columns, float64 [Q], set to NaN for queries without positives."""
-        masked = {
-            name: np.where(self.positives > 0, values, np.nan) for name, values in columns.items()
-        }
-        return replace(self, per_query=self.per_query | masked)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pipeline.evaluation.intervals import (
     macro_mean_statistic,
     query_mean_statistic,
 )
-from pipeline.evaluation.measure import MEAN_NAMES, RetrievalMetrics
 from pipeline.evaluation.metrics import DECIMALS
+from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 
 MetricsReport = dict[str, float | int]
 

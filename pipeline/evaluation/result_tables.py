@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints, Mask
 from pipeline.data.tables import NEIGHBORS
-from pipeline.evaluation.measure import RetrievalMetrics
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.index.relevance import Relevance
 from pipeline.index.search import Neighbors
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pipeline.data.label_sets import from_lists
 from pipeline.data.tables import CLASS_RESULTS, read_table, write_table
 from pipeline.errors import UserError
-from pipeline.evaluation.measure import MEAN_NAMES, RetrievalMetrics, measure
+from pipeline.evaluation.measure import measure
 from pipeline.evaluation.metrics_report import report_metrics
+from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, naive_class, naive_interpolated, naive_metrics
 
