@@ -32,10 +32,10 @@ repro: install  ## run the whole pipeline: images to a measured index
 	dvc repro
 
 test: install lint  ## lint, types and all tests
-	OMP_NUM_THREADS=1 python -m pytest
+	python -m pytest
 
 check: install lint  ## for daily work: lint, types and the quick tests (no whole DAG, no browser)
-	OMP_NUM_THREADS=1 python -m pytest -m "not dag and not browser and not slow"
+	python -m pytest -m "not dag and not browser and not slow"
 
 lint: install  ## formatting, lint and types alone
 	ruff format --check .

@@ -32,6 +32,7 @@ class RunIdentity:
 
     root: the folder of the default database; the project's root, in a temporary experiment too.
     params: the whole of params.yaml. dataset: fingerprint of the catalog. tags: further tags.
+    machine: what computes it; logged, but a run may go on on another machine.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class RunIdentity:
     params: Mapping[str, Any]
     dataset: str
     tags: Mapping[str, str]
+    machine: Mapping[str, str]
 
     @property
     def key(self) -> str:
@@ -96,6 +98,10 @@ class Tracker(_FailSafe):
         """Log metrics that have no epoch."""
         self._try(lambda: self._log(metrics, step=0))
 
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the run."""
+        self._try(lambda: self._client.set_tag(self._run_id, name, value))
+
     def log_artifacts(self, paths: list[Path]) -> None:
         """Log files as artifacts, under `plots`."""
         for path in paths:
@@ -137,6 +143,7 @@ class Tracker(_FailSafe):
             "dataset_fingerprint": self._identity.dataset,
             COMPLETE: "false",
             **self._identity.tags,
+            **{f"machine.{name}": text for name, text in self._identity.machine.items()},
         }
         run_id: str = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
         params = [Param(k, str(v)[:6000]) for k, v in flatten(self._identity.params).items()]

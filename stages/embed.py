@@ -40,18 +40,20 @@ def main(
         write_embeddings(out, [], np.empty((0, embedder.dim), dtype=np.float32))
         return model
     image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()
+    precision = devices.resolve_precision(params.embed.precision, device)
     vectors = embed_images(
         embedder,
         packed,
         image_ids,
         batch_size=params.embed.batch_size,
         hflip=params.embed.hflip,
-        precision=devices.resolve_precision(params.embed.precision, device),
+        precision=precision,
         workers=params.embed.workers,
         device=device,
         what=f"embed {model}",
     )
-    lineage = Lineage(digest_model(model_dir), params.embed.hflip, params.embed.precision)
+    used = devices.name_precision(precision)
+    lineage = Lineage(digest_model(model_dir), params.embed.hflip, used)
     write_embeddings(out, image_ids, vectors, lineage)
     return model
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config.schema import Params
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
+from pipeline.machine import describe_machine
 from pipeline.tracking import RunIdentity
 from stages.runner import project_root
 
@@ -28,6 +29,7 @@ def describe_run(params: Params, catalog: Path) -> RunIdentity:
         params=params.model_dump(),
         dataset=read_dataset_fingerprint(catalog),
         tags={name: value for name, value in tags.items() if value},
+        machine=describe_machine(params.bits),
     )
 
 

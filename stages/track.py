@@ -18,6 +18,7 @@ def main(
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
     figures: Annotated[Path, typer.Option(help="directory of the PNG to log")],
     report: Annotated[Path, typer.Option(help="HTML page to log")],
+    model: Annotated[Path, typer.Option(help="directory of the trained model")],
     out: Annotated[Path, typer.Option(help="text file to write: the dataset's fingerprint")],
 ) -> None:
     """Log the run to MLflow; if that fails, log a warning and go on."""
@@ -32,6 +33,7 @@ def main(
         tracker.log_metrics({f"{path.stem}/{name}": value for name, value in values.items()})
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
+    tracker.tag("trained_in", json.loads((model / "model.json").read_text())["trained_in"])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{identity.dataset}\n")

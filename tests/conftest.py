@@ -1,5 +1,8 @@
 """What tests share: clones that run whole DAGs, a project to query, markers, order, deadlines."""
 
+import app  # noqa: F401, I001 - first, with stages: they tell numpy and torch which bits to compute
+import stages  # noqa: F401
+
 import logging
 import os
 import shutil
@@ -12,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from pipeline.logs import ROOTS
 from tests.helpers.clone import SMALL, copy_clone, run_clone
+
+# The processes of pytest-xdist share the cores; what they start chooses its threads anew.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 # Fixture -> the marker of the tests that use it; `make check` runs those without any marker.
 MARKED_BY_FIXTURE = {

@@ -23,6 +23,7 @@ LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
 TRACKING = Path("pipeline/tracking.py")
 RUNNER = Path("stages/runner.py")
+PACKAGE = Path("stages/__init__.py")  # Python runs it before any stage
 MLFLOW_RUN = Path("stages/mlflow_run.py")
 # Files that cannot change what a stage writes, and what each is used for: the tests below show
 # that the code of the stages uses them for nothing else. As dependencies they would re-run all for
@@ -46,7 +47,7 @@ WITHOUT_EFFECT = {
 def imported(stage: str) -> set[Path]:
     """Return the files with code that a stage imports, directly or through others."""
     first = Path(f"stages/{stage}.py")
-    found, waiting = {first}, [first]
+    found, waiting = {first}, [first, PACKAGE]
     while waiting:
         path = waiting.pop()
         for each in find_imports(path):
@@ -140,6 +141,16 @@ def parents(path: Path) -> dict[int, ast.AST]:
     """Return id of node -> its parent."""
     tree = parse(path)
     return {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def test_a_stage_fixes_its_bits_before_it_imports_anything_else() -> None:
+    """Settings that numpy and torch read when they are imported would come too late."""
+    for package in (PACKAGE, Path("app/__init__.py")):
+        *_, imported, call = parse(package).body
+        assert ast.unparse(imported) == "from pipeline import portable_bits"
+        assert ast.unparse(call) == "portable_bits.fix(Path('params.yaml'))"
+    assert imported_packages(Path("pipeline/portable_bits.py")) == {"os", "pathlib", "ruamel"}
+    assert not has_code(Path("pipeline/__init__.py"))
 
 
 def test_each_file_without_effect_is_there() -> None:

@@ -14,6 +14,7 @@ from pipeline.training.miners import MINERS, Miner
 from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS, Optimizer, Scheduler
 
 Precision = Literal["auto", "fp32", "bf16"]
+Bits = Literal["portable", "fast"]
 Monitor = Literal[
     "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
 ]
@@ -146,6 +147,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: Seed
+    bits: Bits
     launch: str
     data: Annotated[DataParams, _choosing("data")]
     download: DownloadParams

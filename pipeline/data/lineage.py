@@ -18,7 +18,10 @@ KEY = "lookalike.provenance"  # another key would change the bytes of every file
 
 @dataclass(frozen=True)
 class Lineage:
-    """How vectors were made: the digest of the model's files, and options of `embed`."""
+    """How vectors were made: the digest of the model's files, and options of `embed`.
+
+    precision: fp32 or bf16, which `auto` chose by the processor.
+    """
 
     model: str
     hflip: bool

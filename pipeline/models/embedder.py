@@ -35,7 +35,8 @@ class HeadSpec:
 class EmbedderSpec(Preprocessing):
     """All that is needed to build an embedder, except its weights; `model.json` holds it.
 
-    `level` is null if the backbone has no feature pyramid.
+    `level` is null if the backbone has no feature pyramid. `trained_in`: the precision of the
+    training, fp32 or bf16; null for a baseline.
     """
 
     backbone: str
@@ -44,6 +45,7 @@ class EmbedderSpec(Preprocessing):
     level: int | str | None
     head: HeadSpec = HeadSpec()
     normalize: bool = True
+    trained_in: str | None = None
 
 
 class Embedder(nn.Module):

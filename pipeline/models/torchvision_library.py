@@ -86,7 +86,7 @@ def _fold_eps(state: StateDict, network: nn.Module) -> StateDict:
         frozen = keys <= state.keys() and f"{name}.num_batches_tracked" not in state
         if isinstance(norm, nn.BatchNorm2d) and frozen:
             var = state[f"{name}.running_var"]
-            folded[f"{name}.weight"] = state[f"{name}.weight"] * ((var + norm.eps) / var).sqrt()
+            folded[f"{name}.weight"] = state[f"{name}.weight"] * (var / (var + norm.eps)).rsqrt()
     return folded
 
 

@@ -11,7 +11,7 @@ from pipeline.data.files import written_whole
 from pipeline.report.contents import Contents
 from pipeline.report.metric_meanings import meanings_of
 from pipeline.report.metric_rows import format_difference, format_value
-from pipeline.report.shown_params import main_params
+from pipeline.report.shown_params import main_params, unrepeatable_params
 
 TEMPLATE = Path(__file__).parent / "template"
 # The metrics at the top of the page, if they were measured.
@@ -47,6 +47,7 @@ def render_page(contents: Contents) -> str:
         headlines=[rows[name] for name in HEADLINES if name in rows],
         meanings=meanings_of(rows),
         main_params=main_params(contents.params),
+        unrepeatable=unrepeatable_params(contents.params),
         style=(TEMPLATE / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATE / "report.js").read_text(encoding="utf-8"),
         plotly=_plotly(),

@@ -27,6 +27,8 @@ MAIN = (
     "index.distance",
     "seed",
 )
+# With these values, another processor gives other bits.
+UNREPEATABLE = {"bits": "fast", "train.precision": "auto", "embed.precision": "auto"}
 # Shown as a file name: the folders belong to one machine.
 PATHS = ("backbone.weights",)
 
@@ -52,6 +54,15 @@ def shown_params(params: Params) -> dict[str, Any]:
 def main_params(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (key, text) of the params that a reader looks for first, from `shown_params`."""
     return [(key, show_value(values[key])) for key in MAIN]
+
+
+def unrepeatable_params(values: Mapping[str, Any]) -> list[str]:
+    """Return the chosen values that let results differ from one processor to another.
+
+    >>> unrepeatable_params({"bits": "fast", "train.precision": "fp32", "embed.precision": "auto"})
+    ['bits: fast', 'embed.precision: auto']
+    """
+    return [f"{key}: {value}" for key, value in UNREPEATABLE.items() if values[key] == value]
 
 
 def _file_name(path: str | None) -> str | None:

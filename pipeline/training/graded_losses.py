@@ -5,10 +5,10 @@ pytorch-metric-learning with the same name, to rounding.
 """
 
 import torch
-from pytorch_metric_learning import distances
 from torch import Tensor, nn
 
 from pipeline.data.label_sets import LabelSets
+from pipeline.training.distances import EuclideanDistance
 
 
 def membership(labels: LabelSets) -> Tensor:
@@ -95,7 +95,7 @@ class GradedTriplet(nn.Module):
     def __init__(self, *, margin: float, swap: bool, normalize: bool) -> None:
         super().__init__()
         self.margin, self.swap = margin, swap
-        self.distance = distances.LpDistance(normalize_embeddings=normalize)
+        self.distance = EuclideanDistance(normalize_embeddings=normalize)
 
     def forward(self, embeddings: Tensor, relevance: Tensor) -> Tensor:
         """Return the loss, scalar, of embeddings [B, D] and relevance [B, B], diagonal 0."""

@@ -66,15 +66,16 @@ class Loss(Section):
     def build(self, space: EmbeddingSpace, /) -> "nn.Module":
         """Return the loss: embeddings [B, D], labels [B] and the indices tuple of the chosen pairs
         or triplets (None: all) to a scalar."""
-        from pytorch_metric_learning import distances, losses
+        from pytorch_metric_learning import losses
+
+        from pipeline.training.distances import replace_euclidean
 
         library_class = getattr(losses, self.library_class)
         arguments = self.model_dump()
         if self.kind == "classification":
             arguments |= {"num_classes": space.classes, "embedding_size": space.dim}
-        euclidean = isinstance(library_class.get_default_distance(None), distances.LpDistance)
-        if euclidean and not space.normalize:
-            arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
+        own = library_class.get_default_distance(None)
+        arguments |= replace_euclidean(own, normalize=space.normalize)
         built: nn.Module = library_class(**arguments)
         return built
 

@@ -26,13 +26,14 @@ class Miner(Section):
         """
         if self.library_class is None:
             return None
-        from pytorch_metric_learning import distances, miners
+        from pytorch_metric_learning import miners
+
+        from pipeline.training.distances import replace_euclidean
 
         library_class = getattr(miners, self.library_class)
         arguments = self.model_dump()
-        euclidean = isinstance(library_class.get_default_distance(None), distances.LpDistance)
-        if euclidean and not normalize and not self.unit_length:
-            arguments["distance"] = distances.LpDistance(normalize_embeddings=False)
+        own = library_class.get_default_distance(None)
+        arguments |= replace_euclidean(own, normalize=normalize or self.unit_length)
         built: nn.Module = library_class(**arguments)
         return built
 

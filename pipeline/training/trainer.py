@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
-from pipeline.models.devices import find_device, resolve_precision
+from pipeline.models.devices import find_device, name_precision, resolve_precision
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels
@@ -51,6 +52,7 @@ class Trainer:
                 raise UserError(problem)
         self.device = find_device()
         self.precision = resolve_precision(params.train.precision, self.device)
+        model.spec = replace(model.spec, trained_in=name_precision(self.precision))
         self.accelerator = Accelerator(
             cpu=self.device.type == "cpu",
             mixed_precision="bf16" if self.precision == torch.bfloat16 else "no",

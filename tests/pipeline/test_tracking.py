@@ -25,6 +25,7 @@ def execution(root: Path, **changes: Any) -> RunIdentity:
         "params": {"seed": 7, "loss": {"name": "triplet", "triplet": {"margin": 0.1}}},
         "dataset": "d1",
         "tags": {"dvc_exp_name": "brave-fox"},
+        "machine": {"processor": "abacus"},
     }
     return RunIdentity(root=root, **(known | changes))
 
@@ -64,6 +65,7 @@ def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["loss.triplet.margin"] == "0.1"
     assert run.data.tags["dataset_fingerprint"] == "d1"
+    assert run.data.tags["machine.processor"] == "abacus"
     assert run.data.metrics["finetuned/recall_at_1"] == 0.5
     assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
 

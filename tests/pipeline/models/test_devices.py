@@ -17,5 +17,7 @@ def test_precision_auto_is_bf16_only_where_the_hardware_has_it(
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda held=capabilities: held)
         assert devices.resolve_precision("auto", cpu) == expected
+        name = devices.name_precision(expected)
+        assert devices.resolve_precision(name, cpu) == expected
     assert devices.resolve_precision("fp32", cpu) == torch.float32
     assert devices.resolve_precision("bf16", cpu) == torch.bfloat16

@@ -1,7 +1,7 @@
 import re
 
 from pipeline.config.load import check_params, read_yaml
-from pipeline.report.shown_params import MAIN, main_params, shown_params
+from pipeline.report.shown_params import MAIN, main_params, shown_params, unrepeatable_params
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
 
@@ -35,6 +35,12 @@ def test_the_plot_stage_depends_on_each_shown_param_and_on_no_other() -> None:
     covered = {key for key in keys for name in listed if f"{key}.".startswith(f"{name}.")}
     assert covered == keys
     assert [name for name in listed if not any(f"{k}.".startswith(f"{name}.") for k in keys)] == []
+
+
+def test_values_that_depend_on_the_processor_are_named() -> None:
+    assert unrepeatable_params(shown()) == []
+    values = shown(bits="fast", train__precision="auto", embed__precision="bf16")
+    assert unrepeatable_params(values) == ["bits: fast", "train.precision: auto"]
 
 
 def test_weights_from_a_file_are_shown_by_file_name() -> None:

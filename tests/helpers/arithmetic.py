@@ -1,0 +1,131 @@
+"""Print a digest of each kind of arithmetic that a stage does, in a process set up like a stage.
+
+Run as `python -m tests.helpers.arithmetic`, from the root.
+"""
+
+import stages  # noqa: F401, I001 - first: it tells the libraries which bits to compute
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.index.distances import score_pairs
+from pipeline.training.distances import EuclideanDistance
+
+Array = NDArray[np.float32]
+
+
+def digest(*arrays: Tensor | NDArray[np.generic] | bytes) -> str:
+    """Return 8 hex digits of the bytes of `arrays`."""
+    sha256 = hashlib.sha256()
+    for each in arrays:
+        values = each.detach().numpy() if isinstance(each, Tensor) else each
+        sha256.update(values if isinstance(values, bytes) else np.ascontiguousarray(values))
+    return sha256.hexdigest()[:8]
+
+
+def sample(*shape: int) -> Array:
+    """Return normal float32 of `shape`, the same each time."""
+    return np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
+
+
+def products() -> Iterator[Tensor]:
+    for rows, inner, columns in ((64, 512, 128), (7, 33, 5), (256, 2048, 512)):
+        a, b = torch.from_numpy(sample(rows, inner)), torch.from_numpy(sample(inner, columns))
+        yield a @ b
+        yield functional.linear(a, b.T.contiguous(), torch.from_numpy(sample(columns)))
+
+
+def convolutions() -> Iterator[Tensor]:
+    """The results and the gradients of layers like those of a ResNet and of a MobileNet."""
+    for channels, filters, side, kernel, stride, groups in (
+        (3, 16, 32, 7, 2, 1),
+        (16, 32, 16, 3, 1, 1),
+        (32, 32, 8, 1, 1, 1),
+        (32, 32, 16, 3, 1, 32),
+        (64, 64, 8, 3, 2, 1),
+    ):
+        images = torch.from_numpy(sample(8, channels, side, side))
+        images = images.to(memory_format=torch.channels_last).requires_grad_()
+        weights = torch.from_numpy(sample(filters, channels // groups, kernel, kernel))
+        weights.requires_grad_()
+        norm = torch.nn.BatchNorm2d(filters)
+        result = norm(functional.conv2d(images, weights, None, stride, kernel // 2, 1, groups))
+        functional.adaptive_avg_pool2d(result.relu(), 1).square().sum().backward()
+        yield from (result, images.grad, weights.grad, norm.weight.grad)  # type: ignore[misc]
+
+
+def elementwise() -> Iterator[Tensor]:
+    x = torch.from_numpy(sample(100, 1000))
+    for function in (torch.exp, torch.sin, torch.tanh, torch.sigmoid, functional.gelu):
+        yield function(x)
+    yield x.abs().log()
+    yield x.abs().pow(1.7)
+    yield from (x.softmax(1), torch.logsumexp(x, 1), x.sum(), x.mean(0), functional.normalize(x))
+
+
+def random_weights() -> Iterator[Tensor]:
+    torch.manual_seed(3)
+    yield torch.randn(1000)
+    yield torch.nn.init.kaiming_normal_(torch.empty(64, 64, 3, 3))
+    yield torch.nn.init.trunc_normal_(torch.empty(64, 64))
+    yield torch.nn.init.orthogonal_(torch.empty(16, 16))
+
+
+def numbers() -> Iterator[NDArray[np.generic]]:
+    x = sample(300, 200)
+    yield from (x @ x.T, x.astype(np.float64) @ x.T, np.exp(x), np.sin(x), np.log(np.abs(x)))
+    yield from (x.sum(axis=1), np.linalg.norm(x, axis=1), np.linalg.svd(x.astype(np.float64))[1])
+
+
+def search() -> Iterator[NDArray[np.generic]]:
+    x = sample(1000, 32)
+    for factory in ("Flat", "IVF8,PQ8x4", "HNSW16"):
+        index = faiss.index_factory(32, factory)
+        index.train(x)
+        index.add(x)
+        yield from index.search(x[:50], 10)
+    rows = np.arange(500, dtype=np.int64).reshape(50, 10)
+    yield score_pairs(x[:50], x, rows, distance="cosine")
+
+
+def images() -> Iterator[bytes]:
+    pixels = (np.arange(96 * 96 * 3) * 7919 % 251).reshape(96, 96, 3).astype(np.uint8)
+    image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
+    for kind in ("PNG", "JPEG", "WEBP"):
+        stored = io.BytesIO()
+        image.save(stored, kind)
+        yield stored.getvalue()
+
+
+def main() -> None:
+    torch.use_deterministic_algorithms(True)
+    euclidean = EuclideanDistance(normalize_embeddings=False)(torch.from_numpy(sample(64, 128)))
+    print(
+        json.dumps(
+            {
+                "threads": torch.get_num_threads(),
+                "products": digest(*products()),
+                "convolutions": digest(*convolutions()),
+                "elementwise": digest(*elementwise()),
+                "random weights": digest(*random_weights()),
+                "euclidean distances": digest(euclidean),
+                "numpy": digest(*numbers()),
+                "search": digest(*search()),
+                "images": digest(*images()),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
