@@ -134,6 +134,21 @@ def compare(
 
 
 @app.command()
+def verify(
+    record: Annotated[
+        bool, typer.Option("--record", help="only note this machine as the one of dvc.lock")
+    ] = False,
+) -> None:
+    """Run the last commit in a temporary clone: does this machine give the bits of dvc.lock?"""
+    from app.commands import verify as command
+
+    if record:
+        command.record()
+    elif not command.verify():
+        raise typer.Exit(1)
+
+
+@app.command()
 def query(
     photos: Annotated[list[Path], typer.Argument(help="images, or folders of them")],
     model: Annotated[str, typer.Option(help="the model whose index is searched")] = "finetuned",

@@ -35,6 +35,7 @@ def describe_machine(bits: str) -> dict[str, str]:
     return {
         "processor": _processor(),
         "extensions": " ".join(name for name in EXTENSIONS if name in _flags()),
+        "gpu": _gpus(),
         "cores": str(len(os.sched_getaffinity(0))),
         "threads": SETTINGS["OMP_NUM_THREADS"] if fixed else os.environ.get("OMP_NUM_THREADS", "-"),
         "bits": bits,
@@ -47,6 +48,12 @@ def describe_machine(bits: str) -> dict[str, str]:
 def _processor() -> str:
     found = re.search(r"^model name\s*: (.*)$", _cpuinfo(), re.M)
     return found[1].strip() if found else platform.machine()
+
+
+def _gpus() -> str:
+    paths = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    found = [re.search(r"^Model:\s*(.*)$", path.read_text(), re.M) for path in paths]
+    return ", ".join(match[1] for match in found if match) or "-"
 
 
 def _flags() -> set[str]:

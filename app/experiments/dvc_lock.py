@@ -46,6 +46,18 @@ class Lock:
         """The models with recorded results."""
         return [path.removeprefix(RESULTS) for path in self._writers() if path.startswith(RESULTS)]
 
+    def outputs(self) -> dict[str, str]:
+        """Return output -> md5, of all stages."""
+        return {path: md5 for name in self.stages for path, md5 in self.outputs_of(name).items()}
+
+    def outputs_of(self, stage: str) -> dict[str, str]:
+        """Return output -> md5 of a stage."""
+        return _read_hashes(self.stages[stage], "outs")
+
+    def inputs_of(self, stage: str) -> dict[str, str]:
+        """Return dependency -> md5 of a stage."""
+        return _read_hashes(self.stages[stage], "deps")
+
     def hash_of(self, path: str) -> str | None:
         """Return the md5 of the output `path`, with ".dir" at its end for a folder."""
         name = self._writers().get(path)

@@ -53,3 +53,25 @@ def diff_from_head(*paths: str) -> str:
 def has_changes(path: Path) -> bool:
     """Return whether a file differs from the last commit; False outside a repository."""
     return bool(run_git("status", "--porcelain", "--", str(path)).stdout)
+
+
+def clone(to: Path, commit: str) -> Path:
+    """Make `to` a repository with the files of `commit`; the objects of this one are shared.
+
+    Returns the folder in `to` that the working directory is in this repository.
+
+    Raises:
+        UserError: git cannot.
+    """
+    top, here = (
+        run_git("rev-parse", option).stdout.strip()
+        for option in ("--show-toplevel", "--show-prefix")
+    )
+    for arguments in (
+        ("clone", "--quiet", "--shared", "--no-checkout", top, str(to)),
+        ("-C", str(to), "checkout", "--quiet", "--detach", commit),
+    ):
+        done = run_git(*arguments)
+        if done.returncode:
+            raise UserError(f"git {arguments[0]}: {done.stderr.strip()}")
+    return to / here

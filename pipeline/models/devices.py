@@ -20,6 +20,11 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
+def usable_workers(wanted: int) -> int:
+    """Return `wanted` processes, but no more than there are cores: they change no result."""
+    return min(wanted, len(os.sched_getaffinity(0)))
+
+
 def name_precision(dtype: torch.dtype) -> str:
     """Return "fp32" or "bf16": what `resolve_precision` made of "auto" on this computer."""
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]

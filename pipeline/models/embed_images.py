@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.shards import PackedImages
-from pipeline.models.devices import autocast
+from pipeline.models.devices import autocast, usable_workers
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
 from pipeline.progress import show_progress
@@ -62,7 +62,10 @@ def embed_images(
     spec = model.spec
     dataset = ResizedImages(images, image_ids, spec.image_size, spec.interpolation)
     batches = DataLoader(
-        dataset, batch_size=batch_size, num_workers=workers, pin_memory=device.type == "cuda"
+        dataset,
+        batch_size=batch_size,
+        num_workers=usable_workers(workers),
+        pin_memory=device.type == "cuda",
     )
     vectors = np.empty((len(dataset), model.dim), dtype=np.float32)
     modes = {module: module.training for module in model.modules()}

@@ -18,7 +18,12 @@ from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
-from pipeline.models.devices import find_device, name_precision, resolve_precision
+from pipeline.models.devices import (
+    find_device,
+    name_precision,
+    resolve_precision,
+    usable_workers,
+)
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels
@@ -126,7 +131,7 @@ class Trainer:
             ),
         )
         samples = _Stream(partial(self._samples, first_epoch))
-        return DataLoader(images, batch_sampler=samples, num_workers=train.workers)  # type: ignore[arg-type]
+        return DataLoader(images, batch_sampler=samples, num_workers=usable_workers(train.workers))  # type: ignore[arg-type]
 
     def set_mode(self) -> None:
         """Put everything that is not frozen into training mode."""

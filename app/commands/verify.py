@@ -1,0 +1,90 @@
+"""`lookalike verify`: whether this machine gives the bits that dvc.lock records."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app.experiments import git
+from app.experiments.dvc_adapter.reproduction import reproduce
+from app.experiments.dvc_lock import read_lock
+from app.experiments.evaluated_models import LOCK
+from app.experiments.text_tables import align_columns
+from app.experiments.verification import (
+    MACHINE,
+    Verified,
+    read_machine,
+    record_machine,
+    verify_outputs,
+)
+from pipeline.config.load import read_params
+from pipeline.config.schema import Params
+from pipeline.errors import UserError
+from pipeline.machine import describe_machine
+
+PARAMS = Path("params.yaml")
+
+logger = logging.getLogger(__name__)
+
+
+def record() -> None:
+    """Write machine.json: this machine is the one that dvc.lock was made on."""
+    record_machine(describe_machine(read_params(PARAMS).bits))
+    print(f"wrote {MACHINE}; commit it with {LOCK}")
+
+
+def verify() -> bool:
+    """Run the last commit in a temporary clone; return whether it gives what dvc.lock records.
+
+    Raises:
+        UserError: there is no commit, or it has no dvc.lock; or the run fails.
+    """
+    commit = git.head_commit()
+    text = git.read_file(commit, LOCK)
+    if text is None:
+        raise UserError(f"{LOCK}: not in the last commit; run: dvc repro; git add {LOCK}")
+    if git.has_changes(Path()):
+        logger.warning("files differ from the last commit; verified is the commit")
+    with TemporaryDirectory(prefix="lookalike-verify-") as scratch:
+        clone = git.clone(Path(scratch) / "clone", commit)
+        params = read_params(clone / PARAMS)
+        _link_source(clone, params)
+        reproduce(clone)
+        found = (clone / LOCK).read_text(encoding="utf-8")
+    verified = verify_outputs(read_lock(text, where=LOCK), read_lock(found, where=LOCK))
+    print(_format(verified))
+    if verified.differing:
+        here = describe_machine(params.bits)
+        print(_format_machines(read_machine(git.read_file(commit, str(MACHINE))), here))
+    return not verified.differing
+
+
+def _link_source(clone: Path, params: Params) -> None:
+    """Let the clone find the user's own images where git does not hold them."""
+    source = Path(params.data.source)
+    if not source.is_absolute() and source.exists() and not (clone / source).exists():
+        (clone / source).parent.mkdir(parents=True, exist_ok=True)
+        (clone / source).symlink_to(source.resolve())
+
+
+def _format(verified: Verified) -> str:
+    differing = verified.differing
+    lines = [f"{'same' if same else 'differs':8}{path}" for path, same in verified.same.items()]
+    lines.append(f"{len(lines)} outputs: {len(lines) - len(differing)} as in {LOCK}")
+    lines[-1] += f", {len(differing)} not" if differing else ""
+    for stage, paths in verified.begins.items():
+        what = ", ".join(paths)
+        lines.append(f"first: {what}, of stage {stage}, which read the same files and params")
+    return "\n".join(lines)
+
+
+def _format_machines(recorded: dict[str, str], here: dict[str, str]) -> str:
+    if not recorded:
+        return (
+            f"{MACHINE}: not in the last commit, so the other machine is not known; whoever "
+            f"commits {LOCK} writes it with: lookalike verify --record"
+        )
+    names = [name for name in here if recorded.get(name) != here[name]]
+    if not names:
+        return f"Both were computed by the same processor and libraries, by {MACHINE}."
+    rows = [[name, recorded.get(name, "-"), here[name]] for name in names]
+    return align_columns([["", f"made {LOCK}", "here"], *rows])

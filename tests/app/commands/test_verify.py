@@ -1,0 +1,77 @@
+"""`lookalike verify` on a real repository: the whole DAG runs again in a clone of its own."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from app.commands.verify import verify
+from app.experiments.verification import MACHINE, record_machine
+from pipeline.errors import UserError
+from pipeline.machine import describe_machine
+from tests.helpers.clone import commit, copy_clone, git
+from tests.helpers.processes import run_module
+
+
+def test_each_output_is_the_recorded_one_or_differs(first_run: Path, tmp_path: Path) -> None:
+    """The images are outside git, and one hash is recorded as another computer may have it."""
+    project = copy_clone(first_run, tmp_path / "lookalike")
+    yaml = YAML()
+    lock = yaml.load((project / "dvc.lock").read_text())
+    trained = next(
+        out for out in lock["stages"]["train"]["outs"] if out["path"] == "models/finetuned"
+    )
+    trained["md5"] = "0" * 32 + ".dir"
+    with (project / "dvc.lock").open("w") as out:
+        yaml.dump(lock, out)
+    record_machine(describe_machine("portable") | {"processor": "abacus"}, project / MACHINE)
+    commit(project, "as another computer made it")
+
+    ran = run_module(project, "app.cli", "verify", OMP_NUM_THREADS="3", TZ="Asia/Tokyo")
+
+    assert ran.returncode == 1, ran.stderr
+    lines = ran.stdout.splitlines()
+    table = [line for line in lines if line.startswith(("same ", "differs "))]
+    assert [line for line in table if line.startswith("differs")] == ["differs models/finetuned"]
+    count = len(table)
+    assert count > 20
+    after = lines[lines.index(f"{count} outputs: {count - 1} as in dvc.lock, 1 not") + 1 :]
+    assert after[0] == (
+        "first: models/finetuned, of stage train, which read the same files and params"
+    )
+    assert [line.split()[0] for line in after[1:]] == ["made", "processor"]
+    assert "abacus" in after[2]
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_record_writes_the_machine(first_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((first_run / "params.yaml").read_text())
+    ran = run_module(tmp_path, "app.cli", "verify", "--record")
+    assert (ran.returncode, ran.stdout) == (0, "wrote machine.json; commit it with dvc.lock\n")
+    assert '"processor"' in (tmp_path / MACHINE).read_text()
+
+
+def test_without_a_lock_nothing_can_be_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(UserError) as error:
+        verify()
+    assert str(error.value).startswith("git: found no commit; ")
+    git(
+        tmp_path,
+        "-c",
+        "user.email=a@b.c",
+        "-c",
+        "user.name=a",
+        "commit",
+        "-qm",
+        "m",
+        "--allow-empty",
+    )
+    with pytest.raises(UserError) as error:
+        verify()
+    assert str(error.value) == (
+        "dvc.lock: not in the last commit; run: dvc repro; git add dvc.lock"
+    )
