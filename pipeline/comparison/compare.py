@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.comparison.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.comparison.paired_bootstrap import paired_intervals
 from pipeline.data.arrays import Floats
 from pipeline.data.tables import Table
 from pipeline.errors import UserError
+from pipeline.evaluation.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.comparison.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.comparison.paired_bootstrap import paired_intervals
 from pipeline.data.arrays import Floats, Ints
+from pipeline.evaluation.clusters import Clusters, cluster_by_labels, cluster_by_unit
 
 OPTIONS = {"degrees_of_freedom": 0, "resamples": 999, "seed": 3}
 
@@ -207,6 +207,6 @@ def test_resampling_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         bars.append((total, what))
         return items
 
-    monkeypatch.setattr("pipeline.comparison.paired_bootstrap.show_progress", show)
+    monkeypatch.setattr("pipeline.evaluation.bootstrap_t.show_progress", show)
     intervals(np.ones((8, 1)), np.arange(8), resamples=200)
     assert bars == [(4, "resampling")]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.comparison.clusters import cluster_by_labels, cluster_by_unit
+from pipeline.evaluation.clusters import cluster_by_labels, cluster_by_unit
 
 label_sets = st.lists(st.frozensets(st.integers(0, 6), min_size=1, max_size=4), min_size=1)
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from pipeline.data.arrays import Floats, Ints, Mask
+from pipeline.data.label_sets import LabelSets
 
 SETS_AT_ONCE = 1024  # label sets whose overlap with all others is in memory at once
 NO_LABEL = frozenset([()])
@@ -75,6 +76,28 @@ def cluster_by_unit(units: Ints) -> Clusters:
     """Return the clusters of queries with one unit each: int64 [Q], from 0 on."""
     count = int(units.max()) + 1
     return Clusters(units, sparse.identity(count, format="csr"))
+
+
+def cluster_by_label_sets(labels: LabelSets) -> Clusters:
+    """Return the clusters of Q queries by their labels; unit u is the u-th distinct label.
+
+    Each query has a label at least.
+    """
+    names, units = np.unique(labels.values, return_inverse=True)
+    if labels.single:
+        return cluster_by_unit(units)
+    set_codes: dict[bytes, int] = {}
+    known = [
+        set_codes.setdefault(each.tobytes(), len(set_codes))
+        for each in np.split(labels.values, labels.starts[1:-1])
+    ]
+    sets = np.array(known, dtype=np.int64)
+    first = np.unique(sets, return_index=True)[1]  # a query of each set
+    of_sets = labels.take(first)
+    columns = np.searchsorted(names, of_sets.values)
+    shape = (len(set_codes), len(names))
+    matrix = sparse.csr_matrix((np.ones(len(columns)), columns, of_sets.starts), shape=shape)
+    return Clusters(sets, matrix)
 
 
 def cluster_by_labels(label_sets: Sequence[Collection[Hashable]]) -> Clusters:
