@@ -30,7 +30,11 @@ def main(
             tracker.log_epoch({name: float(value) for name, value in row.items()})
     for path in sorted(metrics.glob("*.json")):
         values = json.loads(path.read_text())
-        tracker.log_metrics({f"{path.stem}/{name}": value for name, value in values.items()})
+        named = {f"{path.stem}/{name}": value for name, value in values.items()}
+        texts = {name: value for name, value in named.items() if isinstance(value, str)}
+        for name, value in texts.items():  # a metric of MLflow is a number
+            tracker.tag(name, value)
+        tracker.log_metrics({name: named[name] for name in named if name not in texts})
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
     tracker.tag("trained_in", json.loads((model / "model.json").read_text())["trained_in"])

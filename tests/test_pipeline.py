@@ -56,6 +56,7 @@ def test_a_run_is_one_run_in_mlflow_with_its_params_metrics_and_artifacts(clone:
         run.data.metrics["finetuned/recall_at_1"] == read_metrics(clone, "finetuned")["recall_at_1"]
     )
     assert run.data.metrics["baseline/map"] == read_metrics(clone, "baseline")["map"]
+    assert run.data.tags["baseline/intervals_over"] == "classes"
     assert run.data.metrics["last_seconds/embed_baseline"] > 0
     assert run.data.tags["git_commit"]
     assert run.data.tags["dataset_fingerprint"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.config.schema import Params
@@ -10,6 +11,7 @@ from pipeline.data import tables
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
+from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
 from pipeline.evaluation.measure import check_sizes, measure
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
@@ -59,8 +61,10 @@ def evaluate_model(
         curves=True,
     )
     metrics, neighbors = _search_index(index, images, relevance, metrics, params)
+    over = choose_intervals_over(labels, images.split)
     report = report_metrics(
         metrics,
+        classes=labels.take(np.flatnonzero(images.is_query)) if over == "classes" else None,
         gallery_size=relevance.gallery_size,
         resamples=params.evaluate.bootstrap,
         seed=params.seed,

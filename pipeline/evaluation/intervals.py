@@ -1,100 +1,89 @@
-"""95% intervals of means over queries and over classes, by resampling the queries."""
+"""95% intervals of means over queries (micro) and over classes (macro), by one bootstrap-t.
 
-from collections.abc import Callable
+Both kinds of mean are ratios of sums over the same units, which are resampled: classes, or single
+queries. So a micro and a macro mean that are one number have one interval.
+"""
 
 import numpy as np
-from numba import njit
+from scipy import sparse
 
 from pipeline.data.arrays import Floats, Ints
-from pipeline.evaluation.metrics import divide_or_nan
+from pipeline.evaluation.bootstrap_t import (
+    LEVEL,
+    MAX_RELATED,
+    UnitSums,
+    find_reach,
+    resample_units,
+)
 
-# float64 [R, Q], how often each of R resamples holds each of Q queries -> [R, M], the M metrics of
-# each resample; NaN if a resample holds nothing to take a mean of.
-Statistic = Callable[[Floats], Floats]
-
-PERCENTILES = (2.5, 97.5)
-LEVEL = (PERCENTILES[1] - PERCENTILES[0]) / 100  # of an interval, 0.95
-RESAMPLES_AT_ONCE = 32  # bounds the memory of the weights to 32 x Q float64
+MIN_UNITS = 2  # of one unit, the variance cannot be estimated
 
 
-def bootstrap_intervals(*statistics: Statistic, queries: int, resamples: int, seed: int) -> Floats:
-    """Return float64 [2, M]: the 2.5th and 97.5th percentile of each metric of `statistics`.
+def bootstrap_intervals(*means: UnitSums, resamples: int, seed: int) -> Floats:
+    """Return float64 [2, M]: the ends of the 95% interval of each of the M means of `means`.
 
-    `queries` queries are sampled with replacement, `resamples` times. All M metrics are computed
-    on the same resamples, so that they vary together as they would on new queries (Efron and
-    Tibshirani 1993, ch. 13).
+    The same units are resampled for all, `resamples` times. An interval reaches as far to both
+    sides of its mean: the 95th percentile of t times the standard error (`bootstrap_t`). It is
+    infinite with fewer than MIN_UNITS units, or if more than MAX_RELATED of the pairs of queries
+    share a label.
     """
-    rng = np.random.default_rng(seed)
-    blocks = []
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        weights = sample_weights(rng, min(RESAMPLES_AT_ONCE, resamples - start), queries)
-        blocks.append(np.hstack([statistic(weights) for statistic in statistics]))
-    intervals: Floats = np.nanpercentile(np.concatenate(blocks), PERCENTILES, axis=0)
-    return intervals
+    units = UnitSums(
+        *(
+            np.concatenate([getattr(each, name) for each in means], axis=-1)
+            for name in ("mean", "errors", "counts", "related")
+        )
+    )
+    shifts, t = resample_units(units, resamples=resamples, seed=seed)
+    reach = find_reach(units.scale(t), shifts)
+    unknown = (units.independent < MIN_UNITS) | (units.related > MAX_RELATED)
+    reach = np.where(unknown, np.inf, reach)
+    return np.stack([units.mean - reach, units.mean + reach])
 
 
-def sample_weights(rng: np.random.Generator, resamples: int, units: int) -> Floats:
-    """Return float64 [resamples, units]: how often each resample holds each unit.
+def sum_by_class(
+    values: Floats, classes: Ints, units: Ints, *, unit_count: int, queries: Ints | None = None
+) -> UnitSums:
+    """Return the means over C classes of the means over each class's queries, by unit.
 
-    Each resample samples `units` times with replacement.
+    A query weighs 1/n in a class of n queries, so the mean is a ratio as that over queries is.
+
+    values: float64 [P, M], without NaN, of P pairs of a query and a class. classes: int64 [P], of
+    each pair, from 0 to C - 1. units: int64 [P], the resampled unit of each pair: its class or its
+    query. queries: int64 [P], to be given if the units are classes: if queries have several
+    classes, these are correlated, and the errors are scaled to the standard error that is clustered
+    by class and by query (Cameron, Gelbach and Miller 2011).
     """
-    weights = np.empty((resamples, units))
-    for row in weights:
-        row[:] = np.bincount(rng.integers(units, size=units), minlength=units)
-    return weights
+    weights = 1 / np.bincount(classes)[classes]
+    grouping = _grouping(weights, units, unit_count)
+    counts = np.repeat(grouping @ np.ones((len(values), 1)), values.shape[1], axis=1)
+    sums = grouping @ values
+    mean = sums.sum(axis=0) / counts.sum(axis=0)
+    errors = sums - mean * counts
+    if queries is not None and len(np.unique(queries)) < len(queries):
+        of_pairs = weights[:, None] * (values - mean)
+        of_queries = _grouping(np.ones(len(queries)), queries, int(queries.max()) + 1) @ of_pairs
+        shared = (of_queries**2).sum(axis=0) - (of_pairs**2).sum(axis=0)
+        of_units = (errors**2).sum(axis=0)
+        added = np.divide(shared, of_units, out=np.zeros_like(shared), where=of_units > 0)
+        errors = errors * np.sqrt(1 + np.maximum(added, 0))
+    return UnitSums(mean, errors, counts, np.zeros_like(mean))
 
 
-def query_mean_statistic(values: Floats) -> Statistic:
-    """Return the statistic of the means over queries: values float64 [Q, M], one column a metric.
+def doubt_certainty(mean: float, units: int) -> tuple[float, float]:
+    """Return the interval of a mean of values from 0 to 1 that are all 1, or all 0.
 
-    NaN is left out of its column's means.
+    `units` of them without an exception leave room for one: the share p of units that are so is
+    seen in all of them with a probability of p^units, which is 1 - LEVEL at the returned end (the
+    "rule of three", about 3 / units; Hanley and Lippman-Hand 1983).
+
+    >>> [round(end, 3) for end in doubt_certainty(1, 80)]
+    [0.963, 1]
     """
-    exists = ~np.isnan(values)
-    # One product gives both sums and counts of the values that exist.
-    columns = np.hstack([np.where(exists, values, 0), exists])  # (Q, 2M)
-
-    def statistic(weights: Floats) -> Floats:
-        return divide_or_nan(*np.hsplit(weights @ columns, 2))
-
-    return statistic
+    share = (1 - LEVEL) ** (1 / units)
+    return (share, 1) if mean else (0, 1 - share)
 
 
-def macro_mean_statistic(values: Floats, *, queries: Ints, classes: Ints) -> Statistic:
-    """Return the statistic of the means over classes of the means over each class's queries.
-
-    Classes are fixed, their queries are sampled: a class without a sampled query keeps the mean of
-    all its queries. Leaving it out would raise the weight of large classes, which are sampled more
-    surely, and would shift the interval away from the mean it belongs to. So a class of one query
-    adds no width.
-
-    values: float64 [P, M], one column a metric, without NaN: of P pairs of a query and a class.
-    queries, classes: int64 [P], of each pair; classes are numbered from 0 without gaps.
-    """
-    order = np.argsort(classes, kind="stable")
-    query_of, ordered = queries[order], values[order]
-    starts = np.searchsorted(classes[order], np.arange(classes.max() + 2))
-
-    def statistic(weights: Floats) -> Floats:
-        means = np.empty((len(weights), values.shape[1]))
-        _fill_macro_means(weights, query_of, starts, ordered, means)
-        return means
-
-    return statistic
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_macro_means(
-    weights: Floats, query_of: Ints, starts: Ints, values: Floats, means: Floats
-) -> None:
-    for m in range(values.shape[1]):
-        for r in range(len(weights)):
-            total = 0.0
-            for c in range(len(starts) - 1):
-                count, weighted_sum, plain_sum = 0.0, 0.0, 0.0
-                for p in range(starts[c], starts[c + 1]):
-                    weight = weights[r, query_of[p]]
-                    count += weight
-                    weighted_sum += weight * values[p, m]
-                    plain_sum += values[p, m]
-                total += weighted_sum / count if count else plain_sum / (starts[c + 1] - starts[c])
-            means[r, m] = total / (len(starts) - 1)
+def _grouping(weights: Floats, groups: Ints, count: int) -> sparse.csr_matrix:
+    """Return the sparse matrix, [count, P], that sums P weighted rows by group."""
+    shape = (count, len(groups))
+    return sparse.csr_matrix((weights, (groups, np.arange(len(groups)))), shape=shape)

@@ -37,6 +37,7 @@ def track(of: RunIdentity, *, rows: list[dict[str, float]], finish: bool) -> Non
         tracker.log_epoch(row)
     if finish:
         tracker.log_metrics({"finetuned/recall_at_1": 0.5})
+        tracker.tag("finetuned/intervals_over", "classes")
         tracker.finish()
 
 
@@ -66,6 +67,7 @@ def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
     assert run.data.params["loss.triplet.margin"] == "0.1"
     assert run.data.tags["dataset_fingerprint"] == "d1"
     assert run.data.tags["machine.processor"] == "abacus"
+    assert run.data.tags["finetuned/intervals_over"] == "classes"
     assert run.data.metrics["finetuned/recall_at_1"] == 0.5
     assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
 

@@ -117,6 +117,7 @@ def test_index_and_evaluate_write_consistent_metrics_and_tables(project: Path) -
     assert (metrics["queries"], metrics["gallery"]) == (count, count)
     assert metrics["queries_without_positives"] == 1
     assert metrics["index_recall_at_10"] == 1
+    assert metrics["intervals_over"] == "classes"  # of the test images, none is in training
     means = [name for name in metrics if f"{name}_low" in metrics]
     assert means == [
         *(f"{name}_at_{k}" for name in ("recall", "precision", "ndcg") for k in (1, 5, 10)),

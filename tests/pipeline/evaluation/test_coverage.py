@@ -1,0 +1,122 @@
+"""How often the 95% intervals of `report_metrics` contain the true value, by simulation.
+
+A world is a draw of classes: class centres of N(0, I) in 16 dimensions, and images around them
+with a spread that differs between classes. The true value is the mean over all worlds of one kind,
+each with the same number of classes in its gallery. Run with `-s` to see the table.
+"""
+
+import numpy as np
+import pytest
+
+from pipeline.data.arrays import Ints, Vectors
+from pipeline.data.label_sets import LabelSets, from_lists
+from pipeline.evaluation.measure import measure
+from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("recall_at_1", "map", "macro_map")
+DIMENSION, SPREAD = 16, 1.2
+WORLDS = 250
+
+
+class World:
+    """Classes with their images; `draw` gives other images of the same classes."""
+
+    def __init__(self, rng: np.random.Generator, sets: list[list[int]]) -> None:
+        """sets: the classes of each image; one of several is the mean of their centres."""
+        self._rng, self.labels = rng, from_lists(sets)
+        classes = int(self.labels.values.max()) + 1
+        self._centres = rng.normal(size=(classes, DIMENSION))
+        self._spread = SPREAD * np.exp(0.5 * rng.normal(size=(classes, 1)))
+
+    def draw(self) -> Vectors:
+        starts, values = self.labels.starts[:-1], self.labels.values
+        counts = np.diff(self.labels.starts)[:, None]
+        centres, spread = (
+            np.add.reduceat(of_class[values], starts) / counts
+            for of_class in (self._centres, self._spread)
+        )
+        noise = self._rng.normal(size=centres.shape)
+        return (centres + spread / np.sqrt(counts) * noise).astype(np.float32)
+
+
+def measure_images(vectors: Vectors, labels: LabelSets, *, gallery: int = 0) -> RetrievalMetrics:
+    """Return the metrics of images that are the gallery too, or of all but the last `gallery`."""
+    is_query = np.arange(len(vectors)) < len(vectors) - gallery
+    is_gallery = ~is_query if gallery else is_query
+    return measure(vectors, labels, is_query, is_gallery, k=[1], distance="euclidean")
+
+
+def report(metrics: RetrievalMetrics, classes: LabelSets | None) -> MetricsReport:
+    return report_metrics(metrics, classes=classes, gallery_size=0, resamples=200, seed=1)
+
+
+def cover(kinds: list[list[MetricsReport]], what: str) -> dict[str, float]:
+    """Return name -> the share of intervals that contain the mean of their kind; print it."""
+    shares = {}
+    for name in NAMES:
+        ends = np.array(
+            [[[it[name + end] for end in ("", "_low", "_high")] for it in kind] for kind in kinds]
+        )  # (kinds, reports, 3)
+        truth = ends[:, :, 0].mean(axis=1, keepdims=True)
+        shares[name] = float(((ends[:, :, 1] <= truth) & (truth <= ends[:, :, 2])).mean())
+    print(f"{what:65}", *(f"{name} {share:.3f} " for name, share in shares.items()))
+    return shares
+
+
+def single(sizes: Ints) -> list[list[int]]:
+    return [[label] for label, size in enumerate(sizes) for _ in range(size)]
+
+
+def several(classes: int, images: int) -> list[list[int]]:
+    """Return two of the classes for each image, the same in every world."""
+    rng = np.random.default_rng(7)
+    return [rng.choice(classes, 2, replace=False).tolist() for _ in range(images)]
+
+
+UNEQUAL = np.random.default_rng(3).integers(3, 30, 25)
+
+
+@pytest.mark.parametrize(
+    ("what", "sets"),
+    [
+        ("25 classes of 20 images", single(np.full(25, 20))),
+        ("80 classes of 10 images", single(np.full(80, 10))),
+        ("25 classes of 3 to 29 images", single(UNEQUAL)),
+        ("6 classes of 20 images", single(np.full(6, 20))),
+        ("40 classes, two for each of 400 images", several(40, 400)),
+    ],
+)
+def test_intervals_over_classes_contain_the_value_of_other_classes_and_those_over_images_do_not(
+    what: str, sets: list[list[int]]
+) -> None:
+    rng = np.random.default_rng(1)
+    over: dict[str, list[MetricsReport]] = {"classes": [], "images": []}
+    for _ in range(WORLDS):
+        world = World(rng, sets)
+        metrics = measure_images(world.draw(), world.labels)
+        over["classes"].append(report(metrics, world.labels))
+        over["images"].append(report(metrics, None))
+    assert min(cover([over["classes"]], f"{what}: over classes").values()) >= 0.92
+    assert max(cover([over["images"]], f"{what}: over images").values()) < 0.75
+
+
+@pytest.mark.parametrize("gallery", ["the queries", "other images, drawn once"])
+@pytest.mark.parametrize("sizes", [np.full(10, 40), UNEQUAL], ids=["equal", "unequal"])
+def test_intervals_over_images_contain_the_value_of_other_images(sizes: Ints, gallery: str) -> None:
+    """Eight times, classes are drawn; then their images, thirty times."""
+    rng, sets = np.random.default_rng(1), single(sizes)
+    kinds: list[list[MetricsReport]] = []
+    for _ in range(8):
+        world = World(rng, sets)
+        fixed = world.draw() if gallery != "the queries" else np.empty((0, DIMENSION), np.float32)
+        labels = from_lists(sets * 2 if len(fixed) else sets)
+        kinds.append([])
+        for _ in range(30):
+            vectors = np.concatenate([world.draw(), fixed])
+            metrics = measure_images(vectors, labels, gallery=len(fixed))
+            kinds[-1].append(report(metrics, None))
+    shares = cover(kinds, f"{len(sizes)} classes, gallery: {gallery}: over images")
+    assert min(shares.values()) >= 0.92
