@@ -20,6 +20,7 @@ from pipeline.report.metric_rows import (
     TRAINING,
     MetricRow,
     Metrics,
+    describe_intervals,
     estimate_rows,
     plain_rows,
     read_metrics,
@@ -50,8 +51,9 @@ class RunFiles:
 class Contents:
     """What the page shows, in its order.
 
-    params: dotted key -> value. examples: rows of the atlas, of many classes. points: from
-    `describe_points`. example_of_class: class name -> a row of the atlas, if the sample has one.
+    params: dotted key -> value. intervals: from `describe_intervals`. examples: rows of the atlas,
+    of many classes. points: from `describe_points`. example_of_class: class name -> a row of the
+    atlas, if the sample has one.
     """
 
     params: Mapping[str, Any]
@@ -59,6 +61,7 @@ class Contents:
     class_sizes: Graph | None
     examples: list[int]
     estimates: list[MetricRow]
+    intervals: str | None
     counts: list[tuple[str, list[float | None]]]
     training: Metrics
     graphs: list[Graph]
@@ -103,6 +106,7 @@ def read_contents(
         class_sizes=class_size_graph(dataset),
         examples=choose_examples(sample, most=EXAMPLES),
         estimates=estimate_rows(metrics),
+        intervals=describe_intervals(files.metrics),
         counts=plain_rows(metrics),
         training=metrics[TRAINING],
         graphs=read_graphs(files.curves, files.history, distance=params.index.distance),

@@ -7,12 +7,18 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.evaluation.higher_is_better import higher_is_better
+from pipeline.evaluation.intervals_over import INTERVALS_OVER
 from pipeline.figures.palette import MODELS
 
 Metrics = Mapping[str, float]
 
 TRAINING = "train"
 ENDINGS = ("_low", "_high")
+# What the intervals say, by what was resampled.
+ANSWERS = {
+    "classes": "how much it would differ with other classes",
+    "images": "how much it would differ with other images of these classes",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,16 @@ def read_metrics(directory: Path) -> dict[str, Metrics]:
     Raises:
         UserError: a file is missing or is not a JSON object of numbers.
     """
-    return {stem: _read(directory / f"{stem}.json") for stem in (*MODELS, TRAINING)}
+    return {stem: _read(directory / f"{stem}.json")[0] for stem in (*MODELS, TRAINING)}
+
+
+def describe_intervals(directory: Path) -> str | None:
+    """Return what the intervals of the trained model's metrics say; None if its file does not tell.
+
+    Raises:
+        UserError: as `read_metrics`.
+    """
+    return ANSWERS.get(_read(directory / f"{MODELS[-1]}.json")[1])
 
 
 def estimate_rows(metrics: Mapping[str, Metrics]) -> list[MetricRow]:
@@ -104,18 +119,20 @@ def format_difference(value: float | None) -> str:
     return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
-def _read(path: Path) -> Metrics:
+def _read(path: Path) -> tuple[Metrics, str]:
+    """Return the numbers of a file, and over what its intervals are, "" if it has none."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run: dvc repro") from None
+    over = values.pop(INTERVALS_OVER, "") if isinstance(values, dict) else ""
     if not isinstance(values, dict) or not all(
         isinstance(value, int | float) for value in values.values()
     ):
         raise UserError(f"{path}: found no mapping of names to numbers; run: dvc repro")
-    return values
+    return values, str(over)
 
 
 def _names(metrics: Mapping[str, Metrics]) -> list[str]:

@@ -93,11 +93,14 @@ def image_ids(images: int) -> list[str]:
     return [f"p{row:02d} <i>" for row in range(images)]
 
 
-def write_run_files(folder: Path, *, images: int = IMAGES) -> RunFiles:
+def write_run_files(
+    folder: Path, *, images: int = IMAGES, intervals_over: str = "classes"
+) -> RunFiles:
     """Write the files that a report reads, and return their paths."""
     for stem, values in (("baseline", BASELINE), ("finetuned", METRICS), ("train", TRAINING)):
         (folder / "metrics").mkdir(exist_ok=True)
-        (folder / f"metrics/{stem}.json").write_text(json.dumps(values))
+        texts = {} if stem == "train" else {"intervals_over": intervals_over}
+        (folder / f"metrics/{stem}.json").write_text(json.dumps(values | texts))
     splits = {
         image_id: "test" if row % 4 else "train" for row, image_id in enumerate(image_ids(images))
     }

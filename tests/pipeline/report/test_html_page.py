@@ -89,6 +89,11 @@ def test_every_value_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
     assert read["finetuned/recall_at_1"] == "0.547 (0.512–0.581)"
 
 
+def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
+    page = render_page(small_contents(tmp_path))
+    assert "the 95% interval: how much it would differ with other classes.</p>" in page
+
+
 def test_the_page_names_the_command_for_the_paired_test(tmp_path: Path) -> None:
     page = render_page(small_contents(tmp_path))
     assert "the paired test, over the same queries, does: <code>lookalike compare baseline" in page

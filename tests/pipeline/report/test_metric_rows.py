@@ -7,6 +7,7 @@ from pipeline.errors import UserError
 from pipeline.report.metric_rows import (
     Estimate,
     MetricRow,
+    describe_intervals,
     estimate_rows,
     format_difference,
     format_value,
@@ -32,6 +33,25 @@ def test_every_value_is_in_one_row_as_it_is_in_the_file(tmp_path: Path) -> None:
             shown |= {f"{it.name}_low": estimate.low, f"{it.name}_high": estimate.high}
         shown |= {name: values[place] for name, values in plain_rows(metrics)}
         assert shown == metrics[model]
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ("classes", "how much it would differ with other classes"),
+        ("images", "how much it would differ with other images of these classes"),
+    ],
+)
+def test_the_intervals_say_what_they_speak_of(over: str, said: str, tmp_path: Path) -> None:
+    assert describe_intervals(write_run_files(tmp_path, intervals_over=over).metrics) == said
+
+
+def test_files_of_an_earlier_release_do_not_say_what_their_intervals_speak_of(
+    tmp_path: Path,
+) -> None:
+    metrics = write_run_files(tmp_path).metrics
+    (metrics / "finetuned.json").write_text(json.dumps(METRICS))
+    assert describe_intervals(metrics) is None
 
 
 def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
