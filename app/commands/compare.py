@@ -57,7 +57,7 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
     for line in comparison_text.advise_seeds(sides, found):
         print(line)
     logger.info("wrote %s", ", ".join(str(path) for path in folder.written))
-    print(f"verdict: {comparison_text.describe_verdict(sides, found.metrics)}")
+    print(f"verdict: {comparison_text.describe_verdict(sides, found)}")
 
 
 def _check_side(models: Sequence[EvaluatedModel], *, side: str) -> None:

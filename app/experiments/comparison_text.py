@@ -17,6 +17,7 @@ from pipeline.evaluation.bootstrap_t import MAX_RELATED
 
 Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
 
+NETWORKS = " (these two networks, not their settings)"
 # In place of an infinite interval; `paired_intervals` lists the cases.
 INCONCLUSIVE = "inconclusive"
 TOO_FEW = (
@@ -63,25 +64,27 @@ def format_metrics(metrics: pd.DataFrame) -> str:
 
 def advise_seeds(sides: Sides, found: Comparison) -> list[str]:
     """Return how to include seed variance, in lines; none where it is included or absent."""
-    trained = [
-        side
-        for side, models in zip("AB", sides, strict=True)
-        if any(model.is_trained for model in models)
-    ]
+    trained = _list_trained(sides)
     if found.has_seed_variance or not trained or _are_one_setting(sides):
         return []
-    several = " ".join(f"{side}1,{side}2" if side in trained else side for side in "AB")
+    several = " ".join(f"{side}1,{side}2,{side}3" if side in trained else side for side in "AB")
     return [
-        "seed variance is not in these intervals; to include it: "
-        f"train {' and '.join(trained)} once more",
-        f"(dvc exp run -S train.seed=8), then: lookalike compare {several}",
+        "seed variance is not in these intervals, so another seed may give another verdict; to "
+        f"compare settings: train {' and '.join(trained)} twice more",
+        "(dvc exp run -S train.seed=8, and the same with 9), then: lookalike compare " + several,
     ]
 
 
-def describe_verdict(sides: Sides, metrics: pd.DataFrame) -> str:
-    """Return the verdict on a COMPARISON table, and for two trainings of one setting, why."""
+def describe_verdict(sides: Sides, found: Comparison) -> str:
+    """Return the verdict on a comparison, and for two trainings of one setting, why.
+
+    Without seed variance it is one on networks: of two settings that are equally good, one training
+    each differs by more than chance in a third to two thirds of all cases.
+    """
+    metrics = found.metrics
     if not _are_one_setting(sides):
-        return describe_judgement(metrics)
+        of_settings = found.has_seed_variance or not _list_trained(sides)
+        return describe_judgement(metrics, subject="" if of_settings else NETWORKS)
     seeds = [provenance_diff.find_training_seed(each) for each in _list_provenance(sides)]
     if len(set(seeds)) == 1:
         return f"no difference: one setting and one seed; {_describe_main(metrics)}"
@@ -92,15 +95,27 @@ def describe_verdict(sides: Sides, metrics: pd.DataFrame) -> str:
     )
 
 
-def describe_judgement(metrics: pd.DataFrame) -> str:
-    """Return the verdict on a COMPARISON table, and the metrics that changed otherwise."""
+def describe_judgement(metrics: pd.DataFrame, *, subject: str = "") -> str:
+    """Return the verdict on a COMPARISON table, and the metrics that changed otherwise.
+
+    subject: follows the verdict's word, and says of what it is.
+    """
     verdict = judge(metrics)
     if verdict.word == INCONCLUSIVE:
         return f"{INCONCLUSIVE}: {TOO_FEW}; {_describe_main(metrics)}"
     changed = {"better": ", ".join(verdict.up), "worse": ", ".join(verdict.down)}
     changed.pop(verdict.word, None)
     others = [f"{word} in {names}" for word, names in changed.items() if names]
-    return "; ".join([f"{verdict.word}: {_describe_main(metrics)}", *others])
+    return "; ".join([f"{verdict.word}{subject}: {_describe_main(metrics)}", *others])
+
+
+def _list_trained(sides: Sides) -> list[str]:
+    """Return which of the sides, A and B, were trained."""
+    return [
+        side
+        for side, models in zip("AB", sides, strict=True)
+        if any(model.is_trained for model in models)
+    ]
 
 
 def _are_one_setting(sides: Sides) -> bool:

@@ -11,7 +11,11 @@ from pipeline.data import tables
 from pipeline.errors import UserError
 from tests.helpers.processes import run_module
 
-SEED_VARIANCE = "seed variance is not in these intervals; to include it: "
+SEED_VARIANCE = (
+    "seed variance is not in these intervals, so another seed may give another verdict; to compare "
+    "settings: "
+)
+NETWORKS = "(these two networks, not their settings)"
 
 
 @pytest.fixture
@@ -48,7 +52,11 @@ def test_the_command_prints_that_trained_is_better_than_untrained(
         "     metric      A      B  difference      95% interval       p  p (Holm)",
         "        map  0.299  0.599      +0.300  +0.300 to +0.300  0.0001    0.0002",
     ]
-    assert shown[-1] == "verdict: better: map +0.300 (+0.300 to +0.300)"
+    assert shown[-3:-1] == [
+        SEED_VARIANCE + "train B twice more",
+        "(dvc exp run -S train.seed=8, and the same with 9), then: lookalike compare A B1,B2,B3",
+    ]
+    assert shown[-1] == f"verdict: better {NETWORKS}: map +0.300 (+0.300 to +0.300)"
     metrics = tables.read_table(out / "comparison.parquet", COMPARISON).to_pandas()
     assert metrics["metric"].tolist() == ["map", "recall_at_1"]
     better, worse = (Image.open(out / f"{stem}.png") for stem in ("better", "worse"))
@@ -73,15 +81,16 @@ def test_two_seeds_of_one_setting_are_no_difference_even_if_their_queries_differ
 def test_a_better_setting_is_better_with_a_note_on_seed_variance(lines: list[str]) -> None:
     assert lines[2:3] == ["  loss.name: plain -> good"]
     assert lines[-3:] == [
-        SEED_VARIANCE + "train A and B once more",
-        "(dvc exp run -S train.seed=8), then: lookalike compare A1,A2 B1,B2",
-        "verdict: better: map +0.150 (+0.150 to +0.150)",
+        SEED_VARIANCE + "train A and B twice more",
+        "(dvc exp run -S train.seed=8, and the same with 9), then: lookalike compare "
+        "A1,A2,A3 B1,B2,B3",
+        f"verdict: better {NETWORKS}: map +0.150 (+0.150 to +0.150)",
     ]
 
 
 @pytest.mark.parametrize("lines", [("good", "finetuned")], indirect=True)
 def test_with_sides_exchanged_it_is_worse(lines: list[str]) -> None:
-    assert lines[-1] == "verdict: worse: map -0.150 (-0.150 to -0.150)"
+    assert lines[-1] == f"verdict: worse {NETWORKS}: map -0.150 (-0.150 to -0.150)"
 
 
 @pytest.mark.parametrize("lines", [("finetuned,seed8", "good")], indirect=True)
