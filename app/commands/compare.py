@@ -47,7 +47,12 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
             _check_side(models, side=side)
         evaluation_set = _read_shared_evaluation_set(sides)
         print(comparison_text.format_sides(sides))
-        found = compare(_read_side(sides[0]), _read_side(sides[1]), evaluation_set.classes)
+        found = compare(
+            _read_side(sides[0]),
+            _read_side(sides[1]),
+            evaluation_set.classes,
+            new_classes=evaluation_set.new_classes,
+        )
         print(comparison_text.format_counts(found))
         print(comparison_text.format_metrics(found.metrics))
         table = pa.Table.from_pandas(found.metrics, preserve_index=False)

@@ -17,13 +17,15 @@ from pipeline.data.tables import Table
 from pipeline.errors import UserError
 from pipeline.evaluation.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.evaluation.higher_is_better import higher_is_better
+from pipeline.evaluation.intervals_over import MIN_CLASSES
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES
 
 RESAMPLES = 9999
 SEED = 7
 MAIN_METRIC = "map"  # which decides the verdict
-# Fewer classes are too small a sample to speak of other classes; then queries are resampled.
-MIN_CLASSES = 20
+# Classes are resampled where there are so many, whether the model has seen them or not, because
+# queries of one class are correlated: its images are relevant to each other.
+MIN_SEEN_CLASSES = 20
 
 # Not among the tables of pipeline/data/tables.py, which every stage depends on: no stage reads it.
 COMPARISON = Table(
@@ -77,14 +79,16 @@ def compare(
     b: Side,
     class_of: pd.Series,
     *,
+    new_classes: bool = False,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Comparison:
     """Return the differences of B's metrics from A's, over the queries that all trainings have.
 
     class_of: image_id -> the classes of an image, a tuple of any hashable values. Queries of one
-    class have the same relevant images, so their results are correlated: with MIN_CLASSES or more,
-    whole classes are resampled, else single queries.
+    class have the same relevant images, so their results are correlated: with MIN_SEEN_CLASSES or
+    more, whole classes are resampled, else single queries. new_classes: no class is one of training
+    or validation, so that the question is one on other classes; then MIN_CLASSES are enough.
 
     If a side has several trainings, the value of a query is their mean, and the variance between
     trainings is part of the interval (`estimate_seed_variance`). The same arguments give the same
@@ -97,7 +101,7 @@ def compare(
     columns = _list_shared_columns(tables)
     values = np.stack([table.loc[shared, columns].to_numpy(np.float64) for table in tables])
     split = len(a.queries)
-    clusters, by_class = _cluster(class_of.loc[shared])
+    clusters, by_class = _cluster(class_of.loc[shared], new_classes)
     mean_a, mean_b = _average_trainings(values[:split]), _average_trainings(values[split:])
     seed_variance, degrees_of_freedom = estimate_seed_variance(
         values[:split], values[split:], trained=(a.trained, b.trained)
@@ -178,9 +182,9 @@ def _list_shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
     ]
 
 
-def _cluster(classes: pd.Series) -> tuple[Clusters, bool]:
+def _cluster(classes: pd.Series, new_classes: bool) -> tuple[Clusters, bool]:
     by_class = cluster_by_labels(classes.tolist())
-    if by_class.unit_count >= MIN_CLASSES:
+    if by_class.unit_count >= (MIN_CLASSES if new_classes else MIN_SEEN_CLASSES):
         return by_class, True
     return cluster_by_unit(np.arange(len(classes))), False
 

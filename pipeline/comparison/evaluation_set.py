@@ -8,7 +8,9 @@ import pandas as pd
 from pipeline.data import tables
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.joins import find_rows
+from pipeline.data.label_sets import label_sets
 from pipeline.errors import UserError
+from pipeline.evaluation.intervals_over import are_test_classes_new
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,13 @@ class EvaluationSet:
     """The queries and the gallery that a model was evaluated on.
 
     gallery: their image_ids. classes: image_id -> the sorted names of its classes, of queries and
-    gallery images. Names, because a new class changes the numbers of labels.
+    gallery images. Names, because a new class changes the numbers of labels. new_classes: whether
+    none of the test classes is one of training or validation (`are_test_classes_new`).
     """
 
     gallery: frozenset[str]
     classes: pd.Series
+    new_classes: bool
 
 
 def read_evaluation_set(data: Path) -> EvaluationSet:
@@ -29,13 +33,17 @@ def read_evaluation_set(data: Path) -> EvaluationSet:
     splits = tables.read_table(splits_file, tables.SPLITS).to_pandas()
     catalog = tables.read_table(catalog_file, tables.CATALOG)
     names = read_class_names(data / "classes.parquet")
-    ids = splits.loc[splits["is_query"] | splits["is_gallery"], "image_id"]
     known_ids = catalog["image_id"].combine_chunks()
-    rows = find_rows(ids, known_ids, ids_from=splits_file, table=catalog_file)
-    labels = pd.Series(catalog["labels"].take(rows).to_pylist(), index=ids)
+    rows = find_rows(splits["image_id"], known_ids, ids_from=splits_file, table=catalog_file)
+    found = (splits["is_query"] | splits["is_gallery"]).to_numpy()
+    labels = pd.Series(
+        catalog["labels"].take(rows[found]).to_pylist(), index=splits.loc[found, "image_id"]
+    )
+    of_splits = label_sets(catalog["labels"].take(rows))
     return EvaluationSet(
         gallery=frozenset(splits.loc[splits["is_gallery"], "image_id"]),
         classes=labels.map(lambda known: names_of(known, names)),
+        new_classes=are_test_classes_new(of_splits, splits["split"].to_numpy()),
     )
 
 

@@ -62,9 +62,12 @@ def test_a_query_without_positives_has_no_difference() -> None:
 
 def test_whole_classes_are_resampled_unless_there_are_few() -> None:
     a, b = Side([make_table(0.5, seed=1)], True), Side([make_table(0.6, seed=2)], True)
-    for classes, by_class in ((24, True), (20, True), (19, False), (1, False)):
+    for classes, new, by_class in (
+        *((24, False, True), (20, False, True), (19, False, False), (1, False, False)),
+        *((19, True, True), (6, True, True), (5, True, False)),
+    ):
         class_of = [(min(int(image_id[:2]), classes - 1),) for image_id in IDS]
-        found = compare(a, b, pd.Series(class_of, index=IDS))
+        found = compare(a, b, pd.Series(class_of, index=IDS), new_classes=new)
         assert found.by_class == by_class
         assert found.unit_count == (classes if by_class else len(IDS))
 

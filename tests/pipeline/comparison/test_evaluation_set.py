@@ -44,6 +44,15 @@ def test_other_training_images_and_other_label_numbers_are_comparable(tmp_path: 
     assert a.classes.to_dict() == b.classes.to_dict()
 
 
+@pytest.mark.parametrize(("in_training", "new"), [("vase", True), ("cup", False)])
+def test_it_knows_whether_a_test_class_was_trained_on(
+    in_training: str, new: bool, tmp_path: Path
+) -> None:
+    images = IMAGES | {"t": [in_training]}
+    found = read_evaluation_set(write(tmp_path, images, ["cup", "bowl", "vase"], "bc"))
+    assert found.new_classes == new
+
+
 def test_two_galleries_are_refused(tmp_path: Path) -> None:
     a, b = (
         read_evaluation_set(write(tmp_path / gallery, IMAGES, ["cup", "bowl", "vase"], gallery))

@@ -60,7 +60,7 @@ def simulate(classes: int, simulations: int) -> tuple[Floats, Ints]:
     return 0.5 * of_class[units] + noise, units
 
 
-@pytest.mark.parametrize("classes", [25, 80])
+@pytest.mark.parametrize("classes", [6, 25, 80])
 def test_95_percent_of_intervals_contain_the_true_value(classes: int) -> None:
     differences, units = simulate(classes, simulations=2000)
     found = intervals(differences, units)
