@@ -24,12 +24,19 @@ WORLDS = 250
 class World:
     """Classes with their images; `draw` gives other images of the same classes."""
 
-    def __init__(self, rng: np.random.Generator, sets: list[list[int]]) -> None:
-        """sets: the classes of each image; one of several is the mean of their centres."""
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        sets: list[list[int]],
+        *,
+        dimension: int = DIMENSION,
+        spread: float = SPREAD,
+    ) -> None:
+        """sets: the classes of each image; one of several is around the mean of their centres."""
         self._rng, self.labels = rng, from_lists(sets)
         classes = int(self.labels.values.max()) + 1
-        self._centres = rng.normal(size=(classes, DIMENSION))
-        self._spread = SPREAD * np.exp(0.5 * rng.normal(size=(classes, 1)))
+        self._centres = rng.normal(size=(classes, dimension))
+        self._spread = spread * np.exp(0.5 * rng.normal(size=(classes, 1)))
 
     def draw(self) -> Vectors:
         starts, values = self.labels.starts[:-1], self.labels.values
@@ -115,6 +122,22 @@ def test_intervals_over_classes_contain_the_value_of_other_classes_and_those_ove
         over["images"].append(report(metrics, None))
     assert min(cover([over["classes"]], f"{what}: over classes").values()) >= 0.92
     assert max(cover([over["images"]], f"{what}: over images").values()) < 0.75
+
+
+@pytest.mark.parametrize(
+    ("dimension", "spread", "what"), [(4, 0.4, "few dimensions"), (16, 0.25, "metrics near 1")]
+)
+def test_intervals_over_classes_contain_it_less_often_in_two_cases(
+    dimension: int, spread: float, what: str
+) -> None:
+    """Near 1 a few classes make all errors, and a sample may have none; in few dimensions the same
+    two classes disturb each other, so that classes are not independent."""
+    rng, reports = np.random.default_rng(1), []
+    for _ in range(WORLDS):
+        world = World(rng, single(np.full(25, 20)), dimension=dimension, spread=spread)
+        reports.append(report(measure_images(world.draw(), world.labels), world.labels))
+    shares = cover([reports], f"25 classes of 20 images, {what}: over classes")
+    assert 0.7 <= min(shares.values()) < 0.95
 
 
 @pytest.mark.parametrize("gallery", ["the queries", "other images, drawn once"])
