@@ -79,7 +79,7 @@ def describe_verdict(sides: Sides, found: Comparison) -> str:
     """Return the verdict on a comparison, and for two trainings of one setting, why.
 
     Without seed variance it is one on networks: of two settings that are equally good, one training
-    each differs by more than chance in a third to two thirds of all cases.
+    each may differ by more than chance in most cases, if seed variance is large.
     """
     metrics = found.metrics
     if not _are_one_setting(sides):
