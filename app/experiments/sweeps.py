@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
 
 from app.experiments.dvc_adapter import queue, revisions
 from app.experiments.queued_runs import Origin, QueueWatch, Run, enqueue, make_run, shorten_keys
@@ -10,6 +12,8 @@ from app.experiments.text_tables import align_columns, format_metric
 from pipeline.config.dotted_keys import show_value
 from pipeline.errors import UserError
 
+SEED = "train.seed"
+_MEAN, _DEVIATION = "mean", "sd"
 TRAIN, TEST = "metrics/train.json", "metrics/finetuned.json"
 SHOWN_METRICS = (
     (TRAIN, "val_map_at_r"),
@@ -66,7 +70,11 @@ def read_results(runs: Sequence[Run], commit: str) -> dict[str, FinishedRun]:
 
 
 def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
-    """Return the combinations and their metrics as a table; a run without a result has failed."""
+    """Return the combinations and their metrics as a table; a run without a result has failed.
+
+    Where the seed of the training is swept, the mean and the standard deviation over the seeds
+    follow, of each combination of the other keys.
+    """
     shown = [
         (path, metric)
         for path, metric in SHOWN_METRICS
@@ -74,11 +82,37 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
     ]
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
     rows = [[*keys, *(metric for _, metric in shown), "experiment"]]
+    trainings: dict[tuple[str, ...], list[list[float]]] = {}
     for run in runs:
-        values = [show_value(run.values[key]) if key in run.values else "-" for key in keys]
+        cells = _show_values(run.values, keys)
         result = results.get(run.name, FinishedRun("failed"))
-        metrics = [
-            format_metric(result.metrics.get(path, {}).get(metric)) for path, metric in shown
-        ]
-        rows.append([*values, *metrics, result.commit[:7]])
+        metrics = [result.metrics.get(path, {}).get(metric) for path, metric in shown]
+        rows.append([*cells, *map(format_metric, metrics), result.commit[:7]])
+        known = [value for value in metrics if value is not None]
+        if (seed := _seed_key(run)) and len(known) == len(shown):
+            setting = tuple(_show_values({**run.values, seed: _MEAN}, keys))
+            trainings.setdefault(setting, []).append(known)
+    for setting, found in trainings.items():
+        if len(found) > 1:
+            rows += _summarize(setting, found)
     return align_columns(rows)
+
+
+def _seed_key(run: Run) -> str | None:
+    """Return the short key of the seed of the training; None if it is not swept."""
+    swept = [key for key in run.values if SEED in run.settings and SEED.endswith(key)]
+    return swept[0] if swept else None
+
+
+def _show_values(values: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    return [show_value(values[key]) if key in values else "-" for key in keys]
+
+
+def _summarize(setting: Sequence[str], found: Sequence[Sequence[float]]) -> list[list[str]]:
+    """Return two rows: mean and standard deviation (n - 1) of each metric over the seeds."""
+    deviation = [_DEVIATION if cell == _MEAN else cell for cell in setting]
+    count = f"{len(found)} seeds"
+    return [
+        [*cells, *(format_metric(statistic(column)) for column in zip(*found, strict=True)), count]
+        for cells, statistic in ((setting, mean), (deviation, stdev))
+    ]

@@ -106,3 +106,25 @@ def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> N
         "   0.3      10             -            -               -      -      failed",
         "   0.5      10         0.500        0.610           0.400  0.333     1a2b3c4",
     ]
+
+
+def test_over_seeds_the_mean_and_the_deviation_follow() -> None:
+    swept = planned({}, {"train.seed": [1, 2], "head.dim": [64, 128]})
+    metrics = {"metrics/train.json": {"val_map_at_r": 0.5}}
+    found = {
+        run.name: FinishedRun(
+            "1a2b3c4",
+            metrics | {"metrics/finetuned.json": {"map": 0.3 + 0.1 * run.settings["train.seed"]}},
+        )
+        for run in swept
+        if run.label != "seed=2 dim=128"
+    }
+    assert tabulate(swept, found).splitlines() == [
+        "seed  dim  val_map_at_r    map  experiment",
+        "   1   64         0.500  0.400     1a2b3c4",
+        "   1  128         0.500  0.400     1a2b3c4",
+        "   2   64         0.500  0.500     1a2b3c4",
+        "   2  128             -      -      failed",
+        "mean   64         0.500  0.450     2 seeds",
+        "  sd   64         0.000  0.071     2 seeds",
+    ]
