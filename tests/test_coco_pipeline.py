@@ -21,7 +21,7 @@ PARAMS: dict[str, Any] = {
     "mine.per_anchor": 2,
     "loss.name": "triplet",
     "batches.name": "triplets",
-    "batches.triplets.size": 8,
+    "batches.triplets.batch_size": 8,
     "head.dim": 16,
     "train.epochs": 2,
     "train.workers": 0,
@@ -63,7 +63,7 @@ def test_metrics_count_all_labels(clone: Path) -> None:
 
 
 def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
-    changes = ("batches.name=random", "batches.random.size=24", "loss.name=supcon")
+    changes = ("batches.name=random", "batches.random.batch_size=24", "loss.name=supcon")
     ran = dvc(clone, "exp", "run", "train", *(part for each in changes for part in ("-S", each)))
     assert stages_run(ran) == ["train"]
     assert 0 < json.loads((clone / "metrics/train.json").read_text())["val_map_at_r"] < 1

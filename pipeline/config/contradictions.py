@@ -74,7 +74,7 @@ def _in_batches(params: Params) -> Iterator[str]:
     if anchors := batches.anchor_count:
         found = f"batches.random.anchors: found {anchors}"
         if anchors > batches.images:
-            yield f"{found}; allowed: at most batches.random.size, {batches.images}"
+            yield f"{found}; allowed: at most batches.random.batch_size, {batches.images}"
         if not loss.options.needs_positives():
             yield f"{found} with loss.name '{loss.name}', which has no anchors; allowed: null"
         if params.train.cross_batch_memory:

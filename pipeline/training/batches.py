@@ -86,39 +86,39 @@ class PKBatches(Batches):
 
 
 class TripletBatches(Batches):
-    """`size` mined triplets, of three images each."""
+    """`batch_size` mined triplets, of three images each."""
 
     mined = True
-    size: Count
+    batch_size: Count
 
     @property
     def images(self) -> int:
-        return 3 * self.size
+        return 3 * self.batch_size
 
     def passes(
         self, _labels: LabelSets, triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
-        if triplets is None or len(triplets) < self.size:
+        if triplets is None or len(triplets) < self.batch_size:
             found = 0 if triplets is None else len(triplets)
             raise UserError(
-                f"batches.triplets.size: found {self.size}; {found} triplets were mined; "
-                f"allowed: at most {found}"
+                f"batches.triplets.batch_size: found {self.batch_size}; {found} triplets were "
+                f"mined; allowed: at most {found}"
             )
-        whole = len(triplets) - len(triplets) % self.size
+        whole = len(triplets) - len(triplets) % self.batch_size
         while True:
             shuffled = rng.permutation(triplets)[:whole]
-            yield [batch.T.reshape(-1) for batch in shuffled.reshape(-1, self.size, 3)]
+            yield [batch.T.reshape(-1) for batch in shuffled.reshape(-1, self.batch_size, 3)]
 
 
 class RandomBatches(Batches):
-    """`size` images of any class. anchors: how many of them, the first ones; None: all."""
+    """`batch_size` images of any class. anchors: how many of them, the first ones; None: all."""
 
-    size: Count
+    batch_size: Count
     anchors: Count | None
 
     @property
     def images(self) -> int:
-        return self.size
+        return self.batch_size
 
     @property
     def anchor_count(self) -> int | None:
@@ -128,13 +128,14 @@ class RandomBatches(Batches):
         self, labels: LabelSets, _triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
         count = len(labels)
-        if count < self.size:
+        if count < self.batch_size:
             raise UserError(
-                f"batches.random.size: found {self.size}; the train split has {count} images; "
-                f"allowed: at most {count}"
+                f"batches.random.batch_size: found {self.batch_size}; the train split has {count} "
+                f"images; allowed: at most {count}"
             )
+        whole = count - count % self.batch_size
         while True:
-            yield list(rng.permutation(count)[: count - count % self.size].reshape(-1, self.size))
+            yield list(rng.permutation(count)[:whole].reshape(-1, self.batch_size))
 
 
 BATCHES: dict[str, type[Batches]] = {

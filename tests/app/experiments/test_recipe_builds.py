@@ -32,7 +32,7 @@ HERE = {"backbone.weights": None, "train.workers": 0, "train.epochs": 1, "train.
 SMALL = {
     "backbone.image_size": 32,
     "batches.pk": {"classes": 2, "per_class": 2},
-    "batches.triplets.size": 2,
+    "batches.triplets.batch_size": 2,
 }
 # Numbers by which nothing is built otherwise.
 ALIKE = ("train.epochs", ".lr", ".margin")

@@ -76,15 +76,15 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: 2 or more, or train.freeze batch_norm or backbone",
     ),
     (
-        {"batches__name": "random", "batches__random": {"size": 8, "anchors": 9}},
-        "batches.random.anchors: found 9; allowed: at most batches.random.size, 8",
+        {"batches__name": "random", "batches__random": {"batch_size": 8, "anchors": 9}},
+        "batches.random.anchors: found 9; allowed: at most batches.random.batch_size, 8",
     ),
     *(
         (
             {
                 "loss__name": loss,
                 "batches__name": "random",
-                "batches__random": {"size": 8, "anchors": 2},
+                "batches__random": {"batch_size": 8, "anchors": 2},
             },
             f"batches.random.anchors: found 2 with loss.name '{loss}', which has no anchors; "
             "allowed: null",
@@ -94,7 +94,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         {
             "batches__name": "random",
-            "batches__random": {"size": 8, "anchors": 2},
+            "batches__random": {"batch_size": 8, "anchors": 2},
             "train__cross_batch_memory": 8,
         },
         "batches.random.anchors: found 2 with train.cross_batch_memory, where every image is an "

@@ -69,8 +69,8 @@ json.dump(found, sys.stdout)
 
 COSFACE = {"loss.name": "cosface"}
 LIFTED = {"loss.name": "lifted"}
-TRIPLETS = {"batches.name": "triplets", "batches.triplets.size": 2}
-RANDOM = {"batches.name": "random", "batches.random": {"size": 8, "anchors": 2}}
+TRIPLETS = {"batches.name": "triplets", "batches.triplets.batch_size": 2}
+RANDOM = {"batches.name": "random", "batches.random": {"batch_size": 8, "anchors": 2}}
 # As two triplets: [a1 a2 p1 p2 n1 n2].
 VECTORS = [
     [1.0, 0.1, 0.0, 0.2],

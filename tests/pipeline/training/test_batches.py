@@ -133,7 +133,7 @@ def test_pk_mixes_other_classes_in_each_batch() -> None:
 
 def test_triplets_are_in_the_order_anchors_positives_negatives() -> None:
     triplets = np.arange(30).reshape(10, 3)  # 0, 1, 2 · 3, 4, 5 · …
-    batches = sample("triplets", triplets=triplets, size=4)
+    batches = sample("triplets", triplets=triplets, batch_size=4)
     assert len(batches) == 2
     for batch in batches:
         anchors, positives, negatives = batch.reshape(3, 4)
@@ -144,15 +144,15 @@ def test_triplets_are_in_the_order_anchors_positives_negatives() -> None:
 
 
 def test_random_shows_each_image_at_most_once_in_a_pass() -> None:
-    batches = sample("random", labels=labels_of([7, 4, 6]), size=5)
+    batches = sample("random", labels=labels_of([7, 4, 6]), batch_size=5)
     assert [len(batch) for batch in batches] == [5, 5, 5]
     assert len(set(np.concatenate(batches).tolist())) == 15
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "pk": {"labels": labels_of([4, 4, 5]), "classes": 2, "per_class": 2},
-    "triplets": {"triplets": np.arange(33).reshape(11, 3), "size": 4},
-    "random": {"labels": labels_of([7, 4]), "size": 3},
+    "triplets": {"triplets": np.arange(33).reshape(11, 3), "batch_size": 4},
+    "random": {"labels": labels_of([7, 4]), "batch_size": 3},
 }
 
 
@@ -200,18 +200,18 @@ THREE = labels_of([4, 2, 1])
         ),
         (
             "triplets",
-            {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 6},
-            "batches.triplets.size: found 6; 5 triplets were mined; allowed: at most 5",
+            {"triplets": np.zeros((5, 3), dtype=np.int64), "batch_size": 6},
+            "batches.triplets.batch_size: found 6; 5 triplets were mined; allowed: at most 5",
         ),
         (
             "triplets",
-            {"size": 6},
-            "batches.triplets.size: found 6; 0 triplets were mined; allowed: at most 0",
+            {"batch_size": 6},
+            "batches.triplets.batch_size: found 6; 0 triplets were mined; allowed: at most 0",
         ),
         (
             "random",
-            {"labels": THREE, "size": 8},
-            "batches.random.size: found 8; the train split has 7 images; allowed: at most 7",
+            {"labels": THREE, "batch_size": 8},
+            "batches.random.batch_size: found 8; the train split has 7 images; allowed: at most 7",
         ),
     ],
 )
@@ -225,8 +225,8 @@ def test_too_little_for_one_batch_is_reported(name: str, given_: dict[str, Any],
 def test_just_enough_for_one_batch_is_enough(name: str) -> None:
     options: dict[str, Any] = {
         "pk": {"labels": THREE, "classes": 3, "per_class": 4},
-        "triplets": {"triplets": np.zeros((5, 3), dtype=np.int64), "size": 5},
-        "random": {"labels": THREE, "size": 7},
+        "triplets": {"triplets": np.zeros((5, 3), dtype=np.int64), "batch_size": 5},
+        "random": {"labels": THREE, "batch_size": 7},
     }[name]
     assert len(sample(name, **options)) == 1
     assert len(sample(name, steps=9, **options)) == 9
@@ -237,7 +237,7 @@ def test_just_enough_for_one_batch_is_enough(name: str) -> None:
     [
         ("pk", [8, 5, 3, 12, 7, 1], {"classes": 3, "per_class": 4}, "14be21bfee446519"),
         ("pk", [10] * 40, {"classes": 16, "per_class": 4}, "4f5bea39b2e985b6"),
-        ("random", [7, 4], {"size": 3}, "50ad6335a90fa65f"),
+        ("random", [7, 4], {"batch_size": 3}, "50ad6335a90fa65f"),
     ],
 )
 def test_batches_of_one_label_an_image_are_those_of_earlier_releases(

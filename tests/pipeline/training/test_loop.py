@@ -75,8 +75,8 @@ def make_params(**changes: Any) -> Params:
         "backbone__image_size": 32,
         "head__dim": 16,
         "batches__pk": {"classes": 6, "per_class": 3},
-        "batches__triplets__size": 6,
-        "batches__random__size": 12,
+        "batches__triplets__batch_size": 6,
+        "batches__random__batch_size": 12,
         "train__epochs": 3,
         "train__workers": 0,
         "train__augment__jitter": None,
@@ -293,13 +293,13 @@ SEVERAL: dict[str, dict[str, Any]] = {
     "triplet-random": {
         "loss__name": "triplet",
         "batches__name": "random",
-        "batches__random__size": 15,
+        "batches__random__batch_size": 15,
     },
     "triplet-mined": {
         "loss__name": "triplet",
         "loss__triplet__margin": 0.5,
         "batches__name": "triplets",
-        "batches__triplets__size": 15,
+        "batches__triplets__batch_size": 15,
     },
 }
 

@@ -28,7 +28,7 @@ def make_params(**changes: Any) -> Params:
     """The project's params with batches of 12; changes are dotted keys with __ for the dot."""
     small = {
         "batches__pk": {"classes": CLASSES, "per_class": IMAGES},
-        "batches__triplets__size": 4,
+        "batches__triplets__batch_size": 4,
     }
     return check_params(overlaid(small | changes), where="params.yaml")
 
@@ -209,7 +209,7 @@ def test_only_the_first_images_are_anchors(name: str) -> None:
     embeddings, labels = make_batch(0)
     shuffled = torch.tensor([0, 3, 1, 4, 6, 9, 2, 5, 7, 8, 10, 11])  # the first two: classes 0, 1
     embeddings, labels = embeddings[shuffled].requires_grad_(), labels[shuffled]
-    random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
+    random = {"batches__name": "random", "batches__random": {"batch_size": SIZE, "anchors": 2}}
     objective = make_objective(loss__name=name, **random)
     found = objective(embeddings, labels)
     pairs = [(a, b) for a in range(2) for b in range(SIZE) if a != b]
@@ -224,7 +224,7 @@ def test_only_the_first_images_are_anchors(name: str) -> None:
 
 
 def test_a_miner_chooses_for_the_first_images_alone() -> None:
-    random = {"batches__name": "random", "batches__random": {"size": SIZE, "anchors": 2}}
+    random = {"batches__name": "random", "batches__random": {"batch_size": SIZE, "anchors": 2}}
     embeddings, labels = make_batch(0)
     for miner in ("triplet_margin", "pair_margin"):
         objective = make_objective(loss__name="contrastive", miner__name=miner, **random)
