@@ -48,7 +48,7 @@ def code_spans(text: str) -> list[str]:
 
 def changes(text: str) -> dict[str, Any]:
     """Return the settings of `-S key=value`, as DVC reads them."""
-    found = re.findall(r"-S ([a-z_.]+)=([^\s`]+)", text)
+    found = re.findall(r"-S '?([a-z_.]+)=([^\s`']+)", text)
     return {key: YAML(typ="safe").load(value) for key, value in found if "$" not in value}
 
 
@@ -94,6 +94,11 @@ def test_every_setting_shown_is_one_of_params_yaml(name: str) -> None:
 )
 def test_the_settings_of_a_command_go_together(command: str) -> None:
     check_params(overlaid(changes(command)), where=command)
+
+
+def test_a_quoted_setting_is_read_as_the_shell_and_dvc_read_it() -> None:
+    text = """dvc exp run -S 'index.factory="IVF64,Flat"' -S 'evaluate.k=[1,10]'"""
+    assert changes(text) == {"index.factory": "IVF64,Flat", "evaluate.k": [1, 10]}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
