@@ -41,7 +41,10 @@ def _print_version(wanted: bool) -> None:
 def set_up(
     context: typer.Context,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="log details too: lookalike -v COMMAND")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="log details too, such as the index that query and serve load"
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="log warnings and errors only")] = (
         False

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from app.project import list_stage_outputs
 from pipeline.data.files import replace_all
 from pipeline.data.tables import Table, write_table
 from pipeline.errors import UserError
@@ -25,12 +26,16 @@ class OutputFolder:
     kind: the table's columns and name. what: the command's noun, such as "query", for messages.
     sheets: the patterns of the names of its sheets.
 
+    root: of the project, whose stages' outputs are not to be mixed with these.
+
     Raises:
-        UserError: the path is a file, or the folder has a file that would be overwritten and that
-            no earlier run wrote.
+        UserError: the path is a file; the folder is or contains an output of a stage, or is inside
+            of one; or it has a file that would be overwritten and that no earlier run wrote.
     """
 
-    def __init__(self, folder: Path, *, kind: Table, what: str, sheets: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, *, kind: Table, what: str, sheets: Sequence[str], root: Path
+    ) -> None:
         self.folder = folder
         self._kind = kind
         self.written: list[Path] = []
@@ -40,6 +45,7 @@ class OutputFolder:
         self._unfinished = folder
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: found a file; allowed: a folder, or nothing; choose --out")
+        _refuse_outputs(folder, root)
         self._earlier = self._find_earlier()
         found = [path for pattern in sheets for path in sorted(folder.glob(pattern))]
         for path in [self._table_path, *found]:
@@ -109,3 +115,15 @@ class OutputFolder:
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
             return []
         return [table, *(self.folder / Path(name).name for name in names)]
+
+
+def _refuse_outputs(folder: Path, root: Path) -> None:
+    """Raise a UserError where a file in `folder` would be in an output of a stage, or beside it."""
+    place = folder.resolve()
+    for output in list_stage_outputs(root):
+        path = output.resolve()
+        if path.is_relative_to(place) or place.is_relative_to(path):
+            raise UserError(
+                f"{folder}: found {output}, which dvc repro writes; allowed: a folder of its own; "
+                "choose --out"
+            )

@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, and the wording of an error about a name."""
+"""The exception for a user's mistake, and the wording of errors about names and files."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +10,14 @@ class UserError(Exception):
     The text says where, what was found, what is allowed and what to do. `stages.runner` logs it
     without a traceback and exits with status 1.
     """
+
+
+def advise_making(*, fetch: str = "dvc pull") -> str:
+    """Return how to get what a stage writes, the tail of an error about a missing file.
+
+    fetch: the command that brings it from a remote, which not every project has.
+    """
+    return f"make it: dvc repro, or if the project has a remote, fetch it: {fetch}"
 
 
 def name_choices(found: str, allowed: Iterable[str]) -> str:

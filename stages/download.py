@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.datasets import DATASETS
-from pipeline.datasets.class_folders import SUFFIXES
+from pipeline.datasets.class_folders import describe_unread
 from pipeline.datasets.counts import check_counts
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
@@ -59,14 +59,8 @@ def main(
             ) from None
         if unlabelled:
             logger.info("left out %d images without a label", unlabelled)
-        _log_unread(dataset.count_unread(folder, options))
-
-
-def _log_unread(numbers: Mapping[str, int]) -> None:
-    if numbers:
-        found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
-        allowed = ", ".join(sorted(SUFFIXES))
-        logger.warning("left out %s; allowed: %s; convert them", found, allowed)
+        if unread := dataset.count_unread(folder, options):
+            logger.warning(describe_unread(unread))
 
 
 if __name__ == "__main__":

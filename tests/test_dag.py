@@ -197,7 +197,7 @@ def test_contradictions_are_raised_or_logged_and_nothing_else() -> None:
 
 
 def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
-    assert names(ERRORS) == {"UserError", "name_choices"}
+    assert names(ERRORS) == {"UserError", "advise_making", "name_choices"}
     for path, each in uses(ERRORS):
         of = parents(path)
         for use in outside_annotations(path, each.bound):

@@ -15,7 +15,7 @@ from pipeline.comparison.compare import COMPARISON, Side, compare
 from pipeline.comparison.evaluation_set import EvaluationSet, check_comparable, read_evaluation_set
 from pipeline.data import tables
 from pipeline.data.shards import PackedImages
-from pipeline.errors import UserError
+from pipeline.errors import UserError, advise_making
 from pipeline.figures.comparison_sheets import (
     choose_changed_queries,
     comparison_rows,
@@ -37,7 +37,7 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
         UserError: a side is not found, or has several settings; the models have different galleries
             or classes; `out` has a file that would be overwritten and that no comparison wrote.
     """
-    folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS)
+    folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS, root=Path())
     with TemporaryDirectory() as scratch:
         sides = [
             open_models(names, side=side, scratch=Path(scratch))
@@ -118,7 +118,9 @@ def _draw_sheets(
     root = next((model.root for model in (a, b) if (model.root / IMAGES).is_dir()), None)
     try:
         if root is None:
-            raise UserError(f"{IMAGES} is not in DVC's cache; run: dvc fetch {IMAGES}")
+            raise UserError(
+                f"{IMAGES} is not in DVC's cache; {advise_making(fetch=f'dvc fetch {IMAGES}')}"
+            )
         images = PackedImages(root / IMAGES)
         images.require(sorted(evaluation_set.gallery)[:1])
     except UserError as error:

@@ -54,7 +54,7 @@ def query_photos(
         raise UserError(f"--crop: {name_choices(crop, CROPS)}")
     ignore_pillow_size_warnings()
     paths = find_photos(photos)
-    folder = OutputFolder(out, kind=PHOTO_NEIGHBORS, what="query", sheets=["sheet*.png"])
+    folder = OutputFolder(out, kind=PHOTO_NEIGHBORS, what="query", sheets=["sheet*.png"], root=root)
     catalog, model_index = Catalog(root), ModelIndex(root, model)
     start_up = time.time() - psutil.Process().create_time()
     times: list[Times] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from app.experiments import git
 from app.experiments.dvc_adapter import queue, revisions
 from app.experiments.dvc_lock import RESULTS, Lock, Provenance, hash_folder, read_lock
+from app.project import require_project
 from pipeline.errors import UserError, name_choices
 
 WORKSPACE = "workspace"  # as DVC calls the working tree
@@ -58,12 +59,14 @@ def open_models(text: str, *, side: str, scratch: Path) -> list[EvaluatedModel]:
     revisions, which must exist as long as the models are used.
 
     Raises:
-        UserError: a name is unknown or ambiguous, or its files cannot be found.
+        UserError: the working directory has no project; a name is unknown or ambiguous, or its
+            files cannot be found.
     """
+    require_project(Path())
     names = text.split(",")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None or not all(names):
-        raise UserError(f"{side}: found '{text}'; allowed: different names, between them a comma")
+        raise UserError(f"{side}: found '{text}'; allowed: different names, separated by commas")
     return [
         _open_model(name, side=side, into=scratch / f"{side}{number}")
         for number, name in enumerate(names)
@@ -109,17 +112,17 @@ def _fetch_files(revision: str, commit: str, model: str, into: Path, *, where: s
                 raise UserError(f"{where}: {error}") from None
             if not found:
                 raise UserError(
-                    f"{where}: {path} is in neither DVC's cache nor its remote; "
-                    f"{_suggest_fetch(revision)}"
+                    f"{where}: {path} is in neither DVC's cache nor a remote; "
+                    f"{_suggest_making(revision)}"
                 )
         # Only the sheets need them, and they may be many gigabytes: never downloaded.
         outputs.fetch(IMAGES, into, download=False)
 
 
-def _suggest_fetch(revision: str) -> str:
-    if revision in revisions.list_experiments():
-        return f"run: dvc fetch --all-experiments, or: dvc exp apply {revision} && dvc repro"
-    return "run: dvc fetch --all-commits"
+def _suggest_making(revision: str) -> str:
+    is_experiment = revision in revisions.list_experiments()
+    take = "dvc exp apply" if is_experiment else "git checkout"
+    return f"make it: {take} {revision} && dvc repro"
 
 
 def _find_revision(name: str, *, side: str) -> tuple[str, str]:

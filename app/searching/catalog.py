@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from app.project import require_project
 from pipeline.data.arrays import Ints, Mask
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, SPLITS, read_table
-from pipeline.errors import UserError, name_choices
+from pipeline.errors import UserError, advise_making, name_choices
 
 
 class Catalog:
@@ -32,7 +33,7 @@ class Catalog:
         self._root, data = root, root / "data"
         self._path = data / "catalog.parquet"
         paths = (self._path, data / "classes.parquet", data / "splits.parquet")
-        require_files([*paths, data / "images"])
+        require_files(root, [*paths, data / "images"])
         catalog, splits = read_table(paths[0], CATALOG), read_table(paths[2], SPLITS)
         self.images = PackedImages(data / "images")
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
@@ -96,10 +97,12 @@ class Catalog:
         return find_rows(ids, self._ids, ids_from=self._root / "index", table=self._path)
 
 
-def require_files(paths: Sequence[Path]) -> None:
-    """Raise a UserError that names the first missing one of `paths`, and how to get it."""
+def require_files(root: Path, paths: Sequence[Path]) -> None:
+    """Raise a UserError that names the first missing one of `paths`, and how to get it.
+
+    root: of the project that they are in; without a project there, the error says that.
+    """
     for path in paths:
         if not path.exists():
-            raise UserError(
-                f"{path}: no such file or folder; fetch it: dvc pull, or make it: dvc repro"
-            )
+            require_project(root)
+            raise UserError(f"{path}: no such file or folder; {advise_making()}")

@@ -1,9 +1,11 @@
 """A model with its index: embeds an image and finds its neighbors."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from time import perf_counter
 
 import faiss
 import torch
@@ -24,6 +26,8 @@ from pipeline.models.embedder import load_embedder
 from pipeline.models.preprocessing import resize_and_crop, resize_and_pad
 
 CROPS = ("center", "none")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,13 @@ class ModelIndex:
 
     def __init__(self, root: Path, model: str) -> None:
         _check_name(root, model)
+        started = perf_counter()
         self.model = model
+        self._root = root
         self._model_dir, self._index_dir = root / "models" / model, root / "index" / model
         self._embeddings_path = root / "embeddings" / f"{model}.parquet"
-        require_files([self._model_dir / name for name in MODEL_FILES])
-        require_files([self._index_dir / name for name in ("ids.parquet", "index.faiss")])
+        require_files(root, [self._model_dir / name for name in MODEL_FILES])
+        require_files(root, [self._index_dir / name for name in ("ids.parquet", "index.faiss")])
         self._index, self.ids = read_index(self._index_dir)
         if not self.ids:
             raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
@@ -78,6 +84,16 @@ class ModelIndex:
             )
         # The first call is slow: torch chooses kernels, and numba loads its compiled functions.
         self.search(self.embed(Image.new("RGB", (8, 8))), 1)
+        logger.debug(
+            "%s: %s of %d images in %d dimensions, by %s; loaded on %s in %.1f s",
+            self._index_dir,
+            type(self._index).__name__,
+            len(self.ids),
+            loaded.dim,
+            self.distance,
+            self._device,
+            perf_counter() - started,
+        )
 
     def embed(self, image: Image.Image, *, crop: str = "center") -> Vectors:
         """Return float32 [D], embedded as the images of the index are, with hflip where they are.
@@ -135,7 +151,7 @@ class ModelIndex:
 
     @cached_property
     def _embeddings(self) -> tuple[RowLookup, Vectors]:
-        require_files([self._embeddings_path])
+        require_files(self._root, [self._embeddings_path])
         ids, vectors = read_embeddings(self._embeddings_path)
         lineage = read_lineage(self._embeddings_path)
         self._check_lineage(lineage, path=self._embeddings_path, stage="embed")
@@ -161,6 +177,6 @@ def _use_one_core() -> None:
 def _check_name(root: Path, model: str) -> None:
     names = {path.name for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()}
     if not names:
-        require_files([root / "models" / model])
+        require_files(root, [root / "models" / model])
     if model not in names:
         raise UserError(f"model: {name_choices(model, names)}")

@@ -1,23 +1,31 @@
 """Untrusted images: uploads and files, decoded within limits of bytes and pixels."""
 
 import io
+import logging
 import stat
 import warnings
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.shards import to_rgb
+from pipeline.datasets.class_folders import (
+    SUFFIXES,
+    count_unread_images,
+    describe_unread,
+    walk_images,
+)
 from pipeline.errors import UserError
+from pipeline.packing.decoding import register_heic
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 100_000_000
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
 # Pillow can open more formats, some of them by starting another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "BMP", "GIF", "TIFF")
-COMMON_FORMATS = "JPEG, PNG, WebP, HEIC"
+COMMON_FORMATS = "JPEG, PNG, WebP, BMP, HEIC"
+
+logger = logging.getLogger(__name__)
 
 
 def ignore_pillow_size_warnings() -> None:
@@ -39,7 +47,7 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     if not encoded:
         raise UserError(f"{name}: the file is empty; allowed: an image ({COMMON_FORMATS})")
     _check_bytes(len(encoded), name=name)
-    _register_heic()
+    register_heic()
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
             _check_pixels(*opened.size, name=name)
@@ -84,13 +92,17 @@ def escape_unprintable(text: str) -> str:
 def find_photos(paths: Sequence[Path]) -> list[Path]:
     """Return the files among `paths`, whatever they hold, and the image files in its folders.
 
-    Folders are searched with their subfolders, in the order of names, without hidden files.
+    Of folders, the files that `download` reads of one: with subfolders, in the order of names,
+    without hidden files. Images in other formats are counted and logged.
 
     Raises:
-        UserError: a folder holds no image file.
+        UserError: there is no such file, or a folder holds no image file.
     """
     photos: list[Path] = []
     for path in paths:
+        if not path.exists():
+            name = escape_unprintable(str(path))
+            raise UserError(f"{name}: no such file; allowed: image files, and folders of them")
         if path.is_dir():
             photos += _find_in_folder(path)
         else:
@@ -99,13 +111,9 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def _find_in_folder(folder: Path) -> list[Path]:
-    photos = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    photos = list(walk_images(folder))
+    if unread := count_unread_images(folder):
+        logger.warning("%s: %s", folder, describe_unread(unread))
     if not photos:
         suffixes = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
         raise UserError(f"{folder}: found no images; allowed: files that end in {suffixes}")
@@ -130,11 +138,3 @@ def _too_many_pixels(found: str, *, name: str) -> UserError:
         f"{name}: found {found}; allowed: at most {MAX_PIXELS // 10**6} million; "
         "make the image smaller"
     )
-
-
-@cache
-def _register_heic() -> None:
-    """Let Pillow open HEIC, which it cannot without a plug-in."""
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, advise_making
 
 # As pipeline/models/embedder.py writes them; not imported from there, as torch takes seconds.
 MODEL_FILES = ("model.json", "model.safetensors")
@@ -40,7 +40,7 @@ def digest_model(directory: Path) -> str:
         if not path.is_file():
             raise UserError(
                 f"{path}: no such file; a model is a directory with {' and '.join(MODEL_FILES)}; "
-                "run: dvc pull, or to make it: dvc repro"
+                f"{advise_making()}"
             )
         with path.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -9,9 +9,10 @@ from pathlib import Path
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+# What is read of a folder, by `download` as by `lookalike query`.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif")
 # Images too, but not read; the person who has them is told that they are missing.
-UNREAD_SUFFIXES = {".avif", ".gif", ".heic", ".heif", ".tif", ".tiff"}
+UNREAD_SUFFIXES = (".avif", ".gif", ".tif", ".tiff")
 
 
 def is_image(path: Path) -> bool:
@@ -61,6 +62,16 @@ def count_unread_images(folder: Path) -> Mapping[str, int]:
     """Return {suffix: number} of the files below `folder` with a suffix of UNREAD_SUFFIXES."""
     suffixes = (path.suffix.lower() for path in _walk(folder))
     return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
+
+
+def describe_unread(numbers: Mapping[str, int]) -> str:
+    """Return the line about files that were not read, by suffix.
+
+    >>> describe_unread({".tif": 1, ".gif": 2})
+    'left out 2 .gif, 1 .tif; allowed: .jpg, .jpeg, .png, .webp, .bmp, .heic, .heif; convert them'
+    """
+    found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
+    return f"left out {found}; allowed: {', '.join(SUFFIXES)}; convert them"
 
 
 def _walk(folder: Path) -> Iterator[Path]:

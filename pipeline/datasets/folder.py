@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.datasets.class_folders import (
+    SUFFIXES,
     class_images,
     count_unread_images,
     subfolders,
@@ -36,8 +37,8 @@ def read_images(source: Path, options: FolderOptions, _seed: int) -> Iterator[So
     if next(walk_images(root), None) is None:
         raise NoImagesError(
             f"{source}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
-            "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or "
-            ".bmp; put some there (see images/README.md)"
+            f"test/<class>/*.jpg, or a table (data.folder.table), of {', '.join(SUFFIXES)}; put "
+            "some there (see images/README.md)"
         )
     names = {folder.name for folder in subfolders(root)}
     if names & set(ROLES) == {"train"} or not names & {"train", "test"}:

@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
@@ -25,23 +26,32 @@ class PreparedImage:
 def prepare_image(image: SourceImage, *, max_side: int | None) -> PreparedImage:
     """Read, decode, crop and shrink one image.
 
-    The bytes are stored as they are, unless a box or `max_side` changes the image; then it is
-    encoded again, as PNG if it was PNG, else as JPEG. Width and height are those of the image that
-    `shards.decode` returns, upright.
+    The bytes are stored as they are, unless a box or `max_side` changes the image, or it is HEIC,
+    which browsers do not show; then it is encoded again, as PNG if it was PNG, else as JPEG. Width
+    and height are those of the image that `shards.decode` returns, upright.
     """
     if image.read is None:
         raise ValueError(f"{image.path}: has nothing to read")
+    register_heic()
     try:
         encoded = image.read()
         upright = _decode_untrusted(encoded)
         changed = _shrink(_crop(upright, image.box), max_side)
-        if changed is not upright:
+        if changed is not upright or _format_of(encoded) == "HEIF":
             encoded = _encode(changed, like=encoded)
     except OSError as error:
         return PreparedImage(reason=_one_line(error.strerror or error))
     except _UndecodableError as error:
         return PreparedImage(reason=_one_line(error))
     return PreparedImage(encoded, changed.width, changed.height)
+
+
+@cache
+def register_heic() -> None:
+    """Let Pillow open HEIC, which it cannot without a plug-in."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 class _UndecodableError(Exception):
@@ -79,14 +89,17 @@ def _shrink(image: Image.Image, max_side: int | None) -> Image.Image:
 
 
 def _encode(image: Image.Image, *, like: bytes) -> bytes:
-    with Image.open(io.BytesIO(like)) as original:
-        lossless = original.format == "PNG"
     out = io.BytesIO()
-    if lossless:
+    if _format_of(like) == "PNG":
         image.save(out, "PNG")
     else:
         image.save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
+
+
+def _format_of(encoded: bytes) -> str | None:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.format
 
 
 def _one_line(reason: object) -> str:

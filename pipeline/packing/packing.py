@@ -1,6 +1,7 @@
 """Pack a dataset: read and decode each image once, store it in shards, write the tables."""
 
 import csv
+import logging
 import multiprocessing
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from pipeline.progress import show_progress
 # processes * CHUNKS_AHEAD * CHUNK encoded images.
 CHUNK = 8
 CHUNKS_AHEAD = 3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ def pack(
 ) -> int:
     """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
 
-    An image that cannot be decoded is left out and listed in `to.rejected` (path, reason). An image
-    without `read` has a row in the catalog, but is not stored. Return the number of images that
-    were left out because they have no label.
+    An image that cannot be decoded is left out and listed in `to.rejected` (path, reason); their
+    number is logged. An image without `read` has a row in the catalog, but is not stored. Return
+    the number of images that were left out because they have no label.
 
     Raises:
         UserError: there are no images, none has a label, two have the same image_id, or more than
@@ -80,6 +83,9 @@ def pack(
         stored = _store(ordered, unfinished.images, max_side=max_side, processes=processes)
         _check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
         _write_tables(stored, unfinished)
+    if count := len(stored.rejected):
+        what = "image" if count == 1 else "images"
+        logger.warning("%d %s could not be decoded, listed in %s", count, what, to.rejected)
     return len(everything) - len(ordered)
 
 

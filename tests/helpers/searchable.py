@@ -45,6 +45,7 @@ def build(folder: Path, **changes: object) -> Path:
         for model in ("baseline", "finetuned"):
             embed_again(folder, model)
             index_again(folder, model)
+    (folder / "dvc.yaml").touch()
     return folder
 
 

@@ -153,12 +153,13 @@ def test_products_need_no_images_in_a_copy(project: Path, copy: Path) -> None:
 
 
 def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None:
-    for name in ("1.heic", "2.HEIC", "3.tif"):
+    for name in ("1.gif", "2.GIF", "3.tif"):
         (project / "images/class0" / name).touch()
     done = download(project, "images")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "download: left out 2 .heic, 1 .tif; allowed: .bmp, .jpeg, .jpg, .png, .webp; convert them"
+        "download: left out 2 .gif, 1 .tif; allowed: .jpg, .jpeg, .png, .webp, .bmp, .heic, .heif; "
+        "convert them"
     )
 
 
@@ -239,8 +240,8 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
         (
             "empty",
             "download: empty: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg "
-            "and test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp "
-            "or .bmp; put some there (see images/README.md)",
+            "and test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp, "
+            ".bmp, .heic, .heif; put some there (see images/README.md)",
         ),
         (
             "evil.tar",

@@ -71,7 +71,9 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     ran = run_module(searchable, "app.cli", "query", str(photos), "-k", "3", "--out", str(out))
     assert ran.returncode == 1, ran.stderr
     logged = ran.stderr.splitlines()
-    assert logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, HEIC"
+    assert (
+        logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"
+    )
     assert re.fullmatch(
         r"query: start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
         r"\d+\.\d ms to search each \(median\)",
@@ -102,8 +104,8 @@ def test_a_missing_index_is_an_error_of_one_line(
     ran = run_module(clone, "app.cli", "query", str(photos))
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        "lookalike: index/finetuned/ids.parquet: no such file or folder; fetch it: dvc pull, or "
-        "make it: dvc repro\n"
+        "lookalike: index/finetuned/ids.parquet: no such file or folder; make it: dvc repro, "
+        "or if the project has a remote, fetch it: dvc pull\n"
     )
     assert not (clone / "queries").exists()
 
@@ -142,11 +144,10 @@ def test_nothing_is_written_where_no_photo_can_be_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("INFO")
-    assert not query(searchable, photos / "bad.jpg", photos / "none.jpg", out=tmp_path / "out")
+    assert not query(searchable, photos / "bad.jpg", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    bad, missing, last = caplog.messages
+    bad, last = caplog.messages
     assert bad.startswith(f"{photos}/bad.jpg: not an image")
-    assert missing == f"{photos}/none.jpg: cannot be read (No such file or directory)"
     assert re.fullmatch(r"start-up \d+\.\d s; 0 photos", last)
     assert capsys.readouterr().out == ""
 
@@ -162,6 +163,28 @@ def test_an_earlier_query_is_replaced_and_other_files_are_left(
     assert query(searchable, photos / "0.jpg", out=out)
     assert files(out) == ["neighbors.parquet", "notes.txt", "sheet.png"]
     assert len(read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)) == 3
+
+
+def test_a_photo_that_is_not_there_is_an_error_before_the_model_is_loaded(
+    photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:  # there is no model
+        query(tmp_path, photos / "0.jpg", photos / "none.jpg", out=tmp_path / "out")
+    assert str(error.value) == (
+        f"{photos}/none.jpg: no such file; allowed: image files, and folders of them"
+    )
+
+
+def test_the_details_of_the_log_name_the_index(
+    searchable: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    assert query(searchable, photos / "0.jpg", out=tmp_path / "out")
+    assert re.fullmatch(
+        rf"{searchable}/index/finetuned: IndexFlatIP of \d+ images in 16 dimensions, by cosine; "
+        r"loaded on \w+ in \d+\.\d s",
+        next(text for text in caplog.messages if "dimensions" in text),
+    )
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet_001.png", "neighbors.parquet"])

@@ -93,8 +93,8 @@ def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     failed = serve(project, "--port", "0")
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[1:] == [
-        "lookalike: index/baseline/index.faiss: no such file or folder; fetch it: dvc pull, "
-        "or make it: dvc repro"
+        "lookalike: index/baseline/index.faiss: no such file or folder; make it: dvc repro, or "
+        "if the project has a remote, fetch it: dvc pull"
     ]
 
 
@@ -121,6 +121,6 @@ def test_missing_embeddings_are_an_error_before_the_first_search(
     with pytest.raises(UserError) as error:
         Searcher(project, ["finetuned"])
     assert str(error.value) == (
-        f"{project}/embeddings/finetuned.parquet: no such file or folder; fetch it: dvc pull, "
-        "or make it: dvc repro"
+        f"{project}/embeddings/finetuned.parquet: no such file or folder; make it: dvc repro, or "
+        "if the project has a remote, fetch it: dvc pull"
     )

@@ -37,6 +37,14 @@ def error_of(text: str, scratch: Path) -> str:
     return str(error.value)
 
 
+def test_a_folder_without_a_project_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = "dvc.yaml: no such file; run from the root of the project"
+    assert error_of("baseline", tmp_path) == wanted
+
+
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("text", ["baseline", "workspace:baseline"])
 def test_a_model_of_the_working_tree_is_not_copied(text: str, tmp_path: Path) -> None:
@@ -88,8 +96,8 @@ REFUSED = {
     "good:basline": "'good' (@): results/: found 'basline'; allowed: baseline, finetuned; did you "
     "mean 'baseline'?",
     "workspace:best": "results/: found 'best'; allowed: baseline, finetuned; or run: dvc repro",
-    "good,good": "found 'good,good'; allowed: different names, between them a comma",
-    "good,": "found 'good,'; allowed: different names, between them a comma",
+    "good,good": "found 'good,good'; allowed: different names, separated by commas",
+    "good,": "found 'good,'; allowed: different names, separated by commas",
 }
 
 
@@ -168,7 +176,7 @@ def test_a_remote_that_cannot_be_read_is_an_error_only_where_it_is_needed(
             away.rename(cache)
 
 
-def test_files_that_are_nowhere_are_an_error_with_a_command_that_fetches_them(
+def test_files_that_are_nowhere_are_an_error_with_commands_that_make_them(
     project: Path, tmp_path: Path
 ) -> None:
     cache, away = project / ".dvc/cache", project / ".dvc/away"
@@ -176,12 +184,12 @@ def test_files_that_are_nowhere_are_an_error_with_a_command_that_fetches_them(
     good, head = commit_of(project, "good"), commit_of(project, "HEAD")
     try:
         assert error_of("good", tmp_path) == (
-            f"B: 'good' ({good}): results/finetuned is in neither DVC's cache nor its "
-            "remote; run: dvc fetch --all-experiments, or: dvc exp apply good && dvc repro"
+            f"B: 'good' ({good}): results/finetuned is in neither DVC's cache nor a "
+            "remote; make it: dvc exp apply good && dvc repro"
         )
         assert error_of("HEAD", tmp_path) == (
-            f"B: 'HEAD' ({head}): results/finetuned is in neither DVC's cache nor its "
-            "remote; run: dvc fetch --all-commits"
+            f"B: 'HEAD' ({head}): results/finetuned is in neither DVC's cache nor a "
+            "remote; make it: git checkout HEAD && dvc repro"
         )
     finally:
         shutil.rmtree(cache, ignore_errors=True)

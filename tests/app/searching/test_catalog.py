@@ -73,11 +73,18 @@ def test_a_missing_file_is_an_error_that_says_how_to_get_it(
     searchable: Path, tmp_path: Path, name: str
 ) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data", ignore=shutil.ignore_patterns(name))
+    path = tmp_path / "data" / name
     with pytest.raises(UserError) as error:
         Catalog(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / 'data' / name}: no such file or folder; fetch it: dvc pull, or make it: "
-        "dvc repro"
+        f"{tmp_path}/dvc.yaml: no such file; run from the root of the project"
+    )
+    (tmp_path / "dvc.yaml").touch()
+    with pytest.raises(UserError) as error:
+        Catalog(tmp_path)
+    assert str(error.value) == (
+        f"{path}: no such file or folder; make it: dvc repro, or if the project has a remote, "
+        "fetch it: dvc pull"
     )
 
 

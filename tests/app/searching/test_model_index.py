@@ -19,6 +19,8 @@ from pipeline.errors import UserError
 from pipeline.index.build import read_index, write_index
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
 
+MAKE_IT = "make it: dvc repro, or if the project has a remote, fetch it: dvc pull"
+
 
 @pytest.fixture(scope="module", params=["baseline", "finetuned"])
 def model_index(searchable: Path, request: pytest.FixtureRequest) -> ModelIndex:
@@ -166,8 +168,7 @@ def empty_index(project: Path) -> str:
 def lose(name: str) -> Callable[[Path], str]:
     def change(project: Path) -> str:
         (project / name).unlink()
-        how = "fetch it: dvc pull, or make it: dvc repro"
-        return f"{project / name}: no such file or folder; {how}"
+        return f"{project / name}: no such file or folder; {MAKE_IT}"
 
     return change
 
@@ -220,8 +221,7 @@ def test_the_error_for_a_wrong_model_lists_the_models(searchable: Path, tmp_path
         (
             tmp_path,
             "finetuned",
-            f"{tmp_path}/models/finetuned: no such file or folder; fetch it: dvc pull, or make "
-            "it: dvc repro",
+            f"{tmp_path}/dvc.yaml: no such file; run from the root of the project",
         ),
     ]:
         with pytest.raises(UserError) as error:
@@ -238,7 +238,7 @@ def test_embeddings_are_read_only_for_queries_of_the_catalog(copy: Path) -> None
     assert model_index.search(np.ones(16, np.float32), 1)
     with pytest.raises(UserError) as error:
         model_index.read_vector(ids[0])
-    assert str(error.value).startswith(f"{path}: no such file or folder; fetch it: dvc pull")
+    assert str(error.value) == f"{path}: no such file or folder; {MAKE_IT}"
     write_embeddings(path, ids, vectors)
     with pytest.raises(UserError) as error:
         model_index.read_vector(ids[0])

@@ -76,9 +76,10 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(kind: str) -> None:
 
 
 def test_a_file_that_is_not_an_image_is_an_error_of_one_line() -> None:
-    allowed = "allowed: JPEG, PNG, WebP, HEIC"
+    allowed = "allowed: JPEG, PNG, WebP, BMP, HEIC"
     assert (
-        decode_error(b"") == "a.jpg: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"
+        decode_error(b"")
+        == "a.jpg: the file is empty; allowed: an image (JPEG, PNG, WebP, BMP, HEIC)"
     )
     assert decode_error(b"hello, world") == f"a.jpg: not an image; {allowed}"
     # Pillow would start another program to read it.
@@ -146,7 +147,7 @@ def test_the_error_begins_with_the_path(tmp_path: Path) -> None:
     bad.write_bytes(b"")
     assert np.array_equal(read_photo(good), IMAGE)
     for path, reason in {
-        bad: "the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)",
+        bad: "the file is empty; allowed: an image (JPEG, PNG, WebP, BMP, HEIC)",
         tmp_path / "none.png": "cannot be read (No such file or directory)",
         tmp_path: "cannot be read (Is a directory)",
     }.items():
@@ -186,17 +187,33 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_folders_are_searched_and_files_are_kept_whatever_they_hold(tmp_path: Path) -> None:
-    names = ["b.JPG", "a.heic", "deep/c.webp", "notes.txt", ".hidden.jpg", ".cache/d.jpg"]
+    names = ["b.JPG", "a.heic", "deep/c.bmp", "notes.txt", ".hidden.jpg", ".cache/d.jpg"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    missing, text = Path("missing.jpg"), tmp_path / "notes.txt"
-    searched = [tmp_path / name for name in ("a.heic", "b.JPG", "deep/c.webp")]
-    assert find_photos([missing, tmp_path, text, tmp_path / "a.heic"]) == [
-        missing,
-        *searched,
-        text,
+    text = tmp_path / "notes.txt"
+    searched = [tmp_path / name for name in ("a.heic", "b.JPG", "deep/c.bmp")]
+    assert find_photos([tmp_path, text, tmp_path / "a.heic"]) == [*searched, text]
+
+
+def test_images_of_a_folder_in_other_formats_are_logged_by_suffix(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jpg", "b.gif", "c.GIF", "d.tif"):
+        (tmp_path / name).touch()
+    assert find_photos([tmp_path]) == [tmp_path / "a.jpg"]
+    assert caplog.messages == [
+        f"{tmp_path}: left out 2 .gif, 1 .tif; allowed: .jpg, .jpeg, .png, .webp, .bmp, .heic, "
+        ".heif; convert them"
     ]
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        find_photos([tmp_path / "none.jpg"])
+    assert str(error.value) == (
+        f"{tmp_path}/none.jpg: no such file; allowed: image files, and folders of them"
+    )
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
@@ -205,5 +222,5 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
         find_photos([tmp_path])
     assert str(error.value) == (
         f"{tmp_path}: found no images; allowed: files that end in .jpg, .jpeg, .png, .webp, "
-        ".heic or .heif"
+        ".bmp, .heic or .heif"
     )

@@ -192,8 +192,8 @@ def png_of(width: int, height: int) -> bytes:
 
 
 REFUSED = [
-    ("", b"", "photo: the file is empty; allowed: an image (JPEG, PNG, WebP, HEIC)"),
-    ("?name=a.txt", b"some text", "a.txt: not an image; allowed: JPEG, PNG, WebP, HEIC"),
+    ("", b"", "photo: the file is empty; allowed: an image (JPEG, PNG, WebP, BMP, HEIC)"),
+    ("?name=a.txt", b"some text", "a.txt: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"),
     (
         "",
         png_of(11_000, 10_000),
@@ -229,7 +229,7 @@ def test_the_bytes_of_an_upload_are_counted_with_and_without_a_length_header(
         response = client.post("/api/search?name=big.jpg", content=body)
         assert (response.status_code, response.json()) == (413, {"error": line})
     most = client.post("/api/search", content=(one for _ in range(32)))
-    assert most.json() == {"error": "photo: not an image; allowed: JPEG, PNG, WebP, HEIC"}
+    assert most.json() == {"error": "photo: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"}
 
 
 def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:

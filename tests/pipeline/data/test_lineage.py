@@ -53,7 +53,7 @@ def test_a_missing_file_is_an_error_with_how_to_get_it(tmp_path: Path, name: str
         digest_model(folder)
     assert str(error.value) == (
         f"{folder / name}: no such file; a model is a directory with model.json and "
-        "model.safetensors; run: dvc pull, or to make it: dvc repro"
+        "model.safetensors; make it: dvc repro, or if the project has a remote, fetch it: dvc pull"
     )
 
 

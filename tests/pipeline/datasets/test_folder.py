@@ -40,12 +40,14 @@ def roles(found: list[SourceImage]) -> dict[str, tuple[str, str | None]]:
 
 def test_class_folders_are_labels_without_roles(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "cat/old/2.PNG", "dog/3.JPEG", "dog/4.webp", "dog/5.bmp")
+    put(tmp_path, "dog/6.HEIC")
     assert roles(read(tmp_path)) == {
         "cat/1.jpg": ("cat", None),
         "cat/old/2.PNG": ("cat", None),
         "dog/3.JPEG": ("dog", None),
         "dog/4.webp": ("dog", None),
         "dog/5.bmp": ("dog", None),
+        "dog/6.HEIC": ("dog", None),
     }
 
 
@@ -85,8 +87,8 @@ def test_no_images_names_the_layouts(tmp_path: Path) -> None:
     put(tmp_path, "README.md", "cat/notes.txt")
     assert error_line(tmp_path) == (
         f"{tmp_path}: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg and "
-        "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp or .bmp; "
-        "put some there (see images/README.md)"
+        "test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp, .bmp, "
+        ".heic, .heif; put some there (see images/README.md)"
     )
 
 
@@ -300,8 +302,8 @@ def test_a_table_outside_of_the_source_is_an_error(tmp_path: Path, name: str) ->
 
 
 def test_images_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None:
-    put(tmp_path, "a/1.jpg", "a/2.HEIC", "a/b/3.heic", "b/4.tif", "b/.5.tif", ".c/6.gif", "b/7.txt")
-    assert count_unread(tmp_path, dataset_options("folder")) == {".heic": 2, ".tif": 1}
+    put(tmp_path, "a/1.jpg", "a/2.GIF", "a/b/3.gif", "b/4.tif", "b/.5.tif", ".c/6.gif", "b/7.txt")
+    assert count_unread(tmp_path, dataset_options("folder")) == {".gif": 2, ".tif": 1}
     assert count_unread(tmp_path, dataset_options("folder", table="t.csv")) == {}
 
 

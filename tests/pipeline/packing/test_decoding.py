@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -46,6 +47,15 @@ def kind_of(content: bytes) -> str | None:
 def test_bytes_stay_as_they_came(kind: str, max_side: int | None) -> None:
     content = encoded(kind)
     assert prepared(content, max_side=max_side) == PreparedImage(content, 40, 20)
+
+
+def test_heic_becomes_jpeg() -> None:
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (40, 20), "teal")).save(out)
+    jpeg = prepared(out.getvalue())
+    assert (kind_of(jpeg.encoded), jpeg.width, jpeg.height) == ("JPEG", 40, 20)
+    teal = np.asarray(decode(jpeg.encoded), dtype=int)
+    assert np.abs(teal - (0, 128, 128)).max() <= 3
 
 
 def test_size_is_that_of_the_upright_image() -> None:

@@ -108,7 +108,9 @@ def test_tables_say_what_the_dataset_says(tmp_path: Path) -> None:
     assert to.rejected.read_bytes() == b"path,reason\n"
 
 
-def test_what_does_not_decode_is_listed_and_its_class_forgotten(tmp_path: Path) -> None:
+def test_what_does_not_decode_is_listed_and_its_class_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = SourceImage(path="b,1.png", labels=("b",), read=broken)
     to = packed([coloured("a.png", "a"), bad], tmp_path, max_rejected=0.5)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["a.png"]
@@ -116,6 +118,7 @@ def test_what_does_not_decode_is_listed_and_its_class_forgotten(tmp_path: Path) 
     assert to.rejected.read_text() == (
         'path,reason\n"b,1.png",not an image that Pillow can identify\n'
     )
+    assert caplog.messages == [f"1 image could not be decoded, listed in {to.rejected}"]
 
 
 def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
