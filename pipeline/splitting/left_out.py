@@ -11,6 +11,10 @@ from pipeline.splitting.validation_roles import validation_roles
 
 NAMED = 3
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
+VAL_REMEDY = (
+    "lower split.test_fraction, or raise split.val_fraction, or set split.val_by image (of few "
+    "images: split.protocol random, split.val_by image and split.val_fraction 0.5)"
+)
 
 
 def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
@@ -20,7 +24,8 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
 
     Raises:
         UserError: there is no training image, query or gallery image, or no query has a relevant
-            image in the gallery, so that nothing can be measured.
+            image in the gallery, so that nothing can be measured; or the same of validation, so
+            that no best epoch can be chosen.
     """
     catalog, splits = catalog.sort_by("image_id"), splits.sort_by("image_id")
     sets = label_sets(catalog["labels"])
@@ -39,18 +44,31 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
             f"that does; add images, or {REMEDY}"
         )
     val_query, val_gallery = validation_roles(split, gallery)
+    val_without_relevant = val_query & ~sets.have_relevant(val_gallery)
+    _require_validation(ids, val_query, val_without_relevant)
     counted = (
         (_is_alone(sets), "classes with one image, which has no match: {} ({})"),
         (without_relevant, "queries without another image of their class in the gallery: {} ({})"),
         (
-            val_query & ~sets.have_relevant(val_gallery),
+            val_without_relevant,
             "validation queries without another image of their class to find: {} ({})",
         ),
     )
-    lines = [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
+    return [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
+
+
+def _require_validation(ids: NDArray[np.object_], val_query: Mask, without_relevant: Mask) -> None:
     if not val_query.any():
-        lines.append(f"no image is for validation, so no best epoch can be chosen; {REMEDY}")
-    return lines
+        raise UserError(
+            "split: found no image for validation, so no best epoch can be chosen; allowed: one "
+            f"or more; {VAL_REMEDY}"
+        )
+    if without_relevant.sum() == val_query.sum():
+        raise UserError(
+            f"split: none of the {val_query.sum()} validation images has another image of its "
+            f"class to find ({_named(ids[val_query])}), so no best epoch can be chosen; allowed: "
+            f"one or more that does; {VAL_REMEDY}"
+        )
 
 
 def _is_alone(sets: LabelSets) -> Mask:

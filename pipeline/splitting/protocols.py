@@ -63,6 +63,7 @@ def make_splits(
     groups: list[str | None] = catalog["group"].to_pylist()
     source_split: list[str | None] = catalog["source_split"].to_pylist()
     sampler = _Sampler(classes, groups, np.random.default_rng(seed))
+    chosen_by = "auto, which chose " if protocol == "auto" else ""
     if protocol == "auto":
         unofficial = "class_disjoint" if labels.single else "random"
         protocol = "official" if any(source_split) else unofficial
@@ -73,7 +74,9 @@ def make_splits(
     if protocol == "official":
         roles = _official(source_split, image_ids=catalog["image_id"].to_pylist())
     elif protocol == "class_disjoint":
-        roles = _train_and_test(_test_classes(sampler, fraction=test_fraction))
+        _require_two_classes(classes, found=f"{chosen_by}{protocol}")
+        everything = np.ones(len(classes), dtype=bool)
+        roles = _train_and_test(sampler.whole_classes(everything, fraction=test_fraction))
     else:
         everything = np.ones(len(classes), dtype=bool)
         roles = _train_and_test(sampler.images(everything, fraction=test_fraction))
@@ -118,14 +121,13 @@ def _train_and_test(test: Mask) -> _Roles:
     return _Roles(train=~test, val=np.zeros_like(test), query=test, gallery=test)
 
 
-def _test_classes(sampler: "_Sampler", *, fraction: float) -> Mask:
-    count = len(np.unique(sampler.classes))
+def _require_two_classes(classes: Ints, *, found: str) -> None:
+    count = len(np.unique(classes))
     if count < 2:
         raise UserError(
-            f"split.protocol: found class_disjoint, but the dataset has {count} class; allowed: "
-            "two classes or more, or split.protocol random"
+            f"split.protocol: found {found}, but the dataset has {count} class; allowed: two "
+            "classes or more (a small max_images leaves few), or split.protocol random"
         )
-    return sampler.whole_classes(np.ones(len(sampler.classes), dtype=bool), fraction=fraction)
 
 
 def _validation(sampler: "_Sampler", train: Mask, val_by: str, *, fraction: float) -> Mask:

@@ -15,12 +15,12 @@ def test_a_loss_for_one_label_is_warned_of_before_the_long_stages(
     several: str, tmp_path: Path
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    count = 20
+    count = 40
     labels = {f"{row:02}": [0, 1] if several == "everywhere" else [row % 4] for row in range(count)}
     official = None
     if several == "in test":
-        labels["19"] = [0, 1]
-        official = ["train"] * 10 + ["query+gallery"] * 10
+        labels["39"] = [0, 1]
+        official = ["train"] * 20 + ["query+gallery"] * 20
     write_dataset_tables(tmp_path, catalog=build_catalog(labels, source_splits=official))
     files = ("--catalog", "catalog.parquet", "--out", "s.parquet")
     ran = run_module(tmp_path, "stages.split", *files)
@@ -31,3 +31,20 @@ def test_a_loss_for_one_label_is_warned_of_before_the_long_stages(
         "images have several labels; allowed: supcon, triplet\n"
     )
     assert (warning in ran.stderr) == (several == "everywhere")
+
+
+def test_a_split_without_validation_stops_before_the_long_stages(tmp_path: Path) -> None:
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(
+        params.replace("test_fraction: 0.5", "test_fraction: 0.99")
+    )
+    write_dataset_tables(
+        tmp_path, catalog=build_catalog({f"{row:02}": [row % 4] for row in range(40)})
+    )
+    ran = run_module(tmp_path, "stages.split", "--catalog", "catalog.parquet", "--out", "s.parquet")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(
+        "split: split: found no image for validation, so no best epoch can be chosen; allowed: "
+        "one or more; lower split.test_fraction, or raise split.val_fraction, or "
+    )
+    assert not (tmp_path / "s.parquet").exists()

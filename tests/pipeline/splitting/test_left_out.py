@@ -19,6 +19,10 @@ TEST = ("test", True, True)
 QUERY = ("test", True, False)
 GALLERY = ("test", False, True)
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
+VAL_REMEDY = (
+    "lower split.test_fraction, or raise split.val_fraction, or set split.val_by image (of few "
+    "images: split.protocol random, split.val_by image and split.val_fraction 0.5)"
+)
 
 
 def report(rows: Sequence[Row]) -> list[str]:
@@ -64,13 +68,23 @@ def test_the_gallery_of_validation_is_as_that_of_test() -> None:
         ([1], "train", False, True),
     ]
     assert report([*in_gallery, ([0], *VAL)]) == []
-    assert report([*in_gallery, ([0], *TRAIN), ([2], *VAL), ([2], *VAL)]) == [
+    assert report([*in_gallery, ([0], *TRAIN), ([2], *VAL), ([2], *VAL), ([0], *VAL)]) == [
         "validation queries without another image of their class to find: 2 ('04', '05')",
     ]
 
 
-def test_no_validation_is_reported() -> None:
-    assert report(GOOD) == [f"no image is for validation, so no best epoch can be chosen; {REMEDY}"]
+def test_an_empty_validation_is_refused() -> None:
+    assert error_line(GOOD) == (
+        "split: found no image for validation, so no best epoch can be chosen; allowed: one or "
+        f"more; {VAL_REMEDY}"
+    )
+
+
+def test_a_validation_without_anything_to_find_is_refused() -> None:
+    assert error_line([*GOOD, ([2], *VAL), ([3], *VAL)]) == (
+        "split: none of the 2 validation images has another image of its class to find ('04', "
+        "'05'), so no best epoch can be chosen; allowed: one or more that does; " + VAL_REMEDY
+    )
 
 
 @pytest.mark.parametrize(

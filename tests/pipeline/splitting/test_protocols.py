@@ -131,10 +131,14 @@ def test_class_disjoint_takes_the_same_share_of_each_group() -> None:
     assert sampled == {"cups": 4, "toys": 2, "pens": 2}
 
 
-def test_class_disjoint_of_one_class_is_an_error() -> None:
-    assert error_line(classes_of([9]), protocol="class_disjoint") == (
-        "split.protocol: found class_disjoint, but the dataset has 1 class; allowed: two classes "
-        "or more, or split.protocol random"
+@pytest.mark.parametrize(
+    ("protocol", "found"),
+    {"class_disjoint": "class_disjoint", "auto": "auto, which chose class_disjoint"}.items(),
+)
+def test_class_disjoint_of_one_class_is_an_error(protocol: str, found: str) -> None:
+    assert error_line(classes_of([9]), protocol=protocol) == (
+        f"split.protocol: found {found}, but the dataset has 1 class; allowed: two classes or "
+        "more (a small max_images leaves few), or split.protocol random"
     )
 
 
