@@ -27,6 +27,9 @@ class Checkpoint:
             torch.save(state, unfinished)
 
     def discard(self) -> None:
-        """Delete it and the checkpoints of abandoned runs: this run is complete."""
-        for path in self.path.parent.glob("*.pt"):
-            path.unlink()
+        """Delete it and the checkpoints of abandoned runs, whole or half written: this run is
+        complete.
+        """
+        for pattern in ("*.pt", "*.pt.part"):
+            for path in self.path.parent.glob(pattern):
+                path.unlink()

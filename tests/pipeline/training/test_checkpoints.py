@@ -30,6 +30,7 @@ def test_a_complete_run_leaves_no_checkpoint_not_even_of_abandoned_runs(
     tmp_path: Path,
 ) -> None:
     Checkpoint(tmp_path, "abandoned").save({"epoch": 1})
+    (tmp_path / "killed.pt.part").write_bytes(b"half of an epoch")
     finished = Checkpoint(tmp_path, "finished")
     finished.save({"epoch": 1})
     finished.discard()
