@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.config.schema import Params
-from pipeline.training.batches import PKBatches
+from pipeline.training.batches import PKBatches, RandomBatches
 from pipeline.training.losses import LOSSES, TripletLoss
 
 
@@ -88,6 +88,12 @@ def _in_batches(params: Params) -> Iterator[str]:
             f"batches.pk.per_class: found 1 with loss.name '{loss.name}', which needs two images "
             "of a class; allowed: 2 or more"
         )
+    alone = isinstance(batches, RandomBatches) and batches.batch_size < 2
+    if alone and loss.options.needs_positives():
+        yield (
+            f"batches.random.batch_size: found 1 with loss.name '{loss.name}', which needs pairs "
+            "of images; allowed: 2 or more"
+        )
 
 
 def _in_memory(params: Params) -> Iterator[str]:
@@ -123,7 +129,10 @@ def _in_train(params: Params) -> Iterator[str]:
             "allowed: 2 or more, or train.freeze batch_norm or backbone"
         )
     if train.augment.crop and train.augment.crop[0] > train.augment.crop[1]:
-        yield f"train.augment.crop: found {train.augment.crop}; allowed: [least, most]"
+        yield (
+            f"train.augment.crop: found {train.augment.crop}; allowed: least <= most, both from 0 "
+            "to 1"
+        )
 
 
 def _in_plot(params: Params) -> Iterator[str]:

@@ -82,12 +82,16 @@ def _format_error(error: ErrorDetails) -> str:
         case "literal_error":
             return f"{key}: {name_choices(error['input'], _quoted(error['ctx']['expected']))}"
         case "too_short":
-            return f"{key}: {found}; allowed: at least {error['ctx']['min_length']} items"
+            return f"{key}: {found}; allowed: at least {_items(error['ctx']['min_length'])}"
         case "too_long":
-            return f"{key}: {found}; allowed: at most {error['ctx']['max_length']} items"
+            return f"{key}: {found}; allowed: at most {_items(error['ctx']['max_length'])}"
         case kind if kind in _KINDS:
             return f"{key}: {found} ({type(error['input']).__name__}); allowed: {_KINDS[kind]}"
     return f"{key}: {found}; {error['msg'].removeprefix('Input ').replace('should be', 'allowed:')}"
+
+
+def _items(count: int) -> str:
+    return f"{count} item{'' if count == 1 else 's'}"
 
 
 def _quoted(expected: str) -> list[str]:

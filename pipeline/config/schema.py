@@ -65,6 +65,17 @@ def _hue_in_range(jitter: list[float]) -> list[float]:
     return jitter
 
 
+def _distinct(values: list[int]) -> list[int]:
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        text = f"found {repeated[0]} more than once; allowed: different numbers"
+        raise PydanticCustomError("message", "{text}", {"text": text})
+    return values
+
+
+Counts = Annotated[list[Count], MinLen(1), AfterValidator(_distinct)]
+
+
 class AugmentParams(Section):
     crop: Annotated[list[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] | None
     hflip: Share
@@ -103,8 +114,8 @@ class NearDuplicateParams(Section):
 
 
 class EvaluateParams(Section):
-    k: Annotated[list[Count], MinLen(1)]
-    knn: Annotated[list[Count], MinLen(1)]
+    k: Counts
+    knn: Counts
     neighbors: Count
     triplets: Count
     bootstrap: Annotated[int, Ge(100)]

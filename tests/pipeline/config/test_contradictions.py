@@ -110,6 +110,18 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         (
+            {
+                "loss__name": loss,
+                "batches__name": "random",
+                "batches__random": {"batch_size": 1, "anchors": None},
+            },
+            f"batches.random.batch_size: found 1 with loss.name '{loss}', which needs pairs of "
+            "images; allowed: 2 or more",
+        )
+        for loss in sorted(LOSSES.keys() - CLASSIFICATION)
+    ),
+    *(
+        (
             {"loss__name": loss, "train__cross_batch_memory": 640},
             f"train.cross_batch_memory: found 640 with loss.name '{loss}', which takes no pairs; "
             "allowed: 0",
@@ -140,7 +152,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"train__augment__crop": [0.9, 0.5]},
-        "train.augment.crop: found [0.9, 0.5]; allowed: [least, most]",
+        "train.augment.crop: found [0.9, 0.5]; allowed: least <= most, both from 0 to 1",
     ),
     (
         {"plot__columns": 21},

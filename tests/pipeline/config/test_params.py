@@ -200,7 +200,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "too few in a list": (
         {"evaluate__k": []},
-        "evaluate.k: found []; allowed: at least 1 items",
+        "evaluate.k: found []; allowed: at least 1 item",
+    ),
+    "a k twice": (
+        {"evaluate__k": [1, 5, 1]},
+        "evaluate.k: found 1 more than once; allowed: different numbers",
+    ),
+    "a number of neighbors twice": (
+        {"evaluate__knn": [3, 3]},
+        "evaluate.knn: found 3 more than once; allowed: different numbers",
     ),
     "too many in a list": (
         {"train__augment__crop": [0.1, 0.5, 1.0]},
