@@ -55,8 +55,8 @@ def _apply(recipe: recipes.Recipe, params: str) -> str:
 
         search_spaces.read_space(recipe, params)
     for settings in recipe.combinations():
-        recipes.check_settings(params, recipe.settings | settings, where=str(recipe.path))
-    return recipes.apply_settings(params, recipe.settings, where=str(recipe.path))
+        recipes.check_settings(params, recipe.settings | settings, where=recipe.where)
+    return recipes.apply_settings(params, recipe.settings, where=recipe.where)
 
 
 def _print_changes(changes: list[str], *, verb: str) -> None:

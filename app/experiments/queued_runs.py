@@ -81,7 +81,7 @@ def make_run(
     """
     values = {short[key]: value for key, value in point.items()}
     settings = dict(recipe.settings) | dict(point)
-    where = f"{recipe.path}: {' '.join(format_values(values))}"
+    where = f"{recipe.where}: {' '.join(format_values(values))}"
     plain, params = check_settings(origin.params, settings, where=where)
     _check_source(params, where=where)
     for key, value in settings.items():

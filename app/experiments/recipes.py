@@ -41,6 +41,12 @@ class Recipe:
     overridden: Collection[str] = ()
 
     @property
+    def where(self) -> str:
+        """What its values come from, for messages: its file, and what the user has set."""
+        set_by_user = [f" -S {key}={show_value(self.settings[key])}" for key in self.overridden]
+        return f"{self.path}{' with' if set_by_user else ''}{''.join(set_by_user)}"
+
+    @property
     def title(self) -> str:
         """The first line of the header."""
         return self.header.partition("\n")[0]
@@ -73,7 +79,7 @@ def read_recipe(folder: Path, name: str) -> Recipe:
         UserError: there is none, or its file is not a recipe.
     """
     if name not in (names := list_names(folder)):
-        raise UserError(f"{folder}: no such recipe; {name_choices(name, names)}")
+        raise UserError(f"{folder}: {name_choices(name, names)}")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
     if not isinstance(values, dict):

@@ -59,7 +59,7 @@ def read_space(recipe: Recipe, params: str) -> Space:
         UserError: there is no `tune`, or its form is wrong; a key is unknown, changes nothing, or
             changes what validation measures; a value is not allowed.
     """
-    where = f"{recipe.path}: {TUNE}"
+    where = f"{recipe.where}: {TUNE}"
     match recipe.tune:
         case {"trials": trials, "space": {**space}, **others} if (
             _are(int, trials) and trials > 0 and space

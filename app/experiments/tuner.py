@@ -66,7 +66,7 @@ class Tuning:
     def __init__(self, recipe: Recipe, origin: Origin, *, params: Path) -> None:
         self._recipe, self._origin, self._params = recipe, origin, params
         self.space: Space = read_space(recipe, origin.params)
-        plain, checked = check_settings(origin.params, recipe.settings, where=str(recipe.path))
+        plain, checked = check_settings(origin.params, recipe.settings, where=recipe.where)
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
         self.short = shorten_keys(self.space.dimensions)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.experiments.queued_runs import Origin, Run
-from app.experiments.recipes import Recipe
+from app.experiments.recipes import Recipe, override
 from app.experiments.sweeps import FinishedRun, plan_runs, tabulate
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
@@ -92,6 +92,17 @@ def test_what_cannot_be_swept_is_one_line_before_anything_is_queued(
         planned(settings, sweep)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_a_mistake_that_the_users_values_take_part_in_names_them() -> None:
+    swept = recipe({"seed": 1}, {"train.epochs": [3]})
+    mine = override(swept, ["train.augment.crop=[0.9, 0.1]"], PARAMS)
+    with pytest.raises(UserError) as error:
+        plan_runs(mine, Origin(commit="abc", code_diff="", params=PARAMS))
+    assert str(error.value) == (
+        "recipes/tiny.yaml with -S train.augment.crop=[0.9, 0.1]: epochs=3: train.augment.crop: "
+        "found [0.9, 0.1]; allowed: least <= most, both from 0 to 1"
+    )
 
 
 def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> None:
