@@ -59,7 +59,7 @@ def choose_near_duplicates(
     pairs: dict[frozenset[str], tuple[Tile, Tile]] = {}
     for row in order.itertuples():
         pairs.setdefault(frozenset((str(row.image_id), str(row.top_hit))), _pair(row, class_of))
-    limits = f"cosine at least {cosine:g}, hashes at most {bits} of 64 bits apart, similar colours"
+    limits = f"cosine at least {cosine:g}, hashes at most {bits} of 64 bits apart, similar colors"
     title = _title(near_duplicates, queries, model=model, limits=limits)
     if len(pairs) > most:
         title += f" Of {len(pairs):,} pairs, the {most} most alike are shown."

@@ -112,13 +112,13 @@ def draw_projection(
 def _limit(
     classes: Sequence[Collection[str]], count: Counter[str], meaning: str, plural: str
 ) -> Colouring:
-    caption = f"A point is a test image, its colour is {meaning}. The layout does not use labels."
+    caption = f"A point is a test image, its color is {meaning}. The layout does not use labels."
     legend = sorted(count)
     if len(count) > MOST_CATEGORIES:
         legend = sorted(sorted(count, key=lambda key: (-count[key], key))[: len(CATEGORIES)])
         caption += (
-            f" Coloured: the {len(legend)} of {len(count):,} {plural} with most points; the others "
-            "are grey."
+            f" Colored: the {len(legend)} of {len(count):,} {plural} with most points; the others "
+            "are gray."
         )
     shown = set(legend)
     keys = [

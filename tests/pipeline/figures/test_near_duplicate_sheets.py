@@ -40,7 +40,7 @@ def test_the_title_says_how_many_and_what_recall_would_be() -> None:
     shown = choose(near_duplicates([("a", "b", 0.95, 2), ("b", "a", 0.95, 2)]), QUERIES)
     assert shown.title == (
         "Label noise of m: 2 of 5 queries have a near-duplicate under another label (cosine at "
-        "least 0.9, hashes at most 10 of 64 bits apart, similar colours) at rank 1. Recall@1 is "
+        "least 0.9, hashes at most 10 of 64 bits apart, similar colors) at rank 1. Recall@1 is "
         "0.400, and would be 0.667 without them."
     )
 
@@ -55,7 +55,7 @@ def test_without_label_noise_the_title_says_so() -> None:
     assert choose(near_duplicates([]), QUERIES) == NearDuplicatePairs(
         [],
         "No label noise of m: none of 5 queries has a near-duplicate under another label (cosine "
-        "at least 0.9, hashes at most 10 of 64 bits apart, similar colours) at rank 1. Recall@1 is "
+        "at least 0.9, hashes at most 10 of 64 bits apart, similar colors) at rank 1. Recall@1 is "
         "0.400.",
     )
 

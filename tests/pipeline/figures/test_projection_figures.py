@@ -18,7 +18,7 @@ def test_of_too_many_classes_the_ten_largest_are_coloured_and_the_caption_says_s
     colouring = choose_colouring([[name] for name in classes], [None] * len(classes))
     assert colouring.legend == [f"c{i:02d}" for i in range(10)]
     assert [key for key in colouring.keys if key] == [c for c in classes if c < "c10"]
-    assert "the 10 of 25 classes with most points; the others are grey" in colouring.caption
+    assert "the 10 of 25 classes with most points; the others are gray" in colouring.caption
 
 
 def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() -> None:
@@ -28,7 +28,7 @@ def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() 
     colouring = choose_colouring(classes, [None] * 4)
     assert colouring.keys == ["dog", "person", "fork", "dog"]
     assert colouring.legend == ["dog", "fork", "person"]
-    assert "its colour is the rarest of its classes in the legend" in colouring.caption
+    assert "its color is the rarest of its classes in the legend" in colouring.caption
 
 
 def test_each_point_is_drawn_once_in_both_panels() -> None:
