@@ -3,9 +3,11 @@
     python -m benchmarks.bits                              # resnet18 at 64 px, vit_b_16 at 224 px
     python -m benchmarks.bits resnet50:224
 
-Fresh processes of both kinds take turns, 5 times each. Printed are the least seconds of each, and
+Fresh processes of both kinds take turns, 3 times each. Printed are the least seconds of each, and
 their ratio. Weights and images are random, because they do not change the time.
 """
+
+import stages  # noqa: F401, I001 - first: it tells torch which bits to compute
 
 import json
 import os
@@ -16,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 NETWORKS = ("resnet18:64", "vit_b_16:224")
-TURNS = 5
+TURNS = 3
 IMAGES = {64: 64, 224: 8}  # a batch, by the side of an image
 
 
@@ -54,8 +56,6 @@ def measure(network: str) -> None:
     """Print the least seconds of three steps and of three embeddings of one batch."""
     import torch
     from torchvision import models
-
-    import stages  # noqa: F401 - first: it tells torch which bits to compute
 
     name, side = network.split(":")
     torch.manual_seed(0)
