@@ -1,10 +1,8 @@
 """The folder that a command writes results to: all files or none, and no other file is lost."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from app.project import list_stage_outputs
-from pipeline.data.files import replace_all
+from pipeline.data.files import replace_all, unfinished_in
 from pipeline.data.tables import Table, write_table
 from pipeline.errors import UserError
 
@@ -63,23 +61,23 @@ class OutputFolder:
     def writing(self) -> Iterator["OutputFolder"]:
         """Collect sheets and a table in the block, and write them at its end if it succeeds."""
         existed = self.folder.exists()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # A unique name: another process may be writing here at the same time.
-            self._unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
-        except OSError as error:
-            raise UserError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another folder: --out"
-            ) from None
-        try:
+        with ExitStack() as stack:
+            if not existed:
+                stack.callback(self._remove_if_empty)
+            try:
+                self._unfinished = stack.enter_context(unfinished_in(self.folder))
+            except OSError as error:
+                raise UserError(
+                    f"{self.folder}: cannot be written ({error.strerror}); "
+                    "choose another folder: --out"
+                ) from None
             yield self
             if self._table is not None:
                 self._publish()
-        finally:
-            shutil.rmtree(self._unfinished, ignore_errors=True)
-            if not existed:
-                with suppress(OSError):  # it is not empty
-                    self.folder.rmdir()
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):  # it is not empty
+            self.folder.rmdir()
 
     def add_sheet(self, sheet: Image.Image, name: str | None = None) -> None:
         """Add a sheet; without names, sheets are numbered."""

@@ -1,16 +1,20 @@
 """Files and folders written whole or not at all, so that a kill leaves no half-written one."""
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+PREFIX = ".unfinished-"  # of the folders in which files are until they are whole
 
 
 @contextmanager
 def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a path beside each of `paths` to write a file or a folder to; at the end of the body
-    they replace `paths` together.
+    """Yield a path for each of `paths` to write a file or a folder to, of the same name in a folder
+    beside it; at the end of the body they replace `paths` together.
 
     A file is replaced in one step. Several are replaced in turn, and a folder is removed before
     that: a kill in that moment leaves some of them missing or old, but none half written.
@@ -25,16 +29,36 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     ...     path.read_text(), [each.name for each in path.parent.iterdir()]
     ('all of it', ['a.txt'])
     """
-    unfinished = tuple(path.with_name(path.name + ".part") for path in paths)
-    for part in unfinished:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        _remove(part)  # an earlier process may have been killed
+    with ExitStack() as folders:
+        parts = tuple(folders.enter_context(unfinished_in(p.parent)) / p.name for p in paths)
+        yield parts
+        replace_all(parts, paths)
+
+
+@contextmanager
+def unfinished_in(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`, which is made, and remove it at the end.
+
+    Its name is unique, so that several processes can write beside each other. What killed ones left
+    in `parent` is removed.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(parent)
+    folder, lock = _make_locked_folder(parent)
     try:
-        yield unfinished
-        replace_all(unfinished, paths)
+        yield folder
     finally:
-        for part in unfinished:
-            _remove(part)
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def final_path(path: Path) -> Path:
+    """Return where what is written to `path` will be, for messages.
+
+    >>> final_path(Path("results/.unfinished-1a2b/baseline/failures.parquet")).as_posix()
+    'results/baseline/failures.parquet'
+    """
+    return Path(*(part for part in path.parts if not part.startswith(PREFIX)))
 
 
 def replace_all(unfinished: Sequence[Path], paths: Sequence[Path]) -> None:
@@ -45,8 +69,29 @@ def replace_all(unfinished: Sequence[Path], paths: Sequence[Path]) -> None:
         os.replace(part, path)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def remove_abandoned(parent: Path) -> None:
+    """Remove from the folder `parent` what killed processes had not finished."""
+    for folder in parent.glob(f"{PREFIX}*/"):
+        with suppress(OSError):  # it is in use, or another process removes it
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
+
+
+def _make_locked_folder(parent: Path) -> tuple[Path, int]:
+    """Return a new folder and the descriptor of its lock, which shows that its process is alive.
+
+    The system releases it when the process ends, however that is.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        with suppress(FileNotFoundError):  # another process took it for abandoned: not yet locked
+            descriptor = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, descriptor
+            os.close(descriptor)

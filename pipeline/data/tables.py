@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.files import written_whole
+from pipeline.data.files import final_path, written_whole
 from pipeline.errors import UserError
 
 
@@ -214,7 +214,7 @@ def write_table(
         UserError: a column is missing, unexpected or of another type, or a value is null or
             repeated.
     """
-    table = _check(table, kind, where=str(path))
+    table = _check(table, kind, where=str(final_path(path)))
     if metadata:
         table = table.replace_schema_metadata(dict(metadata))
     with written_whole(path) as (unfinished,):

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pipeline.data.files import written_whole
+from pipeline.data.files import remove_abandoned, written_whole
 
 
 class Checkpoint:
@@ -30,6 +30,6 @@ class Checkpoint:
         """Delete it and the checkpoints of abandoned runs, whole or half written: this run is
         complete.
         """
-        for pattern in ("*.pt", "*.pt.part"):
-            for path in self.path.parent.glob(pattern):
-                path.unlink()
+        for path in self.path.parent.glob("*.pt"):
+            path.unlink()
+        remove_abandoned(self.path.parent)

@@ -1,10 +1,13 @@
 """Files are written whole or not at all, several of them together."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.data.files import written_whole
+from pipeline.data.files import PREFIX, written_whole
+from tests.helpers.paths import ROOT
 
 
 def test_a_failure_leaves_all_files_as_they_were_and_nothing_else(tmp_path: Path) -> None:
@@ -43,9 +46,30 @@ def test_a_folder_is_replaced_with_all_that_it_held(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["after"]
 
 
-def test_what_a_killed_process_left_is_not_taken_into_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "folder.part").mkdir()
-    (tmp_path / "folder.part" / "left").touch()
+def test_what_a_killed_process_left_is_removed_and_what_a_user_has_is_not(tmp_path: Path) -> None:
+    (tmp_path / "folder.part").write_text("the user's own")
+    killed = f"""
+import os, signal
+from pathlib import Path
+from pipeline.data.files import written_whole
+with written_whole(Path({str(tmp_path / "folder")!r})) as (folder,):
+    folder.mkdir()
+    (folder / "left").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False).returncode < 0
+    assert len(list(tmp_path.glob(f"{PREFIX}*/folder/left"))) == 1
     with written_whole(tmp_path / "folder") as (folder,):
         folder.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "folder.part"]
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_two_writers_of_one_path_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "file") as (one,):
+        one.write_text("one")
+        with written_whole(tmp_path / "file") as (other,):
+            other.write_text("other")
+        assert (tmp_path / "file").read_text() == "other"
+    assert (tmp_path / "file").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -115,3 +115,11 @@ def test_an_index_of_another_gallery_is_refused() -> None:
         "index/m/index.faiss: found vectors of length 16; the embeddings have 8; run: dvc repro "
         "index"
     )
+
+
+def test_an_error_in_the_ids_names_the_file_that_would_be_written(tmp_path: Path) -> None:
+    index = build_index(VECTORS[:2], factory="Flat", distance="cosine", seed=0)
+    with pytest.raises(UserError) as caught:
+        write_index(tmp_path, index, ["p", "p"])
+    assert str(caught.value).startswith(f"{tmp_path / 'ids.parquet'}: ")
+    assert list(tmp_path.iterdir()) == []

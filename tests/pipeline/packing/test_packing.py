@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.data.files import PREFIX
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
@@ -217,7 +218,7 @@ def test_a_mistake_in_a_dataset_is_not_a_rejected_image(tmp_path: Path) -> None:
 def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
     to = packed([coloured("1.png", "a"), coloured("2.png", "a")], tmp_path)
     (to.images / "00001.arrow").write_bytes(b"of an earlier run")
-    (tmp_path / "images.part").mkdir()
+    (tmp_path / f"{PREFIX}killed" / "images").mkdir(parents=True)
     error_line([coloured("1.png")], tmp_path)
     assert len(pq.read_table(to.catalog)) == 2
     packed([coloured("3.png", "a")], tmp_path)

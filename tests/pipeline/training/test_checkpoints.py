@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from pipeline.data.files import PREFIX
 from pipeline.training.checkpoints import Checkpoint
 
 
@@ -22,7 +24,8 @@ def test_what_is_saved_is_loaded_until_it_is_discarded(tmp_path: Path) -> None:
 def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "run")
     checkpoint.save({"epoch": 1})
-    (tmp_path / "run.pt.part").write_bytes(b"half of epoch 2")
+    with pytest.raises(AttributeError, match="pickle"):
+        checkpoint.save({"epoch": 2, "not to be saved": lambda: None})
     assert checkpoint.load() == {"epoch": 1}
 
 
@@ -30,7 +33,8 @@ def test_a_complete_run_leaves_no_checkpoint_not_even_of_abandoned_runs(
     tmp_path: Path,
 ) -> None:
     Checkpoint(tmp_path, "abandoned").save({"epoch": 1})
-    (tmp_path / "killed.pt.part").write_bytes(b"half of an epoch")
+    (tmp_path / f"{PREFIX}killed").mkdir()
+    (tmp_path / f"{PREFIX}killed/killed.pt").write_bytes(b"half of an epoch")
     finished = Checkpoint(tmp_path, "finished")
     finished.save({"epoch": 1})
     finished.discard()
