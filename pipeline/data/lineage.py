@@ -13,7 +13,7 @@ from pipeline.errors import UserError, advise_making
 
 # As pipeline/models/embedder.py writes them; not imported from there, as torch takes seconds.
 MODEL_FILES = ("model.json", "model.safetensors")
-KEY = "lookalike.provenance"  # another key would change the bytes of every file
+KEY = "lookalike.lineage"
 
 
 @dataclass(frozen=True)

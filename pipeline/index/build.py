@@ -17,8 +17,9 @@ from pipeline.errors import UserError
 from pipeline.index.distances import prepare_vectors
 
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
-# The links of a graph depend on the order in which threads finish, so one thread builds it.
-BUILT_BY_ONE_THREAD = re.compile("HNSW|NSG|NNDescent")
+# The links of these graphs depend on the order in which threads finish, so one thread builds them.
+# Those of HNSW do not, since faiss 1.15.
+BUILT_BY_ONE_THREAD = re.compile("NSG|NNDescent")
 
 
 def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:

@@ -1,7 +1,9 @@
 """An index: the same bytes each time, read as it was written, and clear errors."""
 
+import hashlib
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -31,6 +33,22 @@ def test_the_same_vectors_and_seed_give_the_same_bytes(
         "ids.parquet",
         "index.faiss",
     ]
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "NSG8", "IVF8_HNSW8,Flat"])
+def test_the_number_of_threads_changes_no_byte(factory: str) -> None:
+    """The links of NSG are others each time where several threads build it."""
+    vectors = np.random.default_rng(0).normal(size=(5000, 16)).astype(np.float32)
+    before, found = faiss.omp_get_max_threads(), set()
+    try:
+        for threads in (1, 8, 8):
+            faiss.omp_set_num_threads(threads)
+            index = build_index(vectors, factory=factory, distance="euclidean", seed=5)
+            found.add(hashlib.sha256(faiss.serialize_index(index)).hexdigest())
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "PQ4x4", "IVF8,PQ4x4"])
