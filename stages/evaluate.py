@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.data.files import written_whole
 from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import write_table
@@ -30,9 +31,10 @@ def main(
     labels = read_labels(catalog, embedded.ids, ids_from=splits)
     hashes = partial(hash_images, read_image=PackedImages(images).decode)
     evaluation = evaluate_model(embedded, labels, index, hashes, params)
-    for name, (table, kind) in evaluation.tables.items():
-        write_table(table, results / f"{name}.parquet", kind)
-    write_metrics(metrics, evaluation.metrics)
+    with written_whole(metrics, results) as (unfinished_metrics, unfinished):
+        for name, (table, kind) in evaluation.tables.items():
+            write_table(table, unfinished / f"{name}.parquet", kind)
+        write_metrics(unfinished_metrics, evaluation.metrics)
     return model
 
 
