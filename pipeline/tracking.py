@@ -107,6 +107,10 @@ class Tracker(_FailSafe):
         for path in paths:
             self._try(partial(self._log_artifact, path))
 
+    def pause(self) -> None:
+        """End the run for now: another stage continues it, unless DVC finds nothing left to do."""
+        self._try(lambda: self._client.set_terminated(self._run_id))
+
     def finish(self) -> None:
         """Mark the run complete; the next execution with this identity begins another."""
         self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "true"))
@@ -122,7 +126,11 @@ class Tracker(_FailSafe):
         with _database_lock(self._identity.root):
             self._client = _connect(self._identity.root)
             experiment = _experiment(self._client, self._identity)
-        self._run_id = self._unfinished(experiment) or self._begin(experiment)
+        self._run_id = self._unfinished(experiment)
+        if self._run_id:
+            self._client.update_run(self._run_id, status="RUNNING")
+        else:
+            self._run_id = self._begin(experiment)
         losses = self._client.get_metric_history(self._run_id, "loss")
         self._logged_epochs = max((metric.step for metric in losses), default=0)
 

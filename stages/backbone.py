@@ -7,6 +7,7 @@ import typer
 
 from pipeline.models.embedder import build_baseline, save_embedder
 from stages import runner
+from stages.project_root import project_root
 
 
 def main(out: Annotated[Path, typer.Option(help="directory of the model to write")]) -> None:
@@ -31,7 +32,7 @@ def find_weights(weights: str | None) -> str | None:
     """
     if weights is None or weights == "imagenet":
         return weights
-    original = runner.project_root() / weights
+    original = project_root() / weights
     return str(original) if original.is_file() and not Path(weights).is_file() else weights
 
 

@@ -15,7 +15,8 @@ from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
-from stages.runner import load, project_root, run
+from stages.project_root import project_root
+from stages.runner import load, run
 
 logger = logging.getLogger(__name__)
 

@@ -2,32 +2,27 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 from pipeline.config.schema import Params
-from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.machine import describe_machine
 from pipeline.tracking import RunIdentity
-from stages.runner import project_root
+from stages.project_root import project_root
+from stages.stage_code import fingerprint_code
 
 
-def describe_run(params: Params, catalog: Path) -> RunIdentity:
-    """Return what identifies this execution. catalog: the table that has the data's fingerprint.
-
-    Raises:
-        UserError: the catalog has none.
-    """
+def describe_run(params: Params, dataset: str) -> RunIdentity:
+    """Return what identifies this execution. dataset: the fingerprint in the catalog."""
     tags = {
         "git_commit": _git_commit(),
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dataset": params.data.name,
-        "code_fingerprint": fingerprint_files("", sorted(Path("pipeline").rglob("*.py"))),
+        "code_fingerprint": fingerprint_code(),
     }
     return RunIdentity(
         root=project_root(),
         experiment=params.track.experiment,
         params=params.model_dump(),
-        dataset=read_dataset_fingerprint(catalog),
+        dataset=dataset,
         tags={name: value for name, value in tags.items() if value},
         machine=describe_machine(params.bits),
     )

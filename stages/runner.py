@@ -89,11 +89,6 @@ def _leave() -> None:
     os._exit(0)
 
 
-def project_root() -> Path:
-    """Return the project's root, from the temporary folder of a queued experiment too."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
-
-
 def is_first_process() -> bool:
     """Whether this process writes the files: the only one, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.tracking import Tracker
 from stages import runner
 from stages.mlflow_run import describe_run
@@ -22,8 +23,8 @@ def main(
     out: Annotated[Path, typer.Option(help="text file to write: the dataset's fingerprint")],
 ) -> None:
     """Log the run to MLflow; if that fails, log a warning and go on."""
-    identity = describe_run(runner.load(), catalog)
-    tracker = Tracker(identity)
+    dataset = read_dataset_fingerprint(catalog)
+    tracker = Tracker(describe_run(runner.load(), dataset))
     tracker.open()
     with history.open() as opened:
         for row in csv.DictReader(opened):
@@ -40,7 +41,7 @@ def main(
     tracker.tag("trained_in", json.loads((model / "model.json").read_text())["trained_in"])
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(f"{identity.dataset}\n")
+    out.write_text(f"{dataset}\n")
 
 
 if __name__ == "__main__":

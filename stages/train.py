@@ -9,7 +9,8 @@ import pyarrow.csv
 from typer import Option
 
 from pipeline.config.schema import Params
-from pipeline.data.fingerprint import fingerprint_files
+from pipeline.data.files import written_whole
+from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
 from pipeline.models.embedder import attach_head, load_embedder, save_embedder
@@ -21,6 +22,7 @@ from pipeline.training.trainer import EpochMetrics
 from pipeline.training.training_data import read_training_data
 from stages import runner
 from stages.mlflow_run import describe_run
+from stages.stage_code import fingerprint_code
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +49,9 @@ def main(
         seed=training_seed(params),
     )
     # The catalog holds the fingerprint of the images, so they need not be read here.
-    inputs = [baseline, catalog, splits, triplets, *sorted(Path("pipeline").rglob("*.py"))]
-    checkpoint = Checkpoint(checkpoints, fingerprint_files(_settings(params), inputs))
-    tracker = Tracker(describe_run(params, catalog))
+    inputs = fingerprint_files(_settings(params), [baseline, catalog, splits, triplets])
+    checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
+    tracker = Tracker(describe_run(params, read_dataset_fingerprint(catalog)))
     try:
         trained = train(
             model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
@@ -58,9 +60,12 @@ def main(
         tracker.fail()
         raise
     if runner.is_first_process():
-        save_embedder(trained.model, out)
-        _write_metrics(trained, metrics=metrics, history=history)
+        with written_whole(out, metrics, history) as unfinished:
+            save_embedder(trained.model, unfinished[0])
+            write_metrics(unfinished[1], _best_metrics(trained))
+            pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), unfinished[2])
         checkpoint.discard()
+        tracker.pause()
 
 
 def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None]:
@@ -79,17 +84,15 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
 
 
 def _settings(params: Params) -> str:
-    sections = {"seed", "head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
-    return params.model_dump_json(include=sections) + params.index.distance
+    sections = {"head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
+    included = sections | {"seed", "bits", "launch"}
+    return params.model_dump_json(include=included) + params.index.distance
 
 
-def _write_metrics(trained: TrainingResult, *, metrics: Path, history: Path) -> None:
+def _best_metrics(trained: TrainingResult) -> dict[str, float]:
     best = trained.history[trained.best_epoch - 1]
     values: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
-    values |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    write_metrics(metrics, values)
-    history.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), history)
+    return values | {name: round(value, 6) for name, value in best.items() if name != "epoch"}
 
 
 if __name__ == "__main__":

@@ -49,6 +49,12 @@ def find_imports(path: Path) -> Iterator[Import]:
                     yield Import(file, alias.name, bound)
 
 
+def packages_of(path: Path) -> list[Path]:
+    """Return the __init__.py of the folders that a file is in, which Python runs before it."""
+    inits = [folder / "__init__.py" for folder in path.parents]
+    return [init for init in inits if (ROOT / init).is_file() and init != path]
+
+
 def _module_file(name: str) -> Path | None:
     base = Path(name.replace(".", "/"))
     files = (base.with_suffix(".py"), base / "__init__.py")

@@ -1,0 +1,151 @@
+"""The train stage: what it writes of its best epoch, and which checkpoint it goes on from."""
+
+import csv
+import json
+import shutil
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from pipeline.data.tables import TRIPLETS, write_table
+from stages import train
+from stages.stage_code import fingerprint_code
+from tests.helpers.clone import change_params
+from tests.helpers.paths import ROOT
+from tests.helpers.searchable import build
+
+PARAMS: dict[str, Any] = {
+    "split.val_fraction": 0.5,
+    "loss.name": "contrastive",
+    "batches.pk": {"classes": 2, "per_class": 2},
+    "optimizer.adamw.lr": 0.05,  # so high that the last epoch is not the best
+    "train.epochs": 4,
+    "train.patience": None,
+    "train.workers": 0,
+    "train.precision": "fp32",
+}
+pytestmark = pytest.mark.slow
+MARK = 123.0  # a loss that no training has
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose training is complete."""
+    folder = build(tmp_path_factory.mktemp("trained") / "project", **PARAMS)
+    none = pa.schema(TRIPLETS.columns).empty_table()
+    write_table(none, folder / "data/triplets.parquet", TRIPLETS)
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unfinished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same project, whose disk failed after the training; its checkpoint has the loss MARK."""
+    copy = tmp_path_factory.mktemp("unfinished") / "project"
+    shutil.copytree(project, copy)
+    (copy / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        run(copy, metrics="file/train.json")
+    (checkpoint,) = copy.glob("checkpoints/*.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    state["trained"]["history"][0]["loss"] = MARK
+    torch.save(state, checkpoint)
+    return copy
+
+
+def run(project: Path, *, metrics: str = "metrics/train.json") -> None:
+    with chdir(project):
+        train.main(
+            baseline=Path("models/baseline"),
+            images=Path("data/images"),
+            catalog=Path("data/catalog.parquet"),
+            splits=Path("data/splits.parquet"),
+            triplets=Path("data/triplets.parquet"),
+            checkpoints=Path("checkpoints"),
+            out=Path("models/finetuned"),
+            metrics=Path(metrics),
+            history=Path("plots/train_history.csv"),
+        )
+
+
+def read_history(project: Path) -> list[dict[str, float]]:
+    with (project / "plots/train_history.csv").open() as opened:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(opened)]
+
+
+def test_the_metrics_are_those_of_the_best_epoch(project: Path) -> None:
+    history = read_history(project)
+    metrics = json.loads((project / "metrics/train.json").read_text())
+    monitored = [row["val_map_at_r"] for row in history]
+    best = monitored.index(max(monitored))
+    assert 0 < best + 1 < len(history)
+    assert (metrics.pop("epochs"), metrics.pop("best_epoch")) == (4, best + 1)
+    assert metrics == {k: round(v, 6) for k, v in history[best].items() if k != "epoch"}
+
+
+def test_a_complete_training_leaves_no_checkpoint_and_a_finished_run(project: Path) -> None:
+    """DVC skips `track` where the training gave the same bits as before."""
+    assert not list(project.glob("checkpoints/*"))
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lookalike")
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert (tracked.info.status, tracked.data.tags["lookalike.complete"]) == ("FINISHED", "false")
+
+
+@pytest.mark.parametrize(
+    ("changes", "resumed"),
+    [
+        ({}, True),
+        ({"plot.points": 7}, True),
+        ({"loss.contrastive.neg_margin": 0.3}, False),
+        ({"train.seed": 8}, False),
+        ({"launch": "torchrun --nproc-per-node 2"}, False),
+        ({"bits": "fast"}, False),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_is_resumed_by_the_same_settings_alone(
+    changes: dict[str, Any], resumed: bool, unfinished: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(unfinished, copy)
+    change_params(copy, changes)
+    run(copy)
+    assert (read_history(copy)[0]["loss"] == MARK) is resumed
+    assert not list(copy.glob("checkpoints/*"))
+
+
+def test_a_checkpoint_is_resumed_by_the_same_code_alone(unfinished: Path) -> None:
+    (checkpoint,) = unfinished.glob("checkpoints/*.pt")
+    assert checkpoint.stem.endswith(f"-{fingerprint_code('train')}")
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("stages/train.py", True),
+        ("pipeline/training/loop.py", True),
+        ("pipeline/data/files.py", True),
+        ("pipeline/report/html_page.py", False),
+        ("pipeline/training/__pycache__/loop.pyc", False),
+    ],
+)
+def test_the_code_of_a_stage_is_what_dvc_yaml_lists(
+    file: str, changed: bool, tmp_path: Path
+) -> None:
+    for name in ("pipeline", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    before, all_before = fingerprint_code("train", root=tmp_path), fingerprint_code(root=tmp_path)
+    assert before == fingerprint_code("train", root=ROOT)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    with (tmp_path / file).open("a") as out:
+        out.write("# a comment\n")
+    assert (fingerprint_code("train", root=tmp_path) != before) is changed
+    assert (fingerprint_code(root=tmp_path) != all_before) is ("__pycache__" not in file)
