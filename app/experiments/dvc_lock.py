@@ -14,6 +14,7 @@ from pipeline.config.load import NOT_YAML
 from pipeline.errors import UserError
 
 RESULTS = "results/"
+CODE_FOLDERS = ("pipeline", "stages")  # of the code that stages run
 
 
 @dataclass(frozen=True)

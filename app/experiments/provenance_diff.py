@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from app.experiments.dvc_lock import Provenance
+from app.experiments.dvc_lock import CODE_FOLDERS, Provenance
 from pipeline.config.dotted_keys import show_value
 
 SEEDS = ("seed", "train.seed")
 # Neither the number of processes nor the way a model is measured makes it another model.
 IGNORED_KEYS = ("train.workers", "embed.workers", "evaluate.")
-CODE = ("pipeline/", "stages/")  # dvc.yaml names folders of it
 
 
 def are_one_setting(trainings: Sequence[Provenance]) -> bool:
@@ -69,7 +69,7 @@ def _select_settings(training: Provenance) -> dict[str, Any]:
 
 
 def _is_code(path: str) -> bool:
-    return path.endswith(".py") or path.startswith(CODE)
+    return path.endswith(".py") or Path(path).parts[0] in CODE_FOLDERS
 
 
 def _list_keys(a: Mapping[str, Any], b: Mapping[str, Any], *, both: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """Runs: points of a recipe, each an experiment in DVC's queue.
 
 The name of an experiment ends in a digest of what makes it: the commit, the changes since then in
-the code and in the images that DVC tracks, and all params. So an interrupted command finds its
+the code and in the images that git or DVC tracks, and all params. So an interrupted command finds its
 experiments again by name, and does not queue those that are done or queued.
 """
 
@@ -19,14 +19,17 @@ from typing import Any
 
 from app.experiments import git
 from app.experiments.dvc_adapter import queue
+from app.experiments.dvc_lock import CODE_FOLDERS
 from app.experiments.recipes import Recipe, check_settings
 from app.experiments.text_tables import format_short
+from pipeline.config.load import read_yaml
 from pipeline.config.schema import Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
 
 # Read by every experiment, like params.yaml; *.dvc are the images that DVC tracks.
-CODE = ("pipeline", "stages", "dvc.yaml", "*.dvc")
+CODE = (*CODE_FOLDERS, "dvc.yaml", "*.dvc")
+SOURCE = "data.source"
 MIN_SECONDS, MAX_SECONDS = 1.0, 15.0  # between two looks at the queue
 
 logger = logging.getLogger(__name__)
@@ -34,15 +37,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Origin:
-    """The start of runs: a commit, the diff of CODE since then, the text of params.yaml."""
+    """The start of runs: a commit, the diff of the code and the images, the text of params.yaml."""
 
     commit: str
-    code_diff: str
+    diff: str
     params: str
 
     def digest(self, *values: Any) -> str:
         """Return seven characters that identify the commit, the code and plain `values`."""
-        text = json.dumps([self.commit, self.code_diff, *values], sort_keys=True)
+        text = json.dumps([self.commit, self.diff, *values], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:7]
 
 
@@ -66,7 +69,9 @@ class Run:
 
 def read_origin(params: Path) -> Origin:
     """Return the origin of runs that are queued now; raises as `git.head_commit`."""
-    return Origin(git.head_commit(), git.diff_from_head(*CODE), params.read_text(encoding="utf-8"))
+    commit, text = git.head_commit(), params.read_text(encoding="utf-8")
+    images = [git.diff_from_head(source) for source in _find_source(params)]
+    return Origin(commit, "".join([git.diff_from_head(*CODE), *images]), text)
 
 
 def make_run(
@@ -90,7 +95,9 @@ def make_run(
                 f"{where}: {key}: found {value!r}; allowed in an experiment: no '${{', which DVC "
                 "would replace by another value; write that value instead"
             )
-    return Run(name_run(recipe.path.stem, values, origin.digest(plain)), values, settings)
+    # That of params.yaml is in the origin.
+    images = [git.diff_from_head(settings[SOURCE])] if SOURCE in settings else []
+    return Run(name_run(recipe.path.stem, values, origin.digest(plain, *images)), values, settings)
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
@@ -118,6 +125,15 @@ def name_run(recipe: str, values: Mapping[str, Any], digest: str) -> str:
     text = "_".join([recipe, *format_values(values)])
     readable = re.sub(r"[^\w.=+-]+", "-", text, flags=re.ASCII)
     return re.sub(r"\.\.+", ".", readable)[:100].strip("-.") + f"_{digest}"
+
+
+def _find_source(params: Path) -> list[str]:
+    """Return `data.source`, or nothing where params.yaml has none; `make_run` reports that."""
+    values = read_yaml(params)
+    try:
+        return [str(values["data"]["source"])]
+    except (KeyError, TypeError):
+        return []
 
 
 def _check_source(params: Params, *, where: str) -> None:

@@ -83,6 +83,32 @@ def test_changed_images_that_dvc_tracks_make_another_origin(
     assert read_origin(Path("params.yaml")).digest() != before.digest()
 
 
+def test_changed_images_in_git_make_another_origin_and_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("photos", "other"):
+        Path(place).mkdir()
+        Path(place, "a.png").write_bytes(b"\x00 before")
+    text = (ROOT / "params.yaml").read_text().replace("source: images", "source: photos", 1)
+    Path("params.yaml").write_text(text)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "a")
+    origin = read_origin(Path("params.yaml"))
+
+    def name_of(settings: dict[str, Any]) -> str:
+        recipe = Recipe(Path("recipes/r.yaml"), "R", settings, ())
+        return make_run(recipe, {"seed": 1}, origin, short={"seed": "seed"}).name
+
+    own, others = name_of({}), name_of({"data.source": "other"})
+    Path("other/a.png").write_bytes(b"\x00 after.")
+    assert read_origin(Path("params.yaml")) == origin
+    assert (name_of({}), name_of({"data.source": "other"}) == others) == (own, False)
+    Path("photos/a.png").write_bytes(b"\x00 after.")
+    assert read_origin(Path("params.yaml")).digest() != origin.digest()
+
+
 @pytest.mark.parametrize(
     ("log", "reason"),
     [

@@ -19,7 +19,7 @@ def recipe(settings: dict[str, Any], sweep: dict[str, list[Any]]) -> Recipe:
 
 
 def planned(settings: dict[str, Any], sweep: dict[str, list[Any]], **origin: str) -> list[Run]:
-    defaults = {"commit": "abc", "code_diff": "", "params": PARAMS}
+    defaults = {"commit": "abc", "diff": "", "params": PARAMS}
     return plan_runs(recipe(settings, sweep), Origin(**defaults | origin))
 
 
@@ -47,7 +47,7 @@ def test_the_same_work_has_the_same_name_and_other_work_another() -> None:
 
     assert names() == names()
     assert names() < names(sweep={"train.epochs": [3, 10, 20]})
-    for changed in ({"commit": "abd"}, {"code_diff": "+ a line"}, {"settings": {"seed": 8}}):
+    for changed in ({"commit": "abd"}, {"diff": "+ a line"}, {"settings": {"seed": 8}}):
         assert not names() & names(**changed)
 
 
