@@ -48,3 +48,4 @@ lock:  ## renew requirements.lock with the latest releases that resolve together
 
 clean:  ## remove .venv and caches; data, models and results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find app benchmarks pipeline stages tests -name __pycache__ -prune -exec rm -rf {} +

@@ -4,7 +4,9 @@ A library chooses its code by the processor, and divides its sums by the number 
 these settings is read once, when its library loads, so `fix` runs before any of them is imported.
 """
 
+import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -39,6 +41,11 @@ SETTINGS = {
 }
 
 
+PIPELINE = Path(__file__).parent
+# Where numba keeps what it compiled, and the folder that the user chose for that.
+NUMBA_CACHE, USERS_NUMBA_CACHE = "NUMBA_CACHE_DIR", "LOOKALIKE_USERS_NUMBA_CACHE_DIR"
+
+
 def fix(params: Path) -> None:
     """Set the environment of this process and its children for `bits` of params.yaml.
 
@@ -46,6 +53,26 @@ def fix(params: Path) -> None:
     """
     if chosen(params) == "portable":
         os.environ.update(SETTINGS)
+    keep_compiled_code_apart()
+
+
+def keep_compiled_code_apart(pipeline: Path = PIPELINE) -> None:
+    """Let numba cache the compiled code of `pipeline` in a folder for this state of its source.
+
+    Numba itself compiles a function again when its file changes, but not when another file does,
+    whose functions and constants were compiled into it. And it cannot read a cache that names a
+    type which is no longer there.
+    """
+    sources = [path.read_bytes() for path in sorted(pipeline.rglob("*.py"))]
+    compiled = [hashlib.sha256(source).digest() for source in sources if b"njit" in source]
+    name = f"numba-{hashlib.sha256(b''.join(compiled)).hexdigest()[:16]}"
+    # A process that this one starts knows by this variable that the user did not choose the folder.
+    users = os.environ.setdefault(USERS_NUMBA_CACHE, os.environ.get(NUMBA_CACHE, ""))
+    own = pipeline / "__pycache__"
+    os.environ[NUMBA_CACHE] = str((Path(users) if users else own) / name)
+    for earlier in own.glob("numba-*"):
+        if earlier.name != name:
+            shutil.rmtree(earlier, ignore_errors=True)
 
 
 def chosen(params: Path) -> str:

@@ -164,7 +164,9 @@ def test_a_stage_fixes_its_bits_before_it_imports_anything_else() -> None:
         *_, imported, call = parse(package).body
         assert ast.unparse(imported) == "from pipeline import portable_bits"
         assert ast.unparse(call) == "portable_bits.fix(Path('params.yaml'))"
-    assert imported_packages(Path("pipeline/portable_bits.py")) == {"os", "pathlib", "ruamel"}
+    assert imported_packages(Path("pipeline/portable_bits.py")) == {
+        *("hashlib", "os", "pathlib", "ruamel", "shutil"),
+    }
     assert not has_code(Path("pipeline/__init__.py"))
 
 

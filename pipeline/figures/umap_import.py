@@ -1,9 +1,12 @@
 """Import umap so that it does not compile at each start: machine code is cached on disk."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+from pipeline.portable_bits import USERS_NUMBA_CACHE
 
 
 @contextmanager
@@ -16,6 +19,9 @@ def imported_umap() -> Iterator[ModuleType]:
     """
     import numba
 
+    # Apart from the pipeline's own code, whose every change begins an empty cache.
+    cache = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = os.environ.get(USERS_NUMBA_CACHE, cache)
     numba.config.DISABLE_JIT = True
     try:
         import pynndescent  # type: ignore[import-untyped]  # noqa: F401
@@ -29,13 +35,14 @@ def imported_umap() -> Iterator[ModuleType]:
         yield umap
     finally:
         numba.njit = plain
+        numba.config.CACHE_DIR = cache
 
 
 def _cached(plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return numba's decorator `plain` with its cache switched on, if it has a folder for it.
 
-    That is the folder of the source, or else the user's cache folder. Numba compiles again for
-    another processor, another numba or a changed source.
+    That is the user's NUMBA_CACHE_DIR, the folder of the source, or the user's cache folder. Numba
+    compiles again for another processor, another numba or a changed source.
     """
 
     def njit(*arguments: Any, **options: Any) -> Any:

@@ -87,11 +87,23 @@ def copy_project(to: Path) -> None:
         if (ROOT / name).is_file() and name != "dvc.lock":
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
-    # What numba has compiled stays valid: it checks the source's time, which is copied too.
-    for path in (ROOT / "pipeline").rglob("__pycache__/*.nb[ci]"):
-        compiled = to / path.relative_to(ROOT)
-        compiled.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, compiled)
+    _copy_compiled_code(to)
+
+
+def _copy_compiled_code(to: Path) -> None:
+    """Copy what numba has compiled, which stays valid: it is named after the folder of its file."""
+    from numba.core.caching import UserProvidedCacheLocator
+
+    def name_in(root: Path, folder: Path) -> str:
+        beside: str = UserProvidedCacheLocator.get_suitable_cache_subpath(str(root / folder / "a"))
+        return beside
+
+    for cache in ROOT.glob("pipeline/__pycache__/numba-*"):
+        for path in ROOT.glob("pipeline/*/"):
+            folder = path.relative_to(ROOT)
+            if (compiled := cache / name_in(ROOT, folder)).is_dir():
+                copy = to / cache.relative_to(ROOT) / name_in(to, folder)
+                shutil.copytree(compiled, copy, dirs_exist_ok=True)
 
 
 def change_params(place: Path, changes: Mapping[str, Any]) -> None:
