@@ -158,6 +158,30 @@ def parents(path: Path) -> dict[int, ast.AST]:
     return {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
 
+def test_a_package_holds_its_description_alone() -> None:
+    """Python runs it before each file in it; the others are the table of datasets, and below."""
+    packages = [path for path in python_files("pipeline", "stages") if path.name == "__init__.py"]
+    assert {path for path in packages if len(parse(path).body) != 1} == {
+        *(Path("pipeline/datasets/__init__.py"), PACKAGE)
+    }
+    for path in packages:
+        assert ast.get_docstring(parse(path)), path
+
+
+@pytest.mark.parametrize("path", python_files("pipeline", "stages"), ids=str)
+def test_every_import_is_seen_by_these_tests(path: Path) -> None:
+    """None is made from a text: `find_imports` sees import statements alone."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Name):
+            assert node.id not in {"__import__", "exec", "eval"}, path
+        elif isinstance(node, ast.Import):
+            assert not any(each.name.startswith(("importlib", "runpy")) for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module == "importlib.metadata" or not (
+                str(node.module).startswith(("importlib", "runpy"))
+            ), path
+
+
 def test_a_stage_fixes_its_bits_before_it_imports_anything_else() -> None:
     """Settings that numpy and torch read when they are imported would come too late."""
     for package in (PACKAGE, Path("app/__init__.py")):
@@ -181,8 +205,16 @@ def test_the_schema_is_imported_for_annotations_alone() -> None:
         assert outside_annotations(path, each.bound) == [], path
 
 
+CHOICES = Path("pipeline/config/choices.py")
+CONSTRAINTS = {"Ge", "Gt", "Le", "Lt", "Len", "MinLen"}
+
+
 def test_the_schema_computes_nothing() -> None:
-    """Its classes hold fields without values, and its functions return what they were given."""
+    """Its classes hold fields without values, and its functions return what they were given.
+
+    That checking changes no value is shown by tests/pipeline/config/test_values_are_kept.py too.
+    """
+    checks = {node.name for node in parse(SCHEMA).body if isinstance(node, ast.FunctionDef)}
     for node in parse(SCHEMA).body:
         if isinstance(node, ast.ClassDef):
             assert all(
@@ -190,15 +222,49 @@ def test_the_schema_computes_nothing() -> None:
                 for each in node.body
             ), node.name
         elif isinstance(node, ast.FunctionDef) and node.name != "_choosing":
-            returned = [each for each in ast.walk(node) if isinstance(each, ast.Return)]
-            stored = [
-                each
-                for each in ast.walk(node)
-                if isinstance(each, ast.Attribute | ast.Subscript)
-                and not isinstance(each.ctx, ast.Load)
-            ]
-            assert [ast.unparse(each) for each in returned] == [f"return {node.args.args[0].arg}"]
-            assert stored == []
+            returns_what_it_is_given(node)
+    for call in annotating_calls(SCHEMA):
+        if ast.unparse(call.func) == "AfterValidator":
+            assert {ast.unparse(each) for each in call.args} <= checks
+        else:
+            assert ast.unparse(call.func) in CONSTRAINTS | {"_choosing"}, ast.unparse(call)
+
+
+def test_the_types_of_values_constrain_and_do_not_convert() -> None:
+    assert {ast.unparse(call.func) for call in annotating_calls(CHOICES)} <= CONSTRAINTS
+    validators = [
+        node
+        for node in ast.walk(parse(CHOICES))
+        if isinstance(node, ast.FunctionDef)
+        and any("validator" in ast.unparse(each) for each in node.decorator_list)
+    ]
+    assert [node.name for node in validators] == ["_name_has_a_block"]
+    returns_what_it_is_given(validators[0])
+    assert all(
+        "validator" not in (ROOT / path).read_text().lower() for path in TRACKED if path != CHOICES
+    ), "options beside the code have types alone"
+
+
+def annotating_calls(path: Path) -> list[ast.Call]:
+    """Return the calls within Annotated[...]."""
+    return [
+        call
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated"
+        for call in ast.walk(node.slice)
+        if isinstance(call, ast.Call)
+    ]
+
+
+def returns_what_it_is_given(function: ast.FunctionDef) -> None:
+    nodes = list(ast.walk(function))
+    returned = [ast.unparse(each) for each in nodes if isinstance(each, ast.Return)]
+    assert returned == [f"return {function.args.args[0].arg}"], function.name
+    for each in nodes:
+        if isinstance(each, ast.Attribute | ast.Subscript):
+            assert isinstance(each.ctx, ast.Load), function.name
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            assert each.id != function.args.args[0].arg, function.name
 
 
 def test_contradictions_are_raised_or_logged_and_nothing_else() -> None:
@@ -230,9 +296,29 @@ def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
                     ),
                     ast.Raise | ast.ExceptHandler | ast.ClassDef | ast.Return,
                 ), path
-            else:  # the function that words it also raises
-                function = next(node for node in above if isinstance(node, ast.FunctionDef))
-                assert any(isinstance(node, ast.Raise) for node in ast.walk(function)), path
+            else:
+                assert ends_in_raise(use, path), f"{path}: line {use.lineno}"
+
+
+def ends_in_raise(use: ast.AST, path: Path) -> bool:
+    """Whether a value is for the text of an exception alone, by way of variables too."""
+    of, statement = parents(path), use
+    while not isinstance(statement, ast.stmt):
+        statement = of[id(statement)]
+    if not isinstance(statement, ast.Assign):
+        return isinstance(statement, ast.Raise)
+    function: ast.AST = statement
+    while not isinstance(function, ast.FunctionDef):
+        function = of[id(function)]
+    (target,) = statement.targets
+    reads = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Load)
+        and node.id == ast.unparse(target)
+    ]
+    return reads != [] and all(ends_in_raise(node, path) for node in reads)
 
 
 def test_a_progress_bar_yields_what_it_is_given() -> None:
