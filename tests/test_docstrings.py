@@ -15,6 +15,10 @@ MODULES = [
 ]
 
 
+def test_there_are_examples() -> None:
+    assert {"pipeline.data.files", "pipeline.report.shown_params"} <= {*MODULES}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_are_true(name: str) -> None:
     result = doctest.testmod(import_module(name))

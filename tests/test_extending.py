@@ -10,14 +10,11 @@ import pytest
 
 from pipeline.config.load import read_yaml
 from tests.helpers.clone import copy_project
+from tests.helpers.extending import TEXT, apply_example, blocks_of, find_line
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
-TEXT = (ROOT / "docs/extending.md").read_text()
 EXAMPLES = ("Example: a metric", "Example: a loss")
-BLOCK = re.compile(
-    r"`([^`\n]+)`, (above|below) the line `([^\n]+)`\n\n```\w+\n(.*?)```\n", re.DOTALL
-)
 PARAMS: dict[str, Any] = {
     "loss.name": "cosface",
     "batches.pk": {"classes": 2, "per_class": 2},
@@ -67,32 +64,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     copy = Copy(tmp_path_factory.mktemp("extended") / "lookalike")
     copy_project(copy.root)
     for heading in EXAMPLES:
-        for name, side, line, block in blocks_of(heading):
-            insert(copy.root / name, block, side=side, line=line)
+        apply_example(heading, copy.root)
     (copy.root / "build_small.py").write_text(BUILD)
     copy.run("build_small", folder=copy.root)
     return copy
-
-
-def blocks_of(heading: str) -> list[tuple[str, str, str, str]]:
-    """Return (file, above or below, line, text) of each block below `heading`."""
-    section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    blocks: list[tuple[str, str, str, str]] = BLOCK.findall(section)
-    assert len(blocks) == section.count("```") // 2, f"{heading}: a block has no place"
-    return blocks
-
-
-def insert(path: Path, block: str, *, side: str, line: str) -> None:
-    """Insert `block` above or below the one line of `path` that begins with `line`."""
-    lines = path.read_text().splitlines(keepends=True)
-    place = find_line(lines, line) + (side == "below")
-    path.write_text("".join([*lines[:place], block, *lines[place:]]))
-
-
-def find_line(lines: list[str], begin: str) -> int:
-    found = [number for number, line in enumerate(lines) if line.strip().startswith(begin)]
-    assert len(found) == 1, f"{len(found)} lines begin with {begin}"
-    return found[0]
 
 
 @pytest.mark.parametrize("heading", EXAMPLES)
@@ -142,7 +117,13 @@ def test_the_oracles_of_the_document_agree(extended: Copy) -> None:
     extended.run("pytest", "-q", "-n0", *paths, "-k", chosen, folder=extended.root)
 
 
-ROWS = re.findall(r"^\| (an? .*|another .*) \|$", TEXT, flags=re.MULTILINE)
+TABLE = TEXT.split("\n## ")[0]
+ROWS = re.findall(r"^\| (an? .*|another .*) \|$", TABLE, flags=re.MULTILINE)
+
+
+def test_each_row_of_the_table_is_tested() -> None:
+    head_and_rule = 2
+    assert len(ROWS) == len(re.findall(r"^\|", TABLE, flags=re.MULTILINE)) - head_and_rule > 0
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.split(" |")[0] for row in ROWS])

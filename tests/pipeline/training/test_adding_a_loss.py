@@ -7,21 +7,14 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.extending import apply_example, insert
 from tests.helpers.paths import ROOT
 
-CLASSES = """
-class CosFaceLoss(Loss):
-    kind = "classification"
-    library_class = "CosFaceLoss"
-    margin: NonNegative
-    scale: Positive
-
-
+LIFTED_CLASS = """\
 class LiftedLoss(Loss):
     kind = "pairs"
     library_class = "GeneralizedLiftedStructureLoss"
@@ -30,12 +23,9 @@ class LiftedLoss(Loss):
 
 
 """
-TABLE = "LOSSES: dict[str, type[Loss]] = {\n"
-LINES = '    "cosface": CosFaceLoss,\n    "lifted": LiftedLoss,\n'
-CHOSEN = "  arcface: {margin"
-BLOCKS = """  cosface: {margin: 0.35, scale: 64.0}
-  lifted: {neg_margin: 1.0, pos_margin: 0.0}
-"""
+LIFTED_LINE = '    "lifted": LiftedLoss,\n'
+LIFTED_BLOCK = "  lifted: {neg_margin: 1.0, pos_margin: 0.0}\n"
+TABLE = "LOSSES: dict[str, type[Loss]] = {"
 
 # Reads cases from stdin, each with changes of params.yaml; "train" ones compute a loss too.
 SCRIPT = """
@@ -102,23 +92,20 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def insert(path: Path, text: str, *, before: str) -> None:
-    whole = path.read_text()
-    assert whole.count(before) == 1, before
-    path.write_text(whole.replace(before, text + before))
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Each case with what the project that has the two losses makes of it."""
     place = tmp_path_factory.mktemp("project")
     for folder in ("pipeline", "tests/helpers"):
         shutil.copytree(ROOT / folder, place / folder)
-    shutil.copy(ROOT / "params.yaml", place)
+    for file in ("params.yaml", "tests/pipeline/training/test_losses.py"):
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, place / file)
+    apply_example("Example: a loss", place)
     losses = place / "pipeline/training/losses.py"
-    insert(losses, CLASSES.lstrip(), before=TABLE)
-    losses.write_text(losses.read_text().replace(TABLE, TABLE + LINES))
-    insert(place / "params.yaml", BLOCKS, before=CHOSEN)
+    insert(losses, LIFTED_CLASS, side="above", line=TABLE)
+    insert(losses, LIFTED_LINE, side="below", line=TABLE)
+    insert(place / "params.yaml", LIFTED_BLOCK, side="above", line="arcface: {margin")
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=place,
