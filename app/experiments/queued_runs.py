@@ -1,8 +1,8 @@
 """Runs: points of a recipe, each an experiment in DVC's queue.
 
 The name of an experiment ends in a digest of what makes it: the commit, the changes since then in
-the code and in the images that git or DVC tracks, and all params. So an interrupted command finds its
-experiments again by name, and does not queue those that are done or queued.
+the code and in the images that git or DVC tracks, and all params. So an interrupted command finds
+its experiments again by name, and does not queue those that are done or queued.
 """
 
 import hashlib

@@ -194,6 +194,13 @@ def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     assert runs[0] == runs[1]
 
 
+def test_tables_and_metrics_are_written_together_or_not_at_all(project: Path) -> None:
+    assert index(project).returncode == 0
+    (project / "metrics").touch()  # where a folder should be
+    assert "metrics" in error_of(evaluate(project))
+    assert not (project / "results/m").exists()
+
+
 def test_an_approximate_index_reports_its_recall(project: Path) -> None:
     set_param(project, "factory: Flat", "factory: PQ2x2")
     assert index(project).returncode == 0
