@@ -41,12 +41,7 @@ def main(
     params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
     model = attach_head(
-        load_embedder(baseline),
-        name=params.head.name,
-        dim=params.head.dim,
-        hidden=params.head.hidden,
-        normalize=params.head.normalize,
-        seed=training_seed(params),
+        load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
     )
     # The catalog holds the fingerprint of the images, so they need not be read here.
     inputs = fingerprint_files(_settings(params), [baseline, catalog, splits, triplets])

@@ -1,6 +1,5 @@
 """Backbones: networks of torchvision and timm without their classifier or detector."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel
 from pipeline.models.weights import StateDict, load_weights, read_weights
@@ -20,7 +20,7 @@ class Backbone(nn.Module):
     """Images [B, 3, H, W] -> a map [B, C, h, w] to be pooled, or vectors [B, C].
 
     Attributes:
-        feature_dim: the vector's size after pooling and `after_pool`: C, or C * h * w flattened.
+        feature_dim: the vector's size after pooling and `after_pool`.
         has_map: whether the output is a map.
         level: of the feature pyramid; None if the network has none.
     """
@@ -31,8 +31,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.trunk = trunk
         self._after_pool = after_pool
-        self.feature_dim = math.prod(shape[1:]) if pooling == "flatten" else shape[1]
         self.has_map = len(shape) == 4
+        pooled = POOLINGS[pooling].values_per_channel(*shape[2:]) if self.has_map else 1
+        self.feature_dim = shape[1] * pooled
         self.level = trunk.level if isinstance(trunk, PyramidLevel) else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def build_backbone(
     Args:
         name: an architecture of torchvision, or "timm:" and one of timm.
         image_size: pixels of the square images that the network will get.
-        pooling: "avg", "gem" or "flatten", which is applied after the backbone.
+        pooling: a name of POOLINGS; the caller applies it after the backbone.
         level: of a detector's feature pyramid; ignored for networks without one.
         weights: None (random, sampled from `seed`), "imagenet" (the library's own, downloaded;
             those of a detector are trained on COCO), or a file.

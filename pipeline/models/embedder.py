@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,22 +13,13 @@ from torch import Tensor, nn
 from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
-from pipeline.models.heads import HEADS
+from pipeline.models.heads import HeadSpec, make_head, used_options
 from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import load_weights
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "model.json"
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """`dim` and `hidden` are null if the head does not use them: "none" has neither."""
-
-    name: str = "none"
-    dim: int | None = None
-    hidden: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +34,7 @@ class EmbedderSpec(Preprocessing):
     image_size: int
     pooling: str
     level: int | str | None
-    head: HeadSpec = HeadSpec()
+    head: HeadSpec = field(default_factory=HeadSpec)
     normalize: bool = True
     trained_in: str | None = None
 
@@ -112,26 +103,22 @@ def build_embedder(spec: EmbedderSpec) -> Embedder:
 
 def _assemble(spec: EmbedderSpec, backbone: Backbone) -> Embedder:
     pool = POOLINGS[spec.pooling]() if backbone.has_map else nn.Identity()
-    head = HEADS[spec.head.name](backbone.feature_dim, spec.head.dim or 0, spec.head.hidden or 0)
+    head = make_head(spec.head).build(backbone.feature_dim)
     return Embedder(spec, backbone, pool, head)
 
 
 def attach_head(
-    baseline: Embedder, *, name: str, dim: int, hidden: int, normalize: bool, seed: int
+    baseline: Embedder, *, name: str, normalize: bool, seed: int, **options: int
 ) -> Embedder:
     """Return an embedder of the baseline's backbone and pooling (shared) and a new head.
 
-    The head's weights are sampled from `seed`. The head "none" ignores `dim` and `hidden`, and
-    "linear" ignores `hidden`.
+    The head's weights are sampled from `seed`. options: those of any head (the fields of
+    `HeadSpec` but the name), of which it uses its own.
     """
-    head_spec = HeadSpec(
-        name,
-        dim=None if name == "none" else dim,
-        hidden=hidden if name == "mlp" else None,
-    )
+    head_spec = used_options(HeadSpec(name, **options))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = HEADS[name](baseline.backbone.feature_dim, dim, hidden)
+        head = make_head(head_spec).build(baseline.backbone.feature_dim)
     spec = replace(baseline.spec, head=head_spec, normalize=normalize)
     return Embedder(spec, baseline.backbone, baseline.pool, head)
 

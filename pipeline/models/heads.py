@@ -1,25 +1,68 @@
-"""Heads: trained layers, or none, from the pooled features to the embedding."""
+"""Heads: trained layers, or none, from the pooled features to the embedding.
 
-from collections.abc import Callable
+A new head is one class here, one line of HEADS and its name in `HeadParams` of the schema.
+"""
+
+from dataclasses import asdict, dataclass, fields
 
 from torch import nn
 
 
-def _build_linear(feature_dim: int, dim: int, _hidden: int) -> nn.Module:
-    return nn.Linear(feature_dim, dim)
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head as model.json names it; an option that the head does not use is null."""
+
+    name: str = "none"
+    dim: int | None = None
+    hidden: int | None = None
 
 
-def _build_mlp(feature_dim: int, dim: int, hidden: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(feature_dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+@dataclass(frozen=True)
+class Head:
+    """A head with its options: its fields, each a key of `head:` in params.yaml and of HeadSpec.
+
+    One without `dim` gives embeddings of the features' size.
+    """
+
+    def build(self, feature_dim: int, /) -> nn.Module:
+        """Return the layers: features [B, feature_dim] to embeddings [B, dim]."""
+        raise NotImplementedError
 
 
-def _build_identity(_feature_dim: int, _dim: int, _hidden: int) -> nn.Module:
-    return nn.Identity()
+@dataclass(frozen=True)
+class LinearHead(Head):
+    dim: int
+
+    def build(self, feature_dim: int, /) -> nn.Module:
+        return nn.Linear(feature_dim, self.dim)
 
 
-# (feature_dim, dim, hidden) -> a module [B, feature_dim] -> [B, dim]; "none" keeps feature_dim.
-HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "linear": _build_linear,
-    "mlp": _build_mlp,
-    "none": _build_identity,
-}
+@dataclass(frozen=True)
+class MLPHead(Head):
+    dim: int
+    hidden: int
+
+    def build(self, feature_dim: int, /) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(feature_dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, self.dim)
+        )
+
+
+@dataclass(frozen=True)
+class NoHead(Head):
+    def build(self, _: int, /) -> nn.Module:
+        return nn.Identity()
+
+
+HEADS: dict[str, type[Head]] = {"linear": LinearHead, "mlp": MLPHead, "none": NoHead}
+
+
+def make_head(spec: HeadSpec) -> Head:
+    """Return the head of this name, with those of the options that it has."""
+    head = HEADS[spec.name]
+    return head(**{field.name: getattr(spec, field.name) for field in fields(head)})
+
+
+def used_options(spec: HeadSpec) -> HeadSpec:
+    """Return `spec` with null for each option that its head does not have."""
+    return HeadSpec(spec.name, **asdict(make_head(spec)))

@@ -1,11 +1,15 @@
 """The embedder: heads, precision, and a round trip through its two files."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from pipeline.config.schema import BackboneParams, HeadParams
 from pipeline.errors import UserError
 from pipeline.models.embedder import (
     Embedder,
@@ -14,6 +18,8 @@ from pipeline.models.embedder import (
     load_embedder,
     save_embedder,
 )
+from pipeline.models.heads import HEADS, MLPHead
+from pipeline.models.pooling import POOLINGS, Pooling
 
 
 def baseline(pooling: str = "avg") -> Embedder:
@@ -74,6 +80,53 @@ def test_a_saved_embedder_is_loaded_with_the_same_bits(tmp_path: Path, pooling: 
     with torch.inference_mode():
         # channels_last has other kernels, whose sums round differently
         torch.testing.assert_close(loaded(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class NormalizedMLP(MLPHead):
+    def build(self, feature_dim: int, /) -> nn.Module:
+        return nn.Sequential(super().build(feature_dim), nn.BatchNorm1d(self.dim))
+
+
+class AverageAndMaximum(Pooling):
+    @staticmethod
+    def values_per_channel(_height: int, _width: int, /) -> int:
+        return 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=2).flatten(1)
+
+
+def test_an_added_head_and_pooling_are_saved_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HEADS, "mlp_bn", NormalizedMLP)
+    monkeypatch.setitem(POOLINGS, "avg_max", AverageAndMaximum)
+    model = attach_head(
+        baseline("avg_max"), name="mlp_bn", dim=16, hidden=8, normalize=True, seed=2
+    ).eval()
+    assert model.backbone.feature_dim == 2048
+    save_embedder(model, tmp_path)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(load_embedder(tmp_path)(images), model(images))
+
+
+def test_a_model_names_the_options_that_its_head_uses() -> None:
+    used = {
+        name: attach_head(baseline(), name=name, dim=16, hidden=8, normalize=True, seed=2).spec.head
+        for name in ("linear", "mlp", "none")
+    }
+    assert {name: (head.dim, head.hidden) for name, head in used.items()} == {
+        "linear": (16, None),
+        "mlp": (16, 8),
+        "none": (None, None),
+    }
+
+
+def test_params_yaml_may_name_each_head_and_pooling() -> None:
+    assert set(get_args(HeadParams.model_fields["name"].annotation)) == HEADS.keys()
+    assert set(get_args(BackboneParams.model_fields["pooling"].annotation)) == POOLINGS.keys()
 
 
 def load_error(directory: Path) -> str:
