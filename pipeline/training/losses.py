@@ -4,7 +4,7 @@ A class is read with params.yaml, so torch is imported by what it builds and not
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pipeline.config.choices import Count, NonNegative, Positive, Section, Share
 
@@ -43,6 +43,14 @@ class Loss(Section):
     whole_batch: ClassVar[bool] = False
     library_class: ClassVar[str]
 
+    def __init_subclass__(cls, *, family: bool = False, **others: Any) -> None:
+        """Refuse a class that does not say what it is. family: it is a base of losses, not one."""
+        super().__init_subclass__(**others)
+        if not family and getattr(cls, "kind", None) not in get_args(Kind):
+            raise TypeError(f"{cls.__name__}: a loss needs `kind`: {', '.join(get_args(Kind))}")
+        if not family and cls.build is Loss.build and not hasattr(cls, "library_class"):
+            raise TypeError(f"{cls.__name__}: a loss needs `library_class` or a `build` of its own")
+
     @classmethod
     def takes_pairs(cls) -> bool:
         """Return whether a miner or a memory may choose what is compared."""
@@ -80,7 +88,7 @@ class Loss(Section):
         return built
 
 
-class GradedLoss(Loss):
+class GradedLoss(Loss, family=True):
     """A loss that has a form for images of several labels, in graded_losses.py."""
 
     def build_graded(self, space: EmbeddingSpace, /) -> "nn.Module":

@@ -1,6 +1,6 @@
 """Miners by name, on pytorch-metric-learning: which pairs or triplets of a batch count."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline.config.choices import NonNegative, Positive, Section
 
@@ -18,6 +18,11 @@ class Miner(Section):
 
     library_class: ClassVar[str | None]
     unit_length: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        if not hasattr(cls, "library_class"):
+            raise TypeError(f"{cls.__name__}: a miner needs `library_class`, which may be None")
 
     def build(self, *, normalize: bool) -> "nn.Module | None":
         """Return the miner, or None: embeddings [B, D] and labels [B] give an indices tuple.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.config.load import read_yaml
-from pipeline.training.losses import LOSSES, EmbeddingSpace
+from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss, Loss
 from tests.helpers.paths import ROOT
 
 Vector = list[float]
@@ -422,3 +422,13 @@ def test_chosen_triplets_are_all_that_a_pair_loss_sees(name: str) -> None:
     moved[[i for i in range(12) if i not in rows]] += 1
     found = loss(embeddings, labels, chosen)
     assert found.item() == loss(moved, labels, chosen).item() != loss(moved, labels, None).item()
+
+
+def test_a_loss_that_does_not_say_what_it_is_is_refused_where_it_is_written() -> None:
+    no_kind = "^Unkind: a loss needs `kind`: pairs, listwise, classification$"
+    with pytest.raises(TypeError, match=no_kind):
+        type("Unkind", (Loss,), {"library_class": "CircleLoss"})
+    with pytest.raises(TypeError, match=no_kind):
+        type("Unkind", (GradedLoss,), {"library_class": "CircleLoss"})
+    with pytest.raises(TypeError, match=r"^Unbuilt: a loss needs `library_class` or a `build` of"):
+        type("Unbuilt", (Loss,), {"kind": "pairs"})

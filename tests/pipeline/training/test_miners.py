@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.config.load import read_yaml
-from pipeline.training.miners import MINERS
+from pipeline.training.miners import MINERS, Miner
 from tests.helpers.paths import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -217,3 +217,8 @@ def test_a_miner_leaves_no_gradient_behind(name: str) -> None:
     for part in mine(name, (embeddings.requires_grad_(), labels)):
         assert part.dtype == torch.int64
         assert not part.requires_grad
+
+
+def test_a_miner_that_does_not_say_what_it_is_is_refused_where_it_is_written() -> None:
+    with pytest.raises(TypeError, match=r"^Unnamed: a miner needs `library_class`, which may be No"):
+        type("Unnamed", (Miner,), {})
