@@ -375,6 +375,7 @@ OPTIONS = {
     Path("pipeline/training/losses.py"),
     Path("pipeline/training/miners.py"),
     Path("pipeline/training/optimizers.py"),
+    Path("pipeline/training/validation_metrics.py"),
 }
 
 

@@ -8,16 +8,15 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.config.choices import Amount, Choice, Count, Section, Share, choice
 from pipeline.datasets import DATASETS
+from pipeline.errors import name_choices
 from pipeline.training.batches import BATCHES, Batches
 from pipeline.training.losses import LOSSES, Loss
 from pipeline.training.miners import MINERS, Miner
 from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS, Optimizer, Scheduler
+from pipeline.training.validation_metrics import VALIDATION_METRICS
 
 Precision = Literal["auto", "fp32", "bf16"]
 Bits = Literal["portable", "fast"]
-Monitor = Literal[
-    "map", "map_at_r", "macro_map", "r_precision", "mrr", "recall_at_1", "recall_at_5"
-]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
 
@@ -82,12 +81,19 @@ class AugmentParams(Section):
     jitter: Annotated[list[Share], Len(4, 4), AfterValidator(_hue_in_range)] | None
 
 
+def _is_measured(monitor: str) -> str:
+    if monitor not in VALIDATION_METRICS:
+        text = name_choices(monitor, VALIDATION_METRICS)
+        raise PydanticCustomError("message", "{text}", {"text": text})
+    return monitor
+
+
 class TrainParams(Section):
     seed: Seed | None
     epochs: Count
     steps: Count | None
     patience: Count | None
-    monitor: Monitor
+    monitor: Annotated[str, AfterValidator(_is_measured)]
     precision: Precision
     freeze: Literal["none", "batch_norm", "backbone"]
     cross_batch_memory: Amount

@@ -33,7 +33,8 @@ from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
 from pipeline.training.seeds import training_seed
-from pipeline.training.training_data import VALIDATION_K, TrainingData
+from pipeline.training.training_data import TrainingData
+from pipeline.training.validation_metrics import VALIDATION_K, VALIDATION_METRICS
 
 EpochMetrics = dict[str, float]
 VALIDATION_BATCH = 128
@@ -182,7 +183,7 @@ class Trainer:
             distance=self.params.index.distance,
         )
         means = measured.means | measured.by_class.macro_means()
-        return {f"val_{name}": value for name, value in means.items()}
+        return {f"val_{name}": means[name] for name in VALIDATION_METRICS}
 
     def _share_statistics(self) -> None:
         # Each process has batch norm statistics of other slices. All validate with those of the

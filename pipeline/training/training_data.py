@@ -15,10 +15,7 @@ from pipeline.data.tables import SPLITS, TRIPLETS, read_table
 from pipeline.errors import UserError
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
-
-# The k of the validation metrics: fixed, so that `evaluate.k`, which is for reports, never
-# changes what is trained.
-VALIDATION_K = (1, 5)
+from pipeline.training.validation_metrics import VALIDATION_K
 
 
 @dataclass(frozen=True)

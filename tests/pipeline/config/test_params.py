@@ -214,6 +214,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"train__augment__crop": [0.1, 0.5, 1.0]},
         "train.augment.crop: found [0.1, 0.5, 1.0]; allowed: at most 2 items",
     ),
+    "a metric that validation does not measure": (
+        {"train__monitor": "recall_at_10"},
+        "train.monitor: found 'recall_at_10'; allowed: macro_map, map, map_at_r, mrr, ndcg_at_1, "
+        "ndcg_at_5, precision_at_1, precision_at_5, r_precision, recall_at_1, recall_at_5; did you "
+        "mean 'recall_at_1'?",
+    ),
     "several mistakes": (
         {"seed": -1, "launch": 3, "train__epochs": 0},
         "seed: found -1; allowed: greater than or equal to 0 (and 2 more)",

@@ -21,6 +21,7 @@ from pipeline.training.loop import TrainingResult, train
 from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData, Validation
+from pipeline.training.validation_metrics import VALIDATION_METRICS
 from tests.helpers.overlay import overlaid
 
 CLASSES, IMAGES, VAL = 6, 6, 3
@@ -204,6 +205,14 @@ def test_the_best_epoch_is_returned_not_the_last(data: TrainingData, tmp_path: P
     assert state is not None
     for name, weight in trained.model.state_dict().items():
         assert torch.equal(weight.cpu(), state["trained"]["best_weights"][name])
+
+
+def test_every_metric_of_the_validation_may_be_the_monitor(data: TrainingData) -> None:
+    params = make_params(train__monitor="ndcg_at_5")
+    measured = Trainer(make_model(params), data, params).validate()
+    assert measured.keys() == {f"val_{name}" for name in VALIDATION_METRICS}
+    for name in VALIDATION_METRICS:
+        assert make_params(train__monitor=name).train.monitor == name
 
 
 def test_patience_stops_a_run_that_no_longer_gets_better(
