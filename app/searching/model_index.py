@@ -17,7 +17,7 @@ from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
 from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
 from pipeline.errors import UserError, name_choices
-from pipeline.index.build import distance_of, read_index, read_index_lineage
+from pipeline.index.build import IDS_FILE, INDEX_FILE, distance_of, read_index, read_index_lineage
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.filtered_search import filtered_search
 from pipeline.models import devices
@@ -62,7 +62,7 @@ class ModelIndex:
         self._model_dir, self._index_dir = root / "models" / model, root / "index" / model
         self._embeddings_path = root / "embeddings" / f"{model}.parquet"
         require_files(root, [self._model_dir / name for name in MODEL_FILES])
-        require_files(root, [self._index_dir / name for name in ("ids.parquet", "index.faiss")])
+        require_files(root, [self._index_dir / name for name in (IDS_FILE, INDEX_FILE)])
         self._index, self.ids = read_index(self._index_dir)
         if not self.ids:
             raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")

@@ -16,6 +16,7 @@ from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError
 from pipeline.index.distances import prepare_vectors
 
+INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # The links of these graphs depend on the order in which threads finish, so one thread builds them.
 # Those of HNSW do not, since faiss 1.15.
@@ -62,7 +63,7 @@ def write_index(
     lineage: of the vectors; it is kept in the metadata of ids.parquet.
     """
     table = pa.table({"image_id": pa.array(ids, pa.string())})
-    files = (directory / "index.faiss", directory / "ids.parquet")
+    files = (directory / INDEX_FILE, directory / IDS_FILE)
     with written_whole(*files) as (unfinished, unfinished_ids):
         faiss.write_index(index, str(unfinished))
         write_table(table, unfinished_ids, IDS, metadata=to_metadata(lineage))
@@ -74,8 +75,8 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
     Raises:
         UserError: a file is missing or is not an index, or the two are of different length.
     """
-    ids = read_table(directory / "ids.parquet", IDS)["image_id"].to_pylist()
-    path = directory / "index.faiss"
+    ids = read_table(directory / IDS_FILE, IDS)["image_id"].to_pylist()
+    path = directory / INDEX_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro index")
     try:
@@ -85,14 +86,14 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
     if index.ntotal != len(ids):
         raise UserError(
             f"{path}: found {index.ntotal} vectors; allowed: {len(ids)}, one for each row of "
-            "ids.parquet; run: dvc repro index"
+            f"{IDS_FILE}; run: dvc repro index"
         )
     return index, ids
 
 
 def read_index_lineage(directory: Path) -> Lineage | None:
     """Return the lineage of the vectors of the index in `directory`, which can be read."""
-    return from_metadata(read_metadata(directory / "ids.parquet"))
+    return from_metadata(read_metadata(directory / IDS_FILE))
 
 
 def distance_of(index: faiss.Index) -> str:
@@ -109,12 +110,12 @@ def check_index(
     """
     if list(ids) != list(gallery_ids):
         raise UserError(
-            f"{directory / 'ids.parquet'}: found {len(ids)} image_ids that are not the gallery of "
+            f"{directory / IDS_FILE}: found {len(ids)} image_ids that are not the gallery of "
             f"the splits; allowed: its {len(gallery_ids)}, in its order; run: dvc repro index"
         )
     if index.d != gallery.shape[1]:
         raise UserError(
-            f"{directory / 'index.faiss'}: found vectors of length {index.d}; the embeddings have "
+            f"{directory / INDEX_FILE}: found vectors of length {index.d}; the embeddings have "
             f"{gallery.shape[1]}; run: dvc repro index"
         )
 

@@ -220,5 +220,5 @@ def test_a_miner_leaves_no_gradient_behind(name: str) -> None:
 
 
 def test_a_miner_that_does_not_say_what_it_is_is_refused_where_it_is_written() -> None:
-    with pytest.raises(TypeError, match=r"^Unnamed: a miner needs `library_class`, which may be No"):
+    with pytest.raises(TypeError, match=r"^Unnamed: a miner needs `library_class`, which may be"):
         type("Unnamed", (Miner,), {})
