@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake that the user can correct, described in one line.
+    """A mistake that the user can correct, in one line; several of params.yaml have one line each.
 
     The text says where, what was found, what is allowed and what to do. `stages.runner` logs it
     without a traceback and exits with status 1.
@@ -23,6 +23,11 @@ def advise_making(*, fetch: str = "dvc pull") -> str:
 def name_choices(found: str, allowed: Iterable[str]) -> str:
     """Return "found 'x'; allowed: a, b; did you mean 'a'?", the tail of an error about a name."""
     allowed = sorted(allowed)
-    close = get_close_matches(str(found), allowed, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(found, allowed)
+    hint = "" if close is None else f"; did you mean '{close}'?"
     return f"found '{found}'; allowed: {', '.join(allowed)}{hint}"
+
+
+def closest(found: str, allowed: Iterable[str]) -> str | None:
+    """Return the name of `allowed` that was probably meant by `found`, or None."""
+    return next(iter(get_close_matches(str(found), sorted(allowed), n=1)), None)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, create_model, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -35,13 +35,14 @@ class Choice(Section, Generic[Block]):
 
     name: str
 
-    @model_validator(mode="after")
-    def _name_has_a_block(self) -> "Choice[Block]":
-        blocks = {key for key, field in type(self).model_fields.items() if _is_block(field)}
-        if self.name not in blocks:
-            text = name_choices(self.name, blocks)
-            raise PydanticCustomError("choice", "{text}", {"text": text})
-        return self
+    @field_validator("name")
+    @classmethod
+    def _has_a_block(cls, name: str) -> str:
+        blocks = {key for key, field in cls.model_fields.items() if _is_block(field)}
+        if name not in blocks:
+            text = name_choices(name, blocks)
+            raise PydanticCustomError("message", "{text}", {"text": text})
+        return name
 
     @property
     def options(self) -> Block:

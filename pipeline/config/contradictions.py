@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.config.schema import Params
+from pipeline.errors import UserError
 from pipeline.training.batches import PKBatches, RandomBatches
 from pipeline.training.losses import LOSSES, TripletLoss
 
@@ -17,6 +18,12 @@ def find_contradictions(params: Params) -> list[str]:
         *_in_train(params),
         *_in_plot(params),
     ]
+
+
+def refuse_label_sets(params: Params) -> None:
+    """Raise a UserError, one line for each reason, if images of several labels cannot train."""
+    if problems := find_label_set_contradictions(params):
+        raise UserError("\n".join(problems))
 
 
 def find_label_set_contradictions(params: Params) -> list[str]:

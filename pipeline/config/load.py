@@ -1,5 +1,6 @@
 """Read and check params.yaml. Every mistake in it is reported before any work begins."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.config.contradictions import find_contradictions
 from pipeline.config.schema import CHOICES, Params
-from pipeline.errors import UserError, name_choices
+from pipeline.errors import UserError, closest, name_choices
 
 # What the reader raises: for "2020-13-45" a plain ValueError, for "!!bool a" a KeyError.
 NOT_YAML = (YAMLError, ValueError, KeyError)
@@ -21,8 +22,8 @@ def read_params(path: Path) -> Params:
 
     Raises:
         UserError: the file is missing or is not YAML, a key is unknown or missing, a value has the
-            wrong type or range, or two choices contradict each other. The text names the key, what
-            was found and what is allowed.
+            wrong type or range, or choices contradict each other. The text has one line for each
+            mistake: the key, what was found and what is allowed.
     """
     return check_params(read_yaml(path), where=path.name)
 
@@ -40,8 +41,8 @@ def read_yaml(path: Path) -> Any:
 def check_params(values: Any, *, where: str) -> Params:
     """Return `values` (plain, as read from YAML) as Params; raises as `read_params` does."""
     params = check_values(values, where=where)
-    for problem in find_contradictions(params):
-        raise UserError(f"{where}: {problem}")
+    if problems := find_contradictions(params):
+        raise _mistakes(problems, where=where)
     return params
 
 
@@ -50,10 +51,24 @@ def check_values(values: Any, *, where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as failure:
-        # A misspelled key also makes the right key missing; the error of the misspelled one helps.
-        errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise UserError(f"{where}: {_format_error(errors[0])}{more}") from None
+        problems = [_format_error(error) for error in _without_repeats(failure.errors())]
+        raise _mistakes(problems, where=where) from None
+
+
+def _mistakes(problems: Sequence[str], *, where: str) -> UserError:
+    return UserError("\n".join(f"{where}: {problem}" for problem in problems))
+
+
+def _without_repeats(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the errors, unknown keys first; a misspelled key also makes the right key missing."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    meant = [(*each["loc"][:-1], _meant_key(list(each["loc"]))) for each in unknown]
+    others = [
+        error
+        for error in errors
+        if error not in unknown and not (error["type"] == "missing" and error["loc"] in meant)
+    ]
+    return unknown + others
 
 
 _KINDS = {
@@ -77,8 +92,6 @@ def _format_error(error: ErrorDetails) -> str:
             return f"{key}: missing; every key of params.yaml must have a value"
         case "message":
             return f"{key}: {error['msg']}"
-        case "choice":
-            return f"{key}.name: {error['msg']}"
         case "literal_error":
             return f"{key}: {name_choices(error['input'], _quoted(error['ctx']['expected']))}"
         case "too_short":
@@ -99,7 +112,15 @@ def _quoted(expected: str) -> list[str]:
 
 
 def _keys_beside(place: list[int | str]) -> str:
+    return name_choices(str(place[-1]), _keys_of(place[:-1]))
+
+
+def _meant_key(place: list[int | str]) -> str | None:
+    return closest(str(place[-1]), _keys_of(place[:-1]))
+
+
+def _keys_of(place: list[int | str]) -> Iterable[str]:
     model: Any = Params
-    for part in place[:-1]:
+    for part in place:
         model = CHOICES.get(str(part)) or model.model_fields[part].annotation
-    return name_choices(str(place[-1]), model.model_fields)
+    return list(model.model_fields)

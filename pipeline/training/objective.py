@@ -42,7 +42,7 @@ class Objective(nn.Module):
         if members is None:
             self.loss = loss.build(space)
         else:
-            assert isinstance(loss, GradedLoss)  # find_label_set_contradictions refuses others
+            assert isinstance(loss, GradedLoss)  # refuse_label_sets refuses others
             self.loss = loss.build_graded(space)
         self.anchor_count = batches.anchor_count
         self.of_triplets = batches.mined and loss.takes_triplets()

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pipeline.config.contradictions import find_label_set_contradictions
+from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints
 from pipeline.errors import UserError
@@ -54,8 +54,7 @@ class Trainer:
         self.model, self.data, self.params = model, data, params
         self.several_labels = not data.train_labels.single
         if self.several_labels:
-            for problem in find_label_set_contradictions(params):
-                raise UserError(problem)
+            refuse_label_sets(params)
         self.device = find_device()
         self.precision = resolve_precision(params.train.precision, self.device)
         model.spec = replace(model.spec, trained_in=name_precision(self.precision))

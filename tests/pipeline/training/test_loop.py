@@ -340,3 +340,9 @@ def test_a_loss_that_sees_one_label_is_refused_for_images_of_several(
     assert str(error.value) == (
         "loss.name: found 'arcface'; the images have several labels; allowed: supcon, triplet"
     )
+    with pytest.raises(UserError) as error:
+        run(make_params(loss__name="contrastive", miner__name="batch_hard"), crossed, tmp_path)
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == [
+        "loss.name",
+        "miner.name",
+    ]
