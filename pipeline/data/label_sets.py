@@ -6,12 +6,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.errors import UserError
+
 
 @dataclass(frozen=True)
 class LabelSets:
     """N label sets in compressed rows: set i is `values[starts[i]:starts[i + 1]]`, ascending.
 
-    starts: int64 [N + 1]. values: int32 [total]. In a single-label dataset each set has one label.
+    starts: int64 [N + 1]. values: int32 [total]. No set is empty: packing leaves images without
+    labels out. In a single-label dataset each set has one label.
     """
 
     starts: NDArray[np.int64]
@@ -65,6 +68,11 @@ def from_lists(lists: list[list[int]]) -> LabelSets:
 
 def _tidy(starts: NDArray[np.int64], values: NDArray[np.int32]) -> LabelSets:
     """Return values[starts[i]:starts[i + 1]] as sets, each sorted and without repeats."""
+    if not np.all(np.diff(starts) > 0):
+        raise UserError(
+            f"labels: image {int(np.argmin(np.diff(starts)))} of {len(starts) - 1} has none; "
+            "allowed: one or more for each, as packing writes them; run: dvc repro download"
+        )
     count = len(starts) - 1
     owners = np.repeat(np.arange(count), np.diff(starts))
     values = values[starts[0] : starts[-1]]
