@@ -42,7 +42,7 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
     if not ids:
         raise UserError(
             f"{embeddings}: holds no vectors, because no images were packed, only their labels; "
-            "allowed here: vectors; set data.coco.images: true"
+            "allowed here: vectors; set data.<name>.images: true"
         )
     split_ids = table["image_id"].combine_chunks()
     rows = find_rows(split_ids, pa.array(ids, pa.string()), ids_from=splits, table=embeddings)

@@ -140,7 +140,7 @@ class PackedImages:
         if image_ids and not self.ids:
             raise UserError(
                 f"{self.directory}: no images were packed, only their labels; allowed here: "
-                "packed images; set data.coco.images: true"
+                "packed images; set data.<name>.images: true"
             )
         unknown = [image_id for image_id in image_ids if self._rows.get(image_id) is None]
         if unknown:

@@ -401,7 +401,7 @@ def test_a_table_without_vectors_is_refused(project: Path) -> None:
     for run, name in ((index(project), "index"), (mine(project), "mine")):
         assert error_of(run) == (
             f"{name}: embeddings.parquet: holds no vectors, because no images were packed, only "
-            "their labels; allowed here: vectors; set data.coco.images: true\n"
+            "their labels; allowed here: vectors; set data.<name>.images: true\n"
         )
 
 

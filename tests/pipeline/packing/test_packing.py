@@ -195,7 +195,7 @@ def test_labels_alone_are_packed_without_images_or_processes(
         shards.require(["0.jpg"])
     assert str(caught.value) == (
         f"{to.images}: no images were packed, only their labels; allowed here: packed images; "
-        "set data.coco.images: true"
+        "set data.<name>.images: true"
     )
 
 

@@ -120,7 +120,7 @@ def test_validation_searches_the_training_images_where_these_are_the_gallery(
         (
             {"packed": []},
             "images: no images were packed, only their labels; allowed here: packed images; "
-            "set data.coco.images: true",
+            "set data.<name>.images: true",
         ),
     ],
     ids=[
