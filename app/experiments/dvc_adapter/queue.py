@@ -24,6 +24,13 @@ T = TypeVar("T")
 
 PENDING = ("Queued", "Running")
 _ATTEMPTS = 5
+# What DVC's commands say while a worker holds a lock or moves a file. What DVC does not expect
+# ("unexpected error - [Errno 2] …") is of that kind, what it refuses is not.
+_BUSY = re.compile(r"\block\b|\.lock\b|is busy|unexpected error", re.IGNORECASE)
+
+
+class _BusyError(UserError):
+    """DVC failed because of its workers, and may not the next time."""
 
 
 def add(name: str, settings: Mapping[str, Any]) -> None:
@@ -187,7 +194,8 @@ def _call(*arguments: str) -> None:
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
             reason = errors[-1].removeprefix("ERROR: ") if errors else done.stderr.strip()[-300:]
-            raise UserError(f"dvc {' '.join(arguments[:2])}: {reason}")
+            kind = _BusyError if _BUSY.search(reason) else UserError
+            raise kind(f"dvc {' '.join(arguments[:2])}: {reason}")
 
     _retry(run)
 
@@ -197,9 +205,23 @@ def _retry(call: Callable[[], T]) -> T:
     for attempt in range(1, _ATTEMPTS):
         try:
             return call()
-        except Exception:
+        except Exception as error:
+            if not _may_pass(error):
+                raise
             time.sleep(attempt)
     return call()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether an error is of a lock that is held, or of a file that is moved or half written."""
+    if isinstance(error, UserError):
+        return isinstance(error, _BusyError)
+    from dvc.lock import LockError
+    from dvc.rwlock import RWLockFileCorruptedError
+    from kombu.exceptions import KombuError
+
+    passing = (OSError, json.JSONDecodeError, LockError, RWLockFileCorruptedError, KombuError)
+    return isinstance(error, passing)
 
 
 @contextmanager

@@ -32,6 +32,13 @@ def read_metrics(commit: str, path: str) -> dict[str, Any]:
     return metrics
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 class Outputs:
     """The outputs of the DAG as of one commit, in DVC's cache and in its remote; to be closed."""
 
@@ -71,7 +78,7 @@ class Outputs:
             # cache: a download is in DVC's cache the next time.
             files.get(self._prefix + path, str(into / path), recursive=True, cache=True)
         except (FileNotFoundError, DataIndexDirError):
-            shutil.rmtree(into / path, ignore_errors=True)  # the files that were there
+            _remove(into / path)  # the files that were there
             return False
         return True
 

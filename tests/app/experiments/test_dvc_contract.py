@@ -35,6 +35,9 @@ ATTRIBUTES = {
     "dvc.api:DVCFileSystem.get": "revisions.Outputs",
     "dvc.api:DVCFileSystem.close": "revisions.Outputs",
     "dvc_data.index:DataIndexDirError": "revisions.Outputs",
+    "dvc.lock:LockError": "queue._may_pass",
+    "dvc.rwlock:RWLockFileCorruptedError": "queue._may_pass",
+    "kombu.exceptions:KombuError": "queue._may_pass",
 }
 PARAMETERS = {
     "dvc.repo.experiments.ls:ls": ("rev",),
@@ -204,6 +207,31 @@ def test_outputs_of_a_revision_are_links_into_the_cache(
     assert not outputs.fetch("out-3", tmp_path, download=True)
     outputs.close()
     assert not (tmp_path / "out-3").exists()
+
+
+def test_what_dvc_says_of_a_lock_is_known() -> None:
+    from dvc.lock import FAILED_TO_LOCK_MESSAGE
+
+    assert queue._BUSY.search(FAILED_TO_LOCK_MESSAGE), lacks("such text", "queue._BUSY")
+
+
+@pytest.mark.parametrize("inside", ["", "a/b"])
+def test_nothing_is_left_of_an_output_that_is_not_whole(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inside: str
+) -> None:
+    class Half:
+        def get(self, _: str, to: str, **__: Any) -> None:
+            (Path(to) / inside).parent.mkdir(parents=True, exist_ok=True)
+            (Path(to) / inside).touch()
+            raise FileNotFoundError
+
+        close = staticmethod(lambda: None)
+
+    monkeypatch.chdir(dvc_project)
+    outputs = revisions.Outputs(git(dvc_project, "rev-parse", "HEAD").strip())
+    monkeypatch.setattr(outputs, "_open", lambda _: Half())
+    assert not outputs.fetch("table", tmp_path, download=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_hash_of_a_folder_is_the_one_that_dvc_records(dvc_project: Path) -> None:

@@ -75,3 +75,48 @@ def test_a_folder_without_dvc_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError) as error:
         queue.read_states()
     assert str(error.value) == "dvc: found no .dvc here; experiments need one; run: dvc init"
+
+
+def refused_with(text: str) -> SimpleNamespace:
+    return SimpleNamespace(returncode=1, stdout="", stderr=f"Adding.\nERROR: {text}\n")
+
+
+def test_what_dvc_refuses_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(queue.time, "sleep", waits.append)
+    monkeypatch.setattr(queue, "_run_dvc", lambda *_: refused_with("'x' does not exist."))
+    with pytest.raises(UserError) as error:
+        queue.remove("x")
+    assert str(error.value) == "dvc queue remove: 'x' does not exist."
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unable to acquire lock. Most likely another DVC process is running",
+        "'refs/exps/celery/stash' is busy, it is being blocked by:",
+        "unexpected error - [Errno 2] No such file or directory: '.dvc/tmp/exps/celery/x.msg'",
+    ],
+)
+def test_a_held_lock_or_a_moved_file_is_waited_for(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    answers = [refused_with(text), refused_with(text), SimpleNamespace(returncode=0)]
+    monkeypatch.setattr(queue.time, "sleep", waits.append)
+    monkeypatch.setattr(queue, "_run_dvc", lambda *_: answers.pop(0))
+    queue.remove("x")
+    assert waits == [1, 2]
+
+
+def test_an_error_that_is_neither_lock_nor_file_is_raised_at_once() -> None:
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise AttributeError("no attribute 'status'")
+
+    with pytest.raises(AttributeError):
+        queue._retry(fail)
+    assert len(calls) == 1
