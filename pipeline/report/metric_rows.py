@@ -23,7 +23,7 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval. All are shares or similarities, drawn from 0 to 1."""
+    """A value with its 95% interval. All are shares or similarities, shown from 0 to 1."""
 
     value: float
     low: float
@@ -46,17 +46,18 @@ class MetricRow:
         return self.finetuned.value - self.baseline.value
 
     @property
-    def verdict(self) -> str:
-        """How the two intervals compare: `overlap`, also if one is missing; `better` or `worse`.
+    def intervals(self) -> str:
+        """How the interval of finetuned lies to that of baseline: `above`, `below`, or `overlap`.
 
-        `apart` if the metric does not say which model is better.
+        `overlap` also if one is missing; `apart` if neither is better retrieval. It is no verdict,
+        which takes a test over the same queries (pipeline/comparison/verdict.py).
         """
         one, other = self.baseline, self.finetuned
         if one is None or other is None or (one.low <= other.high and other.low <= one.high):
             return "overlap"
         if not higher_is_better(self.name):
             return "apart"
-        return "better" if other.value > one.value else "worse"
+        return "above" if other.value > one.value else "below"
 
 
 def read_metrics(directory: Path) -> dict[str, Metrics]:

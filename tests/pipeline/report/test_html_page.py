@@ -96,7 +96,7 @@ def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
 
 def test_the_page_names_the_command_for_the_paired_test(tmp_path: Path) -> None:
     page = render_page(small_contents(tmp_path))
-    assert "the paired test, over the same queries, does: <code>lookalike compare baseline" in page
+    assert "the paired test, over the same queries, of <code>lookalike compare baseline" in page
 
 
 def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:

@@ -60,27 +60,27 @@ def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
     assert rows["map"].baseline is None
     assert rows["map"].finetuned == Estimate(0.341785, 0.32561, 0.358811)
     assert rows["map"].difference is None
-    assert rows["map"].verdict == "overlap"
+    assert rows["map"].intervals == "overlap"
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "verdict"),
+    ("one", "other", "lie"),
     [
-        ((0.1, 0.2), (0.3, 0.4), "better"),
-        ((0.3, 0.4), (0.1, 0.2), "worse"),
+        ((0.1, 0.2), (0.3, 0.4), "above"),
+        ((0.3, 0.4), (0.1, 0.2), "below"),
         ((0.1, 0.3), (0.2, 0.4), "overlap"),
         ((0.1, 0.2), (0.2, 0.3), "overlap"),
     ],
 )
-def test_only_intervals_without_overlap_are_better_or_worse(
-    one: tuple[float, float], other: tuple[float, float], verdict: str
+def test_only_intervals_without_overlap_are_above_or_below(
+    one: tuple[float, float], other: tuple[float, float], lie: str
 ) -> None:
-    assert row(one, other).verdict == verdict
+    assert row(one, other).intervals == lie
 
 
 @pytest.mark.parametrize("name", ["cosine_negative", "cosine_positive", "index_recall_at_10"])
-def test_a_metric_that_is_not_compared_is_neither_better_nor_worse(name: str) -> None:
-    assert row((0.1, 0.2), (0.3, 0.4), name).verdict == "apart"
+def test_intervals_of_a_metric_without_a_better_side_are_just_apart(name: str) -> None:
+    assert row((0.1, 0.2), (0.3, 0.4), name).intervals == "apart"
 
 
 def test_values_have_the_digits_of_the_readme() -> None:
