@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from app.experiments import queued_runs, sweeps
 from app.experiments.chosen_recipe import PARAMS, read_chosen_recipe, warn_of_unused
 from app.experiments.dvc_adapter import queue
+from app.experiments.dvc_adapter.run_log import find_failure_reason
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def _print_results(
     if len(failed) < len(runs):
         print("to use one: dvc exp apply EXPERIMENT; choose by val_: the other metrics are of test")
     for run in failed:
-        reason = queued_runs.find_failure_reason(queue.read_log(run.name))
+        reason = find_failure_reason(queue.read_log(run.name))
         logger.error("%s: %s (dvc queue logs %s)", run.label, reason, run.name)
     if failed:
         sys.exit(1)

@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.experiments import git
+from app.experiments.dvc_adapter.lock import read_lock
 from app.experiments.dvc_adapter.reproduction import reproduce
-from app.experiments.dvc_lock import read_lock
 from app.experiments.evaluated_models import LOCK
 from app.experiments.text_tables import align_columns
 from app.experiments.verification import (

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from app.experiments import provenance_diff
-from app.experiments.dvc_lock import Provenance
+from app.experiments.dvc_adapter.lock import Provenance
 from app.experiments.evaluated_models import EvaluatedModel
 from app.experiments.text_tables import align_columns
 from pipeline.comparison.compare import MAIN_METRIC, Comparison

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.experiments import git
 from app.experiments.dvc_adapter import queue, revisions
-from app.experiments.dvc_lock import RESULTS, Lock, Provenance, hash_folder, read_lock
+from app.experiments.dvc_adapter.lock import RESULTS, Lock, Provenance, hash_folder, read_lock
 from app.project import require_project
 from pipeline.errors import UserError, name_choices
 

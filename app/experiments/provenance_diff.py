@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.experiments.dvc_lock import CODE_FOLDERS, Provenance
+from app.experiments.dvc_adapter.lock import CODE_FOLDERS, Provenance
 from pipeline.config.dotted_keys import show_value
 
 SEEDS = ("seed", "train.seed")

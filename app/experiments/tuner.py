@@ -19,12 +19,12 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from app.experiments.dvc_adapter import queue, revisions
+from app.experiments.dvc_adapter.run_log import find_failure_reason
 from app.experiments.queued_runs import (
     Origin,
     QueueWatch,
     Run,
     enqueue,
-    find_failure_reason,
     make_run,
     read_origin,
     shorten_keys,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.experiments.dvc_lock import Lock
+from app.experiments.dvc_adapter.lock import Lock
 from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 

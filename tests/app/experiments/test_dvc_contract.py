@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from app.experiments.dvc_adapter import queue, revisions
-from app.experiments.dvc_lock import hash_folder, read_lock
-from app.experiments.queued_runs import find_failure_reason
+from app.experiments.dvc_adapter.lock import hash_folder, read_lock
+from app.experiments.dvc_adapter.run_log import find_failure_reason
 from pipeline.config.load import read_yaml
 from tests.helpers.clone import commit, dvc, git
 from tests.helpers.paths import ROOT
@@ -190,9 +190,11 @@ def test_a_queued_experiment_is_read_with_its_state(
 
 def test_the_log_of_a_failed_run_names_its_stage(dvc_project: Path) -> None:
     log = (dvc_project.parent / "log").read_text()
-    assert "Running stage 'good'" in log, lacks("line \"Running stage 'good'\"", "queue.read_log")
+    assert "Running stage 'good'" in log, lacks(
+        "line \"Running stage 'good'\"", "run_log.find_failure_reason"
+    )
     assert find_failure_reason(log).startswith("failed to reproduce 'bad'"), lacks(
-        "line \"ERROR: failed to reproduce 'bad'\"", "queue.read_log"
+        "line \"ERROR: failed to reproduce 'bad'\"", "run_log.py"
     )
 
 
@@ -237,7 +239,7 @@ def test_nothing_is_left_of_an_output_that_is_not_whole(
 def test_the_hash_of_a_folder_is_the_one_that_dvc_records(dvc_project: Path) -> None:
     lock = read_lock((dvc_project / "dvc.lock").read_text(), where="dvc.lock")
     assert hash_folder(dvc_project / "out") == lock.hash_of("out"), lacks(
-        "such hash of a folder", "../dvc_lock.hash_folder"
+        "such hash of a folder", "lock.hash_folder"
     )
     listed = json.loads(cached(dvc_project, lock.hash_of("out") or "").read_text())
     assert [each["relpath"] for each in listed] == ["a", "sub-b", "sub/b"]

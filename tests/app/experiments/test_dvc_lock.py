@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.experiments.dvc_lock import Provenance, read_lock
+from app.experiments.dvc_adapter.lock import Provenance, read_lock
 from pipeline.errors import UserError
 
 LOCK = """\

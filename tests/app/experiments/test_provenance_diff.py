@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.experiments.dvc_lock import Provenance
+from app.experiments.dvc_adapter.lock import Provenance
 from app.experiments.provenance_diff import (
     are_one_setting,
     find_training_seed,

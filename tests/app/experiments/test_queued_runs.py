@@ -8,7 +8,6 @@ import pytest
 
 from app.experiments.queued_runs import (
     Origin,
-    find_failure_reason,
     make_run,
     name_run,
     read_origin,
@@ -107,33 +106,3 @@ def test_changed_images_in_git_make_another_origin_and_another_run(
     assert (name_of({}), name_of({"data.source": "other"}) == others) == (own, False)
     Path("photos/a.png").write_bytes(b"\x00 after.")
     assert read_origin(Path("params.yaml")).digest() != origin.digest()
-
-
-@pytest.mark.parametrize(
-    ("log", "reason"),
-    [
-        (
-            "Running stage 'train':\n> python -m stages.train\n"
-            "train: batches.pk.classes: found 1000\n"
-            "ERROR: failed to reproduce 'train': failed to run: python, exited with 1\n",
-            "train: batches.pk.classes: found 1000",
-        ),
-        (
-            "embed_baseline: 3.2 s\nTraceback (most recent call last):\n"
-            "torch.OutOfMemoryError: CUDA out of memory\n\n"
-            "ERROR: failed to reproduce 'embed@finetuned': failed to run: python, exited with 1\n",
-            "torch.OutOfMemoryError: CUDA out of memory",
-        ),
-        (
-            "ERROR: failed to reproduce 'train': failed to run: python, exited with -9\n",
-            "failed to reproduce 'train': failed to run: python, exited with -9",
-        ),
-        (
-            "Running stage 'embed@baseline':\n> python -m stages.embed\n",
-            "its processes were killed in embed@baseline; run again",
-        ),
-        ("", "it did not start, so there is no log; run again"),
-    ],
-)
-def test_the_reason_of_a_failure_is_the_line_of_the_stage(log: str, reason: str) -> None:
-    assert find_failure_reason(log) == reason

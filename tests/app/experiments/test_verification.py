@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.experiments.dvc_lock import Lock
+from app.experiments.dvc_adapter.lock import Lock
 from app.experiments.verification import (
     MACHINE,
     read_machine,
