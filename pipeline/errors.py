@@ -12,6 +12,15 @@ class UserError(Exception):
     """
 
 
+def one_line(error: Exception) -> str:
+    """Return what an exception of another library says, or its class if it says nothing.
+
+    >>> one_line(ValueError("in line 3:\\n  no number")), one_line(EOFError())
+    ('in line 3: no number', 'EOFError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def advise_making(*, fetch: str = "dvc pull") -> str:
     """Return how to get what a stage writes, the tail of an error about a missing file.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config.dotted_keys import flatten
+from pipeline.errors import one_line
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -66,8 +67,7 @@ class _FailSafe:
             return act()
         except Exception as error:  # no failure of tracking may end a training
             if not self._failed:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logger.warning("warning: %s: %s", self.consequence, reason)
+                logger.warning("warning: %s: %s", self.consequence, one_line(error))
             self._failed = True
             return None
 

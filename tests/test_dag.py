@@ -283,7 +283,7 @@ def test_contradictions_are_raised_or_logged_and_nothing_else() -> None:
 
 
 def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
-    assert names(ERRORS) == {"UserError", "advise_making", "name_choices"}
+    assert names(ERRORS) == {"UserError", "advise_making", "name_choices", "one_line"}
     for path, each in uses(ERRORS):
         of = parents(path)
         for use in outside_annotations(path, each.bound):
@@ -308,11 +308,13 @@ def ends_in_raise(use: ast.AST, path: Path) -> bool:
     of, statement = parents(path), use
     while not isinstance(statement, ast.stmt):
         statement = of[id(statement)]
-    if not isinstance(statement, ast.Assign):
-        return isinstance(statement, ast.Raise)
     function: ast.AST = statement
     while not isinstance(function, ast.FunctionDef):
         function = of[id(function)]
+    if isinstance(statement, ast.Return):  # of a function that makes an error for its caller
+        return function.returns is not None and ast.unparse(function.returns) == "UserError"
+    if not isinstance(statement, ast.Assign):
+        return isinstance(statement, ast.Raise)
     (target,) = statement.targets
     reads = [
         node

@@ -16,7 +16,7 @@ from pipeline.datasets.class_folders import (
     describe_unread,
     walk_images,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.packing.decoding import register_heic
 
 MAX_BYTES = 32 * 2**20
@@ -59,8 +59,7 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise many types of errors on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{name}: damaged ({reason}); give the whole image") from None
+        raise UserError(f"{name}: damaged ({one_line(error)}); give the whole image") from None
 
 
 def read_photo(path: Path) -> Image.Image:

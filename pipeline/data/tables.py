@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data.files import final_path, written_whole
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 
 def _column(name: str, kind: pa.DataType, *, nullable: bool = False) -> pa.Field:
@@ -234,8 +234,7 @@ def read_table(path: Path, kind: Table) -> pa.Table:
         with pq.ParquetFile(path) as opened:
             table = opened.read()
     except pa.ArrowInvalid as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a Parquet file ({reason}); run: dvc repro") from None
+        raise UserError(f"{path}: not a Parquet file ({one_line(error)}); run: dvc repro") from None
     return _check(table, kind, where=str(path))
 
 

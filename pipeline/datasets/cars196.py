@@ -15,7 +15,7 @@ from pipeline.datasets.counts import SplitCounts
 from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.published import OfficialOptions, find, if_official, listed_file
 from pipeline.datasets.source_image import SourceImage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 TRAINING_CLASSES = 98  # the first ones
 # The authors' server, which recently did not always answer; then set data.source to a copy. They
@@ -59,9 +59,9 @@ def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
             for each in content["annotations"]
         ]
     except Exception as error:  # on another format scipy may raise any exception
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path}: not annotations as Cars196 has them ({reason}); get a whole copy of it"
+            f"{path}: not annotations as Cars196 has them ({one_line(error)}); get a whole copy "
+            "of it"
         ) from None
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
-from pipeline.errors import UserError, name_choices
+from pipeline.errors import UserError, name_choices, one_line
 
 
 class HuggingFaceOptions(SubsetOptions):
@@ -49,11 +49,10 @@ def files(options: HuggingFaceOptions) -> Mapping[str, tuple[str, str | None]]:
     try:
         entries = list(HfApi().list_repo_tree(options.path, recursive=True, **place))
     except Exception as error:  # which exceptions it raises depends on its version
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"data.huggingface: the Hub does not list '{options.path}' at "
-            f"{options.revision} ({reason}); correct data.huggingface.path or .revision, or "
-            "set path: null and data.source to a folder of its Parquet files"
+            f"{options.revision} ({one_line(error)}); correct data.huggingface.path or .revision, "
+            "or set path: null and data.source to a folder of its Parquet files"
         ) from None
     # Small files and folders, which git stores without LFS, have no SHA-256 here.
     sums: dict[str, str | None] = {
@@ -149,8 +148,9 @@ def _open(path: Path, options: HuggingFaceOptions) -> pq.ParquetFile:
     try:
         content = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a Parquet file ({reason}); get a whole copy") from None
+        raise UserError(
+            f"{path}: not a Parquet file ({one_line(error)}); get a whole copy"
+        ) from None
     for key, column in (("image", options.image), ("label", options.label)):
         if column not in content.schema_arrow.names:
             found = name_choices(column, content.schema_arrow.names)

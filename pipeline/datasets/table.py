@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.class_folders import relative_name
 from pipeline.datasets.source_image import SourceImage
-from pipeline.errors import UserError, name_choices
+from pipeline.errors import UserError, name_choices, one_line
 
 REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
 BOX = ("x_1", "x_2", "y_1", "y_2")
@@ -95,8 +95,7 @@ def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
     try:
         content = pq.read_table(table)
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{table}: not a Parquet file ({reason}); save it again") from None
+        raise UserError(f"{table}: not a Parquet file ({one_line(error)}); save it again") from None
     rows: list[tuple[str, TableRow]] = []
     for number, row in enumerate(content.to_pylist(), start=1):
         rows.append((f"{table}: row {number}", {key: _text(value) for key, value in row.items()}))

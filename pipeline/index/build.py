@@ -13,7 +13,7 @@ from pipeline.data.arrays import Ids, Vectors
 from pipeline.data.files import written_whole
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.index.distances import prepare_vectors
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
@@ -141,7 +141,7 @@ def _limit_threads(count: int | None) -> Iterator[None]:
 
 def _bad_factory(factory: str, error: RuntimeError, allowed: str) -> UserError:
     # faiss puts its own file and line before the reason, on one or more lines.
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     reason = re.sub(r"^Error in .*? at \S+: ", "", reason)
     reason = re.sub(r"^Error: '.*?' failed: ", "", reason)
     return UserError(f"index.factory: found '{factory}' ({reason}); allowed: {allowed}")

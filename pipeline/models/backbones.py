@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel
@@ -155,7 +155,7 @@ def _read_state(
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"backbone.weights: found 'imagenet', and the download for {name} failed "
-            f"({_first_line(error)}); pass a .safetensors or .pt file"
+            f"({one_line(error)}); pass a .safetensors or .pt file"
         ) from None
 
 
@@ -176,10 +176,5 @@ def _compute_output_shape(trunk: nn.Module, name: str, image_size: int) -> torch
 def _wrong_size(name: str, image_size: int, error: Exception) -> UserError:
     return UserError(
         f"backbone.image_size: found {image_size}; {name} does not take images of that size "
-        f"({_first_line(error)}); choose another, 224 suits most"
+        f"({one_line(error)}); choose another, 224 suits most"
     )
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the error's class if it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 StateDict = dict[str, Tensor]
 
@@ -42,7 +42,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+        raise UserError(f"{path}: not a whole safetensors file ({one_line(error)})") from None
 
 
 def _read_pickle(path: Path) -> object:
@@ -54,8 +54,7 @@ def _read_pickle(path: Path) -> object:
             "save model.state_dict() alone, or as .safetensors"
         ) from None
     except (RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a whole torch file ({reason})") from None
+        raise UserError(f"{path}: not a whole torch file ({one_line(error)})") from None
 
 
 def load_weights(

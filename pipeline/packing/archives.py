@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
 from typing import IO, Self
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 # The unpacked files must leave so much of the disk free, for the packed images and other files.
 SPARE_BYTES = 256 * 2**20
@@ -70,12 +70,8 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(
-            f"{archive}: damaged archive ({where}{_one_line(error)}); get a whole copy of it"
+            f"{archive}: damaged archive ({where}{one_line(error)}); get a whole copy of it"
         ) from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _members(archive: Path) -> Iterator[_Member]:
@@ -185,7 +181,7 @@ def _write(member: _Member, folder: Path, *, archive: Path) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise _member_error(archive, member.name, found="is both a file and a folder") from None
     except RuntimeError as error:  # an encrypted zip, or an unknown method of compression
-        found = f"cannot be read ({_one_line(error)})"
+        found = f"cannot be read ({one_line(error)})"
         raise _member_error(archive, member.name, found=found) from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:

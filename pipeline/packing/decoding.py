@@ -102,5 +102,6 @@ def _format_of(encoded: bytes) -> str | None:
         return image.format
 
 
+# Not errors.one_line: this text is in data/rejected.csv, and no output depends on errors.py.
 def _one_line(reason: object) -> str:
     return " ".join(str(reason).split())

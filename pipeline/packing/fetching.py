@@ -11,7 +11,7 @@ import requests
 from filelock import FileLock
 from pooch.utils import unique_file_name
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.progress import show_progress
 
 ATTEMPTS = 4
@@ -70,7 +70,7 @@ class _ResumingDownload:
                 break
             except requests.RequestException as error:
                 if not _may_succeed_later(error) or attempt == ATTEMPTS - 1:
-                    raise UserError(self._error_text(url, error)) from None
+                    raise self._error(url, error) from None
                 time.sleep(self.wait_seconds * 2**attempt)
         if self.kind:
             self.found = pooch.file_hash(str(self.part), alg=self.kind)
@@ -122,19 +122,16 @@ class _ResumingDownload:
             for block in show_progress(received, total=blocks, what=self.part.stem):
                 out.write(block)
 
-    def _error_text(self, url: str, error: requests.RequestException) -> str:
+    def _error(self, url: str, error: requests.RequestException) -> UserError:
         have = self.part.stat().st_size if self.part.is_file() else 0
         kept = "; run it again to continue from there" if self._resumable_bytes() else ""
-        return f"{url}: not fetched ({_reason(error)}); {have:,} bytes are here{kept}"
+        reason = one_line(error)
+        if error.response is not None:
+            reason = f"HTTP {error.response.status_code} {error.response.reason}"
+        return UserError(f"{url}: not fetched ({reason}); {have:,} bytes are here{kept}")
 
 
 def _may_succeed_later(error: requests.RequestException) -> bool:
     if error.response is not None:
         return error.response.status_code >= 500
     return not isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema)
-
-
-def _reason(error: requests.RequestException) -> str:
-    if error.response is not None:
-        return f"HTTP {error.response.status_code} {error.response.reason}"
-    return " ".join(str(error).split()) or type(error).__name__
