@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 
 # What is read of a folder, by `download` as by `lookalike query`.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif")
-# Images too, but not read; the person who has them is told that they are missing.
+# Images too, but not read; `download` warns that they are missing.
 UNREAD_SUFFIXES = (".avif", ".gif", ".tif", ".tiff")
 
 

@@ -149,7 +149,7 @@ def _labels_alone(image: SourceImage) -> PreparedImage:
 def _prepare_all(
     images: Iterable[SourceImage], *, max_side: int | None, processes: int
 ) -> Generator[PreparedImage, None, None]:
-    """Yield each image prepared, in order; a bounded number of chunks is in work at a time."""
+    """Yield each image prepared, in order; a bounded number of chunks is prepared at a time."""
     waiting: deque[Future[list[PreparedImage]]] = deque()
     # spawn: a fork would copy Arrow's threads of this process in an unknown state.
     context = multiprocessing.get_context("spawn")

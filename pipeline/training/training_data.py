@@ -20,7 +20,7 @@ from pipeline.training.validation_metrics import VALIDATION_K
 
 @dataclass(frozen=True)
 class Validation:
-    """V images that are searched with or among after each epoch; the queries come first.
+    """V images, each a query, in the gallery or both, after each epoch; the queries come first.
 
     is_query, is_gallery: bool [V], by `validation_roles`.
     """

@@ -11,7 +11,7 @@ from pipeline.datasets.products.rays import Reals
 PRINT_HEIGHT, PRINT_WIDTH = 96, 192
 GROUND_SIDE = 128
 
-Draw = Callable[[np.random.Generator, Reals, Reals], Reals]
+Pattern = Callable[[np.random.Generator, Reals, Reals], Reals]
 
 
 def draw_print(rng: np.random.Generator, colours: Reals) -> Reals:
@@ -125,7 +125,7 @@ def _lattice(rng: np.random.Generator, u: Reals, v: Reals) -> Reals:
     return (one < wide) | (other < wide)
 
 
-PRINTS: tuple[Draw, ...] = (
+PRINTS: tuple[Pattern, ...] = (
     _plain, _bands, _stripes, _dots, _checks, _zigzag, _dipped, _faded, _speckled, _patches,
     _lattice,
 )  # fmt: skip

@@ -128,7 +128,7 @@ def test_applying_changes_only_these_lines_and_keeps_every_comment() -> None:
     diff = list(difflib.ndiff(PARAMS.splitlines(), applied.splitlines()))
     assert [line[2:] for line in diff if line.startswith("+ ")] == [
         "  triplet: {margin: 0.5, swap: false}",
-        "  patience: 5                 # stop after so many epochs without a better `monitor`; "
+        "  patience: 5                 # stop after this many epochs without a better `monitor`; "
         "null: never",
         "  k: [1, 10]                  # of recall, precision and ndcg",
     ]
