@@ -22,7 +22,7 @@ from pipeline.figures.comparison_sheets import (
     draw_comparison_sheet,
 )
 
-SHEETS = ("better.png", "worse.png")
+SHEET_FILES = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def compare_models(a: str, b: str, *, out: Path) -> None:
         UserError: a side is not found, or has several settings; the models have different galleries
             or classes; `out` has a file that would be overwritten and that no comparison wrote.
     """
-    folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEETS, root=Path())
+    folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEET_FILES, root=Path())
     with TemporaryDirectory() as scratch:
         sides = [
             open_models(names, side=side, scratch=Path(scratch))
@@ -135,7 +135,7 @@ def _draw_sheets(
         str(image_id): ", ".join(classes) for image_id, classes in evaluation_set.classes.items()
     }
     headings = (f"A: {a.name}", f"B: {b.name}")
-    for sheet, gained in zip(SHEETS, (True, False), strict=True):
+    for sheet, gained in zip(SHEET_FILES, (True, False), strict=True):
         shown = choose_changed_queries(*queries, gained=gained, rows=ROWS)
         rows = comparison_rows(shown, queries, (neighbors_a, neighbors_b), names, columns=COLUMNS)
         results.add_sheet(draw_comparison_sheet(shown.title, rows, headings, images.decode), sheet)

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.experiments import git
+from app.experiments.chosen_recipe import PARAMS
 from app.experiments.dvc_adapter.lock import read_lock
 from app.experiments.dvc_adapter.reproduction import reproduce
 from app.experiments.evaluated_models import LOCK
@@ -20,8 +21,6 @@ from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.machine import describe_machine
-
-PARAMS = Path("params.yaml")
 
 logger = logging.getLogger(__name__)
 

@@ -104,7 +104,7 @@ def _open_model(name: str, *, side: str, into: Path) -> EvaluatedModel:
 
 
 def _fetch_files(revision: str, commit: str, model: str, into: Path, *, where: str) -> None:
-    with closing(revisions.Outputs(commit)) as outputs:
+    with closing(revisions.RevisionOutputs(commit)) as outputs:
         for path in (f"{RESULTS}{model}", *TABLES):
             try:
                 found = outputs.fetch(path, into, download=True)

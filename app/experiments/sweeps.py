@@ -62,7 +62,7 @@ def read_results(runs: Sequence[Run], commit: str) -> dict[str, FinishedRun]:
     return {
         run.name: FinishedRun(
             done[run.name],
-            {path: revisions.read_metrics(done[run.name], path) for path in (TRAIN, TEST)},
+            {path: revisions.read_revision_metrics(done[run.name], path) for path in (TRAIN, TEST)},
         )
         for run in runs
         if run.name in done

@@ -32,10 +32,10 @@ from app.experiments.queued_runs import (
 from app.experiments.recipes import Recipe, check_settings
 from app.experiments.search_spaces import Space, read_space
 from app.experiments.studies import STORAGE, VOID, open_study
+from app.experiments.sweeps import TRAIN
 from pipeline import tracking
 from pipeline.errors import UserError
 
-TRAIN = "metrics/train.json"  # the only metrics that are read
 RANDOM_TRIALS = 5  # before the results guide the sampling
 MAX_FAILURES = 3  # at the start of the command, if nothing else has ended
 
@@ -199,7 +199,7 @@ class Tuning:
 
     def _complete_trial(self, pending: PendingTrial, commit: str) -> None:
         self._report_epochs(pending)  # the last ones too: later trials are compared with them
-        metrics = revisions.read_metrics(commit, TRAIN)
+        metrics = revisions.read_revision_metrics(commit, TRAIN)
         pending.trial.set_user_attr("commit", commit)
         pending.trial.set_user_attr("epochs", metrics["epochs"])
         self.study.tell(pending.trial, metrics[self.metric])

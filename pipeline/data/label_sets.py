@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 
+FEWEST_TO_FIND = 2  # images of a class: a query among them has another one to find
+
 
 @dataclass(frozen=True)
 class LabelSets:

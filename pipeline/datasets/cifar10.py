@@ -18,7 +18,7 @@ from pipeline.datasets.published import OfficialOptions, encode_png, find, if_of
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 
-BATCHES = {f"data_batch_{number}.bin": "train+gallery" for number in range(1, 6)} | {
+BATCH_FILES = {f"data_batch_{number}.bin": "train+gallery" for number in range(1, 6)} | {
     "test_batch.bin": "query"
 }
 # URL and MD5 as on the project's page.
@@ -41,7 +41,7 @@ def read_images(source: Path, _options: OfficialOptions, _seed: int) -> Iterator
     )
     root = find(source, "batches.meta.txt", otherwise=otherwise).parent
     names = (root / "batches.meta.txt").read_text(encoding="ascii", errors="replace").split()
-    for batch, roles in BATCHES.items():
+    for batch, roles in BATCH_FILES.items():
         path = find(root, batch, otherwise=otherwise)
         for number, label in enumerate(_read_labels(path, classes=len(names))):
             yield SourceImage(

@@ -29,7 +29,7 @@ FILES = {
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
-CLASSES = (
+CLASS_NAMES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
@@ -54,15 +54,15 @@ def read_images(source: Path, _options: OfficialOptions, _seed: int) -> Iterator
                 f"{names}: found {labels.shape} labels of {read_idx(images).shape} images; "
                 "allowed: one for each image; get a whole copy of both"
             )
-        if labels.max(initial=0) >= len(CLASSES):
+        if labels.max(initial=0) >= len(CLASS_NAMES):
             raise UserError(
-                f"{names}: found the label {labels.max()}; allowed: 0 to {len(CLASSES) - 1}; get "
-                "a whole copy of it"
+                f"{names}: found the label {labels.max()}; allowed: 0 to {len(CLASS_NAMES) - 1}; "
+                "get a whole copy of it"
             )
         for number, label in enumerate(labels):
             yield SourceImage(
                 path=f"{split}/{number:05d}.png",
-                labels=(CLASSES[label],),
+                labels=(CLASS_NAMES[label],),
                 read=partial(_read_png, images, number),
                 source_split=roles,
             )

@@ -16,7 +16,7 @@ from pipeline.errors import UserError, name_choices, one_line
 
 REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
 BOX = ("x_1", "x_2", "y_1", "y_2")
-SPLITS = ("test", "train", "validation")
+TABLE_SPLITS = ("test", "train", "validation")
 TRUTHS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 TableRow = Mapping[str, str]
@@ -150,8 +150,8 @@ def _file(name: str, *, root: Path, where: str) -> Path:
 
 def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
     split = row["split"]
-    if split not in SPLITS:
-        raise UserError(f"{where}, column split: {name_choices(split, SPLITS)}")
+    if split not in TABLE_SPLITS:
+        raise UserError(f"{where}, column split: {name_choices(split, TABLE_SPLITS)}")
     query = _truth(row, "is_query", where=where)
     gallery = _truth(row, "is_gallery", where=where)
     if split == "train":

@@ -10,7 +10,7 @@ from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.index.relevance import Relevance
 from pipeline.index.search import Neighbors
 
-QUERIES_AT_ONCE = 1024
+ROWS_AT_ONCE = 1024
 
 
 def tabulate_queries(metrics: RetrievalMetrics, ids: Ids) -> pa.Table:
@@ -48,8 +48,8 @@ def tabulate_neighbors(
 def _are_relevant(rows: Ints, relevance: Relevance) -> Mask:
     """Return bool [Q, n]: whether each gallery row of int64 [Q, n] is relevant to its query."""
     relevant = np.zeros(rows.shape, dtype=bool)
-    for start in range(0, len(rows), QUERIES_AT_ONCE):
-        stop = min(start + QUERIES_AT_ONCE, len(rows))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, len(rows))
         pairs = relevance.pairs(start, stop)
         # A pair (query, row) as one number, so that np.isin compares pairs.
         size = relevance.gallery_size + 1

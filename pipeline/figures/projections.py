@@ -25,7 +25,7 @@ FEWEST = 8
 # Dimensions that t-SNE and UMAP get: more hardly change the distances, but cost time.
 REDUCED = 50
 PERPLEXITY = 30.0
-NEIGHBORS = 15
+UMAP_NEIGHBORS = 15
 
 
 def sample_ids(image_ids: list[str], *, most: int, seed: int) -> list[str]:
@@ -100,7 +100,7 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) ->
 
     points = {}
     for model, rows in vectors.items():
-        near = min(NEIGHBORS, len(rows) - 1)
+        near = min(UMAP_NEIGHBORS, len(rows) - 1)
         with imported_umap() as umap, threadpool_limits(1), warnings.catch_warnings():
             # It warns that new points cannot be transformed; there are none.
             warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.figures.palette import MODEL_COLOURS
 from pipeline.report.curve_graphs import Graph, Trace, View
-from pipeline.report.dataset_summary import SPLITS, DatasetSummary
+from pipeline.report.dataset_summary import SPLIT_NAMES, DatasetSummary
 
 # With more classes than this, a histogram is drawn instead of one bar a class.
 MOST_BARS = 40
@@ -32,7 +32,7 @@ def class_size_graph(dataset: DatasetSummary) -> Graph | None:
         "tickangle": -40,
         "automargin": True,
     }
-    bars = [_bars(dataset, split, names) for split in SPLITS if dataset.sizes[split]]
+    bars = [_bars(dataset, split, names) for split in SPLIT_NAMES if dataset.sizes[split]]
     axes = _axes(ticks, y="images")
     return Graph("class_sizes", "Images of each class", [View("", bars)], layout | axes)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.data.class_names import names_of
 from pipeline.errors import UserError
 
-SPLITS = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 LISTED = 8  # rejected images that the page lists by path
 
 
@@ -70,7 +70,7 @@ def describe_dataset(
             name for labels in images.loc[images["split"] == split, "labels"]
             for name in names_of(labels, class_names)
         )
-        for split in SPLITS
+        for split in SPLIT_NAMES
     }  # fmt: skip
     counts = images["split"].value_counts()
     return DatasetSummary(
@@ -80,7 +80,8 @@ def describe_dataset(
         queries=int(images["is_query"].sum()),
         gallery=int(images["is_gallery"].sum()),
         splits=[
-            SplitSummary(split, int(counts.get(split, 0)), len(sizes[split])) for split in SPLITS
+            SplitSummary(split, int(counts.get(split, 0)), len(sizes[split]))
+            for split in SPLIT_NAMES
         ],
         rejected=rejected,
         sizes=sizes,

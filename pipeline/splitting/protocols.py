@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Ints, Mask
-from pipeline.data.label_sets import label_sets
+from pipeline.data.label_sets import FEWEST_TO_FIND, label_sets
 from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
 
@@ -17,7 +17,6 @@ ROLES = ("train", "val", "query", "gallery")
 SOURCE_SPLITS = ("train", "train+gallery", "val", "query", "gallery", "query+gallery")
 # With fewer validation classes, too many images are found by chance.
 FEWEST_VAL_CLASSES = 5
-FEWEST_TO_FIND = 2
 
 
 @dataclass(frozen=True)

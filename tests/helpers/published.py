@@ -104,7 +104,7 @@ def make_cifar10(folder: Path) -> None:
     """Six batches of four images of two classes."""
     root = folder / "cifar-10-batches-bin"
     put(root / "batches.meta.txt", "airplane\nautomobile\n\n")
-    for number, batch in enumerate(cifar10.BATCHES):
+    for number, batch in enumerate(cifar10.BATCH_FILES):
         records = [
             bytes([i % 2]) + pixels(number * 4 + i, 32).transpose(2, 0, 1).tobytes()
             for i in range(4)

@@ -25,7 +25,7 @@ def list_experiments() -> dict[str, list[str]]:
     return found
 
 
-def read_metrics(commit: str, path: str) -> dict[str, Any]:
+def read_revision_metrics(commit: str, path: str) -> dict[str, Any]:
     """Return the metrics in the JSON file `path` of an experiment; {} if it has no such file."""
     text = read_file(commit, path)
     metrics: dict[str, Any] = {} if text is None else json.loads(text)
@@ -39,7 +39,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class Outputs:
+class RevisionOutputs:
     """The outputs of the DAG as of one commit, in DVC's cache and in its remote; to be closed."""
 
     def __init__(self, commit: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.commands.compare import SHEETS, compare_models
+from app.commands.compare import SHEET_FILES, compare_models
 from pipeline.comparison.compare import COMPARISON
 from pipeline.data import tables
 from pipeline.errors import UserError
@@ -41,7 +41,7 @@ def test_the_command_prints_that_trained_is_better_than_untrained(
 ) -> None:
     out = tmp_path / "out"
     ran = run_module(project, "app.cli", "compare", "baseline", "finetuned", "--out", str(out))
-    written = ", ".join(str(out / name) for name in (*SHEETS, "comparison.parquet"))
+    written = ", ".join(str(out / name) for name in (*SHEET_FILES, "comparison.parquet"))
     assert (ran.returncode, ran.stderr) == (0, f"compare: wrote {written}\n")
     shown = ran.stdout.splitlines()
     assert shown[:6] == [

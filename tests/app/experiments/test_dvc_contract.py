@@ -32,9 +32,9 @@ ATTRIBUTES = {
     ),
     "celery.backends.base:Backend.mark_as_failure": "queue.mark_lost_as_failed",
     "celery.result:AsyncResult.id": "queue.mark_lost_as_failed",
-    "dvc.api:DVCFileSystem.get": "revisions.Outputs",
-    "dvc.api:DVCFileSystem.close": "revisions.Outputs",
-    "dvc_data.index:DataIndexDirError": "revisions.Outputs",
+    "dvc.api:DVCFileSystem.get": "revisions.RevisionOutputs",
+    "dvc.api:DVCFileSystem.close": "revisions.RevisionOutputs",
+    "dvc_data.index:DataIndexDirError": "revisions.RevisionOutputs",
     "dvc.lock:LockError": "queue._may_pass",
     "dvc.rwlock:RWLockFileCorruptedError": "queue._may_pass",
     "kombu.exceptions:KombuError": "queue._may_pass",
@@ -202,10 +202,14 @@ def test_outputs_of_a_revision_are_links_into_the_cache(
     dvc_project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(dvc_project)
-    outputs = revisions.Outputs(git(dvc_project, "rev-parse", "HEAD").strip())
-    assert outputs.fetch("out", tmp_path, download=False), lacks("output", "revisions.Outputs")
+    outputs = revisions.RevisionOutputs(git(dvc_project, "rev-parse", "HEAD").strip())
+    assert outputs.fetch("out", tmp_path, download=False), lacks(
+        "output", "revisions.RevisionOutputs"
+    )
     assert (tmp_path / "out/sub/b").read_text() == "2\n"
-    assert (tmp_path / "out/sub/b").is_symlink(), lacks("config of links", "revisions.Outputs")
+    assert (tmp_path / "out/sub/b").is_symlink(), lacks(
+        "config of links", "revisions.RevisionOutputs"
+    )
     assert not outputs.fetch("out-3", tmp_path, download=True)
     outputs.close()
     assert not (tmp_path / "out-3").exists()
@@ -230,7 +234,7 @@ def test_nothing_is_left_of_an_output_that_is_not_whole(
         close = staticmethod(lambda: None)
 
     monkeypatch.chdir(dvc_project)
-    outputs = revisions.Outputs(git(dvc_project, "rev-parse", "HEAD").strip())
+    outputs = revisions.RevisionOutputs(git(dvc_project, "rev-parse", "HEAD").strip())
     monkeypatch.setattr(outputs, "_open", lambda _: Half())
     assert not outputs.fetch("table", tmp_path, download=True)
     assert list(tmp_path.iterdir()) == []

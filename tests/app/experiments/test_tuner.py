@@ -56,7 +56,7 @@ class Queue:
     def list_finished(self, _: str) -> dict[str, str]:
         return {name: f"c-{name}" for name, state in self.states.items() if state == "Success"}
 
-    def read_metrics(self, commit: str, path: str) -> dict[str, Any]:
+    def read_revision_metrics(self, commit: str, path: str) -> dict[str, Any]:
         assert path == "metrics/train.json"
         values = self.epochs(self.settings[commit.removeprefix("c-")])
         return {"epochs": len(values), "val_map_at_r": max(values)}
@@ -102,7 +102,7 @@ def use_queue(
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(dvc_queue, name, fake)
-        monkeypatch.setattr(revisions, "read_metrics", queue.read_metrics)
+        monkeypatch.setattr(revisions, "read_revision_metrics", queue.read_revision_metrics)
         monkeypatch.setattr(git, "head_commit", lambda: "abc")
         monkeypatch.setattr(git, "diff_from_head", lambda *_: "")
         monkeypatch.setattr(
