@@ -98,7 +98,7 @@ def test_a_mistake_that_the_users_values_take_part_in_names_them() -> None:
     swept = recipe({"seed": 1}, {"train.epochs": [3]})
     mine = override(swept, ["train.augment.crop=[0.9, 0.1]"], PARAMS)
     with pytest.raises(UserError) as error:
-        plan_runs(mine, Origin(commit="abc", code_diff="", params=PARAMS))
+        plan_runs(mine, Origin(commit="abc", diff="", params=PARAMS))
     assert str(error.value) == (
         "recipes/tiny.yaml with -S train.augment.crop=[0.9, 0.1]: epochs=3: train.augment.crop: "
         "found [0.9, 0.1]; allowed: least <= most, both from 0 to 1"

@@ -18,6 +18,7 @@ from app.experiments.recipes import apply_settings, list_names, read_recipe
 from pipeline.config.choices import Choice, Section
 from pipeline.config.load import check_values, read_params
 from pipeline.config.schema import CHOICES, Params
+from pipeline.training.validation_metrics import VALIDATION_METRICS
 from stages import runner
 from tests.helpers.paths import ROOT
 
@@ -42,8 +43,12 @@ def draw_field(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     kind: Any = field.annotation
     if isinstance(kind, type) and issubclass(kind, Section):
         return draw_section(kind, name if issubclass(kind, Choice) else None)
+    if name == "monitor":
+        return st.sampled_from(VALIDATION_METRICS)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind
     drawn: st.SearchStrategy[Any] = st.from_type(annotated)
+    if name in ("k", "knn"):
+        drawn = drawn.filter(lambda numbers: len({*numbers}) == len(numbers))
     return drawn.filter(is_finite)
 
 
