@@ -153,21 +153,27 @@ def _find_duplicates(vectors: Vectors) -> tuple[Ints, Ints]:
 
 # Sums may be reordered, so that they use wide registers, but in the same way for every pair.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+def compare_pair(ones: Vectors, a: int, others: Vectors, b: int, euclidean: bool) -> np.float32:
+    """Return what orders pairs as their scores do, of row a of `ones` and row b of `others`: the
+    cosine, or minus the squared Euclidean distance."""
+    total = np.float32(0)
+    for d in range(ones.shape[1]):
+        if euclidean:
+            difference = ones[a, d] - others[b, d]
+            total -= difference * difference
+        else:
+            total += ones[a, d] * others[b, d]
+    return total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_scores(
     queries: Vectors, gallery: Vectors, starts: Ints, rows: Ints, euclidean: bool, scores: Scores
 ) -> None:
     for q in range(len(starts) - 1):
         for p in range(starts[q], starts[q + 1]):
-            row = rows[p]
-            total = np.float32(0)
-            if row < 0:
-                total = np.float32(-np.inf)
-            elif euclidean:
-                for d in range(queries.shape[1]):
-                    difference = queries[q, d] - gallery[row, d]
-                    total += difference * difference
-                total = -np.sqrt(total)
-            else:
-                for d in range(queries.shape[1]):
-                    total += queries[q, d] * gallery[row, d]
-            scores[p] = total
+            if rows[p] < 0:
+                scores[p] = -np.inf
+                continue
+            compared = compare_pair(queries, q, gallery, rows[p], euclidean)
+            scores[p] = -np.sqrt(abs(compared)) if euclidean else compared

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints, Scores, Vectors
+from pipeline.index.distances import compare_pair
 from pipeline.mining.label_overlap import (
     Candidates,
     DistinctSets,
@@ -176,7 +177,9 @@ def _pick(
     if len(scores) == 0:
         for _ in range(scorer.pool):
             image = sample_candidate(sets, candidates, excluded, state)
-            hardness = sign * _score(scorer, anchor, image)
+            hardness = sign * compare_pair(
+                scorer.vectors, anchor, scorer.vectors, image, scorer.euclidean
+            )
             if best < 0 or hardness > hardest:
                 best, hardest = image, hardness
         return best
@@ -209,19 +212,7 @@ def _pick_disjoint(
         image = sample_disjoint(sets, sets.of[anchor], sets.of[positive], excluded, state)
         if image < 0:
             return -1
-        hardness = _score(scorer, anchor, image)
+        hardness = compare_pair(scorer.vectors, anchor, scorer.vectors, image, scorer.euclidean)
         if best < 0 or hardness > hardest:
             best, hardest = image, hardness
     return best
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _score(scorer: PoolScorer, a: int, b: int) -> np.float32:
-    total = np.float32(0)
-    for d in range(scorer.vectors.shape[1]):
-        if scorer.euclidean:
-            difference = scorer.vectors[a, d] - scorer.vectors[b, d]
-            total -= difference * difference
-        else:
-            total += scorer.vectors[a, d] * scorer.vectors[b, d]
-    return total
