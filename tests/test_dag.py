@@ -381,6 +381,7 @@ LEVELS = [
 ]
 # What config imports of the code: the tables of options, and the classes in them.
 OPTIONS = {
+    Path("pipeline/options.py"),
     Path("pipeline/datasets/__init__.py"),
     Path("pipeline/training/batches.py"),
     Path("pipeline/training/losses.py"),

@@ -143,3 +143,4 @@ def test_the_table_of_folders_is_that_of_dvc_yaml() -> None:
                 wanted.setdefault(dep, set()).add(stage)
     rows = re.findall(r"^\| `(pipeline/[^`]+)` \| (.*) \|$", TEXT, flags=re.MULTILINE)
     assert {folder: set(re.findall("`([a-z]+)`", cell)) for folder, cell in rows} == wanted
+    assert len(rows) == len(wanted)  # each once

@@ -1,1 +1,1 @@
-"""params.yaml as typed values: its sections, its choices, and what cannot go together."""
+"""params.yaml as typed values: its sections, and what cannot go together."""

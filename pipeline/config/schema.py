@@ -6,9 +6,9 @@ from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic import AfterValidator, GetPydanticSchema
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.choices import Amount, Choice, Count, Section, Share, choice
 from pipeline.datasets import DATASETS
 from pipeline.errors import name_choices
+from pipeline.options import Amount, Choice, Count, Section, Share, choice
 from pipeline.training.batches import BATCHES, Batches
 from pipeline.training.losses import LOSSES, Loss
 from pipeline.training.miners import MINERS, Miner

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pipeline.config.choices import Section
 from pipeline.datasets.counts import SplitCounts
 from pipeline.datasets.source_image import SourceImage
+from pipeline.options import Section
 
 Options = TypeVar("Options", bound=Section)
 # "sha256:…" or "md5:…"; None accepts any content.

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pipeline.config.choices import Count, Section
 from pipeline.data.label_sets import FEWEST_TO_FIND
 from pipeline.datasets.source_image import SourceImage
+from pipeline.options import Count, Section
 
 # A class of at most this many images is kept whole or left out: a query needs something to find,
 # and a batch needs several images of a class.

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.choices import Choice
 from pipeline.config.dotted_keys import flatten, show_value
 from pipeline.config.schema import Params
+from pipeline.options import Choice
 
 # `launch` and `track` change how a run is started and recorded, never its results.
 HIDDEN = ("launch", "track")

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipeline.config.choices import Count, Section
 from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
+from pipeline.options import Count, Section
 
 # A pass is greedy and may fail by chance, where images of several labels exclude each other; so
 # many failures in a row mean that there is no such batch.

@@ -6,7 +6,7 @@ A class is read with params.yaml, so torch is imported by what it builds and not
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from pipeline.config.choices import Count, NonNegative, Positive, Section, Share
+from pipeline.options import Count, NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
     from torch import nn

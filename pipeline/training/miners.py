@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pipeline.config.choices import NonNegative, Positive, Section
+from pipeline.options import NonNegative, Positive, Section
 
 if TYPE_CHECKING:
     from torch import nn

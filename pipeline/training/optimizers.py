@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.config.choices import NonNegative, Positive, Section, Share
+from pipeline.options import NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
     from torch import nn, optim

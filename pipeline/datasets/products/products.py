@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.config.choices import Count, Section
 from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.products.bodies import (
     make_car,
@@ -37,6 +36,7 @@ from pipeline.datasets.products.vessels import (
 )
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from pipeline.options import Count, Section
 
 # Of each option the least value, and why.
 LEAST = {

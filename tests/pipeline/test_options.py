@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config.choices import Choice, Count, Positive, Section, choice
+from pipeline.options import Choice, Count, Positive, Section, choice
 
 
 class Square(Section):
