@@ -205,7 +205,7 @@ def test_the_schema_is_imported_for_annotations_alone() -> None:
         assert outside_annotations(path, each.bound) == [], path
 
 
-CHOICES = Path("pipeline/config/choices.py")
+CHOICES = Path("pipeline/options.py")
 CONSTRAINTS = {"Ge", "Gt", "Le", "Lt", "Len", "MinLen"}
 
 

@@ -15,9 +15,9 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from app.experiments.recipes import apply_settings, list_names, read_recipe
-from pipeline.config.choices import Choice, Section
 from pipeline.config.load import check_values, read_params
 from pipeline.config.schema import CHOICES, Params
+from pipeline.options import Choice, Section
 from pipeline.training.validation_metrics import VALIDATION_METRICS
 from stages import runner
 from tests.helpers.paths import ROOT
