@@ -1,4 +1,7 @@
-"""What a dataset is: one object, which has all that the download stage needs to know of it."""
+"""What a dataset is: one object, which has all that the download stage needs to know of it.
+
+A new one is a file of this folder with a `Dataset`, and a line of DATASETS in its __init__.py.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

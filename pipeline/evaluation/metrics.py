@@ -1,5 +1,7 @@
 """Retrieval metrics of each query, from the ranks of its relevant images.
 
+A new one is a function here and a column in `_query_columns` of measure.py.
+
 Every function takes `Ranks` of Q queries (or what its docstring says) and returns float64 [Q], NaN
 for a query without a relevant image. R is the number of a query's relevant images, r_1 < r_2
 < ... their ranks from 1, g_i the gain at r_i: the number of labels shared with the query.

@@ -1,4 +1,7 @@
-"""The faiss index of a gallery: build, write, read and check it."""
+"""The faiss index of a gallery: build, write, read and check it.
+
+Where else another search engine would be named is in docs/extending.md.
+"""
 
 import re
 from collections.abc import Iterator, Sequence

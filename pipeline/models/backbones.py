@@ -1,4 +1,7 @@
-"""Backbones: networks of torchvision and timm without their classifier or detector."""
+"""Backbones: networks of torchvision and timm without their classifier or detector.
+
+A new family of torchvision is a line of FAMILIES in torchvision_families.py.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

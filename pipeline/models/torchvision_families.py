@@ -1,4 +1,7 @@
-"""How each family of torchvision's networks is split into trunk and classifier or detector."""
+"""How each family of torchvision's networks is split into trunk and classifier or detector.
+
+A new family is a line of FAMILIES.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Which training images share a batch: plain lists of rows, sampled from a seed."""
+"""Which training images share a batch: plain lists of rows, sampled from a seed.
+
+A new kind is a class here, a line of BATCHES and a block in params.yaml.
+"""
 
 from collections.abc import Iterator
 from typing import ClassVar
