@@ -13,12 +13,13 @@ from pipeline.data.arrays import Ids, Ints, Mask, Vectors
 from pipeline.data.embeddings import read_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.tables import CATALOG, SPLITS, read_table
+from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
 class EmbeddedSplit:
-    """N embedded images in the order of the splits.
+    """N embedded images in `tie_order`, so that of two whose scores tie the lower row is first.
 
     vectors: float32 [N, D]. split: train, val or test, [N]. is_query, is_gallery: bool [N].
     """
@@ -31,7 +32,7 @@ class EmbeddedSplit:
 
 
 def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
-    """Return the embeddings of the images of `splits`, in its order.
+    """Return the embeddings of the images of `splits`, in `tie_order`.
 
     Raises:
         UserError: a file cannot be read, only labels were packed, or the two do not hold the same
@@ -47,12 +48,13 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
     split_ids = table["image_id"].combine_chunks()
     rows = find_rows(split_ids, pa.array(ids, pa.string()), ids_from=splits, table=embeddings)
     find_rows(ids, split_ids, ids_from=embeddings, table=splits)  # none may be left over
+    order = tie_order(split_ids.to_pylist())
     return EmbeddedSplit(
-        ids=split_ids.to_numpy(zero_copy_only=False),
-        vectors=vectors[rows],
-        split=table["split"].to_numpy(),
-        is_query=table["is_query"].to_numpy(),
-        is_gallery=table["is_gallery"].to_numpy(),
+        ids=split_ids.to_numpy(zero_copy_only=False)[order],
+        vectors=vectors[rows[order]],
+        split=table["split"].to_numpy()[order],
+        is_query=table["is_query"].to_numpy()[order],
+        is_gallery=table["is_gallery"].to_numpy()[order],
     )
 
 

@@ -125,7 +125,7 @@ def _list_tables(
 ) -> dict[str, tuple[pa.Table, tables.Table]]:
     query_ids, gallery_ids = images.ids[images.is_query], images.ids[images.is_gallery]
     of_neighbors = tabulate_neighbors(neighbors, relevance, query_ids, gallery_ids)
-    return {
+    listed = {
         "neighbors": (of_neighbors, tables.NEIGHBORS),
         "queries": (tabulate_queries(metrics, query_ids), tables.QUERIES),
         "classes": (metrics.by_class.tabulate(), tables.CLASS_RESULTS),
@@ -135,3 +135,11 @@ def _list_tables(
         "near_duplicates": (analysis.near_duplicates, tables.NEAR_DUPLICATES),
         "confusions": (analysis.confusions, tables.CONFUSIONS),
     }
+    return {name: (_sort_by_id(table, kind), kind) for name, (table, kind) in listed.items()}
+
+
+def _sort_by_id(table: pa.Table, kind: tables.Table) -> pa.Table:
+    # The order of ties is for searching; a person finds a query by its image_id.
+    if kind is tables.NEIGHBORS:
+        return table.sort_by([("query", "ascending"), ("rank", "ascending")])
+    return table.sort_by("image_id") if kind.key == "image_id" else table

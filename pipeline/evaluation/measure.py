@@ -64,7 +64,8 @@ def measure(
 ) -> RetrievalMetrics:
     """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
 
-    The queries are ranked block by block, so that Q x G scores are never in memory at once.
+    The queries are ranked block by block, so that Q x G scores are never in memory at once. Of
+    gallery images that tie, the earlier is first: give the images in `tie_order`.
 
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: of recall, precision and ndcg.
     knn: the neighbors that vote; 0 leaves knn_accuracy out. triplets: sampled for each query from

@@ -94,8 +94,9 @@ def interpolated_precision(ranks: Ranks, recalls: Floats) -> Floats:
 def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats:
     """Return float64 [Q]: 1 if the nearest images vote for a label of the query, else 0.
 
-    Each image votes for all its labels. Of tied labels, the one with the nearest voter wins, then
-    the smaller label. A query is never among its neighbors, so this is leave-one-out.
+    Each image votes for all its labels. Of tied labels, the one with the nearest voter wins. Where
+    this voter gives several of them, the share of these that the query has is returned, so that
+    the numbers of labels do not matter. A query is never among its neighbors, so this is leave-one-out.
 
     nearest: int64 [Q, k] gallery rows, nearest first, -1 for none.
     """
@@ -149,19 +150,20 @@ def _vote(
     correct: Floats,
 ) -> None:
     for q in range(len(nearest)):
-        most = 0
-        winner = -1
-        for a in nearest[q]:
-            # Nearest first, so of tied labels the one with the nearest voter comes first.
+        most, tied, right, winner = 0, 0, 0, -1
+        for voter in range(len(nearest[q])):
+            a = nearest[q, voter]
             for i in range(gallery_starts[a] if a >= 0 else 0, gallery_starts[a + 1]):
                 votes = 0
                 for b in nearest[q]:
                     if b >= 0:
                         for j in range(gallery_starts[b], gallery_starts[b + 1]):
                             votes += gallery_values[j] == gallery_values[i]
+                # Nearest first, so of tied labels the one with the nearest voter comes first.
                 if votes > most:
-                    most, winner = votes, gallery_values[i]
-        correct[q] = 0
-        for i in range(query_starts[q], query_starts[q + 1]):
-            if query_values[i] == winner and most > 0:
-                correct[q] = 1
+                    most, tied, right, winner = votes, 0, 0, voter
+                if votes == most and winner == voter:
+                    tied += 1
+                    for j in range(query_starts[q], query_starts[q + 1]):
+                        right += query_values[j] == gallery_values[i]
+        correct[q] = right / tied if tied else 0.0

@@ -12,6 +12,7 @@ from pipeline.data.joins import find_rows, read_labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table
+from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
@@ -20,7 +21,7 @@ from pipeline.training.validation_metrics import VALIDATION_K
 
 @dataclass(frozen=True)
 class Validation:
-    """V images, each a query, in the gallery or both, after each epoch; the queries come first.
+    """V images, each a query, in the gallery or both, after each epoch, in `tie_order`.
 
     is_query, is_gallery: bool [V], by `validation_roles`.
     """
@@ -86,7 +87,8 @@ def _validation(splits: pa.Table, catalog: Path, *, where: Path) -> Validation:
     is_query, is_gallery = validation_roles(
         splits["split"].to_numpy(), splits["is_gallery"].to_numpy()
     )
-    rows = np.concatenate([np.flatnonzero(is_query), np.flatnonzero(is_gallery & ~is_query)])
+    rows = np.flatnonzero(is_query | is_gallery)
+    rows = rows[tie_order(splits["image_id"].to_numpy()[rows])]
     ids: list[str] = splits["image_id"].to_numpy()[rows].tolist()
     labels = read_labels(catalog, ids, ids_from=where)
     _require_relevant(labels, is_query[rows], is_gallery[rows], where=where)

@@ -87,15 +87,16 @@ def cases(draw: st.DrawFn, most: int = 24) -> Case:
 
 
 def vote(case: Case, query: int, k: int) -> float:
-    """Return 1 if the k nearest vote for a label of the query, else 0."""
+    """Return 1 if the k nearest vote for a label of the query, else 0; between, of several."""
     nearest = case.ranking(query)[:k]
     votes = Counter(label for g in nearest for label in set(case.lists[g]))
     closest = {
         label: min(place for place, g in enumerate(nearest) if label in case.lists[g])
         for label in votes
     }
-    winner = min(votes, key=lambda label: (-votes[label], closest[label], label))
-    return float(winner in case.lists[query])
+    first = min((-votes[label], closest[label]) for label in votes)
+    winners = [label for label in votes if (-votes[label], closest[label]) == first]
+    return sum(label in case.lists[query] for label in winners) / len(winners)
 
 
 def dcg(gains: list[tuple[int, int]], k: int) -> float:

@@ -1,5 +1,6 @@
 """Tables are joined by image_id, and an unknown one is named."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pipeline.data.embeddings import read_embeddings, write_embeddings
 from pipeline.data.joins import RowLookup, read_embedded_split, read_labels
 from pipeline.data.tables import CATALOG, SPLITS, write_table
+from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from tests.helpers.dataset_tables import build_catalog, build_splits
 
@@ -34,11 +36,27 @@ def test_rows_are_joined_by_image_id_not_by_position(tmp_path: Path) -> None:
     write_embeddings(embeddings, ["c", "a", "b"], np.array([[3], [1], [2]], np.float32))
     write_catalog(catalog, {"b": [20, 2], "c": [3], "a": [1], "unused": [9]})
     aligned = read_embedded_split(embeddings, splits)
-    assert aligned.ids.tolist() == ["a", "b", "c"]
-    assert aligned.vectors.tolist() == [[1], [2], [3]]
-    labels = read_labels(catalog, aligned.ids, ids_from=splits)
+    assert sorted(aligned.ids) == ["a", "b", "c"]
+    vector_of = {"a": [1], "b": [2], "c": [3]}
+    assert aligned.vectors.tolist() == [vector_of[image_id] for image_id in aligned.ids]
+    labels = read_labels(catalog, ["a", "b", "c"], ids_from=splits)
     assert labels.values.tolist() == [1, 2, 20, 3]
     assert labels.starts.tolist() == [0, 1, 3, 4]
+
+
+def test_the_order_of_ties_is_that_of_no_file(tmp_path: Path) -> None:
+    ids = [f"{folder}/{number}" for folder in ("ant", "bee") for number in range(20)]
+    found = []
+    for splits_ids, embedded_ids in ((ids, ids), (ids[::-1], ids[5:] + ids[:5])):
+        write_splits(tmp_path / "s", splits_ids)
+        vectors = np.array([[ids.index(each)] for each in embedded_ids], np.float32)
+        write_embeddings(tmp_path / "e", embedded_ids, vectors)
+        found.append(read_embedded_split(tmp_path / "e", tmp_path / "s"))
+    one, other = found
+    assert one.ids.tolist() == other.ids.tolist() == [ids[row] for row in tie_order(ids)]
+    assert np.array_equal(one.vectors, other.vectors)
+    folders = [each.split("/")[0] for each in one.ids]
+    assert 8 <= sum(a != b for a, b in itertools.pairwise(folders)) <= 31  # 1 if sorted
 
 
 def test_an_unknown_image_id_is_named_with_both_tables(tmp_path: Path) -> None:

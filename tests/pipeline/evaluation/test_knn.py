@@ -77,6 +77,14 @@ def test_of_tied_classes_the_one_with_the_nearest_image_wins() -> None:
     assert accuracies(case, k=[1, 2, 3, 4])["euclidean"] == {1: 1, 2: 1, 3: 0, 4: 1}
 
 
+def test_of_classes_with_the_same_voters_each_counts_equally_whatever_its_number() -> None:
+    line = np.array([[0], [1], [2]], np.float32)
+    is_query = np.array([True, False, False])
+    for lists in ([[7], [7, 8], [5]], [[8], [8, 7], [5]], [[7], [5, 6, 7, 8], [9]]):
+        case = Case(line, lists, is_query, ~is_query, "euclidean")
+        assert accuracies(case, k=[1])["euclidean"][1] == 1 / len(lists[1])
+
+
 def test_the_two_distances_differ_if_lengths_differ() -> None:
     # The image of the query's class is in its direction but far; the other image is near.
     vectors = np.array([[1, 0], [9, 0], [1, 1]], np.float32)
