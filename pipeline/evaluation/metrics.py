@@ -96,7 +96,8 @@ def knn_correct(nearest: Ints, gallery: LabelSets, queries: LabelSets) -> Floats
 
     Each image votes for all its labels. Of tied labels, the one with the nearest voter wins. Where
     this voter gives several of them, the share of these that the query has is returned, so that
-    the numbers of labels do not matter. A query is never among its neighbors, so this is leave-one-out.
+    the numbers of labels do not matter. A query is never among its neighbors, so this is
+    leave-one-out.
 
     nearest: int64 [Q, k] gallery rows, nearest first, -1 for none.
     """

@@ -17,7 +17,8 @@ from pipeline.data.files import written_whole
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError, one_line
-from pipeline.index.distances import prepare_vectors
+from pipeline.index.centring import add_centring
+from pipeline.index.distances import find_centre, prepare_vectors, subtract
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
@@ -29,12 +30,15 @@ BUILT_BY_ONE_THREAD = re.compile("NSG|NNDescent")
 def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:
     """Return a faiss index of float32 [G, D], trained if its kind needs training.
 
-    The same vectors, options and seed give the same bytes.
+    It is one that moves all vectors by a centre, where `find_centre` gives one. The same vectors,
+    options and seed give the same bytes.
 
     Raises:
         UserError: faiss does not know the factory string, or the gallery is too small for it.
     """
     vectors = prepare_vectors(vectors, distance=distance)
+    centre = find_centre(vectors, distance=distance)
+    vectors = subtract(vectors, centre)
     try:
         index = faiss.index_factory(vectors.shape[1], factory, FAISS_METRICS[distance])
     except RuntimeError as error:
@@ -52,7 +56,7 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
         except RuntimeError as error:
             allowed = f"a factory that {len(vectors)} gallery images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None
-    return index
+    return add_centring(index, centre)
 
 
 def write_index(

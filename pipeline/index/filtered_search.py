@@ -6,7 +6,8 @@ import faiss
 import numpy as np
 
 from pipeline.data.arrays import Mask, Scores, Vectors
-from pipeline.index.distances import SCORE_TOLERANCE
+from pipeline.index.centring import strip_centring
+from pipeline.index.distances import SCORE_TOLERANCE, subtract
 from pipeline.index.search import MAX_FETCHED, Neighbors, fetch_nearest, may_tie_with_unfetched
 
 # faiss adds keyword arguments to its classes at import, which type checkers do not see.
@@ -33,6 +34,8 @@ def filtered_search(
     query: float32 [D], prepared. allowed: bool [G], None for all. own_row: the row of the query's
     own image, which is left out; None if the query is not in the index.
     """
+    index, centre = strip_centring(index)
+    query = subtract(query, centre)
     count = index.ntotal if allowed is None else int(allowed.sum())
     if own_row is not None and (allowed is None or allowed[own_row]):
         count -= 1

@@ -7,6 +7,7 @@ import faiss
 import numpy as np
 
 from pipeline.data.arrays import Floats, Ints, Mask, Scores, Vectors
+from pipeline.index.centring import strip_centring
 from pipeline.index.distances import SCORE_TOLERANCE, score_pairs
 
 # Queries whose last neighbors tie fetch more neighbors, up to this many.
@@ -42,7 +43,7 @@ def search_index(
     none.
     """
     rows, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
-    flat = isinstance(index, faiss.IndexFlat)
+    flat = isinstance(strip_centring(index)[0], faiss.IndexFlat)
     rescored, tolerance = (gallery, SCORE_TOLERANCE) if flat else (None, 0.0)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         pending = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))

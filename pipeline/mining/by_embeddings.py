@@ -90,7 +90,7 @@ class _Images:
         self.vectors, self.relevance, self.distance = vectors, relevance, distance
         self.scorer = GalleryScorer(vectors, distance=distance)
         self.index = faiss.IndexFlat(vectors.shape[1], FAISS_METRICS[distance])
-        self.index.add(vectors)
+        self.index.add(self.scorer.vectors)
 
     def score(self, anchors: Ints, rows: Ints) -> Scores:
         """Return float32 [A, K], the scores of each anchor with its `rows`, int64 [A, K]."""
@@ -102,7 +102,7 @@ class _Images:
         No other image scores above the bound by `score_pairs`, whose last bits differ from those
         of faiss.
         """
-        found, rows = self.index.search(self.vectors[anchors], count)
+        found, rows = self.index.search(self.scorer.vectors[anchors], count)
         last = scores_from_faiss(found[:, -1:], distance=self.distance)
         return rows, self.scorer.upper_bounds(last, self.vectors[anchors])[:, 0]
 
