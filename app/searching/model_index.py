@@ -15,7 +15,7 @@ from app.searching.catalog import require_files
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
-from pipeline.data.lineage import MODEL_FILES, Lineage, digest_model
+from pipeline.data.lineage import MODEL_FILES, check_lineage, digest_model
 from pipeline.errors import UserError, name_choices
 from pipeline.index.build import IDS_FILE, INDEX_FILE, distance_of, read_index, read_index_lineage
 from pipeline.index.distances import prepare_vectors
@@ -68,7 +68,13 @@ class ModelIndex:
             raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
         lineage = read_index_lineage(self._index_dir)
         self._digest = digest_model(self._model_dir)
-        self._lineage = self._check_lineage(lineage, path=self._index_dir, stage="index")
+        self._lineage = check_lineage(
+            lineage,
+            model=self._digest,
+            source=self._model_dir,
+            path=self._index_dir,
+            stage="index",
+        )
         self.distance = distance_of(self._index)
         self._rows = RowLookup(self.ids, table=self._index_dir)
         self._read_lock = Lock()
@@ -153,19 +159,22 @@ class ModelIndex:
     def _embeddings(self) -> tuple[RowLookup, Vectors]:
         require_files(self._root, [self._embeddings_path])
         ids, vectors = read_embeddings(self._embeddings_path)
-        lineage = read_lineage(self._embeddings_path)
-        self._check_lineage(lineage, path=self._embeddings_path, stage="embed")
+        lineage = check_lineage(
+            read_lineage(self._embeddings_path),
+            model=self._digest,
+            source=self._model_dir,
+            path=self._embeddings_path,
+            stage="embed",
+        )
+        check_lineage(
+            self._lineage,
+            model=self._digest,
+            source=self._embeddings_path,
+            path=self._index_dir,
+            stage="index",
+            same_as=lineage,
+        )
         return RowLookup(ids, table=self._embeddings_path), vectors
-
-    def _check_lineage(self, lineage: Lineage | None, *, path: Path, stage: str) -> Lineage:
-        if lineage is None:
-            raise UserError(f"{path}: does not name the model that made it; run: dvc repro {stage}")
-        if lineage.model != self._digest:
-            raise UserError(
-                f"{path}: made by another model than {self._model_dir}; "
-                f"run: dvc repro {stage}, or take both from one run: dvc checkout"
-            )
-        return lineage
 
 
 def _use_one_core() -> None:

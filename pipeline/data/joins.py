@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints, Mask, Vectors
-from pipeline.data.embeddings import read_embeddings
+from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.label_sets import LabelSets, label_sets
+from pipeline.data.lineage import Lineage
 from pipeline.data.tables import CATALOG, SPLITS, read_table
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
@@ -22,6 +23,7 @@ class EmbeddedSplit:
     """N embedded images in `tie_order`, so that of two whose scores tie the lower row is first.
 
     vectors: float32 [N, D]. split: train, val or test, [N]. is_query, is_gallery: bool [N].
+    lineage: how the vectors were made, None if their file does not say. path: their file.
     """
 
     ids: NDArray[np.object_]
@@ -29,6 +31,8 @@ class EmbeddedSplit:
     split: NDArray[np.object_]
     is_query: Mask
     is_gallery: Mask
+    lineage: Lineage | None = None
+    path: Path = Path("embeddings")
 
 
 def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
@@ -55,6 +59,8 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
         split=table["split"].to_numpy()[order],
         is_query=table["is_query"].to_numpy()[order],
         is_gallery=table["is_gallery"].to_numpy()[order],
+        lineage=read_lineage(embeddings),
+        path=embeddings,
     )
 
 

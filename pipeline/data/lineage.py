@@ -28,6 +28,38 @@ class Lineage:
     precision: str
 
 
+def check_lineage(
+    found: Lineage | None,
+    *,
+    model: str,
+    source: Path,
+    path: Path,
+    stage: str,
+    same_as: Lineage | None = None,
+) -> Lineage:
+    """Return `found`, the lineage of the vectors in `path`, which are of the right model.
+
+    model: the digest that they must have, of the model or of the vectors in `source`. same_as: if
+    given, the options of `embed` must be its too. stage: what writes `path`.
+
+    Raises:
+        UserError: there is no lineage, or another one.
+    """
+    if found is None:
+        raise UserError(f"{path}: does not name the model that made it; run: dvc repro {stage}")
+    if found.model != model:
+        raise UserError(
+            f"{path}: made by another model than {source}; "
+            f"run: dvc repro {stage}, or take both from one run: dvc checkout"
+        )
+    if same_as is not None and found != same_as:
+        raise UserError(
+            f"{path}: made with {_describe_options(found)}; {source} with "
+            f"{_describe_options(same_as)}; run: dvc repro {stage}"
+        )
+    return found
+
+
 def digest_model(directory: Path) -> str:
     """Return 16 hex digits that change with the content of a model's files.
 
@@ -45,6 +77,10 @@ def digest_model(directory: Path) -> str:
         with path.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _describe_options(lineage: Lineage) -> str:
+    return f"embed.hflip {str(lineage.hflip).lower()} and precision {lineage.precision}"
 
 
 def to_metadata(lineage: Lineage | None) -> dict[str, str]:

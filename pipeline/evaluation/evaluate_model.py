@@ -98,7 +98,7 @@ def _search_index(
     index, ids = read_index(directory)
     vectors = prepare_vectors(images.vectors, distance=params.index.distance)
     queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
-    check_index(index, ids, gallery, images.ids[images.is_gallery], directory=directory)
+    check_index(directory, index, ids, images, distance=params.index.distance)
     kept = min(params.evaluate.neighbors, metrics.max_k)
     k = max(kept, *params.evaluate.k)
     options = {"distance": params.index.distance}

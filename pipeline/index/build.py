@@ -12,9 +12,10 @@ from typing import Any
 import faiss
 import pyarrow as pa
 
-from pipeline.data.arrays import Ids, Vectors
+from pipeline.data.arrays import Vectors
 from pipeline.data.files import written_whole
-from pipeline.data.lineage import Lineage, from_metadata, to_metadata
+from pipeline.data.joins import EmbeddedSplit
+from pipeline.data.lineage import Lineage, check_lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError, one_line
 from pipeline.index.centring import add_centring
@@ -109,22 +110,47 @@ def distance_of(index: faiss.Index) -> str:
 
 
 def check_index(
-    index: faiss.Index, ids: Sequence[str], gallery: Vectors, gallery_ids: Ids, *, directory: Path
+    directory: Path, index: faiss.Index, ids: Sequence[str], images: EmbeddedSplit, *, distance: str
 ) -> None:
-    """Raise a UserError unless the index of `directory` is of this gallery, in this order.
+    """Raise a UserError unless the index of `directory` is of the gallery of `images`.
 
-    index, ids: as `read_index` returns them. gallery: float32 [G, D].
+    It has the same images in the same order, the same distance, and vectors that the same model
+    made with the same options.
+
+    index, ids: as `read_index` returns them.
     """
+    gallery_ids = images.ids[images.is_gallery]
     if list(ids) != list(gallery_ids):
         raise UserError(
             f"{directory / IDS_FILE}: found {len(ids)} image_ids that are not the gallery of "
             f"the splits; allowed: its {len(gallery_ids)}, in its order; run: dvc repro index"
         )
-    if index.d != gallery.shape[1]:
+    if index.d != images.vectors.shape[1]:
         raise UserError(
             f"{directory / INDEX_FILE}: found vectors of length {index.d}; the embeddings have "
-            f"{gallery.shape[1]}; run: dvc repro index"
+            f"{images.vectors.shape[1]}; run: dvc repro index"
         )
+    if distance_of(index) != distance:
+        raise UserError(
+            f"{directory / INDEX_FILE}: found an index for distance {distance_of(index)}; "
+            f"index.distance is {distance}; run: dvc repro index"
+        )
+    made = read_index_lineage(directory)
+    if images.lineage is None and made is None:
+        return  # vectors that no stage of this project made
+    if images.lineage is None:
+        raise UserError(
+            f"{images.path}: does not name the model that made it; {directory} does; "
+            "run: dvc repro embed"
+        )
+    check_lineage(
+        made,
+        model=images.lineage.model,
+        same_as=images.lineage,
+        source=images.path,
+        path=directory,
+        stage="index",
+    )
 
 
 def _set_seed(index: faiss.Index, seed: int) -> None:

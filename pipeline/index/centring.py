@@ -1,5 +1,7 @@
 """A faiss index that moves all vectors by a centre first, so that it keeps their digits."""
 
+from typing import Any
+
 import faiss
 
 from pipeline.data.arrays import Vectors
@@ -20,9 +22,12 @@ def strip_centring(index: faiss.Index) -> tuple[faiss.Index, Vectors | None]:
 
     The index inside lives as long as `index`.
     """
-    if isinstance(index, faiss.IndexPreTransform) and index.chain.size() == 1:
-        transform = faiss.downcast_VectorTransform(index.chain.at(0))
+    # faiss adds methods to its vectors at import, which type checkers do not see.
+    chain: Any = index.chain if isinstance(index, faiss.IndexPreTransform) else None
+    if chain is not None and chain.size() == 1:
+        transform = faiss.downcast_VectorTransform(chain.at(0))
         if isinstance(transform, faiss.CenteringTransform):
             centre: Vectors = faiss.vector_to_array(transform.mean)
-            return faiss.downcast_index(index.index), centre
+            inner: Any = index
+            return faiss.downcast_index(inner.index), centre
     return index, None

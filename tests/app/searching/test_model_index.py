@@ -1,9 +1,11 @@
 """A model with its index: what it finds, and each of its errors."""
 
 import io
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -14,7 +16,7 @@ from PIL import Image
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
-from pipeline.data.embeddings import read_embeddings, write_embeddings
+from pipeline.data.embeddings import read_embeddings, read_lineage, write_embeddings
 from pipeline.errors import UserError
 from pipeline.index.build import read_index, write_index
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
@@ -199,6 +201,22 @@ def test_what_cannot_be_searched_is_an_error_of_one_line(
     with pytest.raises(UserError) as error:
         ModelIndex(copy, "finetuned")
     assert str(error.value) == message
+
+
+def test_embeddings_made_with_other_options_than_the_index_are_refused(copy: Path) -> None:
+    folder, table = copy / "index/finetuned", copy / "embeddings/finetuned.parquet"
+    index, ids = read_index(folder)
+    made = read_lineage(table)
+    assert made is not None
+    write_index(folder, index, ids, replace(made, hflip=not made.hflip))
+    model_index = ModelIndex(copy, "finetuned")
+    with pytest.raises(UserError) as error:
+        model_index.read_vector(ids[0])
+    assert re.fullmatch(
+        rf"{folder}: made with embed.hflip (true|false) and precision fp32; {table} with "
+        r"embed.hflip (true|false) and precision fp32; run: dvc repro index",
+        str(error.value),
+    )
 
 
 def test_a_new_model_can_be_searched_after_its_stages(copy: Path) -> None:

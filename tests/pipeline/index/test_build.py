@@ -1,12 +1,16 @@
 """An index: the same bytes each time, read as it was written, and clear errors."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
+from pipeline.data.joins import EmbeddedSplit
+from pipeline.data.lineage import Lineage
 from pipeline.errors import UserError
 from pipeline.index.build import (
     build_index,
@@ -119,19 +123,94 @@ def test_the_error_for_a_missing_or_broken_index_names_the_stage_to_run(tmp_path
     )
 
 
-def test_an_index_of_another_gallery_is_refused() -> None:
-    index = build_index(VECTORS[:2], factory="Flat", distance="cosine", seed=0)
-    with pytest.raises(UserError) as caught:
-        check_index(index, ["a", "b"], VECTORS[:2], ["b", "a"], directory=Path("index/m"))
-    assert str(caught.value) == (
-        "index/m/ids.parquet: found 2 image_ids that are not the gallery of the splits; allowed: "
-        "its 2, in its order; run: dvc repro index"
+MADE = Lineage("0123456789abcdef", hflip=False, precision="fp32")
+
+
+def images_of(vectors: np.ndarray, lineage: Lineage | None = MADE) -> EmbeddedSplit:
+    """Return images p0, p1, … that are all in the gallery."""
+    count = len(vectors)
+    return EmbeddedSplit(
+        ids=np.array([f"p{i}" for i in range(count)], dtype=object),
+        vectors=vectors,
+        split=np.array(["test"] * count, dtype=object),
+        is_query=np.ones(count, dtype=bool),
+        is_gallery=np.ones(count, dtype=bool),
+        lineage=lineage,
+        path=Path("embeddings/m.parquet"),
     )
+
+
+@pytest.mark.parametrize(
+    ("built", "images", "text"),
+    [
+        (
+            {"ids": ["p1", "p0", *(f"p{i}" for i in range(2, 50))]},
+            images_of(VECTORS[:50]),
+            "/ids.parquet: found 50 image_ids that are not the gallery of the splits; allowed: "
+            "its 50, in its order; run: dvc repro index",
+        ),
+        (
+            {},
+            images_of(VECTORS[:50, :8]),
+            "/index.faiss: found vectors of length 16; the embeddings have 8; run: dvc repro index",
+        ),
+        (
+            {"distance": "euclidean", "factory": "HNSW8"},
+            images_of(VECTORS[:50]),
+            "/index.faiss: found an index for distance euclidean; index.distance is cosine; run: "
+            "dvc repro index",
+        ),
+        (
+            {"distance": "euclidean", "offset": 1000.0},
+            images_of(VECTORS[:50]),
+            "/index.faiss: found an index for distance euclidean; index.distance is cosine; run: "
+            "dvc repro index",
+        ),
+        (
+            {"lineage": None},
+            images_of(VECTORS[:50]),
+            ": does not name the model that made it; run: dvc repro index",
+        ),
+        (
+            {"lineage": replace(MADE, model="fedcba9876543210")},
+            images_of(VECTORS[:50]),
+            ": made by another model than embeddings/m.parquet; run: dvc repro index, or take both "
+            "from one run: dvc checkout",
+        ),
+        (
+            {"lineage": replace(MADE, hflip=True)},
+            images_of(VECTORS[:50]),
+            ": made with embed.hflip true and precision fp32; embeddings/m.parquet with "
+            "embed.hflip false and precision fp32; run: dvc repro index",
+        ),
+    ],
+)
+def test_an_index_of_another_gallery_distance_or_model_is_refused(
+    tmp_path: Path, built: dict[str, Any], images: EmbeddedSplit, text: str
+) -> None:
+    options = {"factory": "Flat", "distance": "cosine", "lineage": MADE, "offset": 0.0}
+    options |= {"ids": [f"p{i}" for i in range(50)]} | built
+    vectors = VECTORS[:50] + np.float32(options["offset"])
+    kind = {name: options[name] for name in ("factory", "distance")}
+    write_index(tmp_path, build_index(vectors, **kind, seed=0), options["ids"], options["lineage"])
     with pytest.raises(UserError) as caught:
-        check_index(index, ["a", "b"], VECTORS[:2, :8], ["a", "b"], directory=Path("index/m"))
+        check_index(tmp_path, *read_index(tmp_path), images, distance="cosine")
+    assert str(caught.value) == f"{tmp_path}{text}"
+
+
+def test_an_index_of_embeddings_without_a_lineage_is_refused_unless_it_has_none(
+    tmp_path: Path,
+) -> None:
+    images = images_of(VECTORS[:3], lineage=None)
+    index = build_index(images.vectors, factory="Flat", distance="cosine", seed=0)
+    write_index(tmp_path, index, list(images.ids))
+    check_index(tmp_path, *read_index(tmp_path), images, distance="cosine")
+    write_index(tmp_path, index, list(images.ids), MADE)
+    with pytest.raises(UserError) as caught:
+        check_index(tmp_path, *read_index(tmp_path), images, distance="cosine")
     assert str(caught.value) == (
-        "index/m/index.faiss: found vectors of length 16; the embeddings have 8; run: dvc repro "
-        "index"
+        f"embeddings/m.parquet: does not name the model that made it; {tmp_path} does; "
+        "run: dvc repro embed"
     )
 
 
