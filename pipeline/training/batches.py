@@ -3,7 +3,8 @@
 A new kind is a class here, a line of BATCHES and a block in params.yaml.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,10 +13,11 @@ from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
 from pipeline.options import Count, Section
+from pipeline.training.dealing import Deck, count_batches, deal_classes, expect_appearances
 
-# A pass is greedy and may fail by chance, where images of several labels exclude each other; so
-# many failures in a row mean that there is no such batch.
-PASSES_TRIED = 20
+# A batch is filled greedily, which may fail by chance where images of several labels exclude each
+# other; so many failures in a row mean that there is no such batch.
+BATCHES_TRIED = 20
 
 
 class Batches(Section):
@@ -36,15 +38,44 @@ class Batches(Section):
         """How many images of a batch, its first ones, are anchors; None: all."""
         return None
 
+    def epochs(
+        self, labels: LabelSets, triplets: Ints | None, /, *, steps: int | None, seed: int
+    ) -> Iterator[list[Ints]]:
+        """Yield the batches of one epoch after another, each an array of rows of training images.
+
+        All epochs have the same number of batches. The same seed gives the same epochs.
+
+        labels: the N label sets of the rows. triplets: int64 [T, 3], rows of anchor, positive and
+        negative. steps: how many batches; None: as many as show each image (or triplet) about
+        once, in pk once for each of its labels.
+
+        Raises:
+            UserError: there are too few classes, images or triplets for one batch.
+        """
+        for epoch in itertools.count():
+            passes = self.passes(labels, triplets, np.random.default_rng([seed, epoch]))
+            sampled = next(passes)
+            while steps is not None and len(sampled) < steps:
+                sampled += next(passes)
+            yield sampled[:steps]
+
     def passes(
         self, labels: LabelSets, triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
-        """Yield the batches of one pass over the data after another, as `sample_batches` does."""
+        """Yield the batches of one pass over the data after another, each at random."""
         raise NotImplementedError
 
 
 class PKBatches(Batches):
-    """P `classes` of K images. An image is in a batch once, unless its class has fewer than K."""
+    """P `classes` of K images. An image is in a batch once, unless its class has fewer than K.
+
+    An epoch has B batches: `steps`, or as few as have as many images as there are. A class is in
+    about B min(1, s n) of them, n its images and s the same for all: those of a large class cannot
+    be shown as often as others, since it is in a batch once. It deals its images in shuffled
+    rounds, which continue in the next epoch. So where images have one label and `steps` is null,
+    a class is in min(B, n // K) batches of each epoch or more (n < K: in one), and every image is
+    shown within the first E epochs and again in any 2 E, E = max(2, n_max / (K B)) rounded up.
+    """
 
     classes: Count
     per_class: Count
@@ -53,26 +84,32 @@ class PKBatches(Batches):
     def images(self) -> int:
         return self.classes * self.per_class
 
-    def passes(
-        self, labels: LabelSets, _triplets: Ints | None, rng: np.random.Generator, /
+    def epochs(
+        self, labels: LabelSets, _triplets: Ints | None, /, *, steps: int | None, seed: int
     ) -> Iterator[list[Ints]]:
         by_class = _rows_by_class(labels)
         self._require(by_class)
-        most = _most_batches(by_class, classes=self.classes, per_class=self.per_class)
-        while True:
-            sampled: list[Ints] = []
-            failed = 0
-            while len(sampled) < most:
-                a_pass = _pk_pass(by_class, classes=self.classes, per_class=self.per_class, rng=rng)
-                failed = 0 if a_pass else failed + 1
-                if failed == PASSES_TRIED:
-                    raise UserError(
-                        f"batches.pk: found {self.classes} classes of {self.per_class} images; "
-                        "the classes of the train split share too many of their images for such "
-                        "a batch; allowed: fewer classes or images, or batches.name random"
-                    )
-                sampled += a_pass
-            yield sampled[:most]
+        sizes = np.maximum([len(rows) for rows in by_class], self.per_class)
+        count = steps or count_batches(sizes, classes=self.classes, per_class=self.per_class)
+        expected = expect_appearances(sizes, classes=self.classes, batches=count)
+        piles = _Piles(by_class, self.per_class, several_labels=not labels.single)
+        for epoch in itertools.count():
+            rng = np.random.default_rng([seed, epoch])
+            dealt = deal_classes(expected, classes=self.classes, batches=count, rng=rng)
+            yield [self._fill(piles, chosen, rng) for chosen in dealt]
+
+    def _fill(self, piles: "_Piles", chosen: list[int], rng: np.random.Generator) -> Ints:
+        """Return a batch of the `chosen` classes; of others, where images are in several."""
+        for _ in range(BATCHES_TRIED):
+            batch = piles.take(chosen, rng)
+            if batch is not None:
+                return batch
+            chosen = rng.permutation(len(piles.decks))[: self.classes].tolist()
+        raise UserError(
+            f"batches.pk: found {self.classes} classes of {self.per_class} images; "
+            "the classes of the train split share too many of their images for such "
+            "a batch; allowed: fewer classes or images, or batches.name random"
+        )
 
     def _require(self, by_class: list[Ints]) -> None:
         if self.classes > len(by_class):
@@ -148,30 +185,6 @@ BATCHES: dict[str, type[Batches]] = {
 }
 
 
-def sample_batches(
-    kind: Batches,
-    *,
-    labels: LabelSets,
-    triplets: Ints | None,
-    steps: int | None,
-    seed: list[int],
-) -> list[Ints]:
-    """Return the batches of one epoch, each an array of rows of the training images.
-
-    labels: the N label sets of the rows. triplets: int64 [T, 3], rows of anchor, positive and
-    negative. steps: how many batches; None: as many as show each image (or triplet) about once,
-    in pk once for each of its labels. The same seed gives the same batches.
-
-    Raises:
-        UserError: there are too few classes, images or triplets for one batch.
-    """
-    passes = kind.passes(labels, triplets, np.random.default_rng(seed))
-    sampled = next(passes)
-    while steps is not None and len(sampled) < steps:
-        sampled += next(passes)
-    return sampled[:steps]
-
-
 def _rows_by_class(labels: LabelSets) -> list[Ints]:
     """Return the rows of each label that occurs, ascending; a row is in those of all its labels."""
     rows = np.repeat(np.arange(len(labels)), np.diff(labels.starts))
@@ -180,60 +193,43 @@ def _rows_by_class(labels: LabelSets) -> list[Ints]:
     return np.split(by_label, np.cumsum(counts)[:-1]) if len(counts) else []
 
 
-def _most_batches(by_class: list[Ints], *, classes: int, per_class: int) -> int:
-    # The most B with sum over classes of min(groups, B) >= P B. Each epoch has as many, though a
-    # pass may end earlier where images of several labels exclude each other.
-    groups = np.array([max(1, len(rows) // per_class) for rows in by_class])
-    most = int(groups.sum()) // classes
-    while (fitting := int(np.minimum(groups, most).sum()) // classes) < most:
-        most = fitting
-    return most
+class _Piles:
+    """The images of each class, as decks that deal `per_class` at a time."""
 
+    def __init__(self, by_class: Sequence[Ints], per_class: int, *, several_labels: bool) -> None:
+        self._by_class, self._per_class = by_class, per_class
+        self._several_labels = several_labels
+        self.decks = [Deck(rows) for rows in by_class]
 
-def _pk_pass(
-    by_class: list[Ints], *, classes: int, per_class: int, rng: np.random.Generator
-) -> list[Ints]:
-    # Each class is a shuffled pile of images; a batch takes K from each of the P classes that have
-    # most left, so that the last batches do not lack classes.
-    piles = [_pile_of(rows, per_class, rng) for rows in by_class]
-    left = np.array([len(pile) // per_class for pile in piles])
-    batches: list[Ints] = []
-    while np.count_nonzero(left) >= classes:
-        fullest = np.lexsort((rng.random(len(left)), -left))[: np.count_nonzero(left)]
-        taken: dict[int, list[int]] = {}
+    def take(self, chosen: list[int], rng: np.random.Generator) -> Ints | None:
+        """Return a batch, int64 [P K], class by class; None where there is no such batch.
+
+        chosen: P classes. One without K images that no other class of the batch took is replaced
+        by any other class.
+        """
+        groups: list[list[int]] = []
         in_batch: set[int] = set()
-        for c in fullest.tolist():
-            group = _take(piles[c], per_class, in_batch)
+        for c in itertools.chain(chosen, self._others(chosen, rng)):
+            group = self._take_group(c, in_batch, rng)
             if group:
-                taken[c] = group
+                groups.append(group)
                 in_batch.update(group)
-            if len(taken) == classes:
-                break
-        else:
-            break  # no P classes have K images each that no other class took
-        batches.append(np.array(list(taken.values()), dtype=np.int64).reshape(-1))
-        left[list(taken)] -= 1
-    rng.shuffle(batches)
-    return batches
+            if len(groups) == len(chosen):
+                return np.array(groups, dtype=np.int64).reshape(-1)
+        return None
 
+    def _others(self, chosen: list[int], rng: np.random.Generator) -> Iterator[int]:
+        # A generator, since most batches need no other class.
+        for c in rng.permutation(len(self.decks)).tolist():
+            if c not in chosen:
+                yield c
 
-def _pile_of(rows: Ints, size: int, rng: np.random.Generator) -> list[int]:
-    # A class smaller than K is filled up with repeats; the remainder of a larger one is left out
-    # of this pass, and the next pass has another order.
-    shuffled = rng.permutation(rows)
-    if len(rows) < size:
-        return np.resize(shuffled, size).tolist()  # type: ignore[no-any-return]
-    return shuffled[: len(rows) - len(rows) % size].tolist()  # type: ignore[no-any-return]
-
-
-def _take(pile: list[int], size: int, in_batch: set[int]) -> list[int]:
-    """Take `size` rows off the end of `pile` that are not in `in_batch`; none where too few are."""
-    taken: list[int] = []
-    skipped: list[int] = []
-    while pile and len(taken) < size:
-        row = pile.pop()
-        (skipped if row in in_batch else taken).append(row)
-    if len(taken) < size:
-        skipped, taken = taken + skipped, []
-    pile.extend(reversed(skipped))
-    return taken[::-1]
+    def _take_group(self, c: int, in_batch: set[int], rng: np.random.Generator) -> list[int]:
+        rows, count = self._by_class[c], self._per_class
+        if len(rows) >= count:
+            without = in_batch if self._several_labels else None
+            return self.decks[c].deal(count, rng, without=without)
+        if not in_batch.isdisjoint(rows.tolist()):
+            return []
+        # A class smaller than K is filled up with repeats.
+        return np.resize(rng.permutation(rows), count).tolist()  # type: ignore[no-any-return]

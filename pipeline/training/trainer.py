@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels
 from pipeline.training.augmentation import TrainingImages, build_augmentation
-from pipeline.training.batches import sample_batches
+from pipeline.training.batches import Batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
@@ -63,7 +64,7 @@ class Trainer:
             mixed_precision="bf16" if self.precision == torch.bfloat16 else "no",
         )
         self.device = self.accelerator.device
-        self.steps = len(self._epoch_batches(0))
+        self.steps = len(next(self._epochs()))
         set_seed(training_seed(params))
         self.objective = self._build_objective().to(self.device)
         self._prepare()
@@ -91,22 +92,21 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.forward = self.accelerator.prepare_model(model)
 
-    def _epoch_batches(self, epoch: int) -> list[Ints]:
+    def _epochs(self) -> Iterator[list[Ints]]:
+        """Yield the batches of each epoch. Those of a later one depend on those before it."""
         params, data = self.params, self.data
-        return sample_batches(
-            params.batches.options,
-            labels=data.train_labels,
-            triplets=data.triplets,
-            steps=params.train.steps,
-            seed=[training_seed(params), epoch],
+        batches: Batches = params.batches.options
+        return batches.epochs(
+            data.train_labels, data.triplets, steps=params.train.steps, seed=training_seed(params)
         )
 
     def _samples(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
         """Yield this process's slice of each batch: (row, augmentation seed) of each image."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        for epoch in range(first_epoch, self.params.train.epochs):
+        epochs = enumerate(islice(self._epochs(), self.params.train.epochs))
+        for epoch, batches in islice(epochs, first_epoch, None):
             seeds = np.random.default_rng([training_seed(self.params), epoch, 1])
-            for rows in self._epoch_batches(epoch):
+            for rows in batches:
                 if len(rows) % processes:
                     raise UserError(
                         f"batches: found {len(rows)} images a batch for {processes} processes; "

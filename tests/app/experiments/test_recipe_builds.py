@@ -15,7 +15,6 @@ from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
 from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
-from pipeline.training.batches import sample_batches
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import train
 from pipeline.training.trainer import Trainer
@@ -99,13 +98,8 @@ def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
     model = make_model(params)
     trainer = Trainer(model, data, params)
     assert model.dim == (params.head.dim if params.head.name != "none" else 384)
-    rows = sample_batches(
-        params.batches.options,
-        labels=data.train_labels,
-        triplets=data.triplets,
-        steps=1,
-        seed=[0],
-    )[0]
+    epochs = params.batches.options.epochs(data.train_labels, data.triplets, steps=1, seed=0)
+    rows = next(epochs)[0]
     assert len(rows) == params.batches.options.images
     embeddings = torch.randn(len(rows), model.dim, requires_grad=True)
     labels = torch.from_numpy(data.train_labels.first()[rows]).long()
