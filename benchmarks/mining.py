@@ -126,6 +126,7 @@ def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
     write_table(pa.table(splits), folder / "splits.parquet", SPLITS)
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
+    params["batches"]["name"] = "triplets"  # for other batches the stage mines nothing
     params["mine"] |= {"method": "labels", "hard": hard, "per_anchor": 1}
     yaml.dump(params, folder / "params.yaml")
     if hard:

@@ -1,4 +1,7 @@
-"""Mine triplets for training, by embeddings or by labels: data/triplets.parquet."""
+"""Mine triplets for training, by embeddings or by labels: data/triplets.parquet.
+
+Batches of another kind need none: the table is then empty.
+"""
 
 import logging
 import time
@@ -28,6 +31,11 @@ def main(
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:
     params = load()
+    if not params.batches.options.mined:
+        # DVC has no stage that is left out, and `train` depends on the file.
+        logger.info("no triplets, because batches.name is %s", params.batches.name)
+        write_table(pa.schema(TRIPLETS.columns).empty_table(), out, TRIPLETS)
+        return
     if params.mine.method == "labels" and not params.mine.hard:
         ids, vectors = _read_training_ids(splits), None
     else:

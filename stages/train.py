@@ -40,6 +40,11 @@ def main(
 ) -> None:
     params = runner.load()
     data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
+    if params.batches.options.mined and not len(data.triplets):
+        raise UserError(
+            f"{triplets}: found no triplets; batches.name {params.batches.name} needs some; "
+            "run: dvc repro mine, or choose another batches.name"
+        )
     model = attach_head(
         load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
     )

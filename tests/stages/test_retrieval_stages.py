@@ -45,6 +45,7 @@ TRAIN = {image_id for image_id, split in zip(IDS, SPLIT, strict=True) if split =
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    set_param(tmp_path, "  name: pk\n", "  name: triplets\n")
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(100, 8))
     vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
@@ -296,6 +297,16 @@ def test_triplets_are_of_training_images(project: Path) -> None:
     assert (table["anchor"].map(class_of) == table["positive"].map(class_of)).all()
     assert (table["anchor"].map(class_of) != table["negative"].map(class_of)).all()
     assert "0 without a positive" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["pk", "random"])
+def test_batches_of_another_kind_have_an_empty_table_at_once(project: Path, name: str) -> None:
+    set_param(project, "  name: triplets\n", f"  name: {name}\n")
+    (project / "embeddings.parquet").unlink()  # it is not even read
+    run = mine(project)
+    assert run.returncode == 0, run.stderr
+    assert len(read_table(project / "triplets.parquet", TRIPLETS)) == 0
+    assert f"mine: no triplets, because batches.name is {name}\n" in run.stderr
 
 
 @pytest.mark.parametrize("how", ["sampled", "hard", "pool"])

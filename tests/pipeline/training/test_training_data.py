@@ -38,10 +38,13 @@ def read(
         catalog=build_catalog(dict(zip(IDS, labels, strict=True))),
         splits=build_splits(split_of, queries=(), gallery=gallery),
     )
-    mined = [*zip(*(triplets or [("a0", "a1", "b0")]), strict=True)]
+    mined = [("a0", "a1", "b0")] if triplets is None else triplets
     names = ("anchor", "positive", "negative")
-    table = {name: pa.array(list(ids)) for name, ids in zip(names, mined, strict=True)}
-    table["shared"] = pa.array([1] * len(mined[0]), pa.int16())
+    table = {
+        name: pa.array([each[place] for each in mined], pa.string())
+        for place, name in enumerate(names)
+    }
+    table["shared"] = pa.array([1] * len(mined), pa.int16())
     write_table(pa.table(table), place / "triplets.parquet", TRIPLETS)
     writer, encoded = ShardWriter(place / "images"), io.BytesIO()
     Image.new("RGB", (8, 8)).save(encoded, "PNG")
@@ -71,6 +74,10 @@ def test_labels_are_counted_from_zero_and_triplets_are_rows(tmp_path: Path) -> N
     assert data.val.labels.first().tolist() == [7 if each[0] == "a" else 9 for each in data.val.ids]
     assert data.val.is_query.all()
     assert data.val.is_gallery.all()
+
+
+def test_no_triplets_are_no_rows(tmp_path: Path) -> None:
+    assert read(tmp_path, triplets=[]).triplets.shape == (0, 3)
 
 
 def test_every_label_of_a_training_image_is_kept(tmp_path: Path) -> None:
