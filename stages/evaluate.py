@@ -7,7 +7,9 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.data.files import written_whole
+from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.joins import read_embedded_split, read_labels
+from pipeline.data.metrics_files import label_metrics
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
@@ -29,12 +31,14 @@ def main(
     params = load()
     embedded = read_embedded_split(embeddings, splits)
     labels = read_labels(catalog, embedded.ids, ids_from=splits)
+    fingerprint = read_dataset_fingerprint(catalog)
     hashes = partial(hash_images, read_image=PackedImages(images).decode)
     evaluation = evaluate_model(embedded, labels, index, hashes, params)
+    labelled = label_metrics(evaluation.metrics, dataset=params.data.name, fingerprint=fingerprint)
     with written_whole(metrics, results) as (unfinished_metrics, unfinished):
         for name, (table, kind) in evaluation.tables.items():
             write_table(table, unfinished / f"{name}.parquet", kind)
-        write_metrics(unfinished_metrics, evaluation.metrics)
+        write_metrics(unfinished_metrics, labelled)
     return model
 
 

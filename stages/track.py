@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.data.fingerprint import read_dataset_fingerprint
+from pipeline.data.metrics_files import read_metrics_files, read_texts
 from pipeline.tracking import Tracker
 from stages import runner
 from stages.mlflow_run import describe_run
@@ -23,19 +24,17 @@ def main(
     out: Annotated[Path, typer.Option(help="text file to write: the dataset's fingerprint")],
 ) -> None:
     """Log the run to MLflow; if that fails, log a warning and go on."""
+    of_models = read_metrics_files(sorted(metrics.glob("*.json")))
     dataset = read_dataset_fingerprint(catalog)
     tracker = Tracker(describe_run(runner.load(), dataset))
     tracker.open()
     with history.open() as opened:
         for row in csv.DictReader(opened):
             tracker.log_epoch({name: float(value) for name, value in row.items()})
-    for path in sorted(metrics.glob("*.json")):
-        values = json.loads(path.read_text())
-        named = {f"{path.stem}/{name}": value for name, value in values.items()}
-        texts = {name: value for name, value in named.items() if isinstance(value, str)}
-        for name, value in texts.items():  # a metric of MLflow is a number
-            tracker.tag(name, value)
-        tracker.log_metrics({name: named[name] for name in named if name not in texts})
+    for stem, values in of_models.items():
+        tracker.log_metrics({f"{stem}/{name}": value for name, value in values.items()})
+        for name, text in read_texts(metrics / f"{stem}.json").items():  # a metric is a number
+            tracker.tag(f"{stem}/{name}", text)
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
     tracker.tag("trained_in", json.loads((model / "model.json").read_text())["trained_in"])

@@ -11,6 +11,7 @@ from typer import Option
 from pipeline.config.schema import Params
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
+from pipeline.data.metrics_files import label_metrics
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
 from pipeline.models.embedder import attach_head, load_embedder, save_embedder
@@ -60,9 +61,14 @@ def main(
         tracker.fail()
         raise
     if runner.is_first_process():
+        labelled = label_metrics(
+            _best_metrics(trained),
+            dataset=params.data.name,
+            fingerprint=read_dataset_fingerprint(catalog),
+        )
         with written_whole(out, metrics, history) as unfinished:
             save_embedder(trained.model, unfinished[0])
-            write_metrics(unfinished[1], _best_metrics(trained))
+            write_metrics(unfinished[1], labelled)
             pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), unfinished[2])
         checkpoint.discard()
         tracker.pause()

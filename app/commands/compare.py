@@ -14,6 +14,7 @@ from app.output_folder import OutputFolder
 from pipeline.comparison.compare import COMPARISON, Side, compare
 from pipeline.comparison.evaluation_set import EvaluationSet, check_comparable, read_evaluation_set
 from pipeline.data import tables
+from pipeline.data.fingerprint import KEY as FINGERPRINT
 from pipeline.data.shards import PackedImages
 from pipeline.errors import UserError, advise_making
 from pipeline.figures.comparison_sheets import (
@@ -94,7 +95,21 @@ def _read_shared_evaluation_set(sides: Sequence[Sequence[EvaluatedModel]]) -> Ev
     ]
     for other in others:
         check_comparable(first, other)
+    _warn_of_datasets([model for models in sides for model in models])
     return first
+
+
+def _warn_of_datasets(models: Sequence[EvaluatedModel]) -> None:
+    """Log a warning where images, or data that is not measured, differ between the models."""
+    of_model = {
+        model.name: tables.read_metadata(model.root / "data/catalog.parquet").get(FINGERPRINT)
+        for model in models
+    }
+    if len(set(of_model.values())) > 1:
+        logger.warning(
+            "two datasets, of the same gallery but other images or training data: %s",
+            ", ".join(f"{name} of {(found or 'unknown')[:7]}" for name, found in of_model.items()),
+        )
 
 
 def _read_side(models: Sequence[EvaluatedModel]) -> Side:

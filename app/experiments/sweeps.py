@@ -10,6 +10,7 @@ from app.experiments.queued_runs import Origin, QueueWatch, Run, enqueue, make_r
 from app.experiments.recipes import SWEEP, Recipe
 from app.experiments.text_tables import align_columns, format_metric
 from pipeline.config.dotted_keys import show_value
+from pipeline.data.metrics_files import describe_dataset
 from pipeline.errors import UserError
 
 SEED = "train.seed"
@@ -73,7 +74,8 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
     """Return the combinations and their metrics as a table; a run without a result has failed.
 
     Where the seed of the training is swept, the mean and the standard deviation over the seeds
-    follow, of each combination of the other keys.
+    follow, of each combination of the other keys. Runs on different
+    datasets have a column that names them.
     """
     shown = [
         (path, metric)
@@ -81,16 +83,20 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
         if any(metric in result.metrics.get(path, {}) for result in results.values())
     ]
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
-    rows = [[*keys, *(metric for _, metric in shown), "experiment"]]
     trainings: dict[tuple[str, ...], list[list[float]]] = {}
+    datasets = {name: describe_dataset(of.metrics.get(TEST, {})) for name, of in results.items()}
+    differ = len(set(datasets.values())) > 1
+    rows = [[*keys, *(["dataset"] if differ else []), *(metric for _, metric in shown)]]
+    rows[0].append("experiment")
     for run in runs:
         cells = _show_values(run.values, keys)
         result = results.get(run.name, FinishedRun("failed"))
         metrics = [result.metrics.get(path, {}).get(metric) for path, metric in shown]
-        rows.append([*cells, *map(format_metric, metrics), result.commit[:7]])
+        dataset = [datasets.get(run.name, "-")] if differ else []
+        rows.append([*cells, *dataset, *map(format_metric, metrics), result.commit[:7]])
         known = [value for value in metrics if value is not None]
         if (seed := _seed_key(run)) and len(known) == len(shown):
-            setting = tuple(_show_values({**run.values, seed: _MEAN}, keys))
+            setting = (*_show_values({**run.values, seed: _MEAN}, keys), *dataset)
             trainings.setdefault(setting, []).append(known)
     for setting, found in trainings.items():
         if len(found) > 1:

@@ -1,11 +1,10 @@
 """metrics/*.json as rows of tables: every value as it is in the file, nothing is recomputed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.data.metrics_files import read_metrics_files, read_texts
 from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.evaluation.intervals_over import INTERVALS_OVER
 from pipeline.figures.palette import MODELS
@@ -64,9 +63,9 @@ def read_metrics(directory: Path) -> dict[str, Metrics]:
     """Return {file stem: values by name} of both models and of the training.
 
     Raises:
-        UserError: a file is missing or is not a JSON object of numbers.
+        UserError: as `read_metrics_files`.
     """
-    return {stem: _read(directory / f"{stem}.json")[0] for stem in (*MODELS, TRAINING)}
+    return dict(read_metrics_files(directory / f"{stem}.json" for stem in (*MODELS, TRAINING)))
 
 
 def describe_intervals(directory: Path) -> str | None:
@@ -75,7 +74,7 @@ def describe_intervals(directory: Path) -> str | None:
     Raises:
         UserError: as `read_metrics`.
     """
-    return ANSWERS.get(_read(directory / f"{MODELS[-1]}.json")[1])
+    return ANSWERS.get(read_texts(directory / f"{MODELS[-1]}.json").get(INTERVALS_OVER, ""))
 
 
 def estimate_rows(metrics: Mapping[str, Metrics]) -> list[MetricRow]:
@@ -118,22 +117,6 @@ def format_difference(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
-
-
-def _read(path: Path) -> tuple[Metrics, str]:
-    """Return the numbers of a file, and over what its intervals are, "" if it has none."""
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); run: dvc repro") from None
-    over = values.pop(INTERVALS_OVER, "") if isinstance(values, dict) else ""
-    if not isinstance(values, dict) or not all(
-        isinstance(value, int | float) for value in values.values()
-    ):
-        raise UserError(f"{path}: found no mapping of names to numbers; run: dvc repro")
-    return values, str(over)
 
 
 def _names(metrics: Mapping[str, Metrics]) -> list[str]:

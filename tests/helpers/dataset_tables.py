@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.data.fingerprint import KEY as FINGERPRINT
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, write_table
 
 
@@ -61,7 +62,11 @@ def write_dataset_tables(
     classes: pa.Table | None = None,
     splits: pa.Table | None = None,
 ) -> None:
-    """Write those of the three tables that are given to `folder`, by their usual names."""
+    """Write those of the three tables that are given to `folder`, by their usual names.
+
+    The catalog has a fingerprint.
+    """
     for table, kind in ((catalog, CATALOG), (classes, CLASSES), (splits, SPLITS)):
         if table is not None:
-            write_table(table, folder / f"{kind.name}.parquet", kind)
+            metadata = {FINGERPRINT: "0123456789abcdef"} if kind is CATALOG else None
+            write_table(table, folder / f"{kind.name}.parquet", kind, metadata=metadata)

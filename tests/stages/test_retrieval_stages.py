@@ -114,6 +114,10 @@ def test_index_and_evaluate_write_consistent_metrics_and_tables(project: Path) -
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
+    assert list(metrics.items())[:2] == [
+        ("dataset", "products"),
+        ("fingerprint", "0123456789abcdef"),
+    ]
     count = SPLIT.count("test")
     assert (metrics["queries"], metrics["gallery"]) == (count, count)
     assert metrics["queries_without_positives"] == 1

@@ -139,3 +139,26 @@ def test_over_seeds_the_mean_and_the_deviation_follow() -> None:
         "mean   64         0.500  0.450     2 seeds",
         "  sd   64         0.000  0.071     2 seeds",
     ]
+
+
+def test_the_table_names_the_datasets_where_they_differ() -> None:
+    swept = [Run(f"n{count}", {"classes": count}, {}) for count in (8, 16, 32)]
+    results = {
+        f"n{count}": FinishedRun(
+            "1a2b3c4",
+            {
+                "metrics/finetuned.json": {
+                    "dataset": "products",
+                    "fingerprint": f"{count:016d}"[::-1],
+                    "map": 0.5,
+                }
+            },
+        )
+        for count in (8, 16)
+    }
+    assert tabulate(swept, results).splitlines() == [
+        "classes           dataset    map  experiment",
+        "      8  products 8000000  0.500     1a2b3c4",
+        "     16  products 6100000  0.500     1a2b3c4",
+        "     32                 -      -      failed",
+    ]

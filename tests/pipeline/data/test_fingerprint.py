@@ -12,8 +12,9 @@ from pipeline.data.fingerprint import (
     fingerprint_files,
     read_dataset_fingerprint,
 )
+from pipeline.data.tables import CATALOG, write_table
 from pipeline.errors import UserError
-from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
+from tests.helpers.dataset_tables import build_catalog
 
 IMAGES: list[dict[str, Any]] = [
     {"labels": ["b", "a"], "group": None, "source_split": "train", "encoded": b"1"},
@@ -77,7 +78,7 @@ def test_the_fingerprint_of_a_dataset_changes_with_each_field(change: dict[str, 
 
 def test_a_catalog_without_a_fingerprint_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "catalog.parquet"
-    write_dataset_tables(tmp_path, catalog=build_catalog({"a": [0]}))
+    write_table(build_catalog({"a": [0]}), path, CATALOG)
     with pytest.raises(UserError) as caught:
         read_dataset_fingerprint(path)
     assert str(caught.value) == (
