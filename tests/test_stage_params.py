@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.choices import Section
 from pipeline.config.schema import CHOICES, Params
+from pipeline.options import Section
 from pipeline.report.shown_params import HIDDEN
 from tests.helpers.imports import parse
 from tests.test_dag import STAGES, TRACKED, imported, parents
