@@ -37,11 +37,19 @@ def reads_of(path: Path) -> set[str]:
             if section not in CHOICES:
                 found.add(keys)
             else:
-                found |= {f"{section}.name"} if rest == "name" else choice_of(section)
+                by_name = rest == "name" or is_constant(section, rest.removeprefix("options."))
+                found |= {f"{section}.name"} if by_name else choice_of(section)
     if path == SHOWN:  # the report shows all but what no output depends on
         for section in Params.model_fields.keys() - {*HIDDEN}:
             found |= choice_of(section) if section in CHOICES else {section}
     return found
+
+
+def is_constant(section: str, attribute: str) -> bool:
+    """Whether the type of a block has this value, as `mined` of batches: the name decides it."""
+    blocks = [field.annotation for field in CHOICES[section].model_fields.values()]
+    kinds = [block for block in blocks if isinstance(block, type) and issubclass(block, Section)]
+    return all(isinstance(getattr(kind, attribute, None), bool) for kind in kinds)
 
 
 def choice_of(section: str) -> set[str]:
