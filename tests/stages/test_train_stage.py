@@ -85,6 +85,8 @@ def test_the_metrics_are_those_of_the_best_epoch(project: Path) -> None:
     best = monitored.index(max(monitored))
     assert 0 < best + 1 < len(history)
     assert (metrics.pop("epochs"), metrics.pop("best_epoch")) == (4, best + 1)
+    assert metrics.pop("dataset") == "products"
+    assert metrics.pop("fingerprint")
     assert metrics == {k: round(v, 6) for k, v in history[best].items() if k != "epoch"}
 
 
