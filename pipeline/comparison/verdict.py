@@ -1,4 +1,4 @@
-"""The verdict of a comparison: better, worse, mixed, no difference, or inconclusive."""
+"""The verdict of a comparison: better, worse, partly so, mixed, no difference, or inconclusive."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ ALPHA = 0.05
 class Verdict:
     """The verdict on B, compared with A.
 
-    word: better | worse | no difference | mixed | inconclusive. up, down: the metrics that rose
-    and fell.
+    word: better | partly better | worse | partly worse | mixed | no difference | inconclusive. up,
+    down: the metrics that rose and fell.
     """
 
     word: str
@@ -29,7 +29,7 @@ def judge(metrics: pd.DataFrame) -> Verdict:
     A metric has changed if its p-value, corrected for several metrics (`p_holm`), is at most ALPHA.
     better, worse: MAIN_METRIC rose or fell. Other metrics do not matter then: those of the top
     ranks may well change in the other direction.
-    mixed: other metrics changed, but MAIN_METRIC did not.
+    partly better, partly worse, mixed: MAIN_METRIC did not change; others rose, fell, or both.
     no difference: no metric changed.
     inconclusive: the interval of MAIN_METRIC is infinite.
     """
@@ -40,5 +40,8 @@ def judge(metrics: pd.DataFrame) -> Verdict:
     down = list(changed.loc[changed["difference"] < 0, "metric"])
     if not up and not down:
         return Verdict("no difference", up, down)
-    word = "better" if MAIN_METRIC in up else "worse" if MAIN_METRIC in down else "mixed"
-    return Verdict(word, up, down)
+    if up and down and MAIN_METRIC not in (*up, *down):
+        return Verdict("mixed", up, down)
+    word = "better" if MAIN_METRIC in up or not down else "worse"
+    partly = "" if MAIN_METRIC in (*up, *down) else "partly "
+    return Verdict(partly + word, up, down)

@@ -28,11 +28,22 @@ def make_metrics(**rows: tuple[float, float | None]) -> pd.DataFrame:
             {"map": (0.1, SIGNIFICANT), "mrr": (-0.1, SIGNIFICANT)},
             Verdict("better", ["map"], ["mrr"]),
         ),
-        ({"map": (0.1, NOT_SIGNIFICANT), "mrr": (0.1, SIGNIFICANT)}, Verdict("mixed", ["mrr"], [])),
+        (
+            {"map": (-0.1, NOT_SIGNIFICANT), "mrr": (0.1, SIGNIFICANT)},
+            Verdict("partly better", ["mrr"], []),
+        ),
+        (
+            {"map": (0.1, NOT_SIGNIFICANT), "mrr": (-0.1, SIGNIFICANT)},
+            Verdict("partly worse", [], ["mrr"]),
+        ),
+        (
+            {"map": (0.1, 1), "mrr": (-0.1, SIGNIFICANT), "r_precision": (0.1, SIGNIFICANT)},
+            Verdict("mixed", ["r_precision"], ["mrr"]),
+        ),
         ({"map": (0.1, 1), "cosine_positive": (0.1, None)}, Verdict("no difference", [], [])),
     ],
 )
-def test_the_main_metric_decides_and_a_change_of_others_only_is_mixed(
+def test_the_main_metric_decides_and_a_change_of_others_alone_is_partly_or_mixed(
     rows: dict[str, tuple[float, float | None]], verdict: Verdict
 ) -> None:
     assert judge(make_metrics(**rows)) == verdict
