@@ -75,4 +75,6 @@ def test_a_folder_that_a_stage_writes_is_refused(tmp_path: Path, name: str, outp
 @pytest.mark.parametrize("name", ["plots/mine", "queries", "resultsandmore"])
 def test_a_folder_beside_the_outputs_of_stages_is_allowed(tmp_path: Path, name: str) -> None:
     (tmp_path / "dvc.yaml").write_text(DAG)
-    OutputFolder(tmp_path / name, kind=KIND, what="thing", sheets=[], root=tmp_path)
+    allowed = OutputFolder(tmp_path / name, kind=KIND, what="thing", sheets=[], root=tmp_path)
+    assert allowed.folder == tmp_path / name
+    assert not allowed.folder.exists()  # it is made when something is written
