@@ -6,8 +6,6 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.portable_bits import SETTINGS
-
 # What computes, or writes the bytes of a file.
 LIBRARIES = (
     "torch",
@@ -31,13 +29,12 @@ EXTENSIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 def describe_machine(bits: str) -> dict[str, str]:
     """Return name -> text of all that may change the bits of a run with `bits` of params.yaml."""
-    fixed = bits == "portable"
     return {
         "processor": _processor(),
         "extensions": " ".join(name for name in EXTENSIONS if name in _flags()),
         "gpu": _gpus(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "threads": SETTINGS["OMP_NUM_THREADS"] if fixed else os.environ.get("OMP_NUM_THREADS", "-"),
+        "threads": os.environ.get("OMP_NUM_THREADS", "-"),
         "bits": bits,
         "system": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         "python": platform.python_version(),

@@ -5,8 +5,11 @@ these settings is read once, when its library loads, so `fix` runs before any of
 """
 
 import hashlib
+import json
+import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -24,36 +27,80 @@ SETTINGS = {
     "MKL_CBWR": "COMPATIBLE",
     # MKL would use no more threads than there are cores, and torch follows it.
     "MKL_DYNAMIC": "FALSE",
-    "MKL_NUM_THREADS": str(THREADS),
-    "OMP_DYNAMIC": "FALSE",
     "OMP_NUM_THREADS": str(THREADS),
-    "OMP_THREAD_LIMIT": str(2**31 - 1),
     # Matrix products of numpy, scipy and faiss: never with more threads than there are cores, so
     # one. Where they take long, the pipeline itself runs several at once.
     "OPENBLAS_CORETYPE": "Haswell",
     "OPENBLAS_NUM_THREADS": "1",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "FAISS_SIMD_LEVEL": "AVX2",
-    "ARROW_USER_SIMD_LEVEL": "AVX2",
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt",
+    # Intel's library of functions, where it is installed.
     "NUMBA_DISABLE_INTEL_SVML": "1",
 }
 
+# What else a shell may set for these libraries is removed: several of their variables change bits
+# (NUMBA_OPT, OMP_THREAD_LIMIT, MKL_DOMAIN_NUM_THREADS), or contradict a setting above.
+FAMILIES = ("DNNL_", "MKL_", "NPY_", "NUMBA_", "OMP_", "ONEDNN_", "OPENBLAS_")
+# They read their variables when they are imported.
+READERS = ("faiss", "numba", "numpy", "torch")
+# The user's own variables of these kinds, as JSON, for a process that this one starts.
+USERS = "LOOKALIKE_USERS_SETTINGS"
 
 PIPELINE = Path(__file__).parent
 # Where numba keeps what it compiled, and the folder that the user chose for that.
 NUMBA_CACHE, USERS_NUMBA_CACHE = "NUMBA_CACHE_DIR", "LOOKALIKE_USERS_NUMBA_CACHE_DIR"
 
+logger = logging.getLogger(__name__)
+
 
 def fix(params: Path) -> None:
     """Set the environment of this process and its children for `bits` of params.yaml.
 
-    A file that cannot be read counts as `portable`: whoever needs its values says what is wrong.
+    With `fast` it becomes what the user chose, also where a process that started this one had set
+    it for `portable`. A file that cannot be read counts as `portable`: whoever needs its values
+    says what is wrong.
     """
-    if chosen(params) == "portable":
-        os.environ.update(SETTINGS)
+    before, users = _read_settings(), _remember_users()
+    wanted = SETTINGS if chosen(params) == "portable" else users
+    if wanted is SETTINGS and before != SETTINGS:
+        _warn_of(sorted(sys.modules.keys() & set(READERS)))
+    for name in before.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update(wanted)
     keep_compiled_code_apart()
+
+
+def _read_settings() -> dict[str, str]:
+    """Return name -> value of all that is set for the libraries."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in SETTINGS or (name.startswith(FAMILIES) and name != NUMBA_CACHE)
+    }
+
+
+def _remember_users() -> dict[str, str]:
+    """Return what the user set, and note it for the processes that this one starts.
+
+    What differs from `SETTINGS` was set since the first process of the project noted it.
+    """
+    users = _read_settings()
+    if USERS in os.environ:
+        since = {name: value for name, value in users.items() if SETTINGS.get(name) != value}
+        users = json.loads(os.environ[USERS]) | since
+    os.environ[USERS] = json.dumps(users)
+    return users
+
+
+def _warn_of(imported: list[str]) -> None:
+    if imported:
+        logger.warning(
+            "bits: portable comes too late for %s, imported before `stages` or `app`: results may "
+            "differ on another machine; import one of these two first",
+            ", ".join(imported),
+        )
 
 
 def keep_compiled_code_apart(pipeline: Path = PIPELINE) -> None:

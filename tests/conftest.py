@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, settings
 from pipeline.logs import ROOTS
 from tests.helpers.clone import SMALL, copy_clone, run_clone
 
-# The processes of pytest-xdist share the cores; what they start chooses its threads anew.
-os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# The processes of pytest-xdist share the cores, so each computes with one thread. A stage that a
+# test starts has the threads of `bits: portable` again: `stages` sets its environment anew.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Fixture -> the marker of the tests that use it; `make check` runs those without any marker.
 MARKED_BY_FIXTURE = {

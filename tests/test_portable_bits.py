@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import bits
 from pipeline import portable_bits
 from tests.helpers.imports import find_imports, parse, python_files
 from tests.helpers.paths import ROOT
@@ -24,38 +26,77 @@ EVERYWHERE = {
     "elementwise": "80e2a828",
     "random weights": "eec1d493",
     "euclidean distances": "760cafd5",
-    "numpy": "2c7ad2c9",
+    "losses": "c97929dc",
+    "miners": "37e3f1b0",
+    "numpy": "9ee04565",
     "search": "d177b71e",
     "images": "f17cd90c",
 }
 
 
-def arithmetic(*before: str, **environment: str) -> dict[str, object]:
-    """Return the digests that a process prints; `before` stands before its command."""
+# What a shell may set, each against a value that `fix` gives or removes.
+ADVERSE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "AUTO",
+    "MKL_DOMAIN_NUM_THREADS": "MKL_DOMAIN_ALL=1",
+    "MKL_DYNAMIC": "TRUE",
+    "MKL_NUM_THREADS": "1",
+    "NPY_DISABLE_CPU_FEATURES": "",
+    "NPY_ENABLE_CPU_FEATURES": "AVX2",
+    "NUMBA_CPU_NAME": "generic",
+    "NUMBA_DISABLE_JIT": "1",
+    "NUMBA_OPT": "0",
+    "OMP_DYNAMIC": "true",
+    "OMP_MAX_ACTIVE_LEVELS": "0",
+    "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "2",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "OPENBLAS_NUM_THREADS": "2",
+}
+
+
+def is_governed(name: str) -> bool:
+    known = name in portable_bits.SETTINGS or name == portable_bits.USERS
+    return known or (name.startswith(portable_bits.FAMILIES) and name != "NUMBA_CACHE_DIR")
+
+
+def shell(**variables: str) -> dict[str, str]:
+    """Return the environment of a shell that no process of the project has started."""
+    return {k: v for k, v in os.environ.items() if not is_governed(k)} | variables
+
+
+def run_python(*command: str, cwd: Path = ROOT, **variables: str) -> Any:
+    """Return what a process that is started from a shell prints, as JSON."""
     done = subprocess.run(
-        [*before, sys.executable, "-m", "tests.helpers.arithmetic"],
-        cwd=ROOT,
-        env=os.environ | environment,
+        command,
+        cwd=cwd,
+        env=shell(PYTHONPATH=str(ROOT), **variables),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    digests: dict[str, object] = json.loads(done.stdout)
-    return digests
+    return json.loads(done.stdout)
+
+
+def arithmetic(*before: str, **variables: str) -> Any:
+    """Return the digests that a process prints; `before` stands before its command."""
+    return run_python(*before, sys.executable, "-m", "tests.helpers.arithmetic", **variables)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings",
+    "variables",
     [
-        {"OMP_NUM_THREADS": "1", "TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8"},
-        {"OMP_NUM_THREADS": "4", "MKL_CBWR": "AUTO", "PYTHONHASHSEED": "5"},
+        {},
+        ADVERSE,
+        {"OMP_NUM_THREADS": "4", "TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "5"},
     ],
-    ids=["one thread", "four threads"],
+    ids=["nothing set", "all set otherwise", "four threads"],
 )
-def test_arithmetic_has_the_same_bits_in_any_shell(settings: dict[str, str]) -> None:
-    assert arithmetic(**settings) == EVERYWHERE
+def test_arithmetic_has_the_same_bits_in_any_shell(variables: dict[str, str]) -> None:
+    assert arithmetic(**variables) == EVERYWHERE
 
 
 @pytest.mark.slow
@@ -66,13 +107,20 @@ def test_arithmetic_has_the_same_bits_on_one_core() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processor", ["Haswell", "EPYC"])
-def test_arithmetic_has_the_same_bits_on_another_processor(processor: str) -> None:
-    """One of Intel and one of AMD, both without AVX-512, emulated."""
+def test_arithmetic_has_the_same_bits_on_a_processor_of_another_maker() -> None:
+    """An emulated one of Intel, or of AMD where this one is Intel's, both without AVX-512."""
     emulator = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     if not emulator:
         pytest.skip("no qemu-x86_64: install qemu-user")
+    processor = "EPYC" if "GenuineIntel" in Path("/proc/cpuinfo").read_text() else "Haswell"
     assert arithmetic(emulator, "-cpu", processor) == EVERYWHERE
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_two_kinds_of_bits() -> None:
+    portable, fast = (bits.run("resnet18:32", kind) for kind in ("portable", "fast"))
+    assert (portable["instructions"], portable["threads"]) == ("AVX2", portable_bits.THREADS)
+    assert (fast["instructions"] != "AVX2") == bits.has_more_than_avx2()
 
 
 @pytest.mark.parametrize(
@@ -93,16 +141,75 @@ def test_bits_are_read_before_params_are_checked(tmp_path: Path, text: str, bits
     assert portable_bits.chosen(tmp_path / "missing.yaml") == "portable"
 
 
-def test_fast_leaves_the_environment_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PRINT = "import json, os; print(json.dumps(dict(os.environ)))"
+START = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True)"
+
+
+def settings_of_a_stage(project: Path, *, by: str | None, bits: str, **variables: str) -> Any:
+    """Return name -> value of what a stage's libraries read. by: what started it, from a shell."""
+    (project / "params.yaml").write_text("bits: portable\n")
+    set_bits = f"from pathlib import Path; Path('params.yaml').write_text('bits: {bits}')"
+    stage = [sys.executable, "-c", f"{set_bits}; import stages; {PRINT}"]
+    started = [sys.executable, "-c", f"import {by}; {START}", *stage] if by else stage
+    found = run_python(*started, cwd=project, **variables)
+    return {k: v for k, v in found.items() if is_governed(k) and k != portable_bits.USERS}
+
+
+@pytest.mark.parametrize("by", [None, "app"], ids=["by a shell", "by lookalike"])
+@pytest.mark.parametrize("variables", [{}, ADVERSE], ids=["nothing set", "all set otherwise"])
+def test_a_portable_stage_has_just_our_settings(
+    tmp_path: Path, variables: dict[str, str], by: str | None
+) -> None:
+    found = settings_of_a_stage(tmp_path, by=by, bits="portable", **variables)
+    assert found == portable_bits.SETTINGS
+
+
+@pytest.mark.parametrize("by", [None, "app", "app, stages"])
+@pytest.mark.parametrize("variables", [{}, ADVERSE, portable_bits.SETTINGS])
+def test_a_fast_stage_has_the_settings_of_the_shell(
+    tmp_path: Path, variables: dict[str, str], by: str | None
+) -> None:
+    """Though `lookalike`, with other params, started it: a sweep over `bits` is one case."""
+    assert settings_of_a_stage(tmp_path, by=by, bits="fast", **variables) == variables
+
+
+def test_what_was_set_since_is_what_a_fast_stage_has(tmp_path: Path) -> None:
+    """By a test, or before a command of dvc.yaml."""
+    by = "app, os; os.environ['OMP_NUM_THREADS'] = '3'"
+    found = settings_of_a_stage(tmp_path, by=by, bits="fast", MKL_CBWR="AUTO", OMP_NUM_THREADS="5")
+    assert found == {"MKL_CBWR": "AUTO", "OMP_NUM_THREADS": "3"}
+
+
+@pytest.mark.parametrize(
+    ("bits", "set_before", "told"),
+    [
+        ("portable", False, ["numpy"]),
+        ("portable", True, []),
+        ("fast", False, []),
+    ],
+)
+def test_settings_that_come_too_late_are_told(
+    bits: str,
+    set_before: bool,
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     params = tmp_path / "params.yaml"
-    for name in portable_bits.SETTINGS:
-        monkeypatch.setenv(name, "as it was")
-    params.write_text("bits: fast\n")
-    portable_bits.fix(params)
-    assert {os.environ[name] for name in portable_bits.SETTINGS} == {"as it was"}
-    params.write_text("bits: portable\n")
-    portable_bits.fix(params)
-    assert {name: os.environ[name] for name in portable_bits.SETTINGS} == portable_bits.SETTINGS
+    params.write_text(f"bits: {bits}\n")
+    for name in list(filter(is_governed, os.environ)):
+        monkeypatch.delenv(name)
+    for name, value in portable_bits.SETTINGS.items():
+        monkeypatch.setenv(name, value if set_before else "other")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "modules", {"numpy": None, "os": None})
+        portable_bits.fix(params)
+    assert caplog.messages == [
+        f"bits: portable comes too late for {name}, imported before `stages` or `app`: results may "
+        "differ on another machine; import one of these two first"
+        for name in told
+    ]
 
 
 # --- compiled code ------------------------------------------------------------------------------

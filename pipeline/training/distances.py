@@ -29,5 +29,4 @@ def replace_euclidean(default: BaseDistance, *, normalize: bool) -> dict[str, ob
     """
     if not isinstance(default, LpDistance):
         return {}
-    options = {"p": default.p, "power": default.power}
-    return {"distance": EuclideanDistance(normalize_embeddings=normalize, **options)}
+    return {"distance": EuclideanDistance(normalize_embeddings=normalize)}

@@ -18,9 +18,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.config.load import read_yaml
 from pipeline.index.distances import score_pairs
 from pipeline.training.distances import EuclideanDistance
+from pipeline.training.losses import LOSSES, EmbeddingSpace, TripletLoss
+from pipeline.training.miners import MINERS
+from tests.helpers.paths import ROOT
 
+PARAMS = read_yaml(ROOT / "params.yaml")
 Array = NDArray[np.float32]
 
 
@@ -73,6 +78,28 @@ def elementwise() -> Iterator[Tensor]:
     yield from (x.softmax(1), torch.logsumexp(x, 1), x.sum(), x.mean(0), functional.normalize(x))
 
 
+def losses() -> Iterator[Tensor]:
+    """The value and the gradient of each loss, for embeddings of any length."""
+    embeddings = torch.from_numpy(sample(24, 16)).requires_grad_()
+    labels = torch.arange(24) % 6
+    space = EmbeddingSpace(dim=16, classes=6, normalize=False)
+    for name, options in LOSSES.items():
+        torch.manual_seed(3)  # for weights
+        loss = options(**PARAMS["loss"][name]).build(space)(embeddings, labels)
+        yield from (loss, torch.autograd.grad(loss, embeddings)[0])
+    graded = TripletLoss(**PARAMS["loss"]["triplet"]).build_graded(space)
+    loss = graded(embeddings, (labels[:, None] == labels).float().fill_diagonal_(0))
+    yield from (loss, torch.autograd.grad(loss, embeddings)[0])
+
+
+def miners() -> Iterator[Tensor]:
+    embeddings, labels = torch.from_numpy(sample(24, 16)), torch.arange(24) % 6
+    for name, options in MINERS.items():
+        torch.manual_seed(3)  # for chance
+        if miner := options(**(PARAMS["miner"][name] or {})).build(normalize=False):
+            yield from miner(embeddings, labels)
+
+
 def random_weights() -> Iterator[Tensor]:
     torch.manual_seed(3)
     yield torch.randn(1000)
@@ -85,6 +112,12 @@ def numbers() -> Iterator[NDArray[np.generic]]:
     x = sample(300, 200)
     yield from (x @ x.T, x.astype(np.float64) @ x.T, np.exp(x), np.sin(x), np.log(np.abs(x)))
     yield from (x.sum(axis=1), np.linalg.norm(x, axis=1), np.linalg.svd(x.astype(np.float64))[1])
+    # numpy has code of its own for these on processors with AVX-512, and other orders of ties.
+    wide = x.astype(np.float64)
+    yield from (function(wide) for function in (np.exp, np.tanh, np.arctan, np.sin, np.cbrt))
+    yield from (np.log(np.abs(wide)), np.abs(wide) ** 1.7, np.arctan2(wide, wide[::-1]))
+    tied = np.random.default_rng(5).integers(0, 9, 10_000)
+    yield from (np.argsort(values) for values in (tied, tied.astype(np.float32), tied / 2))
 
 
 def search() -> Iterator[NDArray[np.generic]]:
@@ -119,6 +152,8 @@ def main() -> None:
                 "elementwise": digest(*elementwise()),
                 "random weights": digest(*random_weights()),
                 "euclidean distances": digest(euclidean),
+                "losses": digest(*losses()),
+                "miners": digest(*miners()),
                 "numpy": digest(*numbers()),
                 "search": digest(*search()),
                 "images": digest(*images()),
