@@ -21,6 +21,7 @@ from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.machine import describe_machine
+from pipeline.report.shown_params import shown_params, unrepeatable_params
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +47,14 @@ def verify() -> bool:
     with TemporaryDirectory(prefix="lookalike-verify-") as scratch:
         clone = git.clone(Path(scratch) / "clone", commit)
         params = read_params(clone / PARAMS)
+        for value in unrepeatable_params(shown_params(params)):
+            logger.warning("%s: other bits on another processor are to be expected", value)
         _link_source(clone, params)
         reproduce(clone)
         found = (clone / LOCK).read_text(encoding="utf-8")
     verified = verify_outputs(read_lock(text, where=LOCK), read_lock(found, where=LOCK))
     print(_format(verified))
-    if verified.differing:
+    if verified.begins:
         here = describe_machine(params.bits)
         print(_format_machines(read_machine(git.read_file(commit, str(MACHINE))), here))
     return not verified.differing
@@ -70,6 +73,12 @@ def _format(verified: Verified) -> str:
     lines = [f"{'same' if same else 'differs':8}{path}" for path, same in verified.same.items()]
     lines.append(f"{len(lines)} outputs: {len(lines) - len(differing)} as in {LOCK}")
     lines[-1] += f", {len(differing)} not" if differing else ""
+    if verified.changed:
+        more = f" and {len(verified.changed) - 10} more" if len(verified.changed) > 10 else ""
+        lines.append(
+            f"{LOCK} is not of this commit, which has another {', '.join(verified.changed[:10])}"
+            f"{more}; run: dvc repro; git add {LOCK}"
+        )
     for stage, paths in verified.begins.items():
         what = ", ".join(paths)
         lines.append(f"first: {what}, of stage {stage}, which read the same files and params")

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,14 @@ class Run:
     """One point of a recipe.
 
     name: of its experiment. values: the values that make the point, by short key. settings: all
-    that it sets, by dotted key: those of the recipe too.
+    that it sets, by dotted key: those of the recipe too. short: dotted key -> short key, of
+    `values`.
     """
 
     name: str
     values: Mapping[str, Any]
     settings: Mapping[str, Any]
+    short: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -97,11 +99,15 @@ def make_run(
             )
     # That of params.yaml is in the origin.
     images = [git.diff_from_head(settings[SOURCE])] if SOURCE in settings else []
-    return Run(name_run(recipe.path.stem, values, origin.digest(plain, *images)), values, settings)
+    name = name_run(recipe.path.stem, values, origin.digest(plain, *images))
+    return Run(name, values, settings, {key: short[key] for key in point})
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Return dotted key -> its shortest end that no other key has, but never just "name"."""
+    """Return dotted key -> its shortest end that no other key has, but never just "name".
+
+    A key that is the end of another, as `seed` of `train.seed`, stays whole.
+    """
     keys = list(keys)
 
     def ends(key: str) -> list[str]:
@@ -110,7 +116,7 @@ def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
         return [".".join(parts[-length:]) for length in range(least, len(parts) + 1)]
 
     return {
-        key: next(end for end in ends(key) if sum(end in ends(other) for other in keys) == 1)
+        key: next((end for end in ends(key) if sum(end in ends(other) for other in keys) == 1), key)
         for key in keys
     }
 

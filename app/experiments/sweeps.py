@@ -10,7 +10,7 @@ from app.experiments.queued_runs import Origin, QueueWatch, Run, enqueue, make_r
 from app.experiments.recipes import SWEEP, Recipe
 from app.experiments.text_tables import align_columns, format_metric
 from pipeline.config.dotted_keys import show_value
-from pipeline.data.metrics_files import describe_dataset
+from pipeline.data.metrics_files import name_dataset
 from pipeline.errors import UserError
 
 SEED = "train.seed"
@@ -74,8 +74,8 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
     """Return the combinations and their metrics as a table; a run without a result has failed.
 
     Where the seed of the training is swept, the mean and the standard deviation over the seeds
-    follow, of each combination of the other keys. Runs on different
-    datasets have a column that names them.
+    follow, of each combination of the other keys. Runs on different datasets have a column that
+    names them.
     """
     shown = [
         (path, metric)
@@ -84,7 +84,7 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
     ]
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
     trainings: dict[tuple[str, ...], list[list[float]]] = {}
-    datasets = {name: describe_dataset(of.metrics.get(TEST, {})) for name, of in results.items()}
+    datasets = {name: name_dataset(of.metrics.get(TEST, {})) for name, of in results.items()}
     differ = len(set(datasets.values())) > 1
     rows = [[*keys, *(["dataset"] if differ else []), *(metric for _, metric in shown)]]
     rows[0].append("experiment")
@@ -95,19 +95,13 @@ def tabulate(runs: Sequence[Run], results: Mapping[str, FinishedRun]) -> str:
         dataset = [datasets.get(run.name, "-")] if differ else []
         rows.append([*cells, *dataset, *map(format_metric, metrics), result.commit[:7]])
         known = [value for value in metrics if value is not None]
-        if (seed := _seed_key(run)) and len(known) == len(shown):
+        if (seed := run.short.get(SEED)) and len(known) == len(shown):
             setting = (*_show_values({**run.values, seed: _MEAN}, keys), *dataset)
             trainings.setdefault(setting, []).append(known)
     for setting, found in trainings.items():
         if len(found) > 1:
             rows += _summarize(setting, found)
     return align_columns(rows)
-
-
-def _seed_key(run: Run) -> str | None:
-    """Return the short key of the seed of the training; None if it is not swept."""
-    swept = [key for key in run.values if SEED in run.settings and SEED.endswith(key)]
-    return swept[0] if swept else None
 
 
 def _show_values(values: Mapping[str, Any], keys: Sequence[str]) -> list[str]:

@@ -59,6 +59,11 @@ class Lock:
         """Return dependency -> md5 of a stage."""
         return _read_hashes(self.stages[stage], "deps")
 
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """Return dotted key -> value of the params that a stage read."""
+        files = self.stages[stage].get("params", {}).values()
+        return {key: value for params in files for key, value in flatten(params).items()}
+
     def hash_of(self, path: str) -> str | None:
         """Return the md5 of the output `path`, with ".dir" at its end for a folder."""
         name = self._writers().get(path)
@@ -76,8 +81,7 @@ class Lock:
             if name is None or name in stages:
                 continue
             stages.add(name)
-            for params in self.stages[name].get("params", {}).values():
-                settings |= flatten(params)
+            settings |= self.settings_of(name)
             for dependency, md5 in _read_hashes(self.stages[name], "deps").items():
                 if dependency in writers:
                     paths.append(dependency)

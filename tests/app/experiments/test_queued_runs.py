@@ -47,6 +47,11 @@ def test_keys_are_as_short_as_they_can_be_and_differ() -> None:
     ]
 
 
+def test_a_key_that_is_the_end_of_another_stays_whole() -> None:
+    keys = ["seed", "train.seed", "name", "loss.name"]
+    assert shorten_keys(keys) == {key: key for key in keys}
+
+
 @pytest.mark.parametrize("name", ["sop", "fashion_mnist"])
 def test_a_fetched_dataset_does_not_need_the_images_at_the_source(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

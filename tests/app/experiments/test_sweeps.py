@@ -141,6 +141,31 @@ def test_over_seeds_the_mean_and_the_deviation_follow() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sweep", "rows"),
+    [
+        ({"seed": [1, 2]}, ["   1", "   2"]),  # of the data and the split too
+        (
+            {"seed": [1, 2], "train.seed": [3, 4]},
+            [
+                *("   1           3", "   1           4", "   2           3", "   2           4"),
+                *("   1        mean", "   1          sd", "   2        mean", "   2          sd"),
+            ],
+        ),
+    ],
+)
+def test_only_the_seed_of_the_training_is_one_to_average_over(
+    sweep: dict[str, list[Any]], rows: list[str]
+) -> None:
+    """Also where the recipe sets train.seed beside a swept `seed`."""
+    swept = planned({"train.seed": 9} if len(sweep) == 1 else {}, sweep)
+    found = {
+        run.name: FinishedRun("1a2b3c4", {"metrics/finetuned.json": {"map": 0.5}}) for run in swept
+    }
+    table = tabulate(swept, found).splitlines()[1:]
+    assert [line.split("  0.")[0] for line in table] == rows
+
+
 def test_the_table_names_the_datasets_where_they_differ() -> None:
     swept = [Run(f"n{count}", {"classes": count}, {}) for count in (8, 16, 32)]
     results = {
