@@ -1,12 +1,16 @@
 """The exception for a user's mistake, and the wording of errors about names and files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+# How many faults of one kind an error names.
+SHOWN = 10
 
 
 class UserError(Exception):
-    """A mistake that the user can correct, in one line; several of params.yaml have one line each.
+    """A mistake that the user can correct, in one line.
 
+    Several mistakes in params.yaml or in a table have one line each.
     The text says where, what was found, what is allowed and what to do. `stages.runner` logs it
     without a traceback and exits with status 1.
     """
@@ -40,3 +44,22 @@ def name_choices(found: str, allowed: Iterable[str]) -> str:
 def closest(found: str, allowed: Iterable[str]) -> str | None:
     """Return the name of `allowed` that was probably meant by `found`, or None."""
     return next(iter(get_close_matches(str(found), sorted(allowed), n=1)), None)
+
+
+def name_first(names: Sequence[str]) -> str:
+    """Return the first SHOWN of `names` in quotes, and how many more there are.
+
+    >>> name_first(["cat", "dog"]), name_first([str(number) for number in range(25)])[-15:]
+    ("'cat', 'dog'", "'9' and 15 more")
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
+
+
+def all_faults(faults: Sequence[str], *, where: str) -> UserError:
+    """Return the error with a line for each of `faults` of the file `where`: the first SHOWN, and
+    their number."""
+    if len(faults) == 1:
+        return UserError(faults[0])
+    first = f", the first {SHOWN} of them above" if len(faults) > SHOWN else ""
+    return UserError("\n".join([*faults[:SHOWN], f"{where}: {len(faults)} faults in all{first}"]))

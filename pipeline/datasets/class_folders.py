@@ -1,93 +1,123 @@
 """Images in folders that are named after their classes, the layout of most datasets."""
 
-import os
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from pipeline.data.class_names import name_some
+from pipeline.data.decoding import FORMAT_NAMES, is_image_file
+from pipeline.datasets.source_files import (
+    files_in,
+    is_hidden,
+    relative_name,
+    subfolders,
+    walk_files,
+)
 from pipeline.datasets.source_image import SourceImage
-from pipeline.errors import UserError
 
-# What is read of a folder, by `download` as by `lookalike query`.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif")
-# Images too, but not read; `download` warns that they are missing.
-UNREAD_SUFFIXES = (".avif", ".gif", ".tif", ".tiff")
+# Images too, but not read, beside camera raw; `download` warns that they are missing.
+UNREAD_SUFFIXES = (
+    *(".eps", ".exr", ".hdr", ".ico", ".jp2", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm"),
+    *(".ppm", ".ps", ".psd", ".svg", ".tga", ".wmf", ".xcf"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"),
+)
+
+logger = logging.getLogger(__name__)
+
+# What people call the folders of a split, and of a table its rows; in any case.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the name is that of an image: a known suffix in any case, and not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders directly in `folder`, sorted by name, hidden ones left out."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    """Return whether a file is one of the decoder's formats by its name, and not hidden."""
+    return not is_hidden(path.name) and is_image_file(path)
 
 
 def class_images(
     folder: Path, *, root: Path, source_split: str | None = None
 ) -> Iterator[SourceImage]:
-    """Yield the images below each class folder of `folder`, at any depth, sorted by name.
+    """Yield the images of `folder`: first those directly in it, then those of its folders.
 
-    Paths are relative to `root`. Other files are ignored.
+    A class is a folder directly in `folder`: the images of all folders below it are of that class.
+    An image directly in `folder` has no labels. Paths are relative to `root`. Other files are
+    ignored, and class folders without images logged.
 
     Raises:
-        UserError: an image is directly in `folder`, so in no class, or a name is not UTF-8.
+        UserError: a name is not UTF-8, or a folder cannot be read.
     """
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and is_image(path):
-            raise UserError(
-                f"{path}: an image outside of any class folder; allowed: {folder}/<class>/"
-                f"{path.name}; move it into the folder of its class"
-            )
+    yield from loose_images(folder, root=root, source_split=source_split)
     for class_folder in subfolders(folder):
         for path in walk_images(class_folder):
-            yield SourceImage(
-                path=relative_name(path, root),
-                labels=(class_folder.name,),
-                read=partial(Path.read_bytes, path),
-                source_split=source_split,
-            )
+            yield _image(path, root, labels=(class_folder.name,), source_split=source_split)
+    if empty := [each for each in subfolders(folder) if next(walk_images(each), None) is None]:
+        names = [each.relative_to(root).as_posix() for each in empty]
+        logger.warning("found no images in the folders %s", name_some(names))
+
+
+def loose_images(
+    folder: Path, *, root: Path, source_split: str | None = None
+) -> Iterator[SourceImage]:
+    """Yield the images directly in `folder`, which are in no class folder, without labels."""
+    for path in filter(is_image, files_in(folder)):
+        yield _image(path, root, labels=(), source_split=source_split)
+
+
+def _image(
+    path: Path, root: Path, *, labels: tuple[str, ...], source_split: str | None
+) -> SourceImage:
+    return SourceImage(
+        path=relative_name(path, root),
+        labels=labels,
+        read=partial(Path.read_bytes, path),
+        source_split=source_split,
+    )
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder or a table calls `name`: train, val, test, or None.
+
+    >>> split_of("Train"), split_of("VALID"), split_of("testing"), split_of("trains")
+    ('train', 'val', 'test', None)
+    """
+    return SPLIT_NAMES.get(name.lower())
+
+
+def split_folders(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return {split: those of `folders` that `split_of` knows by their names}."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        if split := split_of(folder.name):
+            found.setdefault(split, []).append(folder)
+    return found
+
+
+def image_folders(folder: Path) -> list[Path]:
+    """Return the folders directly in `folder` that hold an image, at any depth."""
+    return [inner for inner in subfolders(folder) if next(walk_images(inner), None)]
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
     """Yield the images below `folder`, sorted, hidden files and folders left out."""
-    yield from (path for path in _walk(folder) if is_image(path))
+    yield from (path for path in walk_files(folder) if is_image(path))
 
 
 def count_unread_images(folder: Path) -> Mapping[str, int]:
     """Return {suffix: number} of the files below `folder` with a suffix of UNREAD_SUFFIXES."""
-    suffixes = (path.suffix.lower() for path in _walk(folder))
+    suffixes = (path.suffix.lower() for path in walk_files(folder))
     return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
 
 
 def describe_unread(numbers: Mapping[str, int]) -> str:
     """Return the line about files that were not read, by suffix.
 
-    >>> describe_unread({".tif": 1, ".gif": 2})
-    'left out 2 .gif, 1 .tif; allowed: .jpg, .jpeg, .png, .webp, .bmp, .heic, .heif; convert them'
+    >>> describe_unread({".psd": 1, ".dng": 2})
+    'left out 2 .dng, 1 .psd; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC; convert them'
     """
     found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
-    return f"left out {found}; allowed: {', '.join(SUFFIXES)}; convert them"
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def relative_name(path: Path, root: Path) -> str:
-    """Return `path` relative to `root`, with forward slashes."""
-    name = path.relative_to(root).as_posix()
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{name.encode('utf-8', 'backslashreplace').decode()}: the name is not UTF-8; "
-            "rename the file"
-        ) from None
-    return name
+    return f"left out {found}; allowed: {FORMAT_NAMES}; convert them"

@@ -6,6 +6,8 @@ categories of its annotations, its group is the super-category of its largest ob
 train are for training; each image of val is a query and in the gallery.
 """
 
+import codecs
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,11 +15,10 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from pipeline.datasets.class_folders import subfolders
 from pipeline.datasets.dataset import Dataset
-from pipeline.datasets.published import OfficialOptions
+from pipeline.datasets.published import OfficialOptions, find
 from pipeline.datasets.source_image import NoImagesError, SourceImage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, name_first
 
 ROLES = {"train": "train", "val": "query+gallery"}
 ADDRESS = "http://images.cocodataset.org"
@@ -31,7 +32,9 @@ ARCHIVES = {
     "zips/val2017.zip": "442b8da7639aecaf257c1dceb8ba8c80",
 }
 
-Pixels = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+# pandas writes 640.0 for 640 where another value is missing.
+_Side = msgspec.Meta(ge=1, lt=2**31)
+Pixels = Annotated[int, _Side] | Annotated[float, _Side]
 
 
 class CocoOptions(OfficialOptions):
@@ -45,8 +48,8 @@ class CocoOptions(OfficialOptions):
 class _Image(msgspec.Struct, gc=False):
     id: int
     file_name: str
-    width: Pixels
-    height: Pixels
+    width: Pixels | None = None
+    height: Pixels | None = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -83,7 +86,7 @@ def archives(options: CocoOptions) -> Mapping[str, str]:
 
 def read_images(source: Path, options: CocoOptions, _seed: int) -> Iterator[SourceImage]:
     """Yield the images of `source`, a folder with annotations/, train<year>/ and val<year>/, or
-    one that holds that folder. An image without annotations has no labels.
+    one around it. An image without annotations has no labels.
 
     Without annotations of val, the images of train have no split. If the option `images` is false,
     no image file is needed, and `SourceImage.read` is None.
@@ -108,15 +111,11 @@ def _annotations(name: str, year: int) -> str:
 
 
 def _root(source: Path, year: int) -> Path:
-    wanted = _annotations("train", year)
-    for folder in (source, *subfolders(source)):
-        if (folder / wanted).is_file():
-            return folder
-    raise NoImagesError(
-        f"{source}: found no {wanted}; allowed for data.name coco: a folder or an archive with "
-        f"annotations/, train{year}/ and val{year}/; set data.source to it, or data.coco.year, or "
-        "data.coco.official: true to fetch it"
+    allowed = (
+        f"data.name coco: a folder or an archive with annotations/, train{year}/ and val{year}/; "
+        "set data.source to it, or data.coco.year, or data.coco.official: true to fetch it"
     )
+    return find(source, _annotations("train", year), otherwise=allowed).parent.parent
 
 
 def _read_split(
@@ -128,6 +127,8 @@ def _read_split(
             "data.coco.images: false; put the images there"
         )
     instances = _decode(annotations)
+    if not with_files:
+        _check_sizes(instances.images, where=annotations)
     labels, groups = _labels_and_groups(instances, where=annotations)
     for image in instances.images:
         _check_name(image.file_name, where=annotations)
@@ -138,18 +139,51 @@ def _read_split(
             read=partial(Path.read_bytes, file) if with_files else None,
             group=groups.get(image.id),
             source_split=source_split,
-            size=(image.width, image.height),
+            size=_size(image),
+        )
+
+
+def _size(image: _Image) -> tuple[int, int] | None:
+    if image.width is None or image.height is None:
+        return None
+    return int(image.width), int(image.height)
+
+
+def _check_sizes(images: Sequence[_Image], *, where: Path) -> None:
+    if without := [image.file_name for image in images if _size(image) is None]:
+        raise UserError(
+            f"{where}: found no width and height of {name_first(without)}; allowed with "
+            "data.coco.images false: both for each image; add them, or set data.coco.images: true"
         )
 
 
 def _decode(path: Path) -> _Instances:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Instances)
+        return _parse(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
             f"{path}: not annotations as COCO writes them ({error}); allowed: its own "
             "instances_*.json, or a file of that form; get a whole copy, or correct it"
         ) from None
+
+
+def _parse(content: bytes) -> _Instances:
+    try:
+        return msgspec.json.decode(content, type=_Instances)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # Python writes NaN and Infinity, which JSON has not, for a number that is not known; its
+        # own parser reads them, but takes several times the time and memory.
+        if b"NaN" not in content and b"Infinity" not in content:
+            raise
+        try:
+            plain = json.loads(content, parse_constant=lambda _: None)
+        except ValueError:
+            plain = None
+        if plain is None:
+            raise
+        return msgspec.convert(plain, type=_Instances)
 
 
 def _check_name(name: str, *, where: Path) -> None:

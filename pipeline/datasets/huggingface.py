@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.source_files import walk_files
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError, name_choices, one_line
@@ -75,7 +76,8 @@ def read_images(source: Path, options: HuggingFaceOptions, _seed: int) -> Iterat
     Raises:
         UserError: there are no such files or columns, or a label is not one text or number.
     """
-    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.parquet"))
+    files = (path for path in walk_files(source) if path.suffix == ".parquet")
+    names = sorted(path.relative_to(source).as_posix() for path in files)
     for name, roles in choose_files(names, options, where=str(source)).items():
         path = source / name
         content = _open(path, options)

@@ -8,8 +8,10 @@ training images the gallery.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.datasets.class_folders import class_images, count_unread_images
+from pipeline.datasets.class_folders import class_images, count_unread_images, split_folders
 from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.published import folders_within
+from pipeline.datasets.source_files import subfolders
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
 
@@ -28,13 +30,15 @@ def read_images(source: Path, _options: MitSplitOptions, _seed: int) -> Iterator
         UserError: there is no train/ or no test/.
     """
     root = _root(source)
+    splits = split_folders(subfolders(root))
     for name, roles in ROLES.items():
-        if not (root / name).is_dir():
+        if name not in splits:
             raise NoImagesError(
                 f"{root}: found no {name}/; allowed for data.name mit_split: the folder MIT_split "
                 "or its .tar, with train/<class> and test/<class>; set data.source to it"
             )
-        yield from class_images(root / name, root=root, source_split=roles)
+        for folder in splits[name]:
+            yield from class_images(folder, root=root, source_split=roles)
 
 
 def archives(options: MitSplitOptions) -> Mapping[str, str | None]:
@@ -50,8 +54,9 @@ def count_unread(source: Path, _options: MitSplitOptions) -> Mapping[str, int]:
 
 
 def _root(source: Path) -> Path:
-    inner = source / "MIT_split"
-    return inner if inner.is_dir() else source
+    """Return the folder with the splits, `source` or one below it; `source` if there is none."""
+    folders = folders_within(source)
+    return next((each for each in folders if split_folders(subfolders(each))), source)
 
 
 MIT_SPLIT = Dataset(

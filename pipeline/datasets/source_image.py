@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from pipeline.errors import UserError
 
@@ -15,8 +16,10 @@ class SourceImage:
     """One image of a dataset, its bytes not yet read.
 
     path: inside the source, with forward slashes; also the image_id unless one is given.
-    labels: names of its classes; an image without any is left out and counted.
-    read: returns the encoded bytes, in any format that Pillow opens; called in a worker process, so
+    labels: names of its classes; an image without any is left out and counted. Here and in
+        `group`, accented letters become one character each (Unicode's NFC): macOS writes two, and
+        what reads the same is one class.
+    read: returns the encoded bytes, in a format of `decode`; called in a worker process, so
         it must be picklable. None where only the labels are wanted: nothing is stored, and `size`
         is given.
     group: the super-class, None where the dataset has none.
@@ -35,3 +38,9 @@ class SourceImage:
     size: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     image_id: str | None = None
+
+    def __post_init__(self) -> None:
+        labels = tuple(normalize("NFC", name) for name in self.labels)
+        object.__setattr__(self, "labels", labels)
+        if self.group is not None:
+            object.__setattr__(self, "group", normalize("NFC", self.group))

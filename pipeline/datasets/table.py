@@ -1,157 +1,153 @@
 """A table of images with the columns of open-metric-learning, as CSV or Parquet."""
 
-import csv
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.datasets.class_folders import relative_name
+from pipeline.datasets.class_folders import split_of
+from pipeline.datasets.source_files import NamedFiles, relative_name
 from pipeline.datasets.source_image import SourceImage
-from pipeline.errors import UserError, name_choices, one_line
+from pipeline.datasets.table_rows import BOX, TableRow, read_rows
+from pipeline.errors import UserError, all_faults, name_choices
 
-REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
-BOX = ("x_1", "x_2", "y_1", "y_2")
 TABLE_SPLITS = ("test", "train", "validation")
 TRUTHS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
-TableRow = Mapping[str, str]
+Parser = Callable[..., Any]
 
 
-def table_images(table: Path, *, root: Path) -> Iterator[SourceImage]:
-    """Yield one image for each row of `table`; its paths are relative to `root`.
+def table_images(name: str, *, root: Path) -> Iterator[SourceImage]:
+    """Yield one image for each row of the table `name` in `root`.
+
+    The paths in it are relative to `root` or to the folder of the table, or absolute; the files are
+    inside `root`.
 
     If no row is of split test, the validation images are the test images, as in
-    open-metric-learning; otherwise validation is for choosing the best epoch.
+    open-metric-learning; otherwise validation is for choosing the best epoch. What a cell means
+    does not depend on the kind of file: numbers are read as their text in a CSV file, and a whole
+    number as the same with or without '.0'. Rows without any value are left out.
 
     Raises:
-        UserError: the table is not inside `root`, a column is missing, or a value is not allowed;
-            the text has the row and the column.
+        UserError: the table is not inside `root`, a column is missing, or values are not allowed;
+            the text has the row and the column of each of the first ten, and their number.
     """
-    if _leads_out(table, root):
-        raise UserError(
-            f"{table}: leads out of {root}; allowed: the path of a .csv or .parquet table inside "
-            "data.source, relative to it; move it there and set data.folder.table"
+    files = NamedFiles(root)
+    table = files.find(name)
+    if table is None:
+        raise _no_table(name, files)
+    faults: list[str] = []
+    rows = read_rows(table, faults)
+    images = list(_images(rows, NamedFiles(root, beside=table.parent), faults))
+    if faults:
+        raise all_faults(faults, where=str(table))
+    yield from images
+
+
+def _no_table(name: str, files: NamedFiles) -> UserError:
+    if files.inside(name) is None:
+        return UserError(
+            f"{files.root / name}: leads out of {files.root}; allowed: the path of a .csv or "
+            ".parquet table inside data.source, relative to it; move it there and set "
+            "data.folder.table"
         )
-    rows = _read(table)
-    has_test = any(row["split"] == "test" for _, row in rows)
-    categories: dict[str, str] = {}
+    return UserError(
+        f"{files.root / name}: no such file; allowed: the path of a .csv or .parquet table inside "
+        "data.source; set data.folder.table"
+    )
+
+
+def _images(
+    rows: Sequence[tuple[str, TableRow]], files: NamedFiles, faults: list[str]
+) -> Iterator[SourceImage]:
+    """Yield the image of each row that is right; what is wrong goes to `faults`."""
+    has_test = any(split_of(row["split"]) == "test" for _, row in rows)
+    parsers: dict[str, Parser] = {
+        "path": partial(_path, files=files),
+        "labels": _labels,
+        "group": _Groups().parse,
+        "source_split": partial(_roles, has_test=has_test),
+        "box": _box,
+    }
+    first: dict[str, str] = {}
     for where, row in rows:
-        image = _image(row, root=root, has_test=has_test, where=where)
-        group = row.get("category", "")
-        if categories.setdefault(row["label"], group) != group:
-            raise UserError(
-                f"{where}, column category: found '{group}', but label '{row['label']}' had "
-                f"'{categories[row['label']]}' before; allowed: one category a label; correct one"
+        fields = _parse(row, parsers, where=where, faults=faults)
+        if fields.keys() != parsers.keys():
+            continue
+        image = _image(fields, root=files.root)
+        before = first.setdefault(image.image_id or image.path, where)
+        if before != where:
+            faults.append(
+                f"{where}, column path: found '{row['path']}', which is in {before} too; allowed: "
+                "one row an image, or one a box; remove one"
             )
         yield image
 
 
-def _read(table: Path) -> list[tuple[str, TableRow]]:
-    """Return each row as (where it is, for error texts; its values as text, '' for none)."""
-    if not table.is_file():
-        raise UserError(
-            f"{table}: no such file; allowed: the path of a .csv or .parquet table inside "
-            "data.source; set data.folder.table"
-        )
-    if table.suffix.lower() == ".parquet":
-        columns, rows = _read_parquet(table)
-    elif table.suffix.lower() == ".csv":
-        columns, rows = _read_csv(table)
-    else:
-        raise UserError(
-            f"{table}: found a {table.suffix or 'nameless'} file; allowed: .csv, .parquet; "
-            "set data.folder.table"
-        )
-    missing = [name for name in REQUIRED if name not in columns]
-    if set(BOX) & set(columns):
-        missing += [name for name in BOX if name not in columns]
-    if missing:
-        raise UserError(
-            f"{table}: found no column {', '.join(missing)}; allowed: {', '.join(REQUIRED)}, and "
-            f"optionally category, {', '.join(BOX)}; add what is missing"
-        )
-    return rows
+def _parse(
+    row: TableRow, parsers: Mapping[str, Parser], *, where: str, faults: list[str]
+) -> dict[str, Any]:
+    """Return {field: value} of the fields that `row` has right; what is wrong goes to `faults`."""
+    fields: dict[str, Any] = {}
+    for field, parser in parsers.items():
+        try:
+            fields[field] = parser(row, where=where)
+        except UserError as error:
+            faults.append(str(error))
+    return fields
 
 
-def _read_csv(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, restval="")
-            rows: list[tuple[str, TableRow]] = []
-            for row in reader:
-                texts = {key: (value or "").strip() for key, value in row.items() if key}
-                rows.append((f"{table}: line {reader.line_num}", texts))
-            return list(reader.fieldnames or []), rows
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({error}); save it as one") from None
+def _image(fields: dict[str, Any], *, root: Path) -> SourceImage:
+    path, box = fields.pop("path"), fields["box"]
+    name = relative_name(path, root)
+    # One file may be in several rows, each with another box.
+    image_id = None if box is None else f"{name}#{','.join(map(str, box))}"
+    return SourceImage(path=name, read=partial(Path.read_bytes, path), image_id=image_id, **fields)
 
 
-def _read_parquet(table: Path) -> tuple[list[str], list[tuple[str, TableRow]]]:
-    try:
-        content = pq.read_table(table)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{table}: not a Parquet file ({one_line(error)}); save it again") from None
-    rows: list[tuple[str, TableRow]] = []
-    for number, row in enumerate(content.to_pylist(), start=1):
-        rows.append((f"{table}: row {number}", {key: _text(value) for key, value in row.items()}))
-    return content.column_names, rows
-
-
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    # pandas converts a column of whole numbers to floats where a value is missing.
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _image(row: TableRow, *, root: Path, has_test: bool, where: str) -> SourceImage:
+def _labels(row: TableRow, *, where: str) -> tuple[str]:
     if not row["label"]:
         raise UserError(f"{where}, column label: found nothing; allowed: the name of a class")
-    path = _file(row["path"], root=root, where=where)
-    name = relative_name(path, root)
-    box = _box(row, where=where)
-    return SourceImage(
-        path=name,
-        labels=(row["label"],),
-        read=partial(Path.read_bytes, path),
-        group=row.get("category") or None,
-        source_split=_roles(row, has_test=has_test, where=where),
-        box=box,
-        # One file may be in several rows, each with another box.
-        image_id=None if box is None else f"{name}#{','.join(map(str, box))}",
+    return (row["label"],)
+
+
+class _Groups:
+    """The category of each label so far, which must be one."""
+
+    def __init__(self) -> None:
+        self.of_label: dict[str, str] = {}
+
+    def parse(self, row: TableRow, *, where: str) -> str | None:
+        group = row.get("category", "")
+        before = self.of_label.setdefault(row["label"], group)
+        if before != group and row["label"]:
+            raise UserError(
+                f"{where}, column category: found '{group}', but label '{row['label']}' had "
+                f"'{before}' before; allowed: one category a label; correct one"
+            )
+        return group or None
+
+
+def _path(row: TableRow, *, where: str, files: NamedFiles) -> Path:
+    name = row["path"]
+    path = files.find(name)
+    if path is not None:
+        return path
+    if files.inside(name) is None:
+        raise UserError(
+            f"{where}, column path: found '{name}', which leads out of {files.root}; allowed: a "
+            "path relative to data.source; move the image there"
+        )
+    raise UserError(
+        f"{where}, column path: found '{name}', but there is no such file in {files.root}; "
+        "allowed: a path relative to data.source; correct it"
     )
 
 
-def _leads_out(path: Path, root: Path) -> bool:
-    return not path.is_relative_to(root) or ".." in path.relative_to(root).parts
-
-
-def _file(name: str, *, root: Path, where: str) -> Path:
-    path = root / name
-    if _leads_out(path, root):
-        raise UserError(
-            f"{where}, column path: found '{name}', which leads out of {root}; allowed: a path "
-            "relative to data.source; move the image there"
-        )
-    if not name or not path.is_file():
-        raise UserError(
-            f"{where}, column path: found '{name}', but there is no such file in {root}; allowed: "
-            "a path relative to data.source; correct it"
-        )
-    return path
-
-
 def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
-    split = row["split"]
-    if split not in TABLE_SPLITS:
-        raise UserError(f"{where}, column split: {name_choices(split, TABLE_SPLITS)}")
+    split = split_of(row["split"])
+    if split is None:
+        raise UserError(f"{where}, column split: {name_choices(row['split'], TABLE_SPLITS)}")
     query = _truth(row, "is_query", where=where)
     gallery = _truth(row, "is_gallery", where=where)
     if split == "train":
@@ -161,12 +157,12 @@ def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
                 "a query must not be a training image; set it to false"
             )
         return "train+gallery" if gallery else "train"
-    if split == "validation" and has_test:
+    if split == "val" and has_test:
         return "val"
     if not query and not gallery:
         raise UserError(
-            f"{where}, columns is_query and is_gallery: found false in both in split {split}; "
-            "allowed: true in one or both; correct one"
+            f"{where}, columns is_query and is_gallery: found false in both in split "
+            f"{row['split']}; allowed: true in one or both; correct one"
         )
     return "+".join(["query"] * query + ["gallery"] * gallery)
 

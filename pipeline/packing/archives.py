@@ -1,14 +1,15 @@
 """Unpack untrusted tar and zip archives, without writing outside of one folder."""
 
 import errno
+import os
 import posixpath
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from lzma import LZMAError
@@ -20,6 +21,9 @@ from pipeline.errors import UserError, one_line
 
 # The unpacked files must leave so much of the disk free, for the packed images and other files.
 SPARE_BYTES = 256 * 2**20
+# Of the fields of a zip's member (APPNOTE.TXT, 4.4.2 and 4.4.4).
+ENCRYPTED, NAME_IS_UTF8 = 0x1, 0x800
+MS_DOS = 0
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, UnicodeError)
 
 
@@ -32,25 +36,39 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
-def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> None:
-    """Write the files of `archive` into `folder`, which is made, as plain files only.
+@dataclass(frozen=True)
+class _Link:
+    """A symbolic link of an archive, checked: it points to a path inside the folder."""
 
-    A link becomes a copy of the file of the archive that it points to: as no link is made, no
-    member can be written through one.
+    name: str
+    target: str
+
+
+def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> None:
+    """Write the files of `archive` into `folder`, which is made.
+
+    Symbolic links are made last, so that no member is written through one, and all of them must
+    lead to a file or a folder of the archive; a hard link becomes a copy. Names in a zip are read
+    as UTF-8 where they are, as macOS writes them without saying so, and with backslashes as
+    Windows may write them.
 
     free_bytes: how much may be written; by default the free space of the disk, less a reserve.
 
     Raises:
         UserError: a member has an absolute path or `..`, is a device, or is a link that points
-            outside or to no file; the files are larger than `free_bytes`; the archive is damaged,
+            outside or to nothing; the files are larger than `free_bytes`; the archive is damaged,
             encrypted or of another format. The files unpacked before the error stay in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if free_bytes is None:
         free_bytes = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
     total = 0
+    links: dict[str, _Link] = {}
     with _damage_as_user_error(archive):
         for member in _members(archive):
+            if isinstance(member, _Link):
+                links[member.name] = member
+                continue
             total += member.size
             if total > free_bytes:
                 raise UserError(
@@ -59,6 +77,38 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
                     "set data.source to that folder"
                 )
             _write(member, folder, archive=archive)
+    _make_links(list(links.values()), folder, archive=archive)
+
+
+def _make_links(links: Sequence[_Link], folder: Path, *, archive: Path) -> None:
+    try:
+        for link in links:
+            _make_link(link, folder, archive=archive)
+        # A target may lead through another link: where it is, only all of them together tell.
+        for link in links:
+            _check_target(link, folder, archive=archive)
+    except UserError:
+        for link in links:
+            if (folder / link.name).is_symlink():
+                (folder / link.name).unlink()
+        raise
+
+
+def _make_link(link: _Link, folder: Path, *, archive: Path) -> None:
+    path = folder / link.name
+    if Path(os.path.realpath(path.parent)) != Path(os.path.realpath(folder), link.name).parent:
+        raise _member_error(archive, link.name, found="is in a folder that is a link")
+    with _name_as_user_error(link.name, archive=archive):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(link.target)
+
+
+def _check_target(link: _Link, folder: Path, *, archive: Path) -> None:
+    real = Path(os.path.realpath(folder / link.name))
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise _leads_out(link.name, link.target, archive=archive)
+    if not real.exists():
+        raise _member_error(archive, link.name, found=f"is a link to no file, '{link.target}'")
 
 
 @contextmanager
@@ -74,7 +124,7 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
         ) from None
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path) -> Iterator[_Member | _Link]:
     if tarfile.is_tarfile(archive):
         return _tar_members(archive)
     if zipfile.is_zipfile(archive):
@@ -98,13 +148,16 @@ class _CheckedHeader(tarfile.TarInfo):
             raise ReadError(str(error)) from None
 
 
-def _tar_members(archive: Path) -> Iterator[_Member]:
+def _tar_members(archive: Path) -> Iterator[_Member | _Link]:
     with tarfile.open(archive, "r:*", tarinfo=_CheckedHeader) as tar:
         for entry in tar:
             _check_name(entry.name, archive=archive)
             if entry.isdir():
                 continue
-            file = _linked(tar, entry, archive=archive) if entry.islnk() or entry.issym() else entry
+            if entry.issym():
+                yield _link(entry.name, entry.linkname, archive=archive)
+                continue
+            file = _linked(tar, entry, archive=archive) if entry.islnk() else entry
             if not file.isreg():
                 raise _member_error(archive, entry.name, found="is a device or a pipe")
             yield _Member(entry.name, file.size, partial(_open_tar_member, tar, file))
@@ -121,12 +174,10 @@ def _open_tar_member(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _linked(tar: tarfile.TarFile, link: tarfile.TarInfo, *, archive: Path) -> tarfile.TarInfo:
-    start = posixpath.dirname(link.name) if link.issym() else ""
-    target = posixpath.normpath(posixpath.join(start, link.linkname))
+    """Return the file that a hard link is another name of."""
+    target = posixpath.normpath(link.linkname)
     if _is_outside(target):
-        raise _member_error(
-            archive, link.name, found=f"is a link to a path outside, '{link.linkname}'"
-        )
+        raise _leads_out(link.name, link.linkname, archive=archive)
     file = next(
         (entry for entry in tar.getmembers() if posixpath.normpath(entry.name) == target), None
     )
@@ -135,19 +186,40 @@ def _linked(tar: tarfile.TarFile, link: tarfile.TarInfo, *, archive: Path) -> ta
     return file
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
+def _zip_members(archive: Path) -> Iterator[_Member | _Link]:
     with zipfile.ZipFile(archive) as zipped:
         for entry in zipped.infolist():
-            _check_name(entry.filename, archive=archive)
-            if entry.is_dir():
+            name = _zip_name(entry)
+            _check_name(name, archive=archive)
+            if entry.is_dir() or name.endswith("/"):
                 continue
+            if entry.flag_bits & ENCRYPTED:
+                raise _member_error(archive, name, found="is encrypted")
             if stat.S_ISLNK(entry.external_attr >> 16):
-                raise _member_error(
-                    archive, entry.filename, found="is a link, which a zip cannot resolve"
-                )
-            if entry.flag_bits & 0x1:
-                raise _member_error(archive, entry.filename, found="is encrypted")
-            yield _Member(entry.filename, entry.file_size, partial(zipped.open, entry))
+                with _name_as_user_error(name, archive=archive):
+                    target = zipped.read(entry).decode(errors="surrogateescape")
+                yield _link(name, target, archive=archive)
+                continue
+            yield _Member(name, entry.file_size, partial(zipped.open, entry))
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """Return the name of `entry` with slashes, in UTF-8 if its bytes are.
+
+    Without a flag for UTF-8, zipfile reads the code page 437 of MS-DOS; but macOS's Finder and
+    Info-ZIP write UTF-8 and set no flag. Some programs for Windows write backslashes.
+    """
+    name = entry.filename
+    if not entry.flag_bits & NAME_IS_UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/") if entry.create_system == MS_DOS else name
+
+
+def _link(name: str, target: str, *, archive: Path) -> _Link:
+    if _is_outside(posixpath.normpath(posixpath.join(posixpath.dirname(name), target))):
+        raise _leads_out(name, target, archive=archive)
+    return _Link(name, target)
 
 
 def _check_name(name: str, *, archive: Path) -> None:
@@ -168,9 +240,13 @@ def _member_error(archive: Path, member: str, *, found: str) -> UserError:
     )
 
 
+def _leads_out(name: str, target: str, *, archive: Path) -> UserError:
+    return _member_error(archive, name, found=f"is a link to a path outside, '{target}'")
+
+
 def _write(member: _Member, folder: Path, *, archive: Path) -> None:
     path = folder / member.name
-    try:
+    with _name_as_user_error(member.name, archive=archive):
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             _damage_as_user_error(archive, where=f"'{member.name}': "),
@@ -178,14 +254,18 @@ def _write(member: _Member, folder: Path, *, archive: Path) -> None:
             open(path, "wb") as out,
         ):
             shutil.copyfileobj(content, out, 2**20)
+
+
+@contextmanager
+def _name_as_user_error(name: str, *, archive: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        raise _member_error(archive, member.name, found="is both a file and a folder") from None
+        raise _member_error(archive, name, found="is both a file and a folder") from None
     except RuntimeError as error:  # an encrypted zip, or an unknown method of compression
         found = f"cannot be read ({one_line(error)})"
-        raise _member_error(archive, member.name, found=found) from None
+        raise _member_error(archive, name, found=found) from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        raise _member_error(
-            archive, member.name, found="has a name too long for this disk"
-        ) from None
+        raise _member_error(archive, name, found="has a name too long for this disk") from None

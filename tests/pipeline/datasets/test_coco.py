@@ -62,11 +62,11 @@ def error_line(root: Path, options: CocoOptions = OPTIONS) -> str:
 
 
 def outputs(folder: Path) -> Outputs:
-    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
+    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
     return Outputs(*(folder / name for name in names))
 
 
-@pytest.mark.parametrize("below", [".", "tiny_coco"])
+@pytest.mark.parametrize("below", [".", "tiny_coco", "archive/data/tiny_coco"])
 @pytest.mark.parametrize("year", [2014, 2017])
 def test_an_image_has_the_labels_of_its_annotations(tmp_path: Path, below: str, year: int) -> None:
     root = tmp_path / below
@@ -120,6 +120,63 @@ def test_labels_alone_need_no_images(tmp_path: Path) -> None:
     assert (image.labels, image.read, image.size) == (("person",), None, (8, 6))
 
 
+@pytest.mark.parametrize(
+    ("area", "group"),
+    [("NaN", "animal"), ("Infinity", "animal"), ("-Infinity", "animal"), ("5", "person")],
+)
+def test_an_area_that_is_no_number_is_none(tmp_path: Path, area: str, group: str) -> None:
+    found = [annotation(1, 1, area=float(area)), annotation(1, 18, area=0.5)]
+    path = write(tmp_path, images=[image(1), image(2, file_name="NaN.jpg")], annotations=found)
+    assert area in path.read_text()
+    first, second = read(tmp_path)
+    assert (first.labels, first.group, second.path) == (
+        ("dog", "person"),
+        group,
+        "train2017/NaN.jpg",
+    )
+
+
+def test_annotations_may_begin_with_the_mark_of_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [image.labels for image in read(tmp_path)] == [("person",)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({}, (8, 6)),
+        ({"width": 640.0, "height": 480.0}, (640, 480)),
+        ({"width": None}, None),
+        ({"height": float("nan")}, None),
+        ({"width": None, "height": None}, None),
+    ],
+)
+@pytest.mark.parametrize("without", [(), ("width",), ("width", "height")])
+def test_a_size_may_be_missing_where_the_image_is_read(
+    tmp_path: Path, fields: dict[str, Any], size: tuple[int, int] | None, without: tuple[str, ...]
+) -> None:
+    one = image(1, **fields)
+    for key in without:
+        del one[key]
+    write(tmp_path, images=[one])
+    Image.new("RGB", (8, 6)).save(tmp_path / "train2017/1.jpg")
+    assert [found.size for found in read(tmp_path)] == [None if without else size]
+    to = outputs(tmp_path / "out")
+    pack(read(tmp_path), to, max_side=None, max_rejected=0.0)
+    (row,) = read_table(to.catalog, CATALOG).to_pylist()
+    assert (row["width"], row["height"]) == (8, 6)
+
+
+def test_labels_alone_need_sizes(tmp_path: Path) -> None:
+    path = write(tmp_path, images=[image(1), *(image(n, width=None) for n in range(2, 14))])
+    assert error_line(tmp_path, LABELS_ALONE) == (
+        f"{path}: found no width and height of '2.jpg', '3.jpg', '4.jpg', '5.jpg', '6.jpg', "
+        "'7.jpg', '8.jpg', '9.jpg', '10.jpg', '11.jpg' and 2 more; allowed with data.coco.images "
+        "false: both for each image; add them, or set data.coco.images: true"
+    )
+
+
 @given(
     st.lists(
         st.tuples(
@@ -155,9 +212,11 @@ def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_o
     Image.new("RGB", (8, 6)).save(tmp_path / "train2017/1.jpg")
     to = outputs(tmp_path / "out")
     assert pack(read(tmp_path), to, max_side=None, max_rejected=0.5) == 1
-    assert to.rejected.read_text() == "path,reason\ntrain2017/2.jpg,No such file or directory\n"
+    assert to.rejected.read_text() == (
+        "path,reason\ntrain2017/2.jpg,cannot be read (No such file or directory)\n"
+    )
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["train2017/1.jpg"]
-    with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) cannot be decoded;"):
+    with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) cannot be decoded \("):
         pack(read(tmp_path), to, max_side=None, max_rejected=0.49)
 
 
@@ -226,6 +285,8 @@ def test_wrong_annotations_are_one_line(tmp_path: Path, changes: dict[str, Any],
         (b"", "Input data was truncated"),
         (b'{"images": [{"id": 1, ', "Input data was truncated"),
         (b"{'images': []}", "JSON is malformed"),
+        (b"{'images': [NaN]}", "JSON is malformed"),
+        (b'{"images": [NaN], "annotations": [], "categories": []}', "got `null`"),
         (b'{"images": [], "annotations": [], "categories": []}]', "trailing characters"),
         (b'{"images": [{"id": 1, "file_name": "\xff"}]}', "invalid start byte"),
         (b'{"info": ' + b"[" * 100_000, "maximum recursion depth exceeded"),

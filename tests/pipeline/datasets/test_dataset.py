@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.config.load import read_yaml
 from pipeline.datasets import DATASETS
+from pipeline.datasets.source_image import SourceImage
 from tests.helpers.options import dataset_options
 from tests.helpers.paths import ROOT
 
@@ -12,6 +13,14 @@ from tests.helpers.paths import ROOT
 def test_the_options_of_a_dataset_are_its_block_of_params_yaml(name: str) -> None:
     block = read_yaml(ROOT / "params.yaml")["data"][name]
     assert dataset_options(name).model_dump() == block
+
+
+def test_labels_and_groups_of_any_dataset_are_in_one_form_of_unicode() -> None:
+    image = SourceImage(
+        path="cafe\u0301.jpg", labels=("cafe\u0301", "a"), read=None, group="u\u0308"
+    )
+    assert (image.labels, image.group) == (("caf\u00e9", "a"), "\u00fc")
+    assert image.path == "cafe\u0301.jpg"
 
 
 @pytest.mark.parametrize(

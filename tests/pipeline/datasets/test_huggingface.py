@@ -64,6 +64,15 @@ def test_a_label_without_a_name_is_as_it_is_and_a_secret_one_is_none(tmp_path: P
     assert [each.labels for each in read(tmp_path)[4:]] == [("7",), ("-1",), ("0",), ("1",)]
 
 
+def test_what_systems_add_is_no_parquet_file(tmp_path: Path) -> None:
+    make_huggingface(tmp_path)
+    number = len(read(tmp_path))
+    for name in ("default/train/._0000.parquet", "__MACOSX/default/train/0000.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"not a table")
+    assert len(read(tmp_path)) == number
+
+
 def test_a_row_without_bytes_is_rejected_by_its_reason(tmp_path: Path) -> None:
     make_huggingface(tmp_path, image=[{"bytes": None, "path": "a.jpg"}] * 4)
     image = read(tmp_path)[0]

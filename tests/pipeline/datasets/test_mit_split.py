@@ -17,14 +17,18 @@ def put(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"")
 
 
-@pytest.mark.parametrize("below", [".", "MIT_split"])
-def test_train_is_gallery_and_test_are_queries(tmp_path: Path, below: str) -> None:
-    put(tmp_path / below, "train/coast/a.jpg", "test/coast/b.jpg", "test/forest/c.jpg")
+@pytest.mark.parametrize("below", [".", "MIT_split", "data/scenes/MIT_split"])
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Train", "TEST")])
+def test_train_is_gallery_and_test_are_queries(
+    tmp_path: Path, below: str, train: str, test: str
+) -> None:
+    put(tmp_path / below, f"{train}/coast/a.jpg", f"{test}/coast/b.jpg", f"{test}/forest/c.jpg")
+    put(tmp_path, f"__MACOSX/MIT_split/{train}/coast/._a.jpg", "__MACOSX/train/coast/a.jpg")
     found = read_images(tmp_path, OPTIONS, 0)
     assert [(p.path, p.labels, p.source_split) for p in found] == [
-        ("train/coast/a.jpg", ("coast",), "train+gallery"),
-        ("test/coast/b.jpg", ("coast",), "query"),
-        ("test/forest/c.jpg", ("forest",), "query"),
+        (f"{train}/coast/a.jpg", ("coast",), "train+gallery"),
+        (f"{test}/coast/b.jpg", ("coast",), "query"),
+        (f"{test}/forest/c.jpg", ("forest",), "query"),
     ]
 
 
