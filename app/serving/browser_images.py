@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.data.shards import decode
+from pipeline.data.decoding import decode
 
 # Formats that browsers show, by their first bytes; others, such as HEIC and TIFF, become JPEG.
 MEDIA_TYPES = {

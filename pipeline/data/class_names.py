@@ -1,11 +1,14 @@
 """Class names as people read them: label -> display name, and the names of an image's classes."""
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.data.tables import CLASSES, read_table
 from pipeline.errors import UserError
+
+NAMED = 10  # names in one message
 
 
 def read_class_names(path: Path) -> dict[int, str]:
@@ -21,15 +24,36 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 
 def display_names(names: Mapping[int, str]) -> dict[int, str]:
-    """Return label -> name, with the label added if two classes have the same name.
+    """Return label -> name on one line, with the label added if two classes have the same name.
 
     >>> display_names({0: "cup", 1: "jug", 2: "cup"})
     {0: 'cup (0)', 1: 'jug', 2: 'cup (2)'}
     """
-    count = Counter(names.values())
+    lines = {label: on_one_line(name) for label, name in names.items()}
+    count = Counter(lines.values())
     return {
-        label: name if count[name] == 1 else f"{name} ({label})" for label, name in names.items()
+        label: name if count[name] == 1 else f"{name} ({label})" for label, name in lines.items()
     }
+
+
+def name_some(names: Collection[str]) -> str:
+    """Return the first ten of `names`, sorted, and how many more there are.
+
+    >>> name_some({"cup", "jug"}), name_some([str(number) for number in range(12)])
+    ('cup, jug', '0, 1, 10, 11, 2, 3, 4, 5, 6, 7 and 2 more')
+    """
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(sorted(names)[:NAMED]) + more
+
+
+def on_one_line(name: str) -> str:
+    """Return `name` with a space for each tab, line break and other control character.
+
+    >>> on_one_line("red\\tcup\\n")
+    'red cup '
+    """
+    controls = ("Cc", "Zl", "Zp")
+    return "".join(" " if unicodedata.category(sign) in controls else sign for sign in name)
 
 
 def names_of(labels: Iterable[int], class_names: Mapping[int, str]) -> tuple[str, ...]:

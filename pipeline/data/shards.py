@@ -1,14 +1,14 @@
 """Packed images: Arrow IPC shards of encoded bytes, memory-mapped for random access by id."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps
+from PIL import Image
 
+from pipeline.data.decoding import UndecodableError, decode
 from pipeline.data.joins import RowLookup
 from pipeline.errors import UserError
 
@@ -18,28 +18,6 @@ SCHEMA = pa.schema(
 # DVC hashes, links and pushes a shard as a whole. Small batches stay below Arrow's 32-bit offsets.
 SHARD_BYTES = 256 * 2**20
 BATCH_BYTES = 16 * 2**20
-
-
-def decode(encoded: bytes) -> Image.Image:
-    """Return the RGB image in `encoded`: EXIF rotation applied, transparency on white.
-
-    Raises what Pillow raises if the bytes are not a whole image (OSError, SyntaxError, …).
-    """
-    with Image.open(io.BytesIO(encoded)) as opened:
-        return to_rgb(opened)
-
-
-def to_rgb(opened: Image.Image) -> Image.Image:
-    """Return an image that Pillow opened as RGB, as `decode` does."""
-    image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
-        levels = np.asarray(image).clip(0, 2**16 - 1) // 257
-        image = Image.fromarray(levels.astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", rgba.size, "white")
-        image.paste(rgba, mask=rgba.getchannel("A"))
-    return image.convert("RGB")
 
 
 class ShardWriter:
@@ -132,8 +110,29 @@ class PackedImages:
         return encoded
 
     def decode(self, image_id: str) -> Image.Image:
-        """Return one image as RGB."""
-        return decode(self.read(image_id))
+        """Return one image as RGB, upright.
+
+        Raises:
+            UserError: it cannot be decoded.
+        """
+        return self._decode(image_id, None)
+
+    def decode_small(self, image_id: str, *, side: int) -> Image.Image:
+        """Return one image as `decode` does, if it is a JPEG then perhaps smaller, which is faster.
+
+        side: neither its width nor its height becomes smaller than this many pixels.
+        """
+        return self._decode(image_id, (side, side))
+
+    def _decode(self, image_id: str, least_size: tuple[int, int] | None) -> Image.Image:
+        encoded = self.read(image_id)
+        try:
+            return decode(encoded, least_size=least_size)
+        except UndecodableError as error:
+            raise UserError(
+                f"{self.directory}: image '{image_id}': {error}; allowed: images as download "
+                "packs them; run: dvc repro -f download"
+            ) from None
 
     def require(self, image_ids: Sequence[str]) -> None:
         """Raise UserError unless every one of `image_ids` has an image here."""

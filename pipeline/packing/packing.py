@@ -3,42 +3,48 @@
 import csv
 import logging
 import multiprocessing
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.data.class_names import NAMED, name_some
+from pipeline.data.decoding import kind_of
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import DatasetFingerprint
 from pipeline.data.shards import ShardWriter
-from pipeline.data.tables import CATALOG, CLASSES, Table, write_table
+from pipeline.data.tables import CATALOG, CLASSES, HEALTH, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
-from pipeline.packing.decoding import PreparedImage, prepare_image
+from pipeline.health.health_table import build_health_table
+from pipeline.health.image_facts import ImageFacts
+from pipeline.packing.preparing import PreparedImage, prepare_image
 from pipeline.progress import show_progress
 
 # Images are sent to the processes in chunks. Memory holds at most about
 # processes * CHUNKS_AHEAD * CHUNK encoded images.
 CHUNK = 8
 CHUNKS_AHEAD = 3
+UNLABELLED = "unlabelled"  # the class of all images of a source where none has a label
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where `pack` writes: a folder of shards, two tables, and the list of rejected images."""
+    """Where `pack` writes: a folder of shards, three tables, and the list of rejected images."""
 
     images: Path
     catalog: Path
     classes: Path
     rejected: Path
+    health: Path
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class _Kept:
     image: SourceImage
     width: int
     height: int
+    facts: ImageFacts | None
 
 
 @dataclass(frozen=True)
@@ -67,25 +74,25 @@ def pack(
 ) -> int:
     """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
 
-    An image that cannot be decoded is left out and listed in `to.rejected` (path, reason); their
-    number is logged. An image without `read` has a row in the catalog, but is not stored. Return
-    the number of images that were left out because they have no label.
+    An image that cannot be decoded is left out and listed in `to.rejected` (path, reason); how many
+    for which reason is logged, and which classes have no other images. An image without `read` has
+    a row in the catalog, but is not stored. Where no image has a label, all are of one class,
+    UNLABELLED. Return the number of images that were left out because they have no label, unlike
+    others.
 
     Raises:
-        UserError: there are no images, none has a label, two have the same image_id, or more than
-            the share `max_rejected` of those with labels cannot be decoded.
+        UserError: there are no images, two have the same image_id, or more than the share
+            `max_rejected` of those to pack cannot be decoded.
     """
     everything = sorted(images, key=image_id_of)
-    ordered = [image for image in everything if image.labels]
-    _check(everything, labelled=len(ordered))
+    _check(everything)
+    ordered = [image for image in everything if image.labels] or _as_one_class(everything)
     with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
         stored = _store(ordered, unfinished.images, max_side=max_side, processes=processes)
         _check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
         _write_tables(stored, unfinished)
-    if count := len(stored.rejected):
-        what = "image" if count == 1 else "images"
-        logger.warning("%d %s could not be decoded, listed in %s", count, what, to.rejected)
+    _warn_of_rejected(stored, ordered, listed_in=to.rejected)
     return len(everything) - len(ordered)
 
 
@@ -94,7 +101,7 @@ def image_id_of(image: SourceImage) -> str:
     return image.path if image.image_id is None else image.image_id
 
 
-def _check(images: Sequence[SourceImage], *, labelled: int) -> None:
+def _check(images: Sequence[SourceImage]) -> None:
     if not images:
         raise NoImagesError(
             "data.source: found no images; allowed: the layouts in images/README.md; "
@@ -106,11 +113,13 @@ def _check(images: Sequence[SourceImage], *, labelled: int) -> None:
                 f"data.source: two images have the image_id '{image_id_of(after)}'; allowed: each "
                 "once; remove one"
             )
-    if not labelled:
-        raise UserError(
-            f"data.source: none of {len(images)} images has a label, the first is "
-            f"'{images[0].path}'; allowed: one label or more for each image to use; label them"
-        )
+
+
+def _as_one_class(images: Sequence[SourceImage]) -> list[SourceImage]:
+    # So that no later stage has to know images without any label: with one class alone, nothing is
+    # trained or measured, and all images are searched.
+    logger.info("no image has a label: nothing can be trained or measured, all can be searched")
+    return [replace(image, labels=(UNLABELLED,)) for image in images]
 
 
 def _store(
@@ -128,7 +137,7 @@ def _store(
                 continue
             if image.read is not None:
                 writer.add(image_id_of(image), prepared.encoded)
-            stored.kept.append(_Kept(image, prepared.width, prepared.height))
+            stored.kept.append(_Kept(image, prepared.width, prepared.height, prepared.facts))
             stored.fingerprint.add(
                 image_id_of(image),
                 labels=image.labels,
@@ -178,11 +187,29 @@ def _check_rejected(
     share = len(rejected) / total
     if share <= max_rejected and len(rejected) < total:
         return
-    first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:3])
+    first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:NAMED])
     raise UserError(
-        f"{len(rejected)} of {total} images ({share:.1%}) cannot be decoded; allowed: "
-        f"{max_rejected:.1%} (download.max_rejected), never all; repair or remove them: {first}"
+        f"{len(rejected)} of {total} images ({share:.1%}) cannot be decoded "
+        f"({_count_reasons(rejected)}); allowed: {max_rejected:.1%} (download.max_rejected), never "
+        f"all; repair or remove them: {first}"
     )
+
+
+def _warn_of_rejected(stored: _Stored, images: Sequence[SourceImage], *, listed_in: Path) -> None:
+    if not stored.rejected:
+        return
+    count = len(stored.rejected)
+    what = "image" if count == 1 else "images"
+    reasons = _count_reasons(stored.rejected)
+    logger.warning("left out %d %s (%s), listed in %s", count, what, reasons, listed_in)
+    given = {name for image in images for name in image.labels}
+    if lost := given - {name for item in stored.kept for name in item.image.labels}:
+        logger.warning("no image can be decoded of the classes %s", name_some(lost))
+
+
+def _count_reasons(rejected: Sequence[tuple[str, str]]) -> str:
+    numbers = Counter(kind_of(reason) for _, reason in rejected)
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
 
 
 def _write_tables(stored: _Stored, to: Outputs) -> None:
@@ -191,7 +218,12 @@ def _write_tables(stored: _Stored, to: Outputs) -> None:
     catalog, about = _catalog(stored.kept, label_of), stored.fingerprint.to_metadata()
     write_table(catalog, to.catalog, CATALOG, metadata=about)
     write_table(_classes(stored.kept, names), to.classes, CLASSES)
+    write_table(build_health_table(_facts(stored.kept)), to.health, HEALTH)
     _write_rejected(stored.rejected, to.rejected)
+
+
+def _facts(kept: Sequence[_Kept]) -> dict[str, ImageFacts]:
+    return {image_id_of(item.image): item.facts for item in kept if item.facts is not None}
 
 
 def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:

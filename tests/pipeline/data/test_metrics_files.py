@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.metrics_files import keep_numbers, label_metrics, read_metrics_files
+from pipeline.data.metrics_files import (
+    keep_numbers,
+    label_metrics,
+    read_metrics_files,
+    warn_of_other_datasets,
+)
 from pipeline.errors import UserError
 
 
@@ -53,3 +58,47 @@ def test_two_datasets_are_refused(tmp_path: Path, changed: dict[str, Any], text:
         f"{paths[0]}: of products 0123456; {paths[1]}: of {text}; allowed: one dataset; "
         "run: dvc repro"
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"map": "high"}, "map: found 'high'; allowed: a number"),
+        ({"map": 0.5, "recall_at_1": None}, "recall_at_1: found None; allowed: a number"),
+        ({"dataset": 7}, "dataset: found 7; allowed: a text"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(
+    tmp_path: Path, values: dict[str, Any], told: str
+) -> None:
+    (path,) = write(tmp_path, baseline=values)
+    with pytest.raises(UserError) as caught:
+        read_metrics_files([path])
+    assert str(caught.value) == f"{path}: {told}; run the stage that writes it: dvc repro"
+
+
+def test_files_of_another_dataset_are_told_when_one_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {
+        stem: label_metrics({"map": 0.5}, dataset=dataset, fingerprint=fingerprint)
+        for stem, dataset, fingerprint in (
+            ("baseline", "folder", "0123456789"),
+            ("finetuned", "products", "0123456789"),
+            ("train", "folder", "9876543210"),
+        )
+    }
+    written, *_ = write(tmp_path, **files, notes={}, mine={"map": "high"}, third=files["baseline"])
+    (tmp_path / "broken.json").write_text("{")
+    warn_of_other_datasets(written)
+    assert caplog.messages == [
+        f"{written} is of folder 0123456, but finetuned.json of products 0123456, train.json of "
+        "folder 9876543: not to be compared before dvc repro has run to its end"
+    ]
+
+
+def test_nothing_is_told_of_one_dataset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = label_metrics({"map": 0.5}, dataset="products", fingerprint="0123456789")
+    written, *_ = write(tmp_path, baseline=one, finetuned=one, notes={"map": 1})
+    warn_of_other_datasets(written)
+    assert caplog.messages == []

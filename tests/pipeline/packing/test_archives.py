@@ -59,18 +59,112 @@ def test_zip_unpacks_whole(tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == {"a/x.jpg": b"x"}
 
 
-def test_links_inside_become_copies(tmp_path: Path) -> None:
+SOFT, HARD = {"type": tarfile.SYMTYPE}, {"type": tarfile.LNKTYPE}
+
+
+def zip_link(name: str) -> zipfile.ZipInfo:
+    link = zipfile.ZipInfo(name)
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return link
+
+
+def test_links_of_a_tar_lead_to_files_and_folders_of_it(tmp_path: Path) -> None:
     archive = make_tar(
         tmp_path / "p.tar",
+        (tar_member("a/first", linkname="../b", **SOFT), b""),
         (tar_member("a/x.jpg"), b"x"),
-        (tar_member("b/soft.jpg", type=tarfile.SYMTYPE, linkname="../a/x.jpg"), b""),
-        (tar_member("b/hard.jpg", type=tarfile.LNKTYPE, linkname="a/x.jpg"), b""),
+        (tar_member("b/soft.jpg", linkname="../a/x.jpg", **SOFT), b""),
+        (tar_member("b/hard.jpg", linkname="a/x.jpg", **HARD), b""),
+        (tar_member("up", linkname=".", **SOFT), b""),
     )
-    unpack(archive, tmp_path / "out")
-    assert files_below(tmp_path / "out") == dict.fromkeys(
-        ["a/x.jpg", "b/soft.jpg", "b/hard.jpg"], b"x"
+    out = tmp_path / "out"
+    unpack(archive, out)
+    names = ["a/x.jpg", "a/first/soft.jpg", "b/soft.jpg", "b/hard.jpg", "up/a/x.jpg"]
+    assert [(out / name).read_bytes() for name in names] == [b"x"] * 5
+    links = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink()}
+    assert links == {"a/first", "b/soft.jpg", "up"}
+
+
+def test_links_of_a_zip_lead_to_files_and_folders_of_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        zipped.writestr(zip_link("b"), "a")
+        zipped.writestr(zip_link("c/y.jpg"), "../a/x.jpg")
+        zipped.writestr("a/x.jpg", b"x")
+    unpack(tmp_path / "p.zip", tmp_path / "out")
+    for name in ("a/x.jpg", "b/x.jpg", "c/y.jpg"):
+        assert (tmp_path / "out" / name).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("links", "found"),
+    [
+        # By the names alone, 'b' is inside: 'e/d/..' is e, but through the link d it is above all.
+        (
+            {"e/d": "..", "b": "e/d/../out-of-it", "e/f": "../up"},
+            "'b' is a link to a path outside, 'e/d/../out-of-it'",
+        ),
+        ({"a": "e", "a/x": "e"}, "'a/x' is in a folder that is a link"),
+        ({"a": "b", "b": "a"}, "'a' is a link to no file, 'b'"),
+    ],
+)
+def test_links_that_lead_out_through_links_are_refused_and_removed(
+    tmp_path: Path, links: dict[str, str], found: str
+) -> None:
+    archive = make_tar(
+        tmp_path / "p.tar",
+        (tar_member("e/x.jpg"), b"x"),
+        *((tar_member(name, linkname=target, **SOFT), b"") for name, target in links.items()),
     )
-    assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: member {found}; allowed: files and folders inside the archive; make a new "
+        "archive without it"
+    )
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+# Finder and Info-ZIP write UTF-8 and do not say so; only the flag 0x800 would.
+@pytest.mark.parametrize("name", ["caf\u00e9", "cafe\u0301", "犬", "🐝"])
+def test_a_zip_with_names_in_utf8_that_does_not_say_so(tmp_path: Path, name: str) -> None:
+    raw = name.encode()
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        zipped.writestr("?" * len(raw) + "/x.jpg", b"x")
+    content = (tmp_path / "p.zip").read_bytes().replace(b"?" * len(raw), raw)
+    (tmp_path / "p.zip").write_bytes(content)
+    unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {f"{name}/x.jpg": b"x"}
+
+
+@pytest.mark.parametrize("name", ["café/x.jpg", "犬/x.jpg"])
+def test_a_zip_that_says_utf8_is_read_so(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        zipped.writestr(name, b"x")
+    unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {name: b"x"}
+
+
+def test_a_zip_in_the_code_page_of_ms_dos_is_read_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        zipped.writestr("caf?/x.jpg", b"x")
+    content = (tmp_path / "p.zip").read_bytes().replace(b"?", "é".encode("cp437"))
+    (tmp_path / "p.zip").write_bytes(content)
+    unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"café/x.jpg": b"x"}
+
+
+def test_a_zip_of_windows_may_have_backslashes(tmp_path: Path) -> None:
+    def member(name: str) -> zipfile.ZipInfo:
+        info = zipfile.ZipInfo(name)
+        info.create_system = 0
+        return info
+
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as zipped:
+        zipped.writestr(member("photos\\cat\\"), b"")
+        zipped.writestr(member("photos\\cat\\1.jpg"), b"x")
+    unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert files_below(tmp_path / "out") == {"photos/cat/1.jpg": b"x"}
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as zipped:
+        zipped.writestr(member("..\\evil.jpg"), b"x")
+    assert "has '..' in its path" in refused(tmp_path / "evil.zip", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -122,14 +216,12 @@ def test_zip_member_that_leads_out_is_refused(tmp_path: Path) -> None:
     assert files_below(tmp_path) == {"p.zip": archive.read_bytes()}
 
 
-def test_zip_link_is_refused(tmp_path: Path) -> None:
+def test_zip_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "p.zip"
-    link = zipfile.ZipInfo("l.jpg")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr(link, "/etc/passwd")
+        zipped.writestr(zip_link("l.jpg"), "/etc/passwd")
     assert refused(archive, tmp_path / "out") == (
-        f"{archive}: member 'l.jpg' is a link, which a zip cannot resolve; allowed: files and "
+        f"{archive}: member 'l.jpg' is a link to a path outside, '/etc/passwd'; allowed: files and "
         "folders inside the archive; make a new archive without it"
     )
 

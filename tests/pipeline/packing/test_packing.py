@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
-from pipeline.packing.packing import CHUNK, Outputs, pack
+from pipeline.packing.packing import CHUNK, UNLABELLED, Outputs, pack
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ def broken() -> bytes:
     return b"broken"
 
 
+def cut(number: int) -> bytes:
+    return Coloured(number)()[: 20 + number]
+
+
 def failing() -> bytes:
     raise ZeroDivisionError("a mistake in the dataset")
 
@@ -49,6 +54,7 @@ def outputs(folder: Path) -> Outputs:
         catalog=folder / "catalog.parquet",
         classes=folder / "classes.parquet",
         rejected=folder / "rejected.csv",
+        health=folder / "health.parquet",
     )
 
 
@@ -116,19 +122,36 @@ def test_what_does_not_decode_is_listed_and_its_class_forgotten(
     to = packed([coloured("a.png", "a"), bad], tmp_path, max_rejected=0.5)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["a.png"]
     assert read_table(to.classes, CLASSES)["name"].to_pylist() == ["a"]
-    assert to.rejected.read_text() == (
-        'path,reason\n"b,1.png",not an image that Pillow can identify\n'
-    )
-    assert caplog.messages == [f"1 image could not be decoded, listed in {to.rejected}"]
+    assert to.rejected.read_text() == ('path,reason\n"b,1.png",not an image\n')
+    assert caplog.messages == [
+        f"left out 1 image (1 not an image), listed in {to.rejected}",
+        "no image can be decoded of the classes b",
+    ]
+
+
+def test_what_is_left_out_is_counted_by_reason_and_lost_classes_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [coloured("a.png", "a"), SourceImage(path="b.png", labels=("a",), read=broken)]
+    for number in range(12):
+        read = partial(cut, number)
+        images.append(SourceImage(path=f"{number}.png", labels=(f"c{number:02}",), read=read))
+    to = packed(images, tmp_path, max_rejected=0.95)
+    assert caplog.messages == [
+        f"left out 13 images (12 damaged, 1 not an image), listed in {to.rejected}",
+        "no image can be decoded of the classes c00, c01, c02, c03, c04, c05, c06, c07, c08, c09 "
+        "and 2 more",
+    ]
 
 
 def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
     images = [SourceImage(path=f"{n}.png", labels=("a",), read=broken) for n in range(4)]
     images += [coloured("9.png", "a"), coloured("8.png", "a")]
-    reason = "not an image that Pillow can identify"
+    reason = "not an image"
     assert error_line(images, tmp_path, max_rejected=0.5) == (
-        "4 of 6 images (66.7%) cannot be decoded; allowed: 50.0% (download.max_rejected), never "
-        f"all; repair or remove them: 0.png: {reason}; 1.png: {reason}; 2.png: {reason}"
+        "4 of 6 images (66.7%) cannot be decoded (4 not an image); allowed: 50.0% "
+        f"(download.max_rejected), never all; repair or remove them: 0.png: {reason}; "
+        f"1.png: {reason}; 2.png: {reason}; 3.png: {reason}"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -164,14 +187,14 @@ def test_the_rejected_are_a_share_of_the_images_with_labels(tmp_path: Path) -> N
     bad = SourceImage(path="0.png", labels=("a",), read=broken)
     images = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
     text = error_line(images, tmp_path, max_rejected=0.4)
-    assert text.startswith("1 of 2 images (50.0%) cannot be decoded;")
+    assert text.startswith("1 of 2 images (50.0%) cannot be decoded (1 not an image);")
 
 
-def test_images_without_any_label_are_an_error(tmp_path: Path) -> None:
-    assert error_line([coloured("2.png"), coloured("1.png")], tmp_path) == (
-        "data.source: none of 2 images has a label, the first is '1.png'; allowed: one label or "
-        "more for each image to use; label them"
-    )
+def test_images_without_any_label_are_one_class(tmp_path: Path) -> None:
+    to = packed([coloured("2.png"), coloured("1.png")], tmp_path)
+    assert read_table(to.catalog, CATALOG)["labels"].to_pylist() == [[0], [0]]
+    assert read_table(to.classes, CLASSES)["name"].to_pylist() == [UNLABELLED]
+    assert PackedImages(to.images).ids == ["1.png", "2.png"]
 
 
 def test_labels_alone_are_packed_without_images_or_processes(
@@ -219,11 +242,11 @@ def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
     to = packed([coloured("1.png", "a"), coloured("2.png", "a")], tmp_path)
     (to.images / "00001.arrow").write_bytes(b"of an earlier run")
     (tmp_path / f"{PREFIX}killed" / "images").mkdir(parents=True)
-    error_line([coloured("1.png")], tmp_path)
+    error_line([], tmp_path)
     assert len(pq.read_table(to.catalog)) == 2
     packed([coloured("3.png", "a")], tmp_path)
     assert PackedImages(to.images).ids == ["3.png"]
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def read_fingerprint(
@@ -282,4 +305,4 @@ def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
         written.append([path.read_bytes() for path in files])
         images.reverse()
     assert written[0] == written[1]
-    assert len(written[0]) == 4
+    assert len(written[0]) == 5

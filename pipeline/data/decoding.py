@@ -1,0 +1,232 @@
+"""The one decoder of images, whoever made them: encoded bytes to the pixels of an upright image."""
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from pipeline.data.bare_images import drop_metadata
+
+# The formats that are read, by Pillow's name, and the suffixes by which a folder's images are
+# found. Pillow knows more of them, some of which it gives to another program to decode: a JPEG by
+# its name may be PostScript, a program that never ends. AVIF stands before HEIF, because a file of
+# either may begin alike, and the reader of HEIF takes what it then cannot decode.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+FORMAT_NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC"
+# A few kilobytes may say that they are gigapixels, and would take all memory. A JPEG of up to twice
+# as many is decoded where a smaller one is wanted; beyond that, its coefficients take gigabytes.
+MAX_PIXELS = 100_000_000
+TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIGNATURE_BYTES = 16
+ITEM_SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)  # width and height of an item of a container
+
+Result = TypeVar("Result")
+
+
+class UndecodableError(Exception):
+    """Bytes that are not decoded. Its text is the reason: what is wrong, and details in brackets.
+
+    advice: what is allowed, or what to do.
+    """
+
+    def __init__(self, reason: str, *, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image says of itself: Pillow's name of its format, and its size before it is turned.
+
+    A JPEG with a second image in it is a JPEG.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
+def decode(encoded: bytes, *, least_size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the RGB image in `encoded`: upright, transparency on white; the first of several.
+
+    Of the metadata, the orientation alone is read; broken or large metadata do no harm.
+
+    least_size: a JPEG is decoded at an eighth, a quarter or a half of its size, which takes a
+        fraction of the time and memory, where that is at least this width and height.
+
+    Raises:
+        UndecodableError: the bytes are empty, not an image of FORMATS, or not a whole one, or it
+            has more than MAX_PIXELS.
+    """
+    return _read(encoded, lambda opened: _decode(opened, least_size))
+
+
+def read_header(encoded: bytes) -> Header:
+    """Return what an image says of itself, without decoding it; raises as `decode`, but for size.
+
+    More than twice MAX_PIXELS are refused here too.
+    """
+    return _read(encoded, lambda opened: Header(_format_of(opened), *opened.size))
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether a file is one of FORMATS: by its suffix, or without one by its first bytes."""
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    if not path.is_file():  # to open a pipe would wait for what is written to it
+        return False
+    try:
+        with path.open("rb") as file:
+            return has_signature(file.read(SIGNATURE_BYTES))
+    except OSError:
+        return False
+
+
+def has_signature(encoded: bytes) -> bool:
+    """Return whether an image begins as one of FORMATS does."""
+    _set_up_pillow()
+    Image.init()  # imports the plugins, which takes long; `Image.open` does so where it needs one
+    accepts = (Image.OPEN[name][1] for name in FORMATS)
+    return any(accept is not None and accept(encoded[:SIGNATURE_BYTES]) for accept in accepts)
+
+
+def kind_of(reason: str) -> str:
+    """Return a reason without its details, to count by.
+
+    >>> kind_of("damaged (image file is truncated (3 bytes not processed))"), kind_of("empty")
+    ('damaged', 'empty')
+    """
+    return reason.partition(" (")[0]
+
+
+@cache
+def _set_up_pillow() -> None:
+    """Set once for the process what Pillow has as global state; none of it is ever changed back.
+
+    Its own limit of pixels, at twice of which it refuses, is ours, and its warnings are off: they
+    are about metadata, which nothing here uses, and about sizes below our limit.
+    """
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def _read(encoded: bytes, use: Callable[[ImageFile.ImageFile], Result]) -> Result:
+    _set_up_pillow()
+    if not encoded:
+        raise UndecodableError("empty", advice=f"allowed: an image ({FORMAT_NAMES})")
+    if encoded[4:8] == b"ftyp":
+        _check_item_sizes(encoded)
+    try:
+        return _open_and(use, encoded)
+    except UndecodableError:
+        raise
+    except Image.DecompressionBombError:  # Pillow does not say how many
+        raise _too_many(f"more than {2 * MAX_PIXELS // 10**6} million") from None
+    except UnidentifiedImageError:
+        if has_signature(encoded):
+            raise _damaged("its header cannot be read") from None
+        raise UndecodableError("not an image", advice=f"allowed: {FORMAT_NAMES}") from None
+    except Exception as error:  # Pillow's decoders raise many types of errors on damaged bytes
+        raise _damaged(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _open_and(use: Callable[[ImageFile.ImageFile], Result], encoded: bytes) -> Result:
+    """Return what `use` makes of the image; where metadata are in the way, of it without them."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=tuple(FORMATS)) as opened:
+            return use(opened)
+    except (UndecodableError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        bare = drop_metadata(encoded)
+        if bare == encoded:
+            raise
+        with Image.open(io.BytesIO(bare), formats=tuple(FORMATS)) as opened:
+            return use(opened)
+
+
+def _decode(opened: ImageFile.ImageFile, least_size: tuple[int, int] | None) -> Image.Image:
+    if least_size is not None and _format_of(opened) == "JPEG":
+        opened.draft(None, least_size)
+    _check_size(*opened.size)
+    tags = getattr(opened, "tag_v2", {})  # a TIFF's tile is decoded whole, and may be the larger
+    _check_size(tags.get(ExifTags.Base.TileWidth, 1), tags.get(ExifTags.Base.TileLength, 1))
+    return _to_rgb(_turn(opened))
+
+
+def _check_item_sizes(container: bytes) -> None:
+    """Check what an AVIF or HEIC holds before it is cropped, which its own size may not tell."""
+    for match in ITEM_SIZE.finditer(container):
+        _check_size(*struct.unpack(">II", match[1]))
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many(f"{width} x {height}")
+
+
+def _format_of(opened: ImageFile.ImageFile) -> str:
+    # MPO, of two lenses or with a preview, is a JPEG with others behind it.
+    return "JPEG" if opened.format == "MPO" else str(opened.format)
+
+
+def _turn(opened: Image.Image) -> Image.Image:
+    """Return an image upright. (ImageOps.exif_transpose rewrites EXIF, and so fails on rubbish.)"""
+    opened.load()
+    try:
+        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises many types of errors on broken EXIF
+        turn = None
+    return opened if turn is None else opened.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
+        levels = np.asarray(image).clip(0, 2**16 - 1) // 257
+        image = Image.fromarray(levels.astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, "white")
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    return image.convert("RGB")
+
+
+def _damaged(details: str) -> UndecodableError:
+    return UndecodableError(f"damaged ({details})", advice="give the whole image")
+
+
+def _too_many(found: str) -> UndecodableError:
+    return UndecodableError(
+        f"too many pixels ({found})",
+        advice=f"allowed: at most {MAX_PIXELS // 10**6} million; make the image smaller",
+    )
