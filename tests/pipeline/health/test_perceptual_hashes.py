@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from pipeline.evaluation.perceptual_hashes import (
+from pipeline.health.perceptual_hashes import (
     COLOUR_TOLERANCE,
     agree_in_colour,
     count_differing_bits,

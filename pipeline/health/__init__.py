@@ -1,0 +1,1 @@
+"""Health of the data: what is known of each image, and which images are duplicates."""

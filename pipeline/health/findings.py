@@ -1,0 +1,153 @@
+"""What may be wrong with a dataset: duplicates, and images that show little."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.health.health_table import BLANK_COLOR_RANGE
+
+# Pixels of the shorter side.
+SMALL_SIDE = 32
+# Of 2,688 photographs of scenes, the least sharpness is 29; blurred by a Gaussian of 3 of their 256
+# pixels, 99% have at most 8.
+BLURRED_SHARPNESS = 10.0
+HELD_APART, UNUSED = ("train", "val", "test"), "unused"
+KINDS = {"exact": "exact_group", "near": "near_group"}
+NAMED = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Images of which one thing is told: the image_ids of each group; of single images, one."""
+
+    what: str
+    groups: list[list[str]]
+
+    @property
+    def images(self) -> int:
+        """The number of images in all groups."""
+        return sum(map(len, self.groups))
+
+    def describe(self) -> str:
+        """Return a line: how many there are, and the first of them."""
+        first = "; ".join(
+            ", ".join(f"'{image_id}'" for image_id in group[:NAMED])
+            + (f" and {len(group) - NAMED} more" if len(group) > NAMED else "")
+            for group in self.groups[:NAMED]
+        )
+        count = _count(self.images, "image")
+        if self.images > len(self.groups):
+            count = f"{_count(len(self.groups), 'group')} of {count}"
+        return f"{self.what}: {count}, first {first}"
+
+
+def find_in_images(health: pa.Table, catalog: pa.Table) -> list[Finding]:
+    """Return what is found in HEALTH and CATALOG, each kind once, also those without images."""
+    about = {row["image_id"]: row for row in catalog.to_pylist()}
+    labels = _labels_of(catalog)
+    rows = health.sort_by("image_id").to_pylist()
+    findings = []
+    for kind, groups in group_duplicates(health).items():
+        findings += [
+            Finding(f"{kind} duplicates", groups),
+            _across(f"{kind} duplicates across classes", groups, labels),
+        ]
+    small = (row for row in rows if _shorter_side(about[row["image_id"]]) < SMALL_SIDE)
+    blurred = (row for row in rows if row["sharpness"] < BLURRED_SHARPNESS and not _is_blank(row))
+    return [
+        *findings,
+        _single(f"very small (a side under {SMALL_SIDE} px)", small),
+        _single("blank (nearly one color)", filter(_is_blank, rows)),
+        _single("blurred", blurred),
+    ]
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """A group of duplicates: exact or near, and whether it has several classes or splits."""
+
+    kind: str
+    image_ids: list[str]
+    across_classes: bool
+    across_splits: bool
+
+
+def list_groups(health: pa.Table, catalog: pa.Table, splits: pa.Table) -> list[DuplicateGroup]:
+    """Return all groups of duplicates: first those across classes, then those across splits."""
+    labels, split_of = _labels_of(catalog), _split_of(splits)
+    groups = [
+        DuplicateGroup(kind, group, _differ(group, labels), _differ(group, split_of))
+        for kind, of_kind in group_duplicates(health).items()
+        for group in of_kind
+    ]
+    return sorted(groups, key=lambda group: (not group.across_classes, not group.across_splits))
+
+
+def find_leaks(health: pa.Table, splits: pa.Table) -> list[Finding]:
+    """Return the groups of duplicates that are in more than one of train, val and test.
+
+    And the images that are unused because they would be.
+    """
+    ids, names = splits["image_id"].to_pylist(), splits["split"].to_pylist()
+    split_of = _split_of(splits)
+    unused = [[i] for i, name in zip(ids, names, strict=True) if name == UNUSED]
+    return [
+        *(
+            _across(f"{kind} duplicates across train, val and test", groups, split_of)
+            for kind, groups in group_duplicates(health).items()
+        ),
+        Finding("unused (an exact duplicate of another class is in val or test)", unused),
+    ]
+
+
+def group_duplicates(health: pa.Table) -> dict[str, list[list[str]]]:
+    """Return kind -> image_ids of each group of duplicates in HEALTH; all sorted."""
+    ordered = health.sort_by("image_id")
+    ids = ordered["image_id"].to_pylist()
+    found = {}
+    for kind, column in KINDS.items():
+        groups: dict[str, list[str]] = {}
+        for image_id, group in zip(ids, ordered[column].to_pylist(), strict=True):
+            if group is not None:
+                groups.setdefault(group, []).append(image_id)
+        found[kind] = list(groups.values())
+    return found
+
+
+def _across(what: str, groups: list[list[str]], value_of: Mapping[str, Hashable]) -> Finding:
+    """Return those of the groups in which images differ in their values, if they have one."""
+    across = [group for group in groups if _differ(group, value_of)]
+    return Finding(what, [[i for i in group if i in value_of] for group in across])
+
+
+def _differ(group: list[str], value_of: Mapping[str, Hashable]) -> bool:
+    return len({value_of[image_id] for image_id in group if image_id in value_of}) > 1
+
+
+def _labels_of(catalog: pa.Table) -> dict[str, Hashable]:
+    ids, labels = catalog["image_id"].to_pylist(), catalog["labels"].to_pylist()
+    return {image_id: tuple(each) for image_id, each in zip(ids, labels, strict=True)}
+
+
+def _split_of(splits: pa.Table) -> dict[str, Hashable]:
+    """Return image_id -> train, val or test; an unused image is in none of them."""
+    ids, names = splits["image_id"].to_pylist(), splits["split"].to_pylist()
+    return {i: name for i, name in zip(ids, names, strict=True) if name in HELD_APART}
+
+
+def _single(what: str, rows: Iterable[Mapping[str, Any]]) -> Finding:
+    return Finding(what, [[row["image_id"]] for row in rows])
+
+
+def _shorter_side(row: Mapping[str, Any]) -> int:
+    return int(min(row["width"], row["height"]))
+
+
+def _is_blank(row: Mapping[str, Any]) -> bool:
+    return bool(row["color_range"] <= BLANK_COLOR_RANGE)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
