@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from pipeline.figures.fonts import SheetFont
 from pipeline.figures.palette import FAINT, INK, RULE
 from pipeline.figures.result_sheets import result_rows
 from pipeline.figures.sheet_tiles import (
@@ -21,7 +22,6 @@ from pipeline.figures.sheet_tiles import (
     box,
     draw_tile,
     draw_title,
-    font,
     truncate,
     wrap_title,
 )
@@ -133,14 +133,14 @@ def block_left(block: int, columns: int, size: int = TILE) -> int:
 def _draw_headings(
     draw: Any, headings: tuple[str, str], columns: int, size: int, *, top: int
 ) -> None:
-    draw.text((MARGIN, top - LINE - 5), "query", FAINT, font(12))
+    bold, plain = SheetFont(13, bold=True), SheetFont(12)
+    plain.draw(draw, (MARGIN, top - LINE - 5), "query", FAINT)
     width = columns * (box(size) + GAP) - GAP
     for block, heading in enumerate(headings):
         left = block_left(block, columns, size)
         line_x = left - BREAK // 2
         draw.line((line_x, top - 2 * LINE - 8, line_x, draw.im.size[1] - MARGIN), RULE, 2)
-        bold = font(13, bold=True)
-        draw.text((left, top - 2 * LINE - 9), truncate(heading, bold, width), INK, bold)
+        bold.draw(draw, (left, top - 2 * LINE - 9), truncate(heading, bold, width), INK)
         for place in range(columns):
             x = left + place * (box(size) + GAP)
-            draw.text((x, top - LINE - 5), f"rank {place + 1}", FAINT, font(12))
+            plain.draw(draw, (x, top - LINE - 5), f"rank {place + 1}", FAINT)

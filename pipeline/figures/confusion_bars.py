@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST = 15  # pairs
 ROW = 0.62  # height of a row, inches
 PIXELS = 96  # side of an example
+ARROW = "\u200e→"  # after a mark by which it stands left of an Arabic name too
 
 
 def draw_confusions(
@@ -47,7 +48,7 @@ def draw_confusions(
     _draw_bars(bars, shown, tables)
     pairs = zip(shown["label"], shown["other"], strict=True)
     labels = [
-        f"{shorten(class_names[own], 24)}\n→ {shorten(class_names[other], 24)}"
+        f"{shorten(class_names[own], 24)}\n{ARROW} {shorten(class_names[other], 24)}"
         for own, other in pairs
     ]
     examples.set_yticks(range(len(shown)), labels, color=INK, fontsize=8)

@@ -9,6 +9,7 @@ from pipeline.data import tables
 from pipeline.data.class_names import names_of
 from pipeline.data.files import written_whole
 from pipeline.figures.palette import MODELS
+from pipeline.index.distances import DISTANCES
 
 # Twelve decimals join the same x of two models even if they computed it in a different order.
 X_DECIMALS = 12
@@ -54,10 +55,7 @@ def knn_curves(knn: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     k, one column a model (on test), `<model>_val` (NaN where validation has too few images for
     this k), `<model>_chosen` (on test, at the k that validation chose; NaN elsewhere).
     """
-    return {
-        f"knn_accuracy_{distance}": _knn(knn, distance)
-        for distance in dict.fromkeys(knn[MODELS[0]]["distance"])
-    }
+    return {f"knn_accuracy_{distance}": _knn(knn, distance) for distance in DISTANCES}
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

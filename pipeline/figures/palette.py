@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.files import written_whole
+from pipeline.figures.fonts import fallback_families, glyphs_warned_once
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +41,8 @@ CATEGORIES = (
 MARKERS = ("o", "^")
 
 STYLE: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],
     "font.size": 9,
+    "text.parse_math": False,  # a class may be called $x$
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": RULE,
@@ -67,9 +68,10 @@ def figure_style() -> Iterator[None]:
     """Draw and save in this context: STYLE over matplotlib's defaults, whatever the user's rc."""
     import matplotlib
 
-    with matplotlib.rc_context():
+    families = {"font.family": ["DejaVu Sans", *fallback_families()]}
+    with matplotlib.rc_context(), glyphs_warned_once():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        matplotlib.rcParams.update(STYLE | families)  # type: ignore[arg-type]
         yield
 
 
@@ -97,11 +99,3 @@ def save_figure(figure: "Figure", path: Path) -> None:
     """Write `figure` as PNG without date and version, so that equal figures are equal bytes."""
     with written_whole(path) as (unfinished,):
         figure.savefig(unfinished, format="png", metadata={"Software": None})
-
-
-def font_path(*, bold: bool = False) -> Path:
-    """Return the font file that comes with matplotlib: the same on every machine."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name

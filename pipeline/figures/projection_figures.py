@@ -21,11 +21,14 @@ from pipeline.figures.palette import (
     save_figure,
     shorten,
 )
-from pipeline.figures.projections import Layouts, Notes, Points
+from pipeline.figures.projections import FEWEST, Layouts, Notes, Points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
+
+    Legend = list[tuple[str, PathCollection]]
 
 TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
@@ -71,7 +74,10 @@ def write_projections(
 ) -> None:
     """Write projection_<method>.png of each method, its two models side by side, into `out`."""
     for method, by_axes in layouts.items():
-        title = f"{TITLES[method]} of {len(colouring.keys):,} test images"
+        count = len(colouring.keys)
+        title = f"{TITLES[method]} of {count:,} test images"
+        if method != "pca" and count < FEWEST:
+            title += " (too few: this is their PCA)"
         panel_notes = {model: notes[model][2] for model in notes} if method == "pca" else {}
         figure = draw_projection(title, by_axes[2], colouring, named, panel_notes)
         save_figure(figure, out / f"projection_{method}.png")
@@ -93,12 +99,12 @@ def draw_projection(
     )
     panels = figure.subplots(1, len(points), squeeze=False)[0]
     for axes, (model, own) in zip(panels, points.items(), strict=True):
-        _scatter(axes, own, colouring)
+        legend = _scatter(axes, own, colouring)
         note = notes.get(model)
         axes.set_title(f"{model}  ({note})" if note else model)
-    handles, names = panels[0].get_legend_handles_labels()
-    names = [shorten(name, 32) for name in names]
-    figure.legend(handles, names, loc="outside right upper", markerscale=1.6)
+    names = [shorten(name, 32) for name, _ in legend]
+    marks = [each for _, each in legend]
+    figure.legend(marks, names, loc="outside right upper", markerscale=1.6)
     figure.suptitle(title, x=0.004, ha="left", fontsize=11, fontweight="bold")
     caption = f"{colouring.caption}\n{named.caption}".strip()
     text = figure.supxlabel(caption, x=0.004, ha="left", fontsize=8, color=FAINT)
@@ -128,14 +134,20 @@ def _limit(
     return Colouring(keys, legend, caption)
 
 
-def _scatter(axes: "Axes", points: Points, colouring: Colouring) -> None:
+def _scatter(axes: "Axes", points: Points, colouring: Colouring) -> "Legend":
+    """Draw the points; return the entries of the legend.
+
+    Their names are not labels of the marks: matplotlib skips labels that begin with "_".
+    """
+    legend: Legend = []
     keys = np.array(colouring.keys, dtype=object)
     grey = points[np.array([key is None for key in colouring.keys])]
     if len(grey):
-        axes.scatter(grey[:, 0], grey[:, 1], s=7, color=OTHER, lw=0, label="others")
+        marks = axes.scatter(grey[:, 0], grey[:, 1], s=7, color=OTHER, lw=0)
+        legend.append(("others", marks))
     for number, name in enumerate(colouring.legend):
         own = points[keys == name]
-        axes.scatter(
+        marks = axes.scatter(
             own[:, 0],
             own[:, 1],
             s=13,
@@ -143,11 +155,12 @@ def _scatter(axes: "Axes", points: Points, colouring: Colouring) -> None:
             marker=MARKERS[number // len(CATEGORIES)],
             alpha=0.8,
             lw=0,
-            label=name,
         )
+        legend.append((name, marks))
     # Only closeness means something in these layouts: no ticks, and one scale for both axes.
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(False)
     for side in axes.spines.values():
         side.set_visible(True)
+    return legend

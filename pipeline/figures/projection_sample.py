@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.data import tables
 from pipeline.data.arrays import Vectors
-from pipeline.data.class_names import names_of
+from pipeline.data.class_names import names_of, on_one_line
 from pipeline.data.embeddings import read_embeddings
 from pipeline.data.joins import find_rows
 from pipeline.figures.palette import MODELS
@@ -55,7 +55,7 @@ def read_sample(
     catalog_ids = pa.array(catalog["image_id"], pa.string())
     rows = catalog.iloc[find_rows(sampled, catalog_ids, ids_from=splits, table=catalog_path)]
     classes = [names_of(labels, class_names) for labels in rows["labels"]]
-    groups = [None if pd.isna(group) else str(group) for group in rows["group"]]
+    groups = [None if pd.isna(group) else on_one_line(group) for group in rows["group"]]
     return ProjectionSample(sampled, classes, groups, total=len(test))
 
 

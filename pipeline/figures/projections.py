@@ -20,7 +20,8 @@ Layouts = dict[str, dict[int, dict[str, Points]]]
 # {model: {axes: text}}: a note on a layout, for the reader.
 Notes = dict[str, dict[int, str]]
 
-# With fewer points there are no neighborhoods to show, and UMAP has no graph to lay out.
+# With fewer points there are no neighborhoods to show, and UMAP has no graph to lay out: their PCA
+# stands in place of t-SNE and UMAP.
 FEWEST = 8
 # Dimensions that t-SNE and UMAP get: more hardly change the distances, but cost time.
 REDUCED = 50
@@ -29,16 +30,7 @@ UMAP_NEIGHBORS = 15
 
 
 def sample_ids(image_ids: list[str], *, most: int, seed: int) -> list[str]:
-    """Return at most `most` of `image_ids`, sampled with `seed`, in their order.
-
-    Raises:
-        UserError: there are too few for a projection.
-    """
-    if len(image_ids) < FEWEST or most < FEWEST:
-        raise UserError(
-            f"plot: {len(image_ids)} test images, plot.points {most}; a projection needs "
-            f"at least {FEWEST} of each; raise plot.points or split.test_fraction"
-        )
+    """Return at most `most` of `image_ids`, sampled with `seed`, in their order."""
     if len(image_ids) <= most:
         return list(image_ids)
     rows = np.random.default_rng(seed).choice(len(image_ids), size=most, replace=False)
@@ -55,6 +47,8 @@ def project_pca(vectors: Vectors, *, axes: int = 2) -> tuple[Points, float]:
 
 def project_tsne(vectors: Vectors, *, seed: int) -> Points:
     """Return t-SNE's coordinates, [N, 2]: they keep neighbors, not distances between clusters."""
+    if len(vectors) < FEWEST:
+        return project_pca(vectors)[0]
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -100,6 +94,9 @@ def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) ->
 
     points = {}
     for model, rows in vectors.items():
+        if len(rows) < FEWEST:
+            points[model] = project_pca(rows, axes=axes)[0]
+            continue
         near = min(UMAP_NEIGHBORS, len(rows) - 1)
         with imported_umap() as umap, threadpool_limits(1), warnings.catch_warnings():
             # It warns that new points cannot be transformed; there are none.

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from pipeline.figures.fonts import SheetFont
 from pipeline.figures.palette import FAINT, INK, RELEVANT, WRONG
 from pipeline.figures.sheet_tiles import (
     BACKGROUND,
@@ -21,7 +22,6 @@ from pipeline.figures.sheet_tiles import (
     box,
     draw_tile,
     draw_title,
-    font,
     wrap_title,
 )
 from pipeline.figures.shown_queries import ShownQueries
@@ -113,6 +113,7 @@ def _query_note(facts: Mapping[Hashable, Any]) -> str:
 
 
 def _draw_headings(draw: ImageDraw.ImageDraw, columns: int, size: int, *, y: int) -> None:
-    draw.text((MARGIN, y), "query", FAINT, font(12))
+    font = SheetFont(12)
+    font.draw(draw, (MARGIN, y), "query", FAINT)
     for rank in range(1, columns + 1):
-        draw.text((result_left(rank, size), y), f"rank {rank}", FAINT, font(12))
+        font.draw(draw, (result_left(rank, size), y), f"rank {rank}", FAINT)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from pipeline.data.files import written_whole
-from pipeline.figures.palette import FAINT, INK, font_path
+from pipeline.figures.fonts import SheetFont
+from pipeline.figures.palette import FAINT, INK
 
 TILE = 128  # pixels; an image of any size is fitted into a square of this side
 FRAME = 5
@@ -47,16 +48,16 @@ def draw_tile(
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=tile.frame)
     fitted = ImageOps.pad(read_image(tile.image_id), (size, size), Image.Resampling.LANCZOS, PAPER)
     sheet.paste(fitted, (x + FRAME, y + FRAME))
-    bold, plain = font(12, bold=tile.frame == INK), font(12)
-    draw.text((x, y + side + 2), truncate(tile.name, bold, side), INK, bold)
-    draw.text((x, y + side + 2 + LINE), truncate(tile.note, plain, side), FAINT, plain)
+    bold, plain = SheetFont(12, bold=tile.frame == INK), SheetFont(12)
+    bold.draw(draw, (x, y + side + 2), truncate(tile.name, bold, side), INK)
+    plain.draw(draw, (x, y + side + 2 + LINE), truncate(tile.note, plain, side), FAINT)
 
 
 def draw_title(sheet: Image.Image, lines: list[str]) -> None:
     """Draw the lines of a title, from `wrap_title`, at the top of a sheet."""
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + TITLE_LINE * number), line, INK, font(15, bold=True))
+        SheetFont(15, bold=True).draw(draw, (MARGIN, MARGIN + TITLE_LINE * number), line, INK)
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
@@ -67,10 +68,10 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 def wrap_title(title: str, width: int) -> list[str]:
     """Return a title as lines that fit a sheet of `width` pixels."""
-    return wrap(title, font(15, bold=True), width - 2 * MARGIN)
+    return wrap(title, SheetFont(15, bold=True), width - 2 * MARGIN)
 
 
-def truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def truncate(text: str, font: SheetFont, width: int) -> str:
     """Return `text`, shortened with an ellipsis if it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
@@ -79,7 +80,7 @@ def truncate(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return text.rstrip() + "…"
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def wrap(text: str, font: SheetFont, width: int) -> list[str]:
     """Return `text` as lines of at most `width` pixels; a longer word is truncated."""
     lines: list[str] = []
     for word in text.split():
@@ -88,9 +89,3 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
         else:
             lines.append(truncate(word, font, width))
     return lines
-
-
-def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the font of sheets, `size` pixels high."""
-    # Basic layout: the complex one needs a system library, and would differ between machines.
-    return ImageFont.truetype(font_path(bold=bold), size, layout_engine=ImageFont.Layout.BASIC)

@@ -47,9 +47,9 @@ def test_each_pair_of_the_trained_model_has_a_bar_of_each_model() -> None:
     assert lengths(figure, "finetuned") == [5.0, 1.5, 1.0]
     assert lengths(figure, "baseline") == [2.0, 0.0, 9.0]
     assert [label.get_text() for label in examples.get_yticklabels()] == [
-        "class 3\n→ class 4",
-        "class 4\n→ class 3",
-        "class 1\n→ class 2",
+        "class 3\n\u200e→ class 4",
+        "class 4\n\u200e→ class 3",
+        "class 1\n\u200e→ class 2",
     ]
     assert {text.get_text() for text in bars.texts} == {"5", "1.5", "1", "2", "0", "9"}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -31,6 +31,16 @@ def test_images_of_many_labels_are_coloured_by_group_or_by_their_rarest_class() 
     assert "its color is the rarest of its classes in the legend" in colouring.caption
 
 
+def test_the_legend_has_every_class_by_its_name() -> None:
+    names = ["_private", "others", "$x$", "日本語"]
+    classes = [[names[i % 4]] for i in range(40)]
+    colouring = choose_colouring(classes, [None] * 40)
+    points = {"finetuned": np.zeros((40, 2), dtype=np.float32)}
+    figure = draw_projection("t", points, colouring, choose_named_classes([]), {})
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == sorted(names)
+
+
 def test_each_point_is_drawn_once_in_both_panels() -> None:
     classes = [[f"c{i % 25}"] for i in range(100)]
     points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)

@@ -6,6 +6,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.figures import projections
 from pipeline.figures.projections import (
+    FEWEST,
     project_pca,
     project_tsne,
     project_umap,
@@ -93,6 +94,10 @@ def test_a_sample_depends_on_the_seed_and_keeps_the_order() -> None:
     assert sample_ids(ids, most=100, seed=1) == ids
 
 
-def test_too_few_images_are_counted() -> None:
-    with pytest.raises(UserError, match=r"^plot: 3 test images, plot.points 50; a projection "):
-        sample_ids(["a", "b", "c"], most=50, seed=1)
+@pytest.mark.parametrize("images", [1, 2, FEWEST - 1])
+def test_of_too_few_images_the_pca_stands_for_other_methods(images: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(images, 6)).astype(np.float32)
+    expected, _ = project_pca(vectors)
+    assert np.array_equal(project_tsne(vectors, seed=1), expected)
+    assert np.array_equal(project_umap({"m": vectors}, seed=1)["m"], expected)
+    assert sample_ids(["a", "b", "c"], most=50, seed=1) == ["a", "b", "c"]

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageColor
 
+from pipeline.figures.fonts import SheetFont
 from pipeline.figures.palette import RELEVANT, WRONG
 from pipeline.figures.result_sheets import draw_result_sheet, result_left, result_rows
 from pipeline.figures.sheet_tiles import (
@@ -11,7 +12,6 @@ from pipeline.figures.sheet_tiles import (
     MARGIN,
     TILE,
     box,
-    font,
 )
 from pipeline.figures.shown_queries import ShownQueries
 
@@ -54,7 +54,7 @@ def test_a_wrong_result_that_is_a_near_duplicate_is_marked(neighbors: pd.DataFra
         ShownQueries(["q0"], ""), facts, neighbors, NAMES, columns=3, near_duplicates=same
     )
     assert [tile.note for tile in row.results] == ["✗ 0.900, duplicate", "✓ 0.800", "✗ 0.700"]
-    widest = font(12).getlength("✗ -0.900, duplicate")
+    widest = SheetFont(12).getlength("✗ -0.900, duplicate")
     assert widest <= BOX
 
 
