@@ -1,22 +1,34 @@
 """Write the pretrained network, pooled and without a head, as an embedder: models/baseline."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.config.schema import Params
+from pipeline.data.chosen import describe_chosen
+from pipeline.data.tables import CATALOG, read_table
+from pipeline.models.backbones import find_image_size
 from pipeline.models.embedder import build_baseline, save_embedder
+from pipeline.models.image_size import choose_image_size
+from pipeline.models.packaged_weights import PACKAGED
 from stages import runner
 from stages.project_root import project_root
 
+logger = logging.getLogger(__name__)
 
-def main(out: Annotated[Path, typer.Option(help="directory of the model to write")]) -> None:
+
+def main(
+    catalog: Annotated[Path, typer.Option(help="table of images: their sizes")],
+    out: Annotated[Path, typer.Option(help="directory of the model to write")],
+) -> None:
     """Build the backbone of params.yaml and write it to OUT."""
     params = runner.load()
     chosen = params.backbone
     model = build_baseline(
         chosen.name,
-        image_size=chosen.image_size,
+        image_size=_find_image_size(params, catalog),
         pooling=chosen.pooling,
         level=chosen.level,
         weights=find_weights(chosen.weights),
@@ -25,12 +37,22 @@ def main(out: Annotated[Path, typer.Option(help="directory of the model to write
     save_embedder(model, out)
 
 
+def _find_image_size(params: Params, catalog: Path) -> int:
+    if params.backbone.image_size != "auto":
+        return params.backbone.image_size
+    images = read_table(catalog, CATALOG)
+    widths, heights = (images[name].to_numpy() for name in ("width", "height"))
+    size = choose_image_size(find_image_size(params.backbone.name), widths=widths, heights=heights)
+    logger.info(describe_chosen({"backbone.image_size": size}))
+    return size
+
+
 def find_weights(weights: str | None) -> str | None:
     """Return `weights`; a relative file that is not in this directory is taken from the project.
 
     `dvc exp run --temp` runs in a copy of the project that lacks files outside git.
     """
-    if weights is None or weights == "imagenet":
+    if weights in (None, "imagenet", PACKAGED):
         return weights
     original = project_root() / weights
     return str(original) if original.is_file() and not Path(weights).is_file() else weights

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError, one_line
+from pipeline.models.packaged_weights import PACKAGED, load_packaged
 from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel
-from pipeline.models.weights import StateDict, load_weights, read_weights
+from pipeline.models.weights import StateDict, load_weights, read_weights, select_weights
 
 TIMM_PREFIX = "timm:"
 
@@ -65,6 +66,7 @@ class BackboneLibrary(Protocol):
     def load_pretrained(self, name: str, image_size: int, /) -> StateDict: ...
     def adapt_weights(self, state: StateDict, network: nn.Module, name: str, /) -> StateDict: ...
     def find_preprocessing(self, name: str, /) -> Preprocessing: ...
+    def find_image_size(self, name: str, /) -> int: ...
     def split_trunk(
         self, network: nn.Module, name: str, pooling: str, level: int | str | None, /
     ) -> tuple[nn.Module, nn.Module]: ...
@@ -99,6 +101,12 @@ def find_preprocessing(name: str) -> Preprocessing:
     return library.find_preprocessing(name_in_library)
 
 
+def find_image_size(name: str) -> int:
+    """Return the side of the square images, in pixels, that the library's own weights are for."""
+    library, name_in_library = find_library(name)
+    return library.find_image_size(name_in_library)
+
+
 def build_backbone(
     name: str,
     image_size: int,
@@ -115,8 +123,9 @@ def build_backbone(
         image_size: pixels of the square images that the network will get.
         pooling: a name of POOLINGS; the caller applies it after the backbone.
         level: of a detector's feature pyramid; ignored for networks without one.
-        weights: None (random, sampled from `seed`), "imagenet" (the library's own, downloaded;
-            those of a detector are trained on COCO), or a file.
+        weights: None (random, sampled from `seed`), "packaged" (installed, of WEIGHTS_FILES),
+            "imagenet" (the library's own, downloaded; those of a detector are trained on COCO), or
+            a file.
 
     Raises:
         UserError: an unknown name; a size, pooling or level that the network does not take;
@@ -130,11 +139,17 @@ def build_backbone(
         except (ValueError, RuntimeError, AssertionError) as error:
             raise _wrong_size(name, image_size, error) from None
     if weights is not None:
-        state = _read_state(library, name_in_library, image_size, weights)
+        state = (
+            load_packaged(name, network)
+            if weights == PACKAGED
+            else _read_state(library, name_in_library, image_size, weights)
+        )
+        classifier = library.find_classifier(name_in_library)
+        state = select_weights(state, network, optional=classifier)
         load_weights(
             network,
             library.adapt_weights(state, network, name_in_library),
-            optional=library.find_classifier(name_in_library),
+            optional=classifier,
             where=f"backbone.weights: {weights} into {name}",
         )
     trunk, after_pool = library.split_trunk(network, name_in_library, pooling, level)

@@ -10,10 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.data.arrays import Vectors
 from pipeline.data.files import written_whole
 from pipeline.errors import UserError
 from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
 from pipeline.models.heads import HeadSpec, make_head, used_options
+from pipeline.models.pca import principal_axes
 from pipeline.models.pooling import POOLINGS
 from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.weights import load_weights
@@ -26,8 +28,9 @@ SPEC_FILE = "model.json"
 class EmbedderSpec(Preprocessing):
     """All that is needed to build an embedder, except its weights; `model.json` holds it.
 
-    `level` is null if the backbone has no feature pyramid. `trained_in`: the precision of the
-    training, fp32 or bf16; null for a baseline.
+    `level` is null if the backbone has no feature pyramid. `pretrained`: whether its first weights
+    were trained, not random. `trained_in`: the precision of the training, fp32 or bf16; null for a
+    baseline.
     """
 
     backbone: str
@@ -36,6 +39,7 @@ class EmbedderSpec(Preprocessing):
     level: int | str | None
     head: HeadSpec = field(default_factory=HeadSpec)
     normalize: bool = True
+    pretrained: bool = False
     trained_in: str | None = None
 
 
@@ -87,6 +91,7 @@ def build_baseline(
         image_size=image_size,
         pooling=pooling,
         level=backbone.level,
+        pretrained=weights is not None,
         **asdict(find_preprocessing(name)),
     )
     return _assemble(spec, backbone).eval()
@@ -108,17 +113,31 @@ def _assemble(spec: EmbedderSpec, backbone: Backbone) -> Embedder:
 
 
 def attach_head(
-    baseline: Embedder, *, name: str, normalize: bool, seed: int, **options: int
+    baseline: Embedder,
+    *,
+    name: str,
+    normalize: bool,
+    seed: int,
+    init: str = "random",
+    vectors: Vectors | None = None,
+    **options: int,
 ) -> Embedder:
     """Return an embedder of the baseline's backbone and pooling (shared) and a new head.
 
-    The head's weights are sampled from `seed`. options: those of any head (the fields of
-    `HeadSpec` but the name), of which it uses its own.
+    init: "random": the head's weights are sampled from `seed`. "pca": those of a linear head are
+    the principal axes of `vectors`, so that training begins with the baseline's ranking, as far as
+    `dim` dimensions hold it; another kind of head is random.
+    vectors: float32 [N, F], the baseline's embeddings of training images; for "pca".
+    options: those of any head (the fields of `HeadSpec` but the name), of which it uses its own.
     """
     head_spec = used_options(HeadSpec(name, **options))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = make_head(head_spec).build(baseline.backbone.feature_dim)
+    if init == "pca" and isinstance(head, nn.Linear):
+        assert vectors is not None
+        axes = principal_axes(vectors, head.out_features, seed=seed)
+        head.load_state_dict({"weight": torch.from_numpy(axes), "bias": torch.zeros(len(axes))})
     spec = replace(baseline.spec, head=head_spec, normalize=normalize)
     return Embedder(spec, baseline.backbone, baseline.pool, head)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+USUAL_IMAGE_SIZE = 224  # pixels, of networks that name no size
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,

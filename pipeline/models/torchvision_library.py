@@ -10,7 +10,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from pipeline.errors import UserError, name_choices
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.preprocessing import USUAL_IMAGE_SIZE, Preprocessing
 from pipeline.models.torchvision_families import (
     PyramidLevel,
     find_family,
@@ -65,7 +65,10 @@ def adapt_weights(state: StateDict, network: nn.Module, name: str) -> StateDict:
     key = "encoder.pos_embedding"
     if not isinstance(network, VisionTransformer) or key not in state:
         return state
-    return dict(interpolate_embeddings(network.image_size, network.patch_size, state))
+    try:
+        return dict(interpolate_embeddings(network.image_size, network.patch_size, state))
+    except ValueError:
+        return state  # not of square images; its shape does not fit, which the caller says
 
 
 def _rename(key: str) -> str:
@@ -102,6 +105,14 @@ def find_preprocessing(name: str) -> Preprocessing:
     return Preprocessing(
         tuple(transforms.mean), tuple(transforms.std), transforms.interpolation.value
     )
+
+
+def find_image_size(name: str) -> int:
+    """Return the side of the images, in pixels, that the library's best weights are used with."""
+    if find_family(name).pyramid:
+        return USUAL_IMAGE_SIZE  # a detector takes images of any size
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return int(transforms.crop_size[0])
 
 
 def split_trunk(

@@ -1,15 +1,19 @@
 """Every family of networks gives features of the stated size, without its classifier."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torchvision.models.regnet import BlockParams
 
 from pipeline.errors import UserError
-from pipeline.models import torchvision_library
+from pipeline.models import timm_library, torchvision_library
 from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
 from pipeline.models.embedder import build_baseline
 from pipeline.models.torchvision_families import find_family, split_classifier
@@ -165,6 +169,65 @@ def test_the_error_for_an_unknown_name_of_timm_suggests_a_close_one() -> None:
     text = message("timm:resnet10tt")
     assert text.startswith("backbone.name: found 'timm:resnet10tt'; allowed: timm: and one of the ")
     assert text.endswith(" names of timm.list_models(); did you mean 'timm:resnet10t'?")
+
+
+def test_the_error_for_a_wrong_tag_of_weights_lists_those_of_the_network() -> None:
+    assert message("timm:resnet18.a1_in1") == (
+        "backbone.name: timm has 'timm:resnet18', but no weights of it with this tag: "
+        "found 'a1_in1'; allowed: a1_in1k, a2_in1k, a3_in1k, fb_ssl_yfcc100m_ft_in1k, "
+        "fb_swsl_ig1b_ft_in1k, gluon_in1k, tv_in1k; did you mean 'a1_in1k'?"
+    )
+    assert build_backbone("timm:resnet18.tv_in1k", 32, pooling="avg").feature_dim == 512
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a network of the hub, me/tiny, in this machine's cache; no connection."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    timm_library._read_hub_settings.cache_clear()
+    folder = tmp_path / "models--me--tiny" / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "models--me--tiny" / "refs").mkdir()
+    (tmp_path / "models--me--tiny" / "refs" / "main").write_text("1")
+    return folder
+
+
+def test_a_network_of_the_hub_is_built_with_its_own_weights_and_preprocessing(hub: Path) -> None:
+    network = timm.create_model("test_vit", num_classes=5, img_size=64)
+    settings = {"mean": [0.1, 0.2, 0.3], "input_size": [3, 64, 64], "fixed_input_size": True}
+    config = {
+        "architecture": "test_vit",
+        "num_classes": 5,
+        "pretrained_cfg": settings | {"classifier": "head", "interpolation": "bilinear"},
+        "model_args": {"img_size": 64},
+    }
+    (hub / "config.json").write_text(json.dumps(config))
+    save_file(network.state_dict(), hub / "model.safetensors")
+    name = "timm:hf-hub:me/tiny"
+    for weights, size in (("imagenet", 64), ("imagenet", 96), (hub / "model.safetensors", 96)):
+        found = build_backbone(name, size, pooling="avg", weights=weights).trunk.state_dict()
+        assert torch.equal(found["norm.weight"], network.norm.weight)
+        assert torch.equal(found["blocks.0.attn.qkv.weight"], network.blocks[0].attn.qkv.weight)
+        assert found["pos_embed"].shape[1] == 1 + (size // 16) ** 2
+    assert find_preprocessing(name).mean == (0.1, 0.2, 0.3)
+
+
+def test_the_error_for_a_network_of_the_hub_says_why(hub: Path) -> None:
+    text = message("timm:hf-hub:me/other")
+    assert text.startswith(
+        "backbone.name: found 'timm:hf-hub:me/other', and this network of the Hugging Face hub "
+        "cannot be read ("
+    )
+    assert text.endswith(
+        "); check owner/name and the connection, or take one of timm.list_models()"
+    )
+    assert "\n" not in text
+    (hub / "config.json").write_text('{"architecture": "nope", "pretrained_cfg": {}}')
+    assert "(its architecture 'nope' is none of timm's)" in message("timm:hf-hub:me/tiny")
+    (hub / "config.json").write_text("{")
+    assert "cannot be read (Expecting property name" in message("timm:hf-hub:me/tiny")
+    assert "cannot be read (Repo id must" in message("timm:hf-hub:/a b/c")
 
 
 @pytest.mark.parametrize("pooling", ["gem", "flatten"])

@@ -149,7 +149,7 @@ def test_the_error_names_a_file_that_does_not_fit_or_is_damaged(tmp_path: Path) 
     (tmp_path / "model.json").write_text(json.dumps(with_head))
     assert load_error(tmp_path) == (
         f"{tmp_path}/model.safetensors: the weights do not fit: 2 missing (head.weight, "
-        "head.bias); they are of another architecture"
+        "head.bias); the other 336 fit: they are of another variant of this architecture"
     )
     (tmp_path / "model.json").write_text(json.dumps(spec | {"colour": "red"}))
     assert load_error(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
