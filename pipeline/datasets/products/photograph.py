@@ -32,8 +32,8 @@ def sample_camera(rng: np.random.Generator, azimuth: float, height: float, radiu
     elevation = np.deg2rad(rng.uniform(8, 45))
     focal = rng.uniform(1.1, 2.6)
     extent = max(float(hypot(radius, height / 2)), 0.6)
-    distance = extent * 2 * focal * rng.uniform(0.9, 1.2) + radius * 0.4
-    shift = rng.uniform(-0.1, 0.1, 3) * extent
+    distance = extent * 2 * focal * rng.uniform(0.9, 1.5) + radius * 0.4
+    shift = rng.uniform(-0.18, 0.18, 3) * extent
     target = (float(shift[0]), float(max(height / 2 + shift[1], 0.05)), float(shift[2]))
     eye = (
         float(distance * cos(elevation) * cos(azimuth)),
@@ -81,29 +81,32 @@ def _sample_light(rng: np.random.Generator, towards: float) -> Light:
 
 
 def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdrop:
-    base = sample_colour(rng, (0.0, 0.4))
-    near = rng.random() < 0.75
-    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else sample_colour(rng, (0.0, 0.4))
+    base = sample_colour(rng, (0.0, 0.9))
+    near = rng.random() < 0.4
+    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else sample_colour(rng, (0.0, 0.9))
     ground = draw_ground(rng, base, second)
-    paint = base if rng.random() < 0.4 else sample_colour(rng, (0.0, 0.35))
+    paint = base if rng.random() < 0.2 else sample_colour(rng, (0.0, 0.9))
     fall = np.linspace(1, rng.uniform(0.4, 1), side, dtype=np.float32)[:, None]
-    mottle = 1 + rng.uniform(0, 0.8) * (draw_noise(rng, 4, 4, side) - 0.5)
+    mottle = 1 + rng.uniform(0, 1.2) * (draw_noise(rng, 6, 6, side) - 0.5)
     wall = (paint * (fall * mottle)[..., None]).astype(np.float32)
     far = rng.uniform(1.1, 4.0)
     return Backdrop(ground, wall, rng.uniform(2, 6), rng.uniform(0, np.pi), radius + far)
 
 
 def _sample_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> list[Part]:
-    """Return up to two other things, beside or behind the product for the camera."""
+    """Return one or two other things beside or behind the product, or smaller ones before it."""
     parts: list[Part] = []
-    for _ in range(rng.choice([0, 0, 1, 1, 2])):
-        angle = azimuth + rng.uniform(0.25, 0.75) * 2 * np.pi  # away from the camera
-        away = radius + rng.uniform(0.35, 1.4)
+    for _ in range(rng.integers(1, 3)):
+        if rng.random() < 0.35:  # before it, so that it hides some of the product
+            angle = azimuth + rng.choice([-1, 1]) * rng.uniform(0.25, 0.6)
+            away, size = radius + rng.uniform(0.3, 0.8), rng.uniform(0.25, 0.6)
+        else:
+            angle = azimuth + rng.uniform(0.25, 0.75) * 2 * np.pi
+            away, size = radius + rng.uniform(0.35, 1.4), rng.uniform(0.4, 1.0)
         place = np.array([away * cos(angle), 0, away * sin(angle)], np.float32)
-        size = np.float32(rng.uniform(0.4, 1.0))
         spin = rng.uniform(0, 2 * np.pi)
         c, s = cos(spin), sin(spin)
-        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32) * size
+        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32) * np.float32(size)
         parts += [part.moved(turn, place) for part in _sample_object(rng)]
     return parts
 
@@ -130,14 +133,14 @@ def _sample_object(rng: np.random.Generator) -> list[Part]:
 
 def _develop(image: Reals, rng: np.random.Generator) -> Reals:
     """Return the sRGB values that a camera stores: balance, exposure, contrast, noise."""
-    balance = exp(rng.normal(0, 0.08, 3)).astype(np.float32)
-    exposure = np.float32(exp(rng.normal(0.15, 0.22)))
+    balance = exp(rng.normal(0, 0.14, 3)).astype(np.float32)
+    exposure = np.float32(exp(rng.normal(0.15, 0.33)))
     exposed = 1 - exp(
         -1.35 * np.clip(image, 0, None) * balance * exposure
     )  # film: soft in the light
     seen: Reals = power(exposed, 1 / 2.2).astype(np.float32)
-    contrast = np.float32(rng.uniform(0.85, 1.15))
-    seen = (seen - 0.5) * contrast + 0.5 + np.float32(rng.normal(0, 0.03))
+    contrast = np.float32(rng.uniform(0.75, 1.25))
+    seen = (seen - 0.5) * contrast + 0.5 + np.float32(rng.normal(0, 0.04))
     grain = rng.standard_normal(seen.shape[:2], dtype=np.float32) * np.float32(
         rng.uniform(0, 0.012)
     )
