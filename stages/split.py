@@ -4,14 +4,19 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow as pa
 from typer import Option
 
-from pipeline.config.contradictions import find_label_set_contradictions
-from pipeline.data.label_sets import label_sets
-from pipeline.data.tables import CATALOG, SPLITS, read_table, write_table
-from pipeline.splitting.left_out import report_split
-from pipeline.splitting.protocols import make_splits
+from pipeline.config.contradictions import refuse_label_sets
+from pipeline.config.schema import Params
+from pipeline.data.chosen import describe_chosen, to_metadata
+from pipeline.data.label_sets import LabelSets, label_sets
+from pipeline.data.tables import CATALOG, HEALTH, SPLITS, read_table, write_table
+from pipeline.errors import UserError
+from pipeline.health.findings import find_leaks
+from pipeline.splitting.automatic import AUTO, SplitOptions, list_chosen
+from pipeline.splitting.protocols import Split, make_splits
 from stages.runner import load, run
 
 logger = logging.getLogger(__name__)
@@ -19,27 +24,60 @@ logger = logging.getLogger(__name__)
 
 def main(
     catalog: Annotated[Path, Option(help="table of images")],
+    health: Annotated[Path, Option(help="table of what the pixels tell")],
     out: Annotated[Path, Option(help="table of splits to write")],
 ) -> None:
     params = load()
     images = read_table(catalog, CATALOG)
-    splits = make_splits(
-        images,
-        protocol=params.split.protocol,
-        test_fraction=params.split.test_fraction,
-        val_by=params.split.val_by,
-        val_fraction=params.split.val_fraction,
-        seed=params.seed,
-    )
-    for line in report_split(images, splits):
+    wanted = SplitOptions(**params.split.model_dump())
+    pixels = read_table(health, HEALTH)
+    split = make_splits(images, wanted, seed=params.seed, health=pixels)
+    _check(split, images, params)
+    if chosen := list_chosen(wanted, split.options):
+        logger.info(describe_chosen(chosen))
+    for line in split.left_out.unused:
         logger.info(line)
-    training = splits.filter(pc.equal(splits["split"], "train"))["image_id"]
-    trained_on = images.filter(pc.is_in(images["image_id"], training))
-    if not label_sets(trained_on["labels"]).single:
-        # A warning before the long stages, not an error: a person may only want to mine.
-        for problem in find_label_set_contradictions(params):
-            logger.warning("train will stop at this: params.yaml: %s", problem)
-    write_table(splits, out, SPLITS)
+    for finding in find_leaks(pixels, split.table):
+        if finding.groups:
+            logger.warning(finding.describe())
+    write_table(split.table, out, SPLITS, metadata=to_metadata(chosen))
+
+
+def _check(split: Split, images: pa.Table, params: Params) -> None:
+    """Raise a UserError of all that would stop a later stage; log what is left undone by `auto`.
+
+    Here, seconds after the start, rather than minutes later.
+    """
+    left_out = split.left_out
+    if params.split.protocol == AUTO and not left_out.enough_to_train:
+        logger.warning(_describe_undone(split))
+        return
+    obstacles = [] if split.options.protocol == "test_only" else left_out.against_training
+    obstacles = [*left_out.against_measuring, *obstacles]
+    if left_out.enough_to_train:
+        labels = _training_labels(split, images)
+        obstacles += params.batches.options.fit(labels).find_misfits(labels)
+        if not labels.single:
+            refuse_label_sets(params)
+    if obstacles:
+        raise UserError("\n".join(obstacles))
+
+
+def _describe_undone(split: Split) -> str:
+    measured = not split.left_out.against_measuring
+    return (
+        "too few images to train on: the models baseline and finetuned are the same, "
+        f"{'measured' if measured else 'not measured (no class has two images, or all do),'} and "
+        "every image can be searched; for training, have two classes or more of 8 images each"
+    )
+
+
+def _training_labels(split: Split, images: pa.Table) -> LabelSets:
+    """Return the label sets of the training images."""
+    in_training = split.table["split"].to_numpy(zero_copy_only=False) == "train"
+    # Both are ordered by image_id.
+    labels = label_sets(images.sort_by("image_id")["labels"])
+    return labels.take(np.flatnonzero(in_training))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """What a split leaves without use: classes and queries that neither train nor measure a model."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Mask
-from pipeline.data.label_sets import LabelSets, label_sets
-from pipeline.errors import UserError
+from pipeline.data.label_sets import FEWEST_TO_FIND, LabelSets, label_sets
 from pipeline.splitting.validation_roles import validation_roles
 
 NAMED = 3
+# Validation measures recall and precision among this many nearest, as long as it is this large.
+FEWEST_VAL_OTHERS = 5
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
 VAL_REMEDY = (
     "lower split.test_fraction, or raise split.val_fraction, or set split.val_by image (of few "
@@ -17,35 +20,35 @@ VAL_REMEDY = (
 )
 
 
-def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
-    """Return one line for each kind of image that `splits` leaves without use: how many, and which.
+@dataclass(frozen=True)
+class LeftOut:
+    """What a split leaves without use, each kind a line.
 
-    `catalog` and `splits` have the same image_ids, in any order.
-
-    Raises:
-        UserError: there is no training image, query or gallery image, or no query has a relevant
-            image in the gallery, so that nothing can be measured; or the same of validation, so
-            that no best epoch can be chosen.
+    against_measuring, against_training: why it cannot be measured or trained with, [] if it can.
+    unused: images without use, their number and the first of them; no obstacle.
     """
+
+    against_measuring: list[str]
+    against_training: list[str]
+    unused: list[str]
+
+    @property
+    def enough_to_train(self) -> bool:
+        """Whether there is enough to train, to validate and to measure with."""
+        return not self.against_training and not self.against_measuring
+
+
+def find_left_out(catalog: pa.Table, splits: pa.Table) -> LeftOut:
+    """Return what `splits` leaves without use. Both have the same image_ids, in any order."""
     catalog, splits = catalog.sort_by("image_id"), splits.sort_by("image_id")
     sets = label_sets(catalog["labels"])
     ids = np.array(splits["image_id"].to_pylist(), dtype=object)
     split = np.array(splits["split"].to_pylist(), dtype=object)
     query = splits["is_query"].to_numpy(zero_copy_only=False)
     gallery = splits["is_gallery"].to_numpy(zero_copy_only=False)
-    for name, mask in (("train", split == "train"), ("query", query), ("gallery", gallery)):
-        if not mask.any():
-            raise UserError(f"split: found no {name} image; allowed: one or more; {REMEDY}")
-    without_relevant = query & ~sets.have_relevant(gallery)
-    if without_relevant.sum() == query.sum():
-        raise UserError(
-            f"split: none of the {query.sum()} queries has another image of its class in the "
-            f"gallery ({_named(ids[query])}), so nothing can be measured; allowed: one or more "
-            f"that does; add images, or {REMEDY}"
-        )
     val_query, val_gallery = validation_roles(split, gallery)
+    without_relevant = query & ~sets.have_relevant(gallery)
     val_without_relevant = val_query & ~sets.have_relevant(val_gallery)
-    _require_validation(ids, val_query, val_without_relevant)
     counted = (
         (_is_alone(sets), "classes with one image, which has no match: {} ({})"),
         (without_relevant, "queries without another image of their class in the gallery: {} ({})"),
@@ -54,21 +57,65 @@ def report_split(catalog: pa.Table, splits: pa.Table) -> list[str]:
             "validation queries without another image of their class to find: {} ({})",
         ),
     )
-    return [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()]
+    return LeftOut(
+        _against_measuring(ids, query, gallery, without_relevant),
+        [
+            *_against_training(sets, split == "train"),
+            *_against_validating(ids, val_query, val_gallery, val_without_relevant),
+        ],
+        [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()],
+    )
 
 
-def _require_validation(ids: NDArray[np.object_], val_query: Mask, without_relevant: Mask) -> None:
-    if not val_query.any():
-        raise UserError(
+def _against_measuring(
+    ids: NDArray[np.object_], query: Mask, gallery: Mask, without_relevant: Mask
+) -> list[str]:
+    empty = [name for name, mask in (("query", query), ("gallery", gallery)) if not mask.any()]
+    if empty:
+        return [f"split: found no {name} image; allowed: one or more; {REMEDY}" for name in empty]
+    if without_relevant.sum() < query.sum():
+        return []
+    return [
+        f"split: none of the {query.sum()} queries has another image of its class in the gallery "
+        f"({_named(ids[query])}), so nothing can be measured; allowed: one or more that does; add "
+        f"images, or {REMEDY}"
+    ]
+
+
+def _against_training(sets: LabelSets, train: Mask) -> list[str]:
+    if not train.any():
+        return [f"split: found no train image; allowed: one or more; {REMEDY}"]
+    of_class = sets.count(train)
+    if (of_class >= FEWEST_TO_FIND).any() and (of_class > 0).sum() > 1:
+        return []
+    return [
+        f"split: found {(of_class > 0).sum()} classes for training, the largest of "
+        f"{of_class.max()} images; allowed: two classes or more, one of them of two images or "
+        f"more; {REMEDY}"
+    ]
+
+
+def _against_validating(
+    ids: NDArray[np.object_], query: Mask, gallery: Mask, without_relevant: Mask
+) -> list[str]:
+    if not query.any():
+        return [
             "split: found no image for validation, so no best epoch can be chosen; allowed: one "
             f"or more; {VAL_REMEDY}"
-        )
-    if without_relevant.sum() == val_query.sum():
-        raise UserError(
-            f"split: none of the {val_query.sum()} validation images has another image of its "
-            f"class to find ({_named(ids[val_query])}), so no best epoch can be chosen; allowed: "
+        ]
+    if without_relevant.sum() == query.sum():
+        return [
+            f"split: none of the {query.sum()} validation images has another image of its "
+            f"class to find ({_named(ids[query])}), so no best epoch can be chosen; allowed: "
             f"one or more that does; {VAL_REMEDY}"
-        )
+        ]
+    others = int(gallery.sum()) - int((query & gallery).any())
+    if others < FEWEST_VAL_OTHERS:
+        return [
+            f"split: found {query.sum()} validation images to search among {others} others; "
+            f"allowed: {FEWEST_VAL_OTHERS} others or more; {VAL_REMEDY}"
+        ]
+    return []
 
 
 def _is_alone(sets: LabelSets) -> Mask:

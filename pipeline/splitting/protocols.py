@@ -1,6 +1,5 @@
 """The split of a dataset: which images train, validate, query, and are in the gallery."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,20 +7,27 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Ints, Mask
-from pipeline.data.label_sets import FEWEST_TO_FIND, label_sets
+from pipeline.data.label_sets import FEWEST_TO_FIND, LabelSets, label_sets
 from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
+from pipeline.health.duplicate_groups import group_equal
+from pipeline.splitting.automatic import (
+    AUTO,
+    SplitOptions,
+    choose_validation,
+    list_protocols,
+    round_half_up,
+)
+from pipeline.splitting.left_out import LeftOut, find_left_out
 
 ROLES = ("train", "val", "query", "gallery")
 # No role is "train+query": a query must not be a training image.
 SOURCE_SPLITS = ("train", "train+gallery", "val", "query", "gallery", "query+gallery")
-# With fewer validation classes, too many images are found by chance.
-FEWEST_VAL_CLASSES = 5
 
 
 @dataclass(frozen=True)
 class _Roles:
-    """The roles of N images; each mask is bool [N]. Neither train nor val means test."""
+    """The roles of N images; each mask is bool [N]. An image without a role is unused."""
 
     train: Mask
     val: Mask
@@ -29,65 +35,106 @@ class _Roles:
     gallery: Mask
 
 
+@dataclass(frozen=True)
+class Split:
+    """The `splits` table of a dataset, ordered by image_id, and the options that made it.
+
+    options: without `auto`. left_out: what the split leaves without use.
+    """
+
+    table: pa.Table
+    options: SplitOptions
+    left_out: LeftOut
+
+
 def make_splits(
-    catalog: pa.Table,
-    *,
-    protocol: str,
-    test_fraction: float,
-    val_by: str,
-    val_fraction: float,
-    seed: int,
-) -> pa.Table:
-    """Return the `splits` table of `catalog`, ordered by image_id.
+    catalog: pa.Table, options: SplitOptions, *, seed: int, health: pa.Table | None = None
+) -> Split:
+    """Return the split of `catalog`.
 
-    protocol: `official` takes the roles of `source_split`; `class_disjoint` takes
-    `test_fraction` of the classes of each group as test; `random` takes that share of the images
-    of each class; `auto` is official if the dataset has roles, otherwise class_disjoint.
-    val_by: `class` holds out `val_fraction` of the training classes for validation, `image` that
-    share of the images of each class; `auto` is class if it gives 5 or more classes, otherwise
-    image. The validation images of an official split are kept.
+    Images of the same pixels stay together in what is sampled of images. Where whole classes are
+    sampled, an image for training is unused if it has the pixels of one that is held out, under
+    another class. An official split is kept as it is, validation images too.
 
-    If images have several labels, the classes of train and test cannot be disjoint: `auto` is then
-    random, and image. Each image counts for its lowest label.
+    If images have several labels, the classes of train and test cannot be disjoint. Each image
+    counts for its lowest label.
 
     Depends on `seed` and on the set of rows, not on their order.
 
+    health: HEALTH of the images, or of some; None: no two have the same pixels.
+
     Raises:
-        UserError: the protocol does not fit the dataset. See `report_split` for what a fitting one
-            leaves without use.
+        UserError: an option that is not `auto` does not fit the dataset.
     """
     catalog = catalog.sort_by("image_id")
     labels = label_sets(catalog["labels"])
-    classes = labels.first().astype(np.int64)
-    groups: list[str | None] = catalog["group"].to_pylist()
-    source_split: list[str | None] = catalog["source_split"].to_pylist()
-    sampler = _Sampler(classes, groups, np.random.default_rng(seed))
-    chosen_by = "auto, which chose " if protocol == "auto" else ""
-    if protocol == "auto":
-        unofficial = "class_disjoint" if labels.single else "random"
-        protocol = "official" if any(source_split) else unofficial
-    if val_by == "auto" and not labels.single:
-        val_by = "image"
+    units = _find_units(catalog, health)
     if not labels.single:
-        _refuse_disjoint_classes(protocol, val_by)
-    if protocol == "official":
+        _refuse_disjoint_classes(options.protocol, options.val_by)
+    protocols = [options.protocol]
+    if options.protocol == AUTO:
+        protocols = list_protocols(labels, has_roles=any(catalog["source_split"].to_pylist()))
+    for protocol in protocols:
+        chosen = replace(options, protocol=protocol)
+        split = _split(catalog, labels, chosen, seed=seed, units=units)
+        if split.left_out.enough_to_train:
+            return split
+    return _without_validation(split) if options.protocol == AUTO else split
+
+
+def _without_validation(split: Split) -> Split:
+    """Return the split with its validation images among those for training.
+
+    So `train` knows that too few images are left: it needs some to validate with.
+    """
+    names = ["train" if name == "val" else name for name in split.table["split"].to_pylist()]
+    place = split.table.schema.get_field_index("split")
+    column = pa.array(names, pa.string())
+    return replace(split, table=split.table.set_column(place, SPLITS.columns[place], column))
+
+
+def _find_units(catalog: pa.Table, health: pa.Table | None) -> Ints:
+    """Return int64 [N]: for each image of the catalog, the first row that has the same pixels."""
+    ids = catalog["image_id"].to_pylist()
+    group_of: dict[str, str | None] = {}
+    if health is not None:
+        group_of = dict(
+            zip(health["image_id"].to_pylist(), health["exact_group"].to_pylist(), strict=True)
+        )
+    return group_equal([group_of.get(image_id) or image_id for image_id in ids])
+
+
+def _split(
+    catalog: pa.Table, labels: LabelSets, options: SplitOptions, *, seed: int, units: Ints
+) -> Split:
+    classes = labels.first().astype(np.int64)
+    sampler = _Sampler(classes, catalog["group"].to_pylist(), units, np.random.default_rng(seed))
+    everything = np.ones(len(classes), dtype=bool)
+    if options.protocol == "official":
+        source_split = catalog["source_split"].to_pylist()
         roles = _official(source_split, image_ids=catalog["image_id"].to_pylist())
-    elif protocol == "class_disjoint":
-        _require_two_classes(classes, found=f"{chosen_by}{protocol}")
-        everything = np.ones(len(classes), dtype=bool)
-        roles = _train_and_test(sampler.whole_classes(everything, fraction=test_fraction))
+    elif options.protocol == "class_disjoint":
+        _require_two_classes(classes)
+        roles = _train_and_test(sampler.whole_classes(everything, fraction=options.test_fraction))
+    elif options.protocol == "random":
+        roles = _train_and_test(sampler.images(everything, fraction=options.test_fraction))
     else:
-        everything = np.ones(len(classes), dtype=bool)
-        roles = _train_and_test(sampler.images(everything, fraction=test_fraction))
-    if not roles.val.any():
-        val = _validation(sampler, roles.train, val_by, fraction=val_fraction)
-        roles = replace(roles, train=roles.train & ~val, val=val)
-    return _table(catalog, roles)
+        roles = _test_only(labels)
+    test = roles.query | roles.gallery
+    if options.protocol != "official":
+        roles = replace(roles, train=roles.train & ~np.isin(units, units[test]))
+    test &= ~roles.train & ~roles.val
+    options = choose_validation(options, labels, train=roles.train, test=test)
+    if roles.train.any() and not roles.val.any():
+        val = _validation(sampler, roles.train, options)
+        roles = replace(roles, train=roles.train & ~np.isin(units, units[val]), val=val)
+    table = _table(catalog, roles)
+    return Split(table, options, find_left_out(catalog, table))
 
 
 def _refuse_disjoint_classes(protocol: str, val_by: str) -> None:
     for key, found, by, allowed in (
-        ("protocol", protocol, "class_disjoint", "auto, official, random"),
+        ("protocol", protocol, "class_disjoint", "auto, official, random, test_only"),
         ("val_by", val_by, "class", "auto, image"),
     ):
         if found == by:
@@ -101,7 +148,7 @@ def _official(source_split: Sequence[str | None], *, image_ids: Sequence[str]) -
     if not any(source_split):
         raise UserError(
             "split.protocol: found official, but this dataset has no official split; allowed for "
-            "it: auto, class_disjoint, random"
+            "it: auto, class_disjoint, random, test_only"
         )
     for image_id, roles in zip(image_ids, source_split, strict=True):
         if roles not in SOURCE_SPLITS:
@@ -120,22 +167,31 @@ def _train_and_test(test: Mask) -> _Roles:
     return _Roles(train=~test, val=np.zeros_like(test), query=test, gallery=test)
 
 
-def _require_two_classes(classes: Ints, *, found: str) -> None:
+def _test_only(labels: LabelSets) -> _Roles:
+    """Return the roles where all images are in the gallery, and those with a match are queries.
+
+    With one class alone, any result would be relevant, so nothing is a query.
+    """
+    nothing, everything = np.zeros(len(labels), dtype=bool), np.ones(len(labels), dtype=bool)
+    query = labels.have_relevant(everything) if labels.values.max() > 0 else nothing
+    return _Roles(train=nothing, val=nothing, query=query, gallery=everything)
+
+
+def _require_two_classes(classes: Ints) -> None:
     count = len(np.unique(classes))
     if count < 2:
         raise UserError(
-            f"split.protocol: found {found}, but the dataset has {count} class; allowed: two "
-            "classes or more (a small max_images leaves few), or split.protocol random"
+            f"split.protocol: found class_disjoint, but the dataset has {count} class; allowed: "
+            "two classes or more (a small max_images leaves few), or split.protocol auto, random "
+            "or test_only"
         )
 
 
-def _validation(sampler: "_Sampler", train: Mask, val_by: str, *, fraction: float) -> Mask:
-    count = len(np.unique(sampler.classes[train]))
-    if val_by == "auto":
-        val_by = "class" if _rounded(fraction * count) >= FEWEST_VAL_CLASSES else "image"
-    if val_by == "image":
+def _validation(sampler: "_Sampler", train: Mask, options: SplitOptions) -> Mask:
+    fraction = float(options.val_fraction)
+    if options.val_by == "image":
         return sampler.images(train, fraction=fraction)
-    if count < 2:
+    if (count := len(np.unique(sampler.classes[train]))) < 2:
         raise UserError(
             f"split.val_by: found class, but {count} class is for training; allowed: image, auto"
         )
@@ -146,11 +202,14 @@ def _validation(sampler: "_Sampler", train: Mask, val_by: str, *, fraction: floa
 class _Sampler:
     """Samples from N images, given in the order of their image_ids.
 
-    classes: int64 [N], the class that each image counts for. groups: its super-class.
+    classes: int64 [N], the class that each image counts for. groups: its super-class. units: the
+    first row with the same pixels; these images are sampled together, as one of the class of that
+    row.
     """
 
     classes: Ints
     groups: Sequence[str | None]
+    units: Ints
     rng: np.random.Generator
 
     def whole_classes(self, among: Mask, *, fraction: float) -> Mask:
@@ -163,47 +222,45 @@ class _Sampler:
         labels, first_rows = np.unique(self.classes[rows], return_index=True)
         for label, row in zip(labels, rows[first_rows], strict=True):
             members.setdefault(self.groups[row] or "", []).append(int(label))
-        wanted = min(max(_rounded(fraction * len(labels)), 1), len(labels) - 1)
+        wanted = min(max(round_half_up(fraction * len(labels)), 1), len(labels) - 1)
         sampled: list[int] = []
         carry = 0.0
         for group in self.rng.permutation(sorted(members)):
             # What rounding takes from one group, the next gets, so that the total is exact.
             carry += len(members[group]) * wanted / len(labels)
-            count = _rounded(carry)
+            count = round_half_up(carry)
             carry -= count
             sampled += self.rng.permutation(members[group])[:count].tolist()
         return among & np.isin(self.classes, sampled)
 
     def images(self, among: Mask, *, fraction: float) -> Mask:
-        """Return bool [N]: a share of the images of each class, at least two or none.
+        """Return bool [N]: a share of the units of each class, at least two or none.
 
         The sampled images search one another, so a single one has nothing to find. Two images of
         the class remain too; so a class of fewer than four gives none.
         """
         sampled = np.zeros(len(self.classes), dtype=bool)
+        first = np.zeros_like(sampled)  # of each unit, among these
+        first[np.flatnonzero(among)[np.unique(self.units[among], return_index=True)[1]]] = True
         carry = 0.0
         for label in self.rng.permutation(np.unique(self.classes[among])):
-            rows = np.flatnonzero(among & (self.classes == label))
+            rows = np.flatnonzero(first & (self.classes == label))
             if len(rows) < 2 * FEWEST_TO_FIND:
                 continue
             # What a small class is too small to give, the next class gives.
             carry += fraction * len(rows)
-            count = min(_rounded(carry), len(rows) - FEWEST_TO_FIND)
+            count = min(round_half_up(carry), len(rows) - FEWEST_TO_FIND)
             if count >= FEWEST_TO_FIND:
                 carry = min(carry - count, FEWEST_TO_FIND)
                 sampled[self.rng.permutation(rows)[:count]] = True
-        return sampled
-
-
-def _rounded(value: float) -> int:
-    # Half is rounded up, also where 0.1 * 25 is slightly below 2.5.
-    return math.floor(value + 0.5 + 1e-9)
+        return among & np.isin(self.units, self.units[sampled])
 
 
 def _table(catalog: pa.Table, roles: _Roles) -> pa.Table:
+    held_out = np.where(roles.query | roles.gallery, "test", "unused")
     columns = {
         "image_id": catalog["image_id"].to_pylist(),
-        "split": np.where(roles.train, "train", np.where(roles.val, "val", "test")),
+        "split": np.where(roles.train, "train", np.where(roles.val, "val", held_out)),
         "is_query": roles.query,
         "is_gallery": roles.gallery,
     }

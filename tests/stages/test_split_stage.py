@@ -1,50 +1,105 @@
-"""The split stage as DVC runs it: its warning of a choice that training will refuse."""
+"""The split stage as DVC runs it: what it refuses before the long stages, and what it tells."""
 
-import shutil
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from ruamel.yaml import YAML
 
-from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
-from tests.helpers.paths import ROOT
+from pipeline.data.chosen import read_chosen
+from pipeline.data.tables import SPLITS, read_table
+from tests.helpers.dataset_tables import build_catalog, build_health, write_dataset_tables
+from tests.helpers.overlay import overlaid
 from tests.helpers.processes import run_module
+
+Groups = Sequence[Sequence[str]]
+
+
+def split(
+    folder: Path, catalog: pa.Table, *, exact: Groups = (), near: Groups = (), **changes: object
+) -> subprocess.CompletedProcess[str]:
+    """Run the stage on `catalog`, with params.yaml as it is but for `changes`.
+
+    exact, near: groups of duplicates.
+    """
+    with (folder / "params.yaml").open("w") as out:
+        YAML().dump(overlaid(changes), out)
+    health = build_health(catalog["image_id"].to_pylist(), exact=exact, near=near)
+    write_dataset_tables(folder, catalog=catalog, health=health)
+    files = ("--catalog", "catalog.parquet", "--health", "health.parquet", "--out", "s.parquet")
+    return run_module(folder, "stages.split", *files)
+
+
+def test_duplicates_on_both_sides_of_an_official_split_are_told_and_stay(tmp_path: Path) -> None:
+    labels = {f"{row:02}": [row % 4] for row in range(60)}
+    official = ["train"] * 40 + ["query+gallery"] * 20
+    exact, near = [("01", "41"), ("02", "06")], [("03", "43", "44"), ("05", "09")]
+    ran = split(tmp_path, build_catalog(labels, source_splits=official), exact=exact, near=near)
+    assert ran.returncode == 0, ran.stderr
+    across = [line for line in ran.stderr.splitlines() if "across train, val and test" in line]
+    assert across == [
+        "split: exact duplicates across train, val and test: 1 group of 2 images, first '01', '41'",
+        "split: near duplicates across train, val and test: 1 group of 3 images, first '03', "
+        "'43' and 1 more",
+    ]
+    splits = read_table(tmp_path / "s.parquet", SPLITS).to_pylist()
+    assert {row["split"] for row in splits[:40]} == {"train", "val"}
+    assert {row["split"] for row in splits[40:]} == {"test"}
 
 
 @pytest.mark.parametrize("several", ["everywhere", "in test", "nowhere"])
-def test_a_loss_for_one_label_is_warned_of_before_the_long_stages(
-    several: str, tmp_path: Path
-) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+def test_a_loss_for_one_label_stops_before_the_long_stages(several: str, tmp_path: Path) -> None:
     count = 40
     labels = {f"{row:02}": [0, 1] if several == "everywhere" else [row % 4] for row in range(count)}
     official = None
     if several == "in test":
         labels["39"] = [0, 1]
         official = ["train"] * 20 + ["query+gallery"] * 20
-    write_dataset_tables(tmp_path, catalog=build_catalog(labels, source_splits=official))
-    files = ("--catalog", "catalog.parquet", "--out", "s.parquet")
-    ran = run_module(tmp_path, "stages.split", *files)
-    assert ran.returncode == 0, ran.stderr
-    assert (tmp_path / "s.parquet").is_file()
-    warning = (
-        "split: train will stop at this: params.yaml: loss.name: found 'multi_similarity'; the "
-        "images have several labels; allowed: supcon, triplet\n"
+    ran = split(tmp_path, build_catalog(labels, source_splits=official))
+    assert ran.returncode == (1 if several == "everywhere" else 0), ran.stderr
+    refusal = (
+        "split: loss.name: found 'multi_similarity'; the images have several labels; allowed: "
+        "supcon, triplet\n"
     )
-    assert (warning in ran.stderr) == (several == "everywhere")
+    assert (refusal in ran.stderr) == (several == "everywhere")
+    assert (tmp_path / "s.parquet").is_file() == (several != "everywhere")
 
 
-def test_a_split_without_validation_stops_before_the_long_stages(tmp_path: Path) -> None:
-    params = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(
-        params.replace("test_fraction: 0.5", "test_fraction: 0.99")
-    )
-    write_dataset_tables(
-        tmp_path, catalog=build_catalog({f"{row:02}": [row % 4] for row in range(40)})
-    )
-    ran = run_module(tmp_path, "stages.split", "--catalog", "catalog.parquet", "--out", "s.parquet")
+def test_all_that_would_stop_a_later_stage_is_told_at_once(tmp_path: Path) -> None:
+    changes = {"batches__pk__classes": 16, "batches__pk__per_class": 9}
+    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 4] for row in range(40)}), **changes)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == [
+        "split: batches.pk.classes: found 16; the train split has 4 classes; allowed: auto, or at "
+        "most 4",
+        "batches.pk.per_class: found 9; the largest class of the train split has 3 images; "
+        "allowed: auto, or at most 3",
+    ]
+
+
+def test_a_split_that_was_asked_for_and_cannot_validate_is_refused(tmp_path: Path) -> None:
+    catalog = build_catalog({f"{row:02}": [row % 4] for row in range(40)})
+    ran = split(tmp_path, catalog, split__protocol="random", split__test_fraction=0.99)
     assert ran.returncode == 1
     assert ran.stderr.startswith(
         "split: split: found no image for validation, so no best epoch can be chosen; allowed: "
         "one or more; lower split.test_fraction, or raise split.val_fraction, or "
     )
     assert not (tmp_path / "s.parquet").exists()
+
+
+def test_too_few_images_are_searched_and_the_reader_is_told(tmp_path: Path) -> None:
+    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 2] for row in range(4)}))
+    assert ran.returncode == 0, ran.stderr
+    told, chosen = ran.stderr.splitlines()[:2]
+    assert told == (
+        "split: too few images to train on: the models baseline and finetuned are the same, "
+        "measured and every image can be searched; for training, have two classes or more of 8 "
+        "images each"
+    )
+    assert chosen == (
+        "split: auto chose split.protocol test_only, split.val_by image, split.val_fraction 0.5"
+    )
+    assert read_chosen(tmp_path / "s.parquet")["split.protocol"] == "test_only"

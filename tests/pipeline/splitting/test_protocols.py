@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
+from pipeline.splitting.automatic import SplitOptions
 from pipeline.splitting.protocols import make_splits
-from tests.helpers.dataset_tables import build_catalog
+from tests.helpers.dataset_tables import build_catalog, build_health
 
 Row = tuple[str, list[int], str | None, str | None]  # image_id, labels, group, source_split
 
@@ -42,7 +43,12 @@ def split(catalog: pa.Table, **changes: object) -> dict[str, tuple[str, bool, bo
         "val_fraction": 0.1,
         "seed": 7,
     }
-    table = make_splits(catalog, **(params | changes))  # type: ignore[arg-type]
+    params |= changes
+    seed, exact = params.pop("seed"), params.pop("exact", ())
+    health = build_health(catalog["image_id"].to_pylist(), exact=exact)  # type: ignore[arg-type]
+    options = SplitOptions(**params)  # type: ignore[arg-type]
+    made = make_splits(catalog, options, seed=seed, health=health)  # type: ignore[arg-type]
+    table = made.table
     assert table.schema.names == [field.name for field in SPLITS.columns]
     return {row.pop("image_id"): tuple(row.values()) for row in table.to_pylist()}
 
@@ -80,7 +86,8 @@ def test_official_takes_the_roles_of_the_dataset() -> None:
         "5": ("test", True, True),
     }
     assert split(catalog_of(rows), protocol="official") == expected
-    assert split(catalog_of(rows), protocol="auto") == expected
+    # These few are not enough to train with, so `auto` leaves none to validate with.
+    assert split(catalog_of(rows), protocol="auto") == expected | {"2": ("train", False, False)}
 
 
 def test_official_holds_validation_out_of_train_alone() -> None:
@@ -100,7 +107,7 @@ def test_official_holds_validation_out_of_train_alone() -> None:
 def test_official_without_roles_is_an_error() -> None:
     assert error_line(classes_of([4, 4]), protocol="official") == (
         "split.protocol: found official, but this dataset has no official split; allowed for it: "
-        "auto, class_disjoint, random"
+        "auto, class_disjoint, random, test_only"
     )
 
 
@@ -131,14 +138,10 @@ def test_class_disjoint_takes_the_same_share_of_each_group() -> None:
     assert sampled == {"cups": 4, "toys": 2, "pens": 2}
 
 
-@pytest.mark.parametrize(
-    ("protocol", "found"),
-    {"class_disjoint": "class_disjoint", "auto": "auto, which chose class_disjoint"}.items(),
-)
-def test_class_disjoint_of_one_class_is_an_error(protocol: str, found: str) -> None:
-    assert error_line(classes_of([9]), protocol=protocol) == (
-        f"split.protocol: found {found}, but the dataset has 1 class; allowed: two classes or "
-        "more (a small max_images leaves few), or split.protocol random"
+def test_class_disjoint_of_one_class_is_an_error() -> None:
+    assert error_line(classes_of([9]), protocol="class_disjoint") == (
+        "split.protocol: found class_disjoint, but the dataset has 1 class; allowed: two classes "
+        "or more (a small max_images leaves few), or split.protocol auto, random or test_only"
     )
 
 
@@ -184,7 +187,7 @@ def test_auto_validation_is_by_class_unless_that_leaves_under_five(
         for label in range(classes)
         for n in range(20)
     ]
-    rows += [("q/1", [0], None, "query+gallery"), ("q/2", [0], None, "query+gallery")]
+    rows += [("q/1", [99], None, "query+gallery"), ("q/2", [99], None, "query+gallery")]
     found = counts(split(catalog_of(rows)))
     held_out = [parts for parts in found.values() if parts["val"]]
     assert len(held_out) == (5 if held_out_whole else 44)
@@ -213,7 +216,7 @@ def test_images_of_several_labels_are_split_by_image() -> None:
         (
             {"protocol": "class_disjoint"},
             "split.protocol: found class_disjoint, but images have several labels, so that "
-            "classes cannot be disjoint; allowed: auto, official, random",
+            "classes cannot be disjoint; allowed: auto, official, random, test_only",
         ),
         (
             {"protocol": "random", "val_by": "class"},
@@ -327,3 +330,106 @@ def test_the_order_of_rows_does_not_matter(
 def test_another_seed_draws_others(protocol: str) -> None:
     catalog = classes_of([8] * 20)
     assert split(catalog, protocol=protocol, seed=1) != split(catalog, protocol=protocol, seed=2)
+
+
+# --- exact duplicates ---------------------------------------------------------------------------
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[pa.Table, list[list[str]]]:
+    """Return a catalog, and groups of images with the same pixels, of one class or of several."""
+    catalog = draw(catalogs)
+    ids = catalog["image_id"].to_pylist()
+    pixels = draw(st.lists(st.integers(0, len(ids)), min_size=len(ids), max_size=len(ids)))
+    groups: dict[int, list[str]] = {}
+    for image_id, each in zip(ids, pixels, strict=True):
+        groups.setdefault(each, []).append(image_id)
+    return catalog, [group for group in groups.values() if len(group) > 1]
+
+
+@given(
+    grouped(),
+    fractions,
+    fractions,
+    seeds,
+    st.sampled_from(["class_disjoint", "random"]),
+    st.sampled_from(["class", "image"]),
+)
+def test_exact_duplicates_are_on_one_side(
+    drawn: tuple[pa.Table, list[list[str]]],
+    test: float,
+    val: float,
+    seed: int,
+    protocol: str,
+    val_by: str,
+) -> None:
+    catalog, exact = drawn
+    options = {"protocol": protocol, "val_by": val_by, "seed": seed}
+    options |= {"test_fraction": test, "val_fraction": val}
+    try:
+        splits = split(catalog, exact=exact, **options)
+    except UserError:  # of one class alone for training
+        return
+    for group in exact:
+        sides = {splits[image_id][0] for image_id in group} - {"unused"}
+        assert len(sides) == 1
+        if protocol == "random" and val_by == "image":
+            assert {splits[image_id][0] for image_id in group} == sides
+
+
+@given(grouped(), fractions, seeds)
+def test_an_image_is_unused_only_if_its_duplicate_is_held_out(
+    drawn: tuple[pa.Table, list[list[str]]], fraction: float, seed: int
+) -> None:
+    """And all others are where they would be without duplicates."""
+    catalog, exact = drawn
+    options = {"protocol": "class_disjoint", "test_fraction": fraction, "seed": seed}
+    options |= {"val_by": "class", "val_fraction": 0.5}
+    try:
+        splits, without = split(catalog, exact=exact, **options), split(catalog, **options)
+    except UserError:
+        return
+    held_out = ["test", "val", "train"]
+    for image_id, before in without.items():
+        group = next((each for each in exact if image_id in each), [image_id])
+        first = min((without[each][0] for each in group), key=held_out.index)
+        expected = before if before[0] == first else ("unused", False, False)
+        if splits[image_id] != expected:  # the draw of validation begins after test is removed
+            assert {before[0], splits[image_id][0]} <= {"train", "val", "unused"}
+
+
+def test_copies_count_once_in_random() -> None:
+    # Of 16 images 8 are copies of the first, so that 9 remain; 4.5 of them, rounded up, for test.
+    first, *copies = [f"000/{n:03}" for n in range(8)]
+    splits = split(
+        classes_of([16, 16]), protocol="random", val_by="image", exact=[[first, *copies]]
+    )
+    in_test = [image_id for image_id, (part, _, _) in splits.items() if part == "test"]
+    units = {first if image_id in copies else image_id for image_id in in_test}
+    assert sum(unit.startswith("000/") for unit in units) == 5
+
+
+def test_a_copy_under_a_held_out_class_is_unused() -> None:
+    catalog = classes_of([6] * 4)
+    before = split(catalog, protocol="class_disjoint", val_by="image", val_fraction=0.34)
+    test = next(image_id for image_id, (part, _, _) in before.items() if part == "test")
+    train = next(image_id for image_id, (part, _, _) in before.items() if part == "train")
+    after = split(
+        catalog,
+        protocol="class_disjoint",
+        val_by="image",
+        val_fraction=0.34,
+        exact=[[test, train]],
+    )
+    assert after[test] == ("test", True, True)
+    assert after[train] == ("unused", False, False)
+
+
+def test_official_keeps_copies_where_they_are_but_not_across_a_sampled_validation() -> None:
+    rows: list[Row] = [(f"a/{n:02}", [0], None, "train") for n in range(20)]
+    rows += [(f"b/{n:02}", [0], None, "query+gallery") for n in range(20)]
+    exact = [[f"a/{n:02}", f"a/{n + 10:02}", f"b/{n:02}"] for n in range(10)]
+    splits = split(catalog_of(rows), protocol="official", val_fraction=0.3, exact=exact)
+    assert counts(splits) == {"a": {"train": 14, "val": 6}, "b": {"test": 20}}
+    for first, second, _ in exact:
+        assert splits[first] == splits[second]

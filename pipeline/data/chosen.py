@@ -1,0 +1,26 @@
+"""What the pipeline chose where params.yaml says `auto`, kept in the file that it shaped."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.tables import read_metadata
+
+KEY = "lookalike.auto"  # in the metadata of a table
+
+
+def to_metadata(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata to write into a table. chosen: dotted key of params.yaml -> value."""
+    return {KEY: json.dumps(dict(chosen), sort_keys=True)}
+
+
+def read_chosen(path: Path) -> dict[str, Any]:
+    """Return what was chosen for the table at `path`, which must be readable; {} for nothing."""
+    chosen: dict[str, Any] = json.loads(read_metadata(path).get(KEY, "{}"))
+    return chosen
+
+
+def describe_chosen(chosen: Mapping[str, Any]) -> str:
+    """Return "auto chose split.protocol random, split.val_fraction 0.2"."""
+    return "auto chose " + ", ".join(f"{key} {value}" for key, value in chosen.items())
