@@ -1,10 +1,10 @@
 """A choice of params.yaml: a name, and one block of options for each name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, create_model, field_validator
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, create_model, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -16,6 +16,16 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
+# A value, or `auto`: one that fits the data, which the stage that uses it chooses. The tags keep
+# pydantic from reporting a wrong value twice.
+AUTO, VALUE = "auto", "value"
+_Auto = Annotated[Literal["auto"], Tag(AUTO)]
+_by_tag = Discriminator(lambda value: AUTO if value == AUTO else VALUE)
+AutoCount = Annotated[Annotated[int, Ge(1), Tag(VALUE)] | _Auto, _by_tag]
+AutoImageSize = Annotated[Annotated[int, Ge(8), Tag(VALUE)] | _Auto, _by_tag]
+AutoPositive = Annotated[Annotated[float, Gt(0), Tag(VALUE)] | _Auto, _by_tag]
+AutoFraction = Annotated[Annotated[float, Gt(0), Lt(1), Tag(VALUE)] | _Auto, _by_tag]
+
 
 class Section(BaseModel):
     """A mapping of params.yaml: unknown and missing keys are errors, no value is converted.
@@ -25,6 +35,10 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def auto_keys(self) -> list[str]:
+        """Return the keys whose value is `auto`."""
+        return [key for key in type(self).model_fields if getattr(self, key) == AUTO]
 
 
 Block = TypeVar("Block")

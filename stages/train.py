@@ -2,25 +2,31 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pyarrow as pa
 import pyarrow.csv
 from typer import Option
 
 from pipeline.config.schema import Params
+from pipeline.data.chosen import read_chosen
+from pipeline.data.embeddings import read_embeddings_of
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
-from pipeline.data.metrics_files import label_metrics
+from pipeline.data.metrics_files import label_metrics, warn_of_other_datasets
+from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
-from pipeline.models.embedder import attach_head, load_embedder, save_embedder
+from pipeline.models.embedder import Embedder, attach_head, load_embedder, save_embedder
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.loop import TrainingResult, train
+from pipeline.training.loop import HISTORY, TrainingResult, train
+from pipeline.training.model_choice import ModelChoice, choose_model
 from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics
-from pipeline.training.training_data import read_training_data
+from pipeline.training.training_data import TrainingData, has_enough_to_train, read_training_data
 from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
@@ -28,8 +34,19 @@ from stages.stage_code import fingerprint_code
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the stage writes, but for the names of the dataset and the values of earlier stages."""
+
+    model: Embedder
+    record: TrainingRecord
+    metrics: dict[str, Any]
+    history: list[EpochMetrics] = field(default_factory=list)
+
+
 def main(
     baseline: Annotated[Path, Option(help="directory of the model to train")],
+    embeddings: Annotated[Path, Option(help="table of the baseline's embeddings")],
     images: Annotated[Path, Option(help="directory of packed images")],
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     splits: Annotated[Path, Option(help="table of splits: the train and validation images")],
@@ -40,19 +57,51 @@ def main(
     history: Annotated[Path, Option(help="CSV of all epochs' metrics to write")],
 ) -> None:
     params = runner.load()
-    data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
+    model, fingerprint = load_embedder(baseline), read_dataset_fingerprint(catalog)
+    tracker = Tracker(describe_run(params, fingerprint))
+    # The catalog holds the fingerprint of the images, so they need not be read here.
+    inputs = fingerprint_files(_settings(params), [baseline, embeddings, catalog, splits, triplets])
+    checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
+    if has_enough_to_train(splits):
+        data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
+        done = _train(model, data, params, embeddings, checkpoint, tracker)
+    else:
+        record = TrainingRecord("baseline", "too few images to train on", {})
+        done = Trained(model, record, {"epochs": 0})
+    if not runner.is_first_process():
+        return
+    logger.info("query and serve use the model %s: %s", done.record.use, done.record.because)
+    auto = {"backbone.image_size": model.spec.image_size} | read_chosen(splits)
+    record = replace(done.record, auto=auto | done.record.auto)
+    numbers = label_metrics(done.metrics, dataset=params.data.name, fingerprint=fingerprint)
+    with written_whole(out, metrics, history) as unfinished:
+        save_embedder(done.model, unfinished[0])
+        write_record(unfinished[0], record)
+        write_metrics(unfinished[1], numbers)
+        pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[2])
+    checkpoint.discard()
+    warn_of_other_datasets(metrics)
+
+
+def _train(
+    baseline: Embedder,
+    data: TrainingData,
+    params: Params,
+    embeddings: Path,
+    checkpoint: Checkpoint,
+    tracker: Tracker,
+) -> Trained:
     if params.batches.options.mined and not len(data.triplets):
         raise UserError(
-            f"{triplets}: found no triplets; batches.name {params.batches.name} needs some; "
+            f"no triplets were mined; batches.name {params.batches.name} needs some; "
             "run: dvc repro mine, or choose another batches.name"
         )
     model = attach_head(
-        load_embedder(baseline), **params.head.model_dump(), seed=training_seed(params)
+        baseline,
+        **params.head.model_dump(),
+        seed=training_seed(params),
+        vectors=read_embeddings_of(embeddings, data.train_ids),
     )
-    # The catalog holds the fingerprint of the images, so they need not be read here.
-    inputs = fingerprint_files(_settings(params), [baseline, catalog, splits, triplets])
-    checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
-    tracker = Tracker(describe_run(params, read_dataset_fingerprint(catalog)))
     try:
         trained = train(
             model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
@@ -60,18 +109,15 @@ def main(
     except UserError:
         tracker.fail()
         raise
-    if runner.is_first_process():
-        labelled = label_metrics(
-            _best_metrics(trained),
-            dataset=params.data.name,
-            fingerprint=read_dataset_fingerprint(catalog),
-        )
-        with written_whole(out, metrics, history) as unfinished:
-            save_embedder(trained.model, unfinished[0])
-            write_metrics(unfinished[1], labelled)
-            pyarrow.csv.write_csv(pyarrow.Table.from_pylist(trained.history), unfinished[2])
-        checkpoint.discard()
-        tracker.pause()
+    tracker.pause()
+    choice = choose_model(
+        read_embeddings_of(embeddings, data.val.ids),
+        trained.val_vectors,
+        data.val,
+        distance=params.index.distance,
+    )
+    record = TrainingRecord(choice.use, choice.describe(), trained.auto)
+    return Trained(trained.model, record, _best_metrics(trained, choice), trained.history)
 
 
 def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None]:
@@ -82,7 +128,8 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
 
     def report(row: EpochMetrics) -> None:
-        shown_metrics = "  ".join(f"{name} {row[name]:.4f}" for name in dict.fromkeys(shown))
+        known = [name for name in dict.fromkeys(shown) if name in row]
+        shown_metrics = "  ".join(f"{name} {row[name]:.4f}" for name in known)
         logger.info("epoch %d/%d  %s", row["epoch"], params.train.epochs, shown_metrics)
         tracker.log_epoch(row)
 
@@ -95,10 +142,11 @@ def _settings(params: Params) -> str:
     return params.model_dump_json(include=included) + params.index.distance
 
 
-def _best_metrics(trained: TrainingResult) -> dict[str, float]:
-    best = trained.history[trained.best_epoch - 1]
-    values: dict[str, float] = {"epochs": len(trained.history), "best_epoch": trained.best_epoch}
-    return values | {name: round(value, 6) for name, value in best.items() if name != "epoch"}
+def _best_metrics(trained: TrainingResult, choice: ModelChoice) -> dict[str, Any]:
+    best = trained.history[trained.best_epoch]
+    values: dict[str, Any] = {"epochs": len(trained.history) - 1, "best_epoch": trained.best_epoch}
+    values |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
+    return values | {"baseline_val_map": round(choice.baseline, 6), "use": choice.use}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
+from pipeline.models.packaged_weights import PACKAGED, WEIGHTS_FILES, refuse_packaged
 from pipeline.training.batches import PKBatches, RandomBatches
 from pipeline.training.losses import LOSSES, TripletLoss
 
@@ -11,6 +12,7 @@ from pipeline.training.losses import LOSSES, TripletLoss
 def find_contradictions(params: Params) -> list[str]:
     """Return what cannot work, one line each: the key, what was found, what is allowed."""
     return [
+        *_in_backbone(params),
         *_in_mine(params),
         *_in_miner(params),
         *_in_batches(params),
@@ -52,6 +54,11 @@ def find_label_set_contradictions(params: Params) -> list[str]:
     return problems
 
 
+def _in_backbone(params: Params) -> Iterator[str]:
+    if params.backbone.weights == PACKAGED and params.backbone.name not in WEIGHTS_FILES:
+        yield refuse_packaged(params.backbone.name)
+
+
 def _in_mine(params: Params) -> Iterator[str]:
     mine = params.mine
     if mine.hard and mine.method != "labels":
@@ -89,7 +96,7 @@ def _in_batches(params: Params) -> Iterator[str]:
                 f"{found} with train.cross_batch_memory, where every image is an anchor; "
                 "allowed: null"
             )
-    alone = isinstance(batches, PKBatches) and batches.per_class < 2
+    alone = isinstance(batches, PKBatches) and batches.per_class == 1
     if alone and loss.options.needs_positives():
         yield (
             f"batches.pk.per_class: found 1 with loss.name '{loss.name}', which needs two images "

@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.config.contradictions import find_contradictions
 from pipeline.config.schema import CHOICES, Params
 from pipeline.errors import UserError, closest, name_choices
+from pipeline.options import VALUE
 
 # What the reader raises: for "2020-13-45" a plain ValueError, for "!!bool a" a KeyError.
 NOT_YAML = (YAMLError, ValueError, KeyError)
@@ -83,6 +84,9 @@ _KINDS = {
 
 def _format_error(error: ErrorDetails) -> str:
     place = list(error["loc"])
+    if place[-1:] == [VALUE]:  # of a key that may be `auto` too
+        text = _format_error(error | {"loc": tuple(place[:-1])})  # type: ignore[arg-type]
+        return text.replace("; allowed: ", "; allowed: auto, or ", 1)
     key = ".".join(str(part) for part in place) or "the whole file"
     found = f"found {error['input']!r}"
     match error["type"]:

@@ -8,7 +8,16 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.datasets import DATASETS
 from pipeline.errors import name_choices
-from pipeline.options import Amount, Choice, Count, Section, Share, choice
+from pipeline.options import (
+    Amount,
+    AutoFraction,
+    AutoImageSize,
+    Choice,
+    Count,
+    Section,
+    Share,
+    choice,
+)
 from pipeline.training.batches import BATCHES, Batches
 from pipeline.training.losses import LOSSES, Loss
 from pipeline.training.miners import MINERS, Miner
@@ -27,16 +36,16 @@ class DownloadParams(Section):
 
 
 class SplitParams(Section):
-    protocol: Literal["auto", "official", "class_disjoint", "random"]
+    protocol: Literal["auto", "official", "class_disjoint", "random", "test_only"]
     test_fraction: Fraction
     val_by: Literal["auto", "class", "image"]
-    val_fraction: Fraction
+    val_fraction: AutoFraction
 
 
 class BackboneParams(Section):
     name: str
     weights: str | None
-    image_size: Annotated[int, Ge(8)]
+    image_size: AutoImageSize
     pooling: Literal["avg", "gem", "flatten"]
     level: Literal[0, 1, 2, 3, "pool"]
 
@@ -54,6 +63,7 @@ class HeadParams(Section):
     name: Literal["linear", "mlp", "none"]
     dim: Count
     hidden: Count
+    init: Literal["pca", "random"]
     normalize: bool
 
 
@@ -126,6 +136,7 @@ class EvaluateParams(Section):
     triplets: Count
     bootstrap: Annotated[int, Ge(100)]
     failure_k: Count
+    false_match_rate: Fraction
     near_duplicate: NearDuplicateParams
 
 

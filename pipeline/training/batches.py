@@ -5,19 +5,21 @@ A new kind is a class here, a line of BATCHES and a block in params.yaml.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
-from pipeline.options import Count, Section
+from pipeline.options import AutoCount, Count, Section
 from pipeline.training.dealing import Deck, count_batches, deal_classes, expect_appearances
 
 # A batch is filled greedily, which may fail by chance where images of several labels exclude each
 # other; so many failures in a row mean that there is no such batch.
 BATCHES_TRIED = 20
+# Of pk with `auto`: as many as have 64 images, if the data has as many.
+MOST_CLASSES, MOST_PER_CLASS = 16, 4
 
 
 class Batches(Section):
@@ -37,6 +39,17 @@ class Batches(Section):
     def anchor_count(self) -> int | None:
         """How many images of a batch, its first ones, are anchors; None: all."""
         return None
+
+    def fit(self, _labels: LabelSets, /) -> Self:
+        """Return these options with numbers instead of `auto`, for the label sets of N images."""
+        return self
+
+    def find_misfits(self, _labels: LabelSets, /) -> list[str]:
+        """Return why no batch can be made of images with these label sets, one line each.
+
+        Without `auto`: see `fit`.
+        """
+        return []
 
     def epochs(
         self, labels: LabelSets, triplets: Ints | None, /, *, steps: int | None, seed: int
@@ -77,25 +90,43 @@ class PKBatches(Batches):
     shown within the first E epochs and again in any 2 E, E = max(2, n_max / (K B)) rounded up.
     """
 
-    classes: Count
-    per_class: Count
+    classes: AutoCount
+    per_class: AutoCount
 
     @property
     def images(self) -> int:
-        return self.classes * self.per_class
+        return self._numbers[0] * self._numbers[1]
+
+    @property
+    def _numbers(self) -> tuple[int, int]:
+        return (
+            MOST_CLASSES if self.classes == "auto" else self.classes,
+            MOST_PER_CLASS if self.per_class == "auto" else self.per_class,
+        )
+
+    def fit(self, labels: LabelSets, /) -> Self:
+        sizes = np.array([len(rows) for rows in _rows_by_class(labels)])
+        per_class = self.per_class
+        if per_class == "auto":
+            # Of smaller classes than K, images would stand in a batch twice.
+            per_class = int(np.clip(np.median(sizes), 2, min(MOST_PER_CLASS, sizes.max())))
+        classes = min(MOST_CLASSES, len(sizes)) if self.classes == "auto" else self.classes
+        return self.model_copy(update={"classes": classes, "per_class": per_class})
 
     def epochs(
         self, labels: LabelSets, _triplets: Ints | None, /, *, steps: int | None, seed: int
     ) -> Iterator[list[Ints]]:
+        if misfits := self.find_misfits(labels):
+            raise UserError("\n".join(misfits))
         by_class = _rows_by_class(labels)
-        self._require(by_class)
-        sizes = np.maximum([len(rows) for rows in by_class], self.per_class)
-        count = steps or count_batches(sizes, classes=self.classes, per_class=self.per_class)
-        expected = expect_appearances(sizes, classes=self.classes, batches=count)
-        piles = _Piles(by_class, self.per_class, several_labels=not labels.single)
+        classes, per_class = self._numbers
+        sizes = np.maximum([len(rows) for rows in by_class], per_class)
+        count = steps or count_batches(sizes, classes=classes, per_class=per_class)
+        expected = expect_appearances(sizes, classes=classes, batches=count)
+        piles = _Piles(by_class, per_class, several_labels=not labels.single)
         for epoch in itertools.count():
             rng = np.random.default_rng([seed, epoch])
-            dealt = deal_classes(expected, classes=self.classes, batches=count, rng=rng)
+            dealt = deal_classes(expected, classes=classes, batches=count, rng=rng)
             yield [self._fill(piles, chosen, rng) for chosen in dealt]
 
     def _fill(self, piles: "_Piles", chosen: list[int], rng: np.random.Generator) -> Ints:
@@ -104,25 +135,29 @@ class PKBatches(Batches):
             batch = piles.take(chosen, rng)
             if batch is not None:
                 return batch
-            chosen = rng.permutation(len(piles.decks))[: self.classes].tolist()
+            chosen = rng.permutation(len(piles.decks))[: len(chosen)].tolist()
+        classes, per_class = self._numbers
         raise UserError(
-            f"batches.pk: found {self.classes} classes of {self.per_class} images; "
+            f"batches.pk: found {classes} classes of {per_class} images; "
             "the classes of the train split share too many of their images for such "
             "a batch; allowed: fewer classes or images, or batches.name random"
         )
 
-    def _require(self, by_class: list[Ints]) -> None:
-        if self.classes > len(by_class):
-            raise UserError(
-                f"batches.pk.classes: found {self.classes}; the train split has {len(by_class)} "
-                f"classes; allowed: at most {len(by_class)}"
+    def find_misfits(self, labels: LabelSets, /) -> list[str]:
+        by_class, (classes, per_class) = _rows_by_class(labels), self._numbers
+        misfits = []
+        if classes > len(by_class):
+            misfits.append(
+                f"batches.pk.classes: found {classes}; the train split has {len(by_class)} "
+                f"classes; allowed: auto, or at most {len(by_class)}"
             )
-        largest = max(len(rows) for rows in by_class)
-        if self.per_class > largest:
-            raise UserError(
-                f"batches.pk.per_class: found {self.per_class}; the largest class of the train "
-                f"split has {largest} images; allowed: at most {largest}"
+        largest = max((len(rows) for rows in by_class), default=0)
+        if by_class and per_class > largest:
+            misfits.append(
+                f"batches.pk.per_class: found {per_class}; the largest class of the train "
+                f"split has {largest} images; allowed: auto, or at most {largest}"
             )
+        return misfits
 
 
 class TripletBatches(Batches):
@@ -164,15 +199,20 @@ class RandomBatches(Batches):
     def anchor_count(self) -> int | None:
         return self.anchors
 
+    def find_misfits(self, labels: LabelSets, /) -> list[str]:
+        if self.batch_size <= len(labels):
+            return []
+        return [
+            f"batches.random.batch_size: found {self.batch_size}; the train split has "
+            f"{len(labels)} images; allowed: at most {len(labels)}"
+        ]
+
     def passes(
         self, labels: LabelSets, _triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
+        if misfits := self.find_misfits(labels):
+            raise UserError("\n".join(misfits))
         count = len(labels)
-        if count < self.batch_size:
-            raise UserError(
-                f"batches.random.batch_size: found {self.batch_size}; the train split has {count} "
-                f"images; allowed: at most {count}"
-            )
         whole = count - count % self.batch_size
         while True:
             yield list(rng.permutation(count)[:whole].reshape(-1, self.batch_size))

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from accelerate.utils import set_seed
 from torch import Tensor
 
 from pipeline.config.schema import Params
+from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
@@ -16,17 +19,36 @@ from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData
+from pipeline.training.validation_metrics import VALIDATION_METRICS
+
+# The columns of the history.
+HISTORY = pa.schema(
+    [pa.field("epoch", pa.int64())]
+    + [
+        pa.field(name, pa.float64())
+        for name in ("lr", "loss", *(f"val_{each}" for each in VALIDATION_METRICS))
+    ]
+)
+# Fields of TrainingResult that the next process builds anew.
+NOT_SAVED = ("model", "auto", "val_vectors")
 
 
 @dataclass
 class TrainingResult:
-    """The embedder of the best epoch, and one row of metrics for each epoch."""
+    """The embedder of the best epoch, and one row of metrics for each epoch.
+
+    history: row e is of epoch e; epoch 0 is the model before the first one, which has neither loss
+    nor learning rate. auto: what was chosen where params.yaml says so. val_vectors: float32
+    [V, D], the embeddings of the validation images by the best epoch's embedder.
+    """
 
     model: Embedder
+    auto: dict[str, Any]
     best_epoch: int = 0
     best_value: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[EpochMetrics] = field(default_factory=list)
+    val_vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def train(
@@ -38,6 +60,8 @@ def train(
     on_epoch: Callable[[EpochMetrics], None],
 ) -> TrainingResult:
     """Train `model` (changed in place) and return its best epoch by `params.train.monitor`.
+
+    The model as it was before the first epoch counts as epoch 0.
 
     The same data, params and machine give the same bits, interrupted or not: every epoch is
     seeded by its number, and `checkpoint` holds everything else that the next epoch needs.
@@ -51,18 +75,23 @@ def train(
     trained = _resume(trainer, checkpoint)
     for known in trained.history:
         on_epoch(known)
-    batches = iter(trainer.loader(first_epoch=len(trained.history)))
-    for epoch in range(len(trained.history), params.train.epochs):
+    if not trained.history:
+        _record(trained, {"epoch": 0} | trainer.validate(), params.train.monitor)
+        on_epoch(trained.history[0])
+    begun = len(trained.history) - 1
+    batches = iter(trainer.loader(first_epoch=begun))
+    for epoch in range(begun, params.train.epochs):
         if _is_early_end(trained, params.train.patience):
             break
         set_seed((training_seed(params) * 1_000_003 + epoch) % 2**32)
         row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()
-        _record(trained, row, value=row[f"val_{params.train.monitor}"])
+        _record(trained, row, params.train.monitor)
         _save(trained, trainer, checkpoint)
         on_epoch(row)
     model.load_state_dict(trained.best_weights)
+    trained.val_vectors = trainer.embed_validation()
     return trained
 
 
@@ -72,29 +101,30 @@ def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
     for step in range(trainer.steps):
         pixels, labels = next(batches)  # uint8 (B, S, S, 3), int64 (B,)
         loss = trainer.loss_with_gradient(pixels, labels)
-        total += _finite(loss.item(), trainer.params, epoch=epoch, step=step)
+        total += _finite(loss.item(), trainer, epoch=epoch, step=step)
         trainer.optimizer.step()
         trainer.scheduler.step()
         trainer.optimizer.zero_grad()
     return total / trainer.steps
 
 
-def _finite(loss: float, params: Params, *, epoch: int, step: int) -> float:
+def _finite(loss: float, trainer: Trainer, *, epoch: int, step: int) -> float:
     if not math.isfinite(loss):
-        rate = params.optimizer.options.lr
+        name, rate = trainer.params.optimizer.name, trainer.optimizer_options.lr
         raise UserError(
             f"epoch {epoch + 1}, batch {step + 1}: the loss is {loss}; try a smaller "
-            f"optimizer.{params.optimizer.name}.lr (now {rate:g}), or train.precision fp32"
+            f"optimizer.{name}.lr (now {rate:g}), or train.precision fp32"
         )
     return loss
 
 
 def _is_early_end(trained: TrainingResult, patience: int | None) -> bool:
-    return patience is not None and len(trained.history) - trained.best_epoch >= patience
+    return patience is not None and len(trained.history) - 1 - trained.best_epoch >= patience
 
 
-def _record(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None:
+def _record(trained: TrainingResult, row: EpochMetrics, monitor: str) -> None:
     trained.history.append(row)
+    value = row[f"val_{monitor}"]
     if value > trained.best_value:
         trained.best_epoch, trained.best_value = int(row["epoch"]), value
         weights = trained.model.state_dict()
@@ -103,13 +133,13 @@ def _record(trained: TrainingResult, row: EpochMetrics, *, value: float) -> None
 
 def _save(trained: TrainingResult, trainer: Trainer, checkpoint: Checkpoint) -> None:
     if trainer.accelerator.is_main_process:
-        progress = {name: value for name, value in vars(trained).items() if name != "model"}
+        progress = {name: value for name, value in vars(trained).items() if name not in NOT_SAVED}
         checkpoint.save({"trainer": trainer.state(), "trained": progress})
 
 
 def _resume(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
     state = checkpoint.load()
     if state is None:
-        return TrainingResult(trainer.model)
+        return TrainingResult(trainer.model, trainer.list_auto())
     trainer.restore(state["trainer"])
-    return TrainingResult(trainer.model, **state["trained"])
+    return TrainingResult(trainer.model, trainer.list_auto(), **state["trained"])

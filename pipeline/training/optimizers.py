@@ -3,22 +3,37 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pipeline.options import NonNegative, Positive, Section, Share
+from pipeline.options import AutoPositive, NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
     from torch import nn, optim
 
 
 class Optimizer(Section):
-    """An optimizer with its options. torch_class: its class in torch.optim."""
+    """An optimizer with its options. torch_class: its class in torch.optim.
+
+    auto_lr: what `auto` is for lr and head_lr of a network with trained weights, and for both of
+    one with random weights.
+    """
 
     torch_class: ClassVar[str]
-    lr: Positive
-    head_lr: Positive | None
+    auto_lr: ClassVar[tuple[float, float, float]]
+    lr: AutoPositive
+    head_lr: AutoPositive | None
     loss_lr: Positive | None
     weight_decay: NonNegative
+
+    def fit(self, *, pretrained: bool) -> Self:
+        """Return these options with numbers instead of `auto`.
+
+        pretrained: whether the backbone has trained weights, which a high rate would destroy.
+        """
+        lr, head_lr, random_lr = self.auto_lr
+        chosen = {"lr": lr if pretrained else random_lr}
+        chosen["head_lr"] = head_lr if pretrained else random_lr
+        return self.model_copy(update={key: chosen[key] for key in self.auto_keys()})
 
     def build(
         self, *, backbone: "nn.Module", head: "nn.Module", loss: "nn.Module"
@@ -45,15 +60,18 @@ class Optimizer(Section):
 
 class SGD(Optimizer):
     torch_class = "SGD"
+    auto_lr = (0.003, 0.01, 0.03)
     momentum: Share
 
 
 class Adam(Optimizer):
     torch_class = "Adam"
+    auto_lr = (0.0005, 0.001, 0.002)
 
 
 class AdamW(Optimizer):
     torch_class = "AdamW"
+    auto_lr = (0.0005, 0.001, 0.002)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
-from pipeline.data.arrays import Ints
+from pipeline.data.arrays import Ints, Vectors
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.devices import (
@@ -56,6 +56,8 @@ class Trainer:
         self.several_labels = not data.train_labels.single
         if self.several_labels:
             refuse_label_sets(params)
+        self.batches: Batches = params.batches.options.fit(data.train_labels)
+        self.optimizer_options = params.optimizer.options.fit(pretrained=model.spec.pretrained)
         self.device = find_device()
         self.precision = resolve_precision(params.train.precision, self.device)
         model.spec = replace(model.spec, trained_in=name_precision(self.precision))
@@ -83,7 +85,7 @@ class Trainer:
         params, model = self.params, self.model
         _freeze(model, params.train.freeze)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = params.optimizer.options.build(
+        self.optimizer = self.optimizer_options.build(
             backbone=model.backbone,
             head=nn.ModuleList([model.pool, model.head]),
             loss=self.objective,
@@ -95,8 +97,7 @@ class Trainer:
     def _epochs(self) -> Iterator[list[Ints]]:
         """Yield the batches of each epoch. Those of a later one depend on those before it."""
         params, data = self.params, self.data
-        batches: Batches = params.batches.options
-        return batches.epochs(
+        return self.batches.epochs(
             data.train_labels, data.triplets, steps=params.train.steps, seed=training_seed(params)
         )
 
@@ -164,17 +165,8 @@ class Trainer:
         """Return the validation metrics, by the same code as the evaluate stage."""
         self._share_statistics()
         val = self.data.val
-        vectors = embed_images(
-            self.model,
-            self.data.images,
-            val.ids,
-            batch_size=VALIDATION_BATCH,
-            precision=self.precision,
-            workers=self.params.train.workers,
-            device=self.device,
-        )
         measured = measure(
-            vectors,
+            self.embed_validation(),
             val.labels,
             val.is_query,
             val.is_gallery,
@@ -184,12 +176,35 @@ class Trainer:
         means = measured.means | measured.by_class.macro_means()
         return {f"val_{name}": means[name] for name in VALIDATION_METRICS}
 
+    def embed_validation(self) -> Vectors:
+        """Return float32 [V, D], the embeddings of the validation images."""
+        return embed_images(
+            self.model,
+            self.data.images,
+            self.data.val.ids,
+            batch_size=VALIDATION_BATCH,
+            precision=self.precision,
+            workers=self.params.train.workers,
+            device=self.device,
+        )
+
     def _share_statistics(self) -> None:
         # Each process has batch norm statistics of other slices. All validate with those of the
         # first, which are saved: otherwise one could stop early and leave the others waiting.
         if self.accelerator.num_processes > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
+
+    def list_auto(self) -> dict[str, Any]:
+        """Return dotted key -> value of what was chosen where params.yaml says `auto`."""
+        params, chosen = self.params, {}
+        for section, name, options, fitted in (
+            ("batches", params.batches.name, params.batches.options, self.batches),
+            ("optimizer", params.optimizer.name, params.optimizer.options, self.optimizer_options),
+        ):
+            for key in options.auto_keys():
+                chosen[f"{section}.{name}.{key}"] = getattr(fitted, key)
+        return chosen
 
     def rate(self) -> float:
         """Return the present learning rate of the first group."""

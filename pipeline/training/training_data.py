@@ -71,6 +71,11 @@ def read_training_data(
     )
 
 
+def has_enough_to_train(splits: Path) -> bool:
+    """Return whether a dataset has images to train and to validate with; `split` says why not."""
+    return {"train", "val"} <= set(read_table(splits, SPLITS)["split"].to_pylist())
+
+
 def _split(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     ids: list[str] = splits.filter(pc.equal(splits["split"], name))["image_id"].to_pylist()
     if not ids:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
-from stages import runner, train
+from stages import train
 from tests.helpers.paths import ROOT
 
 
@@ -20,16 +20,13 @@ def params_with(tmp_path: Path, batches: str) -> Params:
     return read_params(tmp_path / "params.yaml")
 
 
-def test_batches_of_triplets_need_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_triplets_need_some(tmp_path: Path) -> None:
     """A table of another run, such as one whose batches need none, is empty."""
     params = params_with(tmp_path, "triplets")
-    monkeypatch.setattr(runner, "load", lambda: params)
     data = SimpleNamespace(triplets=np.empty((0, 3), dtype=np.int64))
-    monkeypatch.setattr(train, "read_training_data", lambda **_: data)
-    names = ("baseline", "images", "catalog", "splits", "checkpoints", "out", "metrics", "history")
     with pytest.raises(UserError) as error:
-        train.main(**{name: tmp_path / name for name in names}, triplets=Path("t.parquet"))
+        train._train(None, data, params, tmp_path, None, None)  # type: ignore[arg-type]
     assert str(error.value) == (
-        "t.parquet: found no triplets; batches.name triplets needs some; "
+        "no triplets were mined; batches.name triplets needs some; "
         "run: dvc repro mine, or choose another batches.name"
     )

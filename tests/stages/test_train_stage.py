@@ -13,6 +13,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.data.tables import TRIPLETS, write_table
+from pipeline.data.training_record import read_record
 from stages import train
 from stages.stage_code import fingerprint_code
 from tests.helpers.clone import change_params
@@ -21,10 +22,14 @@ from tests.helpers.searchable import build
 
 PARAMS: dict[str, Any] = {
     "split.val_fraction": 0.5,
+    "split.val_by": "image",
+    "head.name": "linear",
+    "head.init": "random",
     "loss.name": "contrastive",
     "batches.pk": {"classes": 2, "per_class": 2},
     "optimizer.adamw.lr": 0.05,  # so high that the last epoch is not the best
     "train.epochs": 4,
+    "train.freeze": "none",
     "train.patience": None,
     "train.workers": 0,
     "train.precision": "fp32",
@@ -53,7 +58,7 @@ def unfinished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(copy, metrics="file/train.json")
     (checkpoint,) = copy.glob("checkpoints/*.pt")
     state = torch.load(checkpoint, weights_only=True)
-    state["trained"]["history"][0]["loss"] = MARK
+    state["trained"]["history"][1]["loss"] = MARK
     torch.save(state, checkpoint)
     return copy
 
@@ -62,6 +67,7 @@ def run(project: Path, *, metrics: str = "metrics/train.json") -> None:
     with chdir(project):
         train.main(
             baseline=Path("models/baseline"),
+            embeddings=Path("embeddings/baseline.parquet"),
             images=Path("data/images"),
             catalog=Path("data/catalog.parquet"),
             splits=Path("data/splits.parquet"),
@@ -75,7 +81,8 @@ def run(project: Path, *, metrics: str = "metrics/train.json") -> None:
 
 def read_history(project: Path) -> list[dict[str, float]]:
     with (project / "plots/train_history.csv").open() as opened:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(opened)]
+        rows = list(csv.DictReader(opened))
+        return [{name: float(text) for name, text in row.items() if text} for row in rows]
 
 
 def test_the_metrics_are_those_of_the_best_epoch(project: Path) -> None:
@@ -83,11 +90,27 @@ def test_the_metrics_are_those_of_the_best_epoch(project: Path) -> None:
     metrics = json.loads((project / "metrics/train.json").read_text())
     monitored = [row["val_map_at_r"] for row in history]
     best = monitored.index(max(monitored))
-    assert 0 < best + 1 < len(history)
-    assert (metrics.pop("epochs"), metrics.pop("best_epoch")) == (4, best + 1)
+    assert 0 < best < len(history) - 1
+    assert (metrics.pop("epochs"), metrics.pop("best_epoch")) == (4, best)
     assert metrics.pop("dataset") == "products"
     assert metrics.pop("fingerprint")
+    assert 0 < metrics.pop("baseline_val_map") < 1
+    assert metrics.pop("use") == read_record(project / "models/finetuned").use
     assert metrics == {k: round(v, 6) for k, v in history[best].items() if k != "epoch"}
+
+
+def test_the_history_begins_with_the_model_before_training(project: Path) -> None:
+    first, *epochs = read_history(project)
+    assert first["epoch"] == 0
+    assert not {"loss", "lr"} & first.keys()
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+
+
+def test_the_record_says_what_auto_chose(project: Path) -> None:
+    assert read_record(project / "models/finetuned").auto == {
+        "backbone.image_size": 32,
+        "optimizer.adamw.head_lr": 0.002,  # of a network with random weights
+    }
 
 
 def test_a_complete_training_leaves_no_checkpoint_and_a_finished_run(project: Path) -> None:
@@ -119,7 +142,7 @@ def test_a_checkpoint_is_resumed_by_the_same_settings_alone(
     shutil.copytree(unfinished, copy)
     change_params(copy, changes)
     run(copy)
-    assert (read_history(copy)[0]["loss"] == MARK) is resumed
+    assert (read_history(copy)[1]["loss"] == MARK) is resumed
     assert not list(copy.glob("checkpoints/*"))
 
 

@@ -71,7 +71,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: none",
     ),
     (
-        {"train__chunk_size": 1},
+        {"train__chunk_size": 1, "train__freeze": "none"},
         "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
         "allowed: 2 or more, or train.freeze batch_norm or backbone",
     ),

@@ -124,7 +124,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "null where a word is wanted": (
         {"split__protocol": None},
-        "split.protocol: found 'None'; allowed: auto, class_disjoint, official, random",
+        "split.protocol: found 'None'; allowed: auto, class_disjoint, official, random, test_only",
     ),
     "fraction for a count": (
         {"train__epochs": 1.5},
@@ -136,7 +136,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "text for a number": (
         {"optimizer__adamw__lr": "1e-3"},
-        "optimizer.adamw.lr: found '1e-3' (str); allowed: a number",
+        "optimizer.adamw.lr: found '1e-3' (str); allowed: auto, or a number",
     ),
     "text for truth": (
         {"head__normalize": "yes"},
@@ -282,7 +282,7 @@ def test_a_contradiction_is_reported_with_the_file() -> None:
 
 
 def test_a_number_in_powers_of_ten_is_a_number(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("lr: 0.002,", "lr: 1e-3,"))
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("lr: auto,", "lr: 1e-3,"))
     assert read_params(tmp_path / "params.yaml").optimizer.options.lr == 0.001
 
 

@@ -273,18 +273,20 @@ THREE = labels_of([4, 2, 1])
         (
             "pk",
             {"labels": THREE, "classes": 4, "per_class": 1},
-            "batches.pk.classes: found 4; the train split has 3 classes; allowed: at most 3",
+            "batches.pk.classes: found 4; the train split has 3 classes; allowed: auto, or at "
+            "most 3",
         ),
         (
             "pk",
             {"labels": THREE, "classes": 3, "per_class": 5},
             "batches.pk.per_class: found 5; the largest class of the train split has 4 "
-            "images; allowed: at most 4",
+            "images; allowed: auto, or at most 4",
         ),
         (
             "pk",
             {"classes": 1, "per_class": 1},
-            "batches.pk.classes: found 1; the train split has 0 classes; allowed: at most 0",
+            "batches.pk.classes: found 1; the train split has 0 classes; allowed: auto, or at "
+            "most 0",
         ),
         (
             "triplets",

@@ -1,0 +1,46 @@
+"""What a training left beside its model: what `auto` chose, and which model is the better one.
+
+`query` and `serve` read it, without importing torch.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+RECORD_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """use: baseline or finetuned, the model that validation found better; because: in words.
+
+    auto: dotted key of params.yaml -> what was chosen for it.
+    """
+
+    use: str
+    because: str
+    auto: dict[str, Any]
+
+
+def write_record(directory: Path, record: TrainingRecord) -> None:
+    """Write `record` into the folder of the trained model."""
+    text = json.dumps(asdict(record), indent=2) + "\n"
+    (directory / RECORD_FILE).write_text(text, encoding="utf-8")
+
+
+def read_record(directory: Path) -> TrainingRecord:
+    """Return the record in the folder of a trained model.
+
+    Raises:
+        UserError: there is none, or it is not what `write_record` writes.
+    """
+    path = directory / RECORD_FILE
+    try:
+        return TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run: dvc repro train") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not the record of a training ({error}); run: dvc repro") from None
