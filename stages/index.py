@@ -1,32 +1,32 @@
-"""Build the index of the gallery's embeddings: index/<model>."""
+"""Build the index of all embeddings of one model: index/<model>."""
 
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from pipeline.data.embeddings import read_lineage
-from pipeline.data.joins import read_embedded_split
+from pipeline.data.embeddings import read_lineage, require_embeddings
+from pipeline.data.tie_order import tie_order
 from pipeline.index.build import build_index, write_index
 from stages.runner import load, run
 
 
 def main(
     embeddings: Annotated[Path, Option(help="table of embeddings")],
-    splits: Annotated[Path, Option(help="table of splits: the gallery")],
     out: Annotated[Path, Option(help="directory of the index to write")],
     model: Annotated[str | None, Option(help="name of the model, for the log")] = None,
 ) -> str | None:
+    """Write the index of every image of EMBEDDINGS to OUT, in the order of ties."""
     params = load()
-    images = read_embedded_split(embeddings, splits)
+    ids, vectors = require_embeddings(embeddings)
+    order = tie_order(ids)
     index = build_index(
-        images.vectors[images.is_gallery],
+        vectors[order],
         factory=params.index.factory,
         distance=params.index.distance,
         seed=params.seed,
     )
-    ids = list(images.ids[images.is_gallery])
-    write_index(out, index, ids, read_lineage(embeddings))
+    write_index(out, index, [ids[row] for row in order], read_lineage(embeddings))
     return model
 
 

@@ -31,9 +31,11 @@ def main(
     out: Annotated[Path, Option(help="table of triplets to write")],
 ) -> None:
     params = load()
-    if not params.batches.options.mined:
+    needed = params.batches.options.mined
+    if not needed or not len(_read_training_ids(splits)):
         # DVC has no stage that is left out, and `train` depends on the file.
-        logger.info("no triplets, because batches.name is %s", params.batches.name)
+        why = "no image is for training" if needed else f"batches.name is {params.batches.name}"
+        logger.info("no triplets, because %s", why)
         write_table(pa.schema(TRIPLETS.columns).empty_table(), out, TRIPLETS)
         return
     if params.mine.method == "labels" and not params.mine.hard:

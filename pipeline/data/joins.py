@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints, Mask, Vectors
-from pipeline.data.embeddings import read_embeddings, read_lineage
+from pipeline.data.embeddings import read_lineage, require_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.lineage import Lineage
 from pipeline.data.tables import CATALOG, SPLITS, read_table
@@ -43,12 +43,7 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
             image_ids.
     """
     table = read_table(splits, SPLITS)
-    ids, vectors = read_embeddings(embeddings)
-    if not ids:
-        raise UserError(
-            f"{embeddings}: holds no vectors, because no images were packed, only their labels; "
-            "allowed here: vectors; set data.<name>.images: true"
-        )
+    ids, vectors = require_embeddings(embeddings)
     split_ids = table["image_id"].combine_chunks()
     rows = find_rows(split_ids, pa.array(ids, pa.string()), ids_from=splits, table=embeddings)
     find_rows(ids, split_ids, ids_from=embeddings, table=splits)  # none may be left over

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,10 +10,15 @@ from pipeline.errors import UserError
 
 LABELS = ("dataset", "fingerprint")
 
-# All that is not a number; what intervals_over is, is in pipeline/evaluation/intervals_over.py.
-TEXTS = (*LABELS, "intervals_over")
+# All that is not a number; what intervals_over is, is in pipeline/evaluation/intervals_over.py,
+# what use is, in pipeline/data/training_record.py.
+TEXTS = (*LABELS, "intervals_over", "use")
+
+MATCH_THRESHOLD = "match_threshold"  # see pipeline/evaluation/match_threshold.py
 
 Numbers = dict[str, float | int]
+
+logger = logging.getLogger(__name__)
 
 
 def label_metrics(
@@ -32,10 +38,31 @@ def read_metrics_files(paths: Iterable[Path]) -> dict[str, Numbers]:
     for first, other in itertools.pairwise(found):
         if _labels(found[first]) != _labels(found[other]):
             raise UserError(
-                f"{first}: of {describe_dataset(found[first])}; {other}: of "
-                f"{describe_dataset(found[other])}; allowed: one dataset; run: dvc repro"
+                f"{first}: of {name_dataset(found[first])}; {other}: of "
+                f"{name_dataset(found[other])}; allowed: one dataset; run: dvc repro"
             )
     return {path.stem: keep_numbers(values) for path, values in found.items()}
+
+
+def warn_of_other_datasets(written: Path) -> None:
+    """Warn of the metrics files beside `written` that are of another dataset than it.
+
+    `dvc metrics show` has them side by side until the stages that write the others have run too.
+    Any other file there does not matter.
+    """
+    own, others = _read(written), []
+    for path in sorted(written.parent.glob("*.json")):
+        try:
+            values = _read(path)
+        except UserError:
+            continue
+        if "fingerprint" in values and _labels(values) != _labels(own):
+            others.append(f"{path.name} of {name_dataset(values)}")
+    if others:
+        logger.warning(
+            "%s is of %s, but %s: not to be compared before dvc repro has run to its end",
+            *(written, name_dataset(own), ", ".join(others)),
+        )
 
 
 def read_texts(path: Path) -> dict[str, str]:
@@ -52,12 +79,12 @@ def keep_numbers(values: Mapping[str, float | int | str]) -> Numbers:
     return {name: value for name, value in values.items() if not isinstance(value, str)}
 
 
-def describe_dataset(values: Mapping[str, float | int | str]) -> str:
+def name_dataset(values: Mapping[str, float | int | str]) -> str:
     """Return the dataset of a metrics file in words.
 
-    >>> describe_dataset({"dataset": "products", "fingerprint": "0123456789abcdef", "map": 0.5})
+    >>> name_dataset({"dataset": "products", "fingerprint": "0123456789abcdef", "map": 0.5})
     'products 0123456'
-    >>> describe_dataset({"map": 0.5})
+    >>> name_dataset({"map": 0.5})
     'an unnamed dataset'
     """
     dataset, fingerprint = _labels(values)
@@ -75,8 +102,13 @@ def _read(path: Path) -> dict[str, float | int | str]:
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run: dvc repro") from None
-    if not isinstance(values, dict) or not all(
-        isinstance(value, str if name in TEXTS else int | float) for name, value in values.items()
-    ):
+    if not isinstance(values, dict):
         raise UserError(f"{path}: found no mapping of names to numbers; run: dvc repro")
+    for name, value in values.items():
+        allowed, kind = (str, "a text") if name in TEXTS else (int | float, "a number")
+        if not isinstance(value, allowed):
+            raise UserError(
+                f"{path}: {name}: found {value!r}; allowed: {kind}; run the stage that writes it: "
+                "dvc repro"
+            )
     return values

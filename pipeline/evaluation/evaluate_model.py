@@ -1,5 +1,7 @@
 """The evaluation of one model: its metrics report, and the tables behind it."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +15,29 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
+from pipeline.evaluation.match_threshold import measure_threshold
 from pipeline.evaluation.measure import check_sizes, measure
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
-from pipeline.evaluation.perceptual_hashes import HashImages
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+from pipeline.health.perceptual_hashes import HashImages
 from pipeline.index.build import check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Neighbors, index_recall, search_index
+
+TABLES = {
+    "neighbors": tables.NEIGHBORS,
+    "queries": tables.QUERIES,
+    "classes": tables.CLASS_RESULTS,
+    "curves": tables.CURVES,
+    "failures": tables.FAILURES,
+    "successes": tables.SUCCESSES,
+    "near_duplicates": tables.NEAR_DUPLICATES,
+    "confusions": tables.CONFUSIONS,
+}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,25 +58,37 @@ def evaluate_model(
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
     """
+    if not images.is_query.any():
+        return _report_nothing(images)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
-    # The default list of k must also work for a small gallery.
-    allowed_k = [k for k in params.evaluate.knn if k <= relevance.max_k]
-    check_sizes(relevance, k=params.evaluate.k, knn=allowed_k or params.evaluate.knn)
+    # The default lists of k must also work for a small gallery.
+    k, knn = (
+        [each for each in wanted if each <= relevance.max_k] or wanted
+        for wanted in (params.evaluate.k, params.evaluate.knn)
+    )
+    check_sizes(relevance, k=k, knn=knn)
+    if k != params.evaluate.k:
+        logger.warning(
+            "evaluate.k: the gallery has %d images, so that only %s are measured",
+            relevance.gallery_size,
+            ", ".join(map(str, k)),
+        )
     test = (images.vectors, labels, images.is_query, images.is_gallery)
     val = (images.vectors, labels, images.split, images.is_gallery)
-    val_knn = measure_validation_knn(*val, k=allowed_k)
-    knn_k = choose_k(val_knn[params.index.distance])
+    # Without validation, as where nothing was trained, no number of neighbors can be chosen.
+    val_knn = measure_validation_knn(*val, k=knn) if "val" in images.split else None
+    knn_k = choose_k(val_knn[params.index.distance]) if val_knn else 0
     metrics = measure(
         *test,
-        k=params.evaluate.k,
+        k=k,
         distance=params.index.distance,
         knn=knn_k,
         triplets=params.evaluate.triplets,
         seed=params.seed,
-        nearest=max(params.evaluate.k),
+        nearest=max(k),
         curves=True,
     )
-    metrics, neighbors = _search_index(index, images, relevance, metrics, params)
+    metrics, neighbors = _search_index(index, images, metrics, k, params)
     over = choose_intervals_over(labels, images.split)
     report = report_metrics(
         metrics,
@@ -79,41 +107,67 @@ def evaluate_model(
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
-    knn = tabulate_knn(val_knn, measure_knn(*test, k=allowed_k))
+    threshold = measure_threshold(
+        images,
+        labels,
+        rate=params.evaluate.false_match_rate,
+        distance=params.index.distance,
+    )
+    knn_table = pa.schema(tables.KNN.columns).empty_table()
+    if val_knn:
+        knn_table = tabulate_knn(val_knn, measure_knn(*test, k=knn))
     return EvaluationResults(
-        metrics=report | analysis.metrics | {"knn_k": knn_k},
+        metrics={**report, **analysis.metrics, **({"knn_k": knn_k} if knn_k else {}), **threshold},
         tables=_list_tables(images, relevance, metrics, neighbors, analysis)
-        | {"knn": (knn, tables.KNN)},
+        | {"knn": (knn_table, tables.KNN)},
     )
 
 
 def _search_index(
     directory: Path,
     images: EmbeddedSplit,
-    relevance: Relevance,
     metrics: RetrievalMetrics,
+    k: Sequence[int],
     params: Params,
 ) -> tuple[RetrievalMetrics, Neighbors]:
     """Return `metrics` with the index's recall, and the neighbors that the index finds."""
     index, ids = read_index(directory)
-    vectors = prepare_vectors(images.vectors, distance=params.index.distance)
-    queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
     check_index(directory, index, ids, images, distance=params.index.distance)
+    vectors = prepare_vectors(images.vectors, distance=params.index.distance)
     kept = min(params.evaluate.neighbors, metrics.max_k)
-    k = max(kept, *params.evaluate.k)
     options = {"distance": params.index.distance}
-    neighbors = search_index(index, gallery, queries, relevance.own_rows, k, **options)
+    found = search_index(
+        index,
+        vectors,
+        vectors[images.is_query],
+        np.flatnonzero(images.is_query),
+        max(kept, *k),
+        allowed=images.is_gallery,
+        **options,
+    )
+    gallery_row = np.cumsum(images.is_gallery) - 1
+    rows = np.where(found.rows < 0, -1, gallery_row[found.rows])
+    neighbors = Neighbors(rows, found.scores)
+    queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
     # Also for a flat index, where it is 1: experiments with and without the column could not be
     # compared, and a lower value shows an index that does not belong to these embeddings.
     recalls = {
-        f"index_recall_at_{k}": index_recall(
-            neighbors.rows, metrics.nearest, k, gallery=gallery, queries=queries, **options
+        f"index_recall_at_{each}": index_recall(
+            neighbors.rows, metrics.nearest, each, gallery=gallery, queries=queries, **options
         )
-        for k in sorted(set(params.evaluate.k))
+        for each in sorted(set(k))
     }
     return metrics.with_columns(recalls), Neighbors(
         neighbors.rows[:, :kept], neighbors.scores[:, :kept]
     )
+
+
+def _report_nothing(images: EmbeddedSplit) -> EvaluationResults:
+    """Return the results of a dataset without queries, where nothing can be measured."""
+    kinds = TABLES | {"knn": tables.KNN}
+    empty = {name: (pa.schema(kind.columns).empty_table(), kind) for name, kind in kinds.items()}
+    counts: MetricsReport = {"queries": 0, "gallery": int(images.is_gallery.sum())}
+    return EvaluationResults(metrics=counts, tables=empty)
 
 
 def _list_tables(
@@ -126,16 +180,16 @@ def _list_tables(
     query_ids, gallery_ids = images.ids[images.is_query], images.ids[images.is_gallery]
     of_neighbors = tabulate_neighbors(neighbors, relevance, query_ids, gallery_ids)
     listed = {
-        "neighbors": (of_neighbors, tables.NEIGHBORS),
-        "queries": (tabulate_queries(metrics, query_ids), tables.QUERIES),
-        "classes": (metrics.by_class.tabulate(), tables.CLASS_RESULTS),
-        "curves": (metrics.curves, tables.CURVES),
-        "failures": (analysis.failures, tables.FAILURES),
-        "successes": (analysis.successes, tables.SUCCESSES),
-        "near_duplicates": (analysis.near_duplicates, tables.NEAR_DUPLICATES),
-        "confusions": (analysis.confusions, tables.CONFUSIONS),
+        "neighbors": of_neighbors,
+        "queries": tabulate_queries(metrics, query_ids),
+        "classes": metrics.by_class.tabulate(),
+        "curves": metrics.curves,
+        "failures": analysis.failures,
+        "successes": analysis.successes,
+        "near_duplicates": analysis.near_duplicates,
+        "confusions": analysis.confusions,
     }
-    return {name: (_sort_by_id(table, kind), kind) for name, (table, kind) in listed.items()}
+    return {name: (_sort_by_id(listed[name], kind), kind) for name, kind in TABLES.items()}
 
 
 def _sort_by_id(table: pa.Table, kind: tables.Table) -> pa.Table:

@@ -13,12 +13,12 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
 from pipeline.evaluation.confusions import tabulate_confusions
 from pipeline.evaluation.metrics import DECIMALS
-from pipeline.evaluation.perceptual_hashes import (
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+from pipeline.health.perceptual_hashes import (
     HashImages,
     agree_in_colour,
     count_differing_bits,
 )
-from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.index.distances import SCORE_TOLERANCE, prepare_vectors, score_pairs
 
 NOT_COMPARED = -1
@@ -66,7 +66,7 @@ def analyze_failures(
     A failure has no relevant image in the top `failure_k`; a success has one at rank 1. Label
     noise is a query with a wrong top hit that is its near-duplicate: their cosine is at least
     `cosine`, their perceptual hashes differ in at most `bits` bits, and their colours agree (see
-    `pipeline.evaluation.perceptual_hashes`). A query without a relevant image is none of these.
+    `pipeline.health.perceptual_hashes`). A query without a relevant image is none of these.
 
     labels: of all `images`. hash_images: called only for images whose cosine is high enough.
     """

@@ -1,4 +1,4 @@
-"""The faiss index of a gallery: build, write, read and check it.
+"""The faiss index of a catalog: build, write, read and check it.
 
 Where else another search engine would be named is in docs/extending.md.
 """
@@ -29,13 +29,13 @@ BUILT_BY_ONE_THREAD = re.compile("NSG|NNDescent")
 
 
 def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:
-    """Return a faiss index of float32 [G, D], trained if its kind needs training.
+    """Return a faiss index of float32 [N, D], trained if its kind needs training.
 
     It is one that moves all vectors by a centre, where `find_centre` gives one. The same vectors,
     options and seed give the same bytes.
 
     Raises:
-        UserError: faiss does not know the factory string, or the gallery is too small for it.
+        UserError: faiss does not know the factory string, or there are too few images for it.
     """
     vectors = prepare_vectors(vectors, distance=distance)
     centre = find_centre(vectors, distance=distance)
@@ -55,7 +55,7 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
             index.train(vectors)
             index.add(vectors)
         except RuntimeError as error:
-            allowed = f"a factory that {len(vectors)} gallery images suffice for, such as Flat"
+            allowed = f"a factory that {len(vectors)} images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None
     return add_centring(index, centre)
 
@@ -112,18 +112,17 @@ def distance_of(index: faiss.Index) -> str:
 def check_index(
     directory: Path, index: faiss.Index, ids: Sequence[str], images: EmbeddedSplit, *, distance: str
 ) -> None:
-    """Raise a UserError unless the index of `directory` is of the gallery of `images`.
+    """Raise a UserError unless the index of `directory` is of all `images`.
 
     It has the same images in the same order, the same distance, and vectors that the same model
     made with the same options.
 
     index, ids: as `read_index` returns them.
     """
-    gallery_ids = images.ids[images.is_gallery]
-    if list(ids) != list(gallery_ids):
+    if list(ids) != list(images.ids):
         raise UserError(
-            f"{directory / IDS_FILE}: found {len(ids)} image_ids that are not the gallery of "
-            f"the splits; allowed: its {len(gallery_ids)}, in its order; run: dvc repro index"
+            f"{directory / IDS_FILE}: found {len(ids)} image_ids that are not those of the "
+            f"splits; allowed: its {len(images.ids)}, in the order of ties; run: dvc repro index"
         )
     if index.d != images.vectors.shape[1]:
         raise UserError(

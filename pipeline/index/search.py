@@ -1,6 +1,7 @@
 """Search in a faiss index: the nearest gallery images of many queries, and what an index misses."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import faiss
@@ -27,40 +28,74 @@ class Neighbors:
 
 
 def search_index(
-    index: faiss.Index, gallery: Vectors, queries: Vectors, own_rows: Ints, k: int, *, distance: str
+    index: faiss.Index,
+    vectors: Vectors,
+    queries: Vectors,
+    own_rows: Ints,
+    k: int,
+    *,
+    distance: str,
+    allowed: Mask | None = None,
 ) -> Neighbors:
-    """Return the k gallery images that the index finds nearest to each query.
+    """Return the k allowed images that the index finds nearest to each query, by its rows.
 
-    Highest score first, ties in gallery order; -1 and -inf if the index finds fewer. The query's
-    own image, own_rows[q], is left out by its row, at whatever rank the index finds it.
+    Highest score first, ties in the order of rows; -1 and -inf if the index finds fewer. The
+    query's own image, own_rows[q], is left out by its row, at whatever rank the index finds it.
 
     The scores are those of the index; an index that compresses vectors has slightly wrong ones.
     Those of a flat index are summed again by `score_pairs`, because faiss sums identical images in
     different orders, which breaks their ties. Images that faiss may rank just after the last one
     because of such a sum are fetched too.
 
-    gallery: float32 [G, D], queries: float32 [Q, D], both prepared. own_rows: int64 [Q], -1 for
-    none.
+    vectors: float32 [N, D], of the index's rows, queries: float32 [Q, D], both prepared. own_rows:
+    int64 [Q], -1 for none. allowed: bool [N]; None: all.
     """
     rows, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
     flat = isinstance(strip_centring(index)[0], faiss.IndexFlat)
-    rescored, tolerance = (gallery, SCORE_TOLERANCE) if flat else (None, 0.0)
+    rescored, tolerance = (vectors, SCORE_TOLERANCE) if flat else (None, 0.0)
+    share = 1.0 if allowed is None else max(float(allowed.mean()), 1 / index.ntotal)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         pending = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
-        count = min(k + 1, len(gallery))
+        count = min(ceil((k + 1) / share), index.ntotal)
         while len(pending):
-            nearest = fetch_nearest(
+            found = fetch_nearest(
                 index, rescored, queries[pending], own_rows[pending], count, distance=distance
             )
-            rows[pending, :count], scores[pending, :count] = (
-                nearest.rows[:, :k],
-                nearest.scores[:, :k],
-            )
-            if count >= min(MAX_FETCHED, len(gallery)):
+            nearest = found if allowed is None else _keep_allowed(found, allowed)
+            rows[pending, :count] = nearest.rows[:, :k]
+            scores[pending, :count] = nearest.scores[:, :k]
+            if count == index.ntotal:
                 break
-            pending = pending[may_tie_with_unfetched(nearest.scores, k, tolerance=tolerance)]
-            count = min(4 * count, len(gallery))
+            more = _lacks_some(found, nearest, k)
+            if count < MAX_FETCHED:
+                more |= _may_tie(found, nearest, k, tolerance=tolerance)
+            pending = pending[more]
+            count = min(4 * count, index.ntotal)
     return Neighbors(rows, scores)
+
+
+def _lacks_some(found: Neighbors, nearest: Neighbors, k: int) -> Mask:
+    """Return bool [Q]: whether too few of the fetched images are allowed, and there are more."""
+    # An index that fetches fewer than it was asked for has no more; one is the query itself.
+    all_fetched = (found.rows >= 0).sum(axis=1) >= found.rows.shape[1] - 1
+    lacks: Mask = all_fetched & (nearest.rows[:, k - 1] < 0)
+    return lacks
+
+
+def _may_tie(found: Neighbors, nearest: Neighbors, k: int, *, tolerance: float) -> Mask:
+    lowest = np.where(np.isfinite(found.scores), found.scores, np.inf).min(axis=1, keepdims=True)
+    fetched = np.concatenate([nearest.scores, lowest], axis=1)
+    return may_tie_with_unfetched(fetched, k, tolerance=tolerance)
+
+
+def _keep_allowed(found: Neighbors, allowed: Mask) -> Neighbors:
+    """Return the neighbors that are allowed, first, and -1 and -inf for the others."""
+    kept = (found.rows >= 0) & allowed[found.rows]
+    order = np.argsort(~kept, axis=1, kind="stable")
+    kept = np.take_along_axis(kept, order, axis=1)
+    rows = np.take_along_axis(found.rows, order, axis=1)
+    scores = np.take_along_axis(found.scores, order, axis=1)
+    return Neighbors(np.where(kept, rows, -1), np.where(kept, scores, -np.inf).astype(np.float32))
 
 
 def index_recall(

@@ -92,7 +92,8 @@ def run_stage(project: Path, name: str, *options: str) -> subprocess.CompletedPr
 
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
-    return run_stage(project, "index", "--model", "m", "--out", "index/m")
+    options = ("--embeddings", "embeddings.parquet", "--model", "m", "--out", "index/m")
+    return run_module(project, "stages.index", *options)
 
 
 def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
@@ -204,6 +205,17 @@ def test_tables_and_metrics_are_written_together_or_not_at_all(project: Path) ->
     (project / "metrics").touch()  # where a folder should be
     assert "metrics" in error_of(evaluate(project))
     assert not (project / "results/m").exists()
+
+
+def test_metrics_of_another_dataset_beside_its_own_are_told(project: Path) -> None:
+    """Those of a stage that did not run: `dvc metrics show` has both."""
+    (project / "metrics").mkdir()
+    other = {"dataset": "folder", "fingerprint": "0123456789abcdef", "map": 0.5}
+    (project / "metrics/train.json").write_text(json.dumps(other))
+    assert index(project).returncode == 0
+    run = evaluate(project)
+    assert run.returncode == 0, run.stderr
+    assert "but train.json of folder 0123456: not to be compared before dvc repro" in run.stderr
 
 
 def test_an_approximate_index_reports_its_recall(project: Path) -> None:
@@ -336,7 +348,7 @@ def test_triplets_by_labels(project: Path, how: str) -> None:
 
 def test_a_k_larger_than_the_gallery_writes_nothing(project: Path) -> None:
     assert index(project).returncode == 0
-    set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
+    set_param(project, "k: [1, 5, 10]", "k: [500]")
     assert error_of(evaluate(project)) == (
         "evaluate: evaluate.k: found 500; the gallery has 30 images, one fewer for a query that "
         "is in it; allowed: 1 to 29\n"
@@ -382,14 +394,26 @@ def test_a_k_of_the_vote_that_the_gallery_does_not_allow_is_skipped(project: Pat
     assert table["k"].to_pylist() == [1, 3, 1, 3]
 
 
-def test_without_validation_images_no_k_can_be_chosen(project: Path) -> None:
+def test_without_validation_images_no_k_and_no_threshold_are_chosen(project: Path) -> None:
     write_splits(project, ["train" if split == "val" else split for split in SPLIT])
     assert index(project).returncode == 0
-    assert error_of(evaluate(project)) == (
-        "evaluate: splits: found 0 validation images, none with another of its class to find, so "
-        "evaluate.knn cannot be chosen; allowed: one or more that has; change split.val_by or "
-        "split.val_fraction\n"
-    )
+    assert evaluate(project).returncode == 0
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    assert not {"knn_k", "knn_accuracy", "match_threshold"} & metrics.keys()
+    assert 0 < metrics["map"] < 1
+    assert len(read_table(project / "results/m/knn.parquet", KNN)) == 0
+
+
+def test_a_k_that_the_gallery_does_not_allow_is_skipped_and_told(project: Path) -> None:
+    set_param(project, "k: [1, 5, 10]", "k: [1, 500]")
+    assert index(project).returncode == 0
+    ran = evaluate(project)
+    assert ran.returncode == 0
+    assert "evaluate.k: the gallery has 30 images, so that only 1 are measured" in ran.stderr
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    assert {name for name in metrics if name.startswith("recall_at_")} == {
+        "recall_at_1", "recall_at_1_low", "recall_at_1_high",
+    }  # fmt: skip
 
 
 def test_a_wrong_factory_writes_nothing(project: Path) -> None:
@@ -404,7 +428,8 @@ def test_a_wrong_factory_writes_nothing(project: Path) -> None:
 def test_tables_of_two_runs_are_refused(project: Path) -> None:
     splits = pq.read_table(project / "splits.parquet")
     write_table(splits.slice(1), project / "splits.parquet", SPLITS)
-    for run, name in ((index(project), "index"), (mine(project), "mine")):
+    assert index(project).returncode == 0
+    for run, name in ((evaluate(project), "evaluate"), (mine(project), "mine")):
         assert error_of(run) == (
             f"{name}: embeddings.parquet: 1 of 60 image_ids are not in splits.parquet, the first "
             "is 'p00'; both must come from one run: dvc repro\n"

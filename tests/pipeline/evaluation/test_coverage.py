@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.data.arrays import Ints, Vectors
 from pipeline.data.label_sets import LabelSets, from_lists
+from pipeline.evaluation.intervals_over import MIN_CLASSES
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
@@ -122,6 +123,17 @@ def test_intervals_over_classes_contain_the_value_of_other_classes_and_those_ove
         over["images"].append(report(metrics, None))
     assert min(cover([over["classes"]], f"{what}: over classes").values()) >= 0.92
     assert max(cover([over["images"]], f"{what}: over images").values()) < 0.75
+
+
+@pytest.mark.parametrize("classes", range(4, MIN_CLASSES))
+def test_intervals_over_too_few_classes_contain_it_too_seldom(classes: int) -> None:
+    """So `choose_intervals_over` takes images instead."""
+    rng, sets, reports = np.random.default_rng(1), single(np.full(classes, 20)), []
+    for _ in range(WORLDS):
+        world = World(rng, sets)
+        reports.append(report(measure_images(world.draw(), world.labels), world.labels))
+    shares = cover([reports], f"{classes} classes of 20 images: over classes")
+    assert 0.8 <= shares["recall_at_1"] < 0.94
 
 
 @pytest.mark.parametrize(

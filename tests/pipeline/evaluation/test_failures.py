@@ -23,7 +23,7 @@ from pipeline.data.tables import (
 )
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.measure import measure
-from pipeline.evaluation.perceptual_hashes import COLOUR_TOLERANCE, GRID, Hashes
+from pipeline.health.perceptual_hashes import COLOUR_TOLERANCE, GRID, Hashes
 
 FAR = 2**64 - 1
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.data.arrays import Floats, Ints
 from pipeline.data.label_sets import from_lists
-from pipeline.evaluation.bootstrap_t import UnitSums, sum_by_unit
+from pipeline.evaluation.bootstrap_t import UnitSums, resample_units, sample_weights, sum_by_unit
 from pipeline.evaluation.clusters import cluster_by_label_sets, cluster_by_unit
 from pipeline.evaluation.intervals import bootstrap_intervals, doubt_certainty, sum_by_class
 
@@ -146,3 +146,15 @@ def test_equal_ones_or_zeros_leave_room_for_what_would_be_missed_in_1_of_20_samp
     low, high = doubt_certainty(1, units)
     assert (low**units, high) == (pytest.approx(0.05), 1)
     assert doubt_certainty(0, units) == (0, pytest.approx(1 - low))
+
+
+@pytest.mark.parametrize("equal", [0.1, 1 / 3, 0.7])
+def test_a_resample_of_equal_units_has_no_variance_whatever_its_rounding(equal: float) -> None:
+    """Only the last of the units differs. A resample without it is infinitely far, as t."""
+    values = np.full((20, 1), equal)
+    values[-1] = 0.9
+    _, t = resample_units(over_queries(values), resamples=200, seed=3)
+    rng = np.random.default_rng(3)
+    weights = np.concatenate([sample_weights(rng, count, 20) for count in (64, 64, 64, 8)])
+    assert np.isinf(t[:, 0]).tolist() == (weights[:, -1] == 0).tolist()
+    assert not np.isnan(t).any()

@@ -96,7 +96,7 @@ def test_a_gallery_that_is_too_small_for_the_factory_is_refused() -> None:
         build_index(VECTORS[:30], factory="IVF64,Flat", distance="euclidean", seed=0)
     assert str(caught.value) == (
         "index.factory: found 'IVF64,Flat' (Number of training points (30) should be at least as "
-        "large as number of clusters (64)); allowed: a factory that 30 gallery images suffice "
+        "large as number of clusters (64)); allowed: a factory that 30 images suffice "
         "for, such as Flat"
     )
 
@@ -146,8 +146,8 @@ def images_of(vectors: np.ndarray, lineage: Lineage | None = MADE) -> EmbeddedSp
         (
             {"ids": ["p1", "p0", *(f"p{i}" for i in range(2, 50))]},
             images_of(VECTORS[:50]),
-            "/ids.parquet: found 50 image_ids that are not the gallery of the splits; allowed: "
-            "its 50, in its order; run: dvc repro index",
+            "/ids.parquet: found 50 image_ids that are not those of the splits; allowed: "
+            "its 50, in the order of ties; run: dvc repro index",
         ),
         (
             {},

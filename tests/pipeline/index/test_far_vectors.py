@@ -62,6 +62,17 @@ def test_scores_have_the_digits_of_float32() -> None:
     assert scores[apart] == pytest.approx(exact[apart], rel=2e-5)
 
 
+def test_bounds_of_scores_are_as_close_as_near_the_origin() -> None:
+    vectors = far_vectors()
+    scorer, queries = GalleryScorer(vectors, distance="euclidean"), vectors[:50]
+    scores = scorer.score(queries)
+    least, most = scorer.lower_bounds(scores, queries), scorer.upper_bounds(scores, queries)
+    rows = np.tile(np.arange(N), (50, 1))
+    pairs = score_pairs(queries, vectors, rows, distance="euclidean")
+    assert ((least <= pairs) & (pairs <= most)).all()
+    assert (most - least)[scores < -0.5].max() < 1e-3
+
+
 @pytest.mark.parametrize("factory", ["Flat", "HNSW32", "IVF4,Flat", "SQ8"])
 def test_an_index_finds_the_nearest_and_moves_queries_itself(tmp_path: Path, factory: str) -> None:
     vectors = far_vectors()
@@ -111,6 +122,19 @@ def test_only_far_vectors_of_a_euclidean_search_are_moved() -> None:
     assert np.abs(centre - OFFSET).max() <= 4
     moved = far - centre
     assert np.array_equal(moved.astype(np.float64), far.astype(np.float64) - centre)  # exact
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.7, 1.0, 1.9, 300.0])
+def test_the_centre_is_the_mean_in_steps_of_four_to_eight_spreads(spread: float) -> None:
+    rng = np.random.default_rng(3)
+    places = spread * rng.uniform(20, 1000, size=16)  # between the steps
+    far = (places + spread * rng.normal(size=(N, 16))).astype(np.float32)
+    mean = far.mean(axis=0, dtype=np.float64)
+    found = np.sqrt(np.square(far - mean).mean())
+    (step,) = [2.0**power for power in range(-40, 40) if 4 * found < 2.0**power <= 8 * found]
+    centre = find_centre(far, distance="euclidean")
+    assert centre is not None
+    assert centre.tolist() == (step * np.round(mean / step)).tolist()
 
 
 def test_identical_vectors_are_moved_to_the_origin() -> None:

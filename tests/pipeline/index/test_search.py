@@ -114,3 +114,29 @@ def test_many_identical_images_are_found_in_gallery_order() -> None:
     assert found.rows[2].tolist() == [0, 1, 3, 4, 5]
     assert found.rows[599].tolist() == [300, 301, 302, 303, 304]
     assert search.MAX_FETCHED >= 600
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF4,Flat", "PQ4"])
+@pytest.mark.parametrize("share", [0.5, 0.03])
+def test_of_all_images_only_those_that_are_allowed_are_found(factory: str, share: float) -> None:
+    """A flat index finds what one of the allowed images alone finds, the query itself left out."""
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    allowed = rng.random(400) < share
+    index = build_index(vectors, factory=factory, distance="cosine", seed=1)
+    own_rows = np.arange(400)
+    found = search_index(index, vectors, vectors, own_rows, 5, distance="cosine", allowed=allowed)
+    exists = found.rows >= 0
+    assert allowed[found.rows[exists]].all()
+    assert not (found.rows == own_rows[:, None]).any()
+    assert (np.diff(found.scores, axis=1)[exists[:, 1:]] <= 0).all()
+    if factory == "Flat":
+        rows = np.flatnonzero(allowed)
+        place = np.where(allowed, np.cumsum(allowed) - 1, -1)
+        alone = search_index(
+            build_index(vectors[rows], factory="Flat", distance="cosine", seed=1),
+            vectors[rows], vectors, place, 5, distance="cosine",
+        )  # fmt: skip
+        assert np.array_equal(found.rows, np.where(alone.rows < 0, -1, rows[alone.rows]))
+        assert exists.all()
