@@ -154,7 +154,13 @@ def verify(
 @app.command()
 def query(
     photos: Annotated[list[Path], typer.Argument(help="images, or folders of them")],
-    model: Annotated[str, typer.Option(help="the model whose index is searched")] = "finetuned",
+    model: Annotated[
+        str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
+    ] = "best",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="search only gallery, class=NAME or group=NAME; may be given repeatedly"),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="neighbors of each photo")] = 10,
     crop: Annotated[
         str, typer.Option(help="center: the square in the middle; none: the whole photo")
@@ -163,11 +169,33 @@ def query(
         "queries"
     ),
 ) -> None:
-    """Search the index with your own photos: print their neighbors and draw sheets of them."""
-    from app.commands.query import query_photos
+    """Search all images with your own photos: print their neighbors and draw sheets of them."""
+    from app.commands.query import QueryOptions, query_photos
 
-    if not query_photos(Path(), photos, model=model, k=k, crop=crop, out=out):
+    options = QueryOptions(model=model, only=tuple(only or ()), k=k, crop=crop)
+    if not query_photos(Path(), photos, options, out=out):
         raise typer.Exit(1)
+
+
+@app.command()
+def duplicates(
+    out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
+        "duplicates"
+    ),
+    overrides: Annotated[
+        bool,
+        typer.Option(
+            "--overrides", help="add to overrides.csv a drop of each exact duplicate across classes"
+        ),
+    ] = False,
+) -> None:
+    """List images that are the same, or nearly: across classes and splits first."""
+    from app.commands import duplicates as command
+
+    groups = command.list_duplicates(Path(), out=out)
+    if overrides:
+        count = command.propose_drops(groups, Path("overrides.csv"))
+        print(f"added {count} to overrides.csv; look at them, and run: dvc repro")
 
 
 @app.command()
@@ -175,8 +203,12 @@ def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port")] = 8000,
     models: Annotated[
-        str, typer.Option(help="models to compare, in this order, separated by commas")
-    ] = "baseline,finetuned",
+        str,
+        typer.Option(
+            help="models to compare, in this order, separated by commas; best: both, the better "
+            "one on validation first"
+        ),
+    ] = "best",
     open_page: Annotated[
         bool | None, typer.Option("--open/--no-open", help="in your browser; default: if possible")
     ] = None,

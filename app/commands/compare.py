@@ -22,6 +22,7 @@ from pipeline.figures.comparison_sheets import (
     comparison_rows,
     draw_comparison_sheet,
 )
+from pipeline.figures.fonts import glyphs_warned_once
 
 SHEET_FILES = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
@@ -125,6 +126,7 @@ def _read_queries(model: EvaluatedModel) -> pd.DataFrame:
     return table
 
 
+@glyphs_warned_once()
 def _draw_sheets(
     sides: Sequence[Sequence[EvaluatedModel]], evaluation_set: EvaluationSet, results: OutputFolder
 ) -> None:

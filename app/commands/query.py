@@ -8,23 +8,28 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
 import pyarrow as pa
 
 from app.output_folder import OutputFolder
+from app.searching.best_model import ModelName, is_match, read_match_threshold, resolve_model
 from app.searching.catalog import Catalog
 from app.searching.model_index import CROPS, ModelIndex, Neighbor
 from app.searching.query_sheets import MAX_ROWS, PhotoNeighbors, draw_sheets
 from app.searching.untrusted_images import (
     escape_unprintable,
     find_photos,
-    ignore_pillow_size_warnings,
     read_photo,
 )
+from pipeline.data.arrays import Mask
 from pipeline.data.tables import PHOTO_NEIGHBORS
 from pipeline.errors import UserError, name_choices
+from pipeline.figures.fonts import glyphs_warned_once
 
 MAX_CLASSES_WIDTH = 48
+TRAINED_ON = "  (trained on)"
+NO_MATCH = "perhaps not in the catalog: no score above {:.4f} (match_threshold)"
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +43,17 @@ class Times:
     search: float
 
 
-def query_photos(
-    root: Path, photos: Sequence[Path], *, model: str, k: int, crop: str, out: Path
-) -> bool:
+@dataclass(frozen=True)
+class QueryOptions:
+    """model: a name, or best. only: filters, `gallery`, `class=NAME`, `group=NAME`; () for all."""
+
+    model: str
+    only: tuple[str, ...]
+    k: int
+    crop: str
+
+
+def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, out: Path) -> bool:
     """Print the k neighbors of each of `photos`; write sheets and neighbors.parquet to `out`.
 
     A photo that cannot be read is logged in one line, and the others go on. Return whether all
@@ -48,22 +61,31 @@ def query_photos(
 
     Raises:
         UserError: there is no photo, no usable catalog or index (see `Catalog` and `ModelIndex`),
-            or `out` holds a file that no earlier query wrote.
+            an unknown filter, or `out` holds a file that no earlier query wrote.
     """
-    if crop not in CROPS:
-        raise UserError(f"--crop: {name_choices(crop, CROPS)}")
-    ignore_pillow_size_warnings()
+    if options.crop not in CROPS:
+        raise UserError(f"--crop: {name_choices(options.crop, CROPS)}")
     paths = find_photos(photos)
     folder = OutputFolder(out, kind=PHOTO_NEIGHBORS, what="query", sheets=["sheet*.png"], root=root)
-    catalog, model_index = Catalog(root), ModelIndex(root, model)
+    chosen, catalog = resolve_model(root, options.model), Catalog(root)
+    model_index = ModelIndex(root, chosen.name)
+    search = _Search(
+        options,
+        catalog,
+        model_index,
+        mask_only(catalog, model_index, options.only),
+        read_match_threshold(root, chosen.name),
+    )
+    logger.info("%s", search.describe(chosen))
     start_up = time.time() - psutil.Process().create_time()
     times: list[Times] = []
     rows: list[dict[str, object]] = []
-    with folder.writing() as results:
-        searched = _search_photos(paths, model_index, catalog, k=k, crop=crop, times=times)
+    with folder.writing() as results, glyphs_warned_once():
+        searched = search.photos(paths, times)
         while some := list(islice(searched, MAX_ROWS)):
             rows += [row for photo in some for row in _table_rows(photo, catalog)]
-            for sheet in draw_sheets(some, catalog, first=len(times) - len(some) + 1, model=model):
+            first = len(times) - len(some) + 1
+            for sheet in draw_sheets(some, catalog, first=first, model=chosen.name):
                 results.add_sheet(sheet)
         if times:
             schema = pa.schema(PHOTO_NEIGHBORS.columns)
@@ -74,44 +96,85 @@ def query_photos(
     return len(times) == len(paths)
 
 
-def _search_photos(
-    paths: Sequence[Path],
-    model_index: ModelIndex,
-    catalog: Catalog,
-    *,
-    k: int,
-    crop: str,
-    times: list[Times],
-) -> Iterator[PhotoNeighbors]:
-    """Print and yield the neighbors of each photo that can be read, and append to `times`."""
-    for path in paths:
-        started = time.perf_counter()
-        try:
-            image = read_photo(path)
-        except UserError as error:
-            logger.warning(error)
-            continue
-        read = time.perf_counter()
-        vector = model_index.embed(image, crop=crop)
-        embedded = time.perf_counter()
-        neighbors = model_index.search(vector, k)
-        ended = time.perf_counter()
-        times.append(
-            Times(1e3 * (read - started), 1e3 * (embedded - read), 1e3 * (ended - embedded))
-        )
-        print(
-            f"{escape_unprintable(str(path))}\n{format_neighbors(neighbors, catalog)}\n", flush=True
-        )
-        yield PhotoNeighbors(path, image, neighbors)
+def mask_only(catalog: Catalog, model_index: ModelIndex, only: Sequence[str]) -> Mask | None:
+    """Return bool [N], the rows of the index that all filters allow; None without a filter.
+
+    Raises:
+        UserError: a filter is unknown, names no class or group, or no image passes all of them.
+    """
+    masks = []
+    for text in only:
+        kind, _, name = text.partition("=")
+        if text == "gallery":
+            masks.append(catalog.mask_gallery(model_index.ids))
+        elif kind == "class" and name:
+            masks.append(catalog.mask_class(name, model_index.ids))
+        elif kind == "group" and name:
+            masks.append(catalog.mask_group(name, model_index.ids))
+        else:
+            raise UserError(f"--only: found '{text}'; allowed: gallery, class=NAME, group=NAME")
+    if not masks:
+        return None
+    allowed: Mask = np.logical_and.reduce(masks)
+    if not allowed.any():
+        raise UserError(f"--only: no image passes {' and '.join(only)}; allowed: filters that fit")
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Photos searched among the images that `allowed`, bool [N], allows; None: all.
+
+    threshold: the score above which a result is a match; None where none was chosen.
+    """
+
+    options: QueryOptions
+    catalog: Catalog
+    model_index: ModelIndex
+    allowed: Mask | None
+    threshold: float | None
+
+    def describe(self, chosen: ModelName) -> str:
+        """Return in a line what is searched, and by which model."""
+        count = len(self.model_index.ids) if self.allowed is None else int(self.allowed.sum())
+        text = f"searching {count:,} images with the model {chosen.name}"
+        return text if chosen.because is None else f"{text} ({chosen.because})"
+
+    def photos(self, paths: Sequence[Path], times: list[Times]) -> Iterator[PhotoNeighbors]:
+        """Print and yield the neighbors of each photo that can be read, and append to `times`."""
+        for path in paths:
+            started = time.perf_counter()
+            try:
+                image = read_photo(path)
+            except UserError as error:
+                logger.warning(error)
+                continue
+            read = time.perf_counter()
+            vector = self.model_index.embed(image, crop=self.options.crop)
+            embedded = time.perf_counter()
+            neighbors = self.model_index.search(vector, self.options.k, allowed=self.allowed)
+            ended = time.perf_counter()
+            times.append(
+                Times(1e3 * (read - started), 1e3 * (embedded - read), 1e3 * (ended - embedded))
+            )
+            text = format_neighbors(neighbors, self.catalog)
+            if self.threshold is not None and not is_match(neighbors, self.threshold):
+                text += f"\n      {NO_MATCH.format(self.threshold)}"
+            print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
+            yield PhotoNeighbors(path, image, neighbors)
 
 
 def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog) -> str:
-    """Return a line for each neighbor: rank, score, names of its classes, image_id; aligned."""
+    """Return a line for each neighbor: rank, score, names of its classes, image_id; aligned.
+
+    An image that the fine-tuned model was trained on is marked.
+    """
     classes = [_shorten(", ".join(catalog.classes_of(each.image_id))) for each in neighbors]
     scores = [f"{each.score:.4f}" for each in neighbors]
     score_width, class_width = (max(map(len, texts), default=0) for texts in (scores, classes))
     return "\n".join(
         f"{rank:4}  {score:>{score_width}}  {names:{class_width}}  {neighbor.image_id}"
+        f"{TRAINED_ON if catalog.was_trained_on(neighbor.image_id) else ''}"
         for rank, (neighbor, score, names) in enumerate(
             zip(neighbors, scores, classes, strict=True), 1
         )
@@ -130,6 +193,7 @@ def _table_rows(photo: PhotoNeighbors, catalog: Catalog) -> list[dict[str, objec
             "image_id": neighbor.image_id,
             "classes": catalog.classes_of(neighbor.image_id),
             "score": neighbor.score,
+            "trained_on": catalog.was_trained_on(neighbor.image_id),
         }
         for rank, neighbor in enumerate(photo.neighbors, start=1)
     ]

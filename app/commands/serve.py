@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+from app.searching.best_model import BEST, list_best_first
 from app.serving.addresses import (
     find_allowed_hosts,
     find_local_host,
@@ -29,8 +30,8 @@ def serve_search_page(
 ) -> None:
     """Serve the search page of the project at `root` until Ctrl-C.
 
-    port: 0 for any free port. models: names with commas between them. open_page: whether to open
-    the page in a browser; None where that is possible.
+    port: 0 for any free port. models: names with commas between them, or best. open_page: whether
+    to open the page in a browser; None where that is possible.
 
     Raises:
         UserError: no model is named, the address is taken or not of this machine, or a file of the
@@ -42,6 +43,8 @@ def serve_search_page(
         # First, because it takes no time: what is loaded after it takes seconds.
         with listen(host, port) as listening:
             address = f"http://{find_local_host(host, listening)}:{listening.getsockname()[1]}"
+            if names == [BEST]:
+                names = list_best_first(root)
             logger.info("%s: loading …", ", ".join(names))
             if open_page is None:
                 open_page = has_browser()
@@ -84,14 +87,12 @@ def _run(
     # torch takes seconds to import, and no other command needs it.
     import uvicorn
 
-    from app.searching.untrusted_images import ignore_pillow_size_warnings
     from app.serving.searcher import Searcher
     from app.serving.server import build_app
 
-    ignore_pillow_size_warnings()
     searcher = Searcher(root, models)
     app = build_app(searcher, hosts=find_allowed_hosts(host, listening))
-    served = f"{searcher.choices.gallery_size:,} images, {', '.join(models)}"
+    served = f"{searcher.choices.image_count:,} images, {', '.join(models)}"
     start_up = perf_counter() - started
     logger.info("%s  (%s; start-up %.1f s; stop with Ctrl-C)", address, served, start_up)
     if not is_loopback(host):

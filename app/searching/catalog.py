@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.project import require_project
@@ -38,6 +39,8 @@ class Catalog:
         self.images = PackedImages(data / "images")
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
+        self._trained_on = _ids_where(splits, pc.equal(splits["split"], "train"))
+        self._gallery = _ids_where(splits, splits["is_gallery"])
         self._name_of_label = read_class_names(paths[1])
         self._label_of_name = {name: label for label, name in self._name_of_label.items()}
         self.classes = sorted(self._label_of_name)
@@ -47,6 +50,10 @@ class Catalog:
         self._ids = catalog["image_id"].combine_chunks()
         self._widths, self._heights = catalog["width"].to_numpy(), catalog["height"].to_numpy()
         self._rows = RowLookup(self._ids.to_pylist(), table=self._path)
+
+    def was_trained_on(self, image_id: str) -> bool:
+        """Return whether the fine-tuned model was trained on an image, which it then finds well."""
+        return image_id in self._trained_on
 
     def classes_of(self, image_id: str) -> list[str]:
         """Return the names of an image's classes, sorted."""
@@ -93,8 +100,16 @@ class Catalog:
         mask: Mask = in_group[self._find_rows(ids)]
         return mask
 
+    def mask_gallery(self, ids: Sequence[str]) -> Mask:
+        """Return bool [N]: which images in `ids` are in the gallery that evaluation measures."""
+        return np.array([image_id in self._gallery for image_id in ids], dtype=bool)
+
     def _find_rows(self, ids: Sequence[str]) -> Ints:
         return find_rows(ids, self._ids, ids_from=self._root / "index", table=self._path)
+
+
+def _ids_where(splits: pa.Table, mask: pa.ChunkedArray) -> frozenset[str]:
+    return frozenset(splits.filter(mask)["image_id"].to_pylist())
 
 
 def require_files(root: Path, paths: Sequence[Path]) -> None:

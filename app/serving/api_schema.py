@@ -67,7 +67,7 @@ class QueryImage(BaseModel):
 
 
 class NeighborImage(BaseModel):
-    """A gallery image that a model found."""
+    """An image that a model found."""
 
     rank: int = Field(description="1 for the nearest image")
     image_id: str
@@ -76,6 +76,7 @@ class NeighborImage(BaseModel):
     score: float = Field(
         description="higher is nearer: the cosine similarity, or minus the Euclidean distance"
     )
+    trained_on: bool = Field(description="whether the fine-tuned model was trained on it")
     relevant: bool | None = Field(
         description="whether it shares a class with the query; null for a photo, whose class is "
         "not known"
@@ -88,6 +89,10 @@ class ModelNeighbors(BaseModel):
     model: str = Field(examples=["finetuned"])
     distance: str = Field(description="the distance of the index: cosine or euclidean")
     neighbors: list[NeighborImage] = Field(description="nearest first")
+    match: bool | None = Field(
+        description="whether the nearest is similar enough to be a match; false: the query is "
+        "perhaps not in the catalog; null where no threshold was chosen"
+    )
     relevant_count: int | None = Field(description="number of relevant neighbors; null for a photo")
     embed_ms: Milliseconds
     search_ms: Milliseconds
@@ -111,9 +116,9 @@ class Choices(BaseModel):
     """What a search can choose from, and the limits of an upload."""
 
     models: list[str]
-    classes: list[str] = Field(description="names of the classes in the gallery")
-    groups: list[str] = Field(description="names of the groups in the gallery")
-    gallery_size: int = Field(description="number of images that are searched")
+    classes: list[str] = Field(description="names of the classes that have images")
+    groups: list[str] = Field(description="names of the groups that have images")
+    image_count: int = Field(description="number of images that are searched")
     query_count: int = Field(description="number of query images in the test split")
     max_bytes: int = Field(description="most bytes of an uploaded photo")
     max_pixels: int = Field(description="most pixels of an uploaded photo")

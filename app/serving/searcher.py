@@ -12,9 +12,10 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from app.searching.best_model import is_match, read_match_threshold
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex, Neighbor
-from app.searching.untrusted_images import MAX_BYTES, MAX_PIXELS, decode_photo
+from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.api_schema import (
     Choices,
     ModelNeighbors,
@@ -25,6 +26,7 @@ from app.serving.api_schema import (
     SearchResponse,
 )
 from pipeline.data.arrays import Mask
+from pipeline.data.decoding import MAX_PIXELS
 from pipeline.errors import UserError
 
 PREVIEW_SIDE = 640
@@ -40,7 +42,7 @@ class UnknownImageError(UserError):
 
 
 class UnknownChoiceError(UserError):
-    """A class or group that no gallery image has."""
+    """A class or group that no image has."""
 
 
 class Searcher:
@@ -58,6 +60,7 @@ class Searcher:
     def __init__(self, root: Path, models: Sequence[str], *, seed: int | None = None) -> None:
         self.catalog = Catalog(root)
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
+        self._thresholds = {model: read_match_threshold(root, model) for model in models}
         self._random = random.Random(seed)
         for model_index in self.model_indexes.values():
             # Reads the table of vectors now, so that the first search does not wait for it.
@@ -78,7 +81,7 @@ class Searcher:
 
         Raises:
             RefusedPhotoError: the photo cannot be decoded, or is too large.
-            UnknownChoiceError: no gallery image has the class or group of the options.
+            UnknownChoiceError: no image has the class or group of the options.
         """
         self._check_options(options)
         started = perf_counter()
@@ -95,7 +98,7 @@ class Searcher:
 
         Raises:
             UnknownImageError: it is not in the catalog.
-            UnknownChoiceError: no gallery image has the class or group of the options.
+            UnknownChoiceError: no image has the class or group of the options.
         """
         self._check_image_id(image_id)
         self._check_options(options)
@@ -107,8 +110,8 @@ class Searcher:
         return self._search(query, image, options, read_ms=_milliseconds_since(started))
 
     def sample_query(self) -> str:
-        """Return the image_id of a random query of the test split."""
-        return self._random.choice(self.catalog.queries)
+        """Return the image_id of a random query of the test split, or of any image without one."""
+        return self._random.choice(self.catalog.queries or self.catalog.images.ids)
 
     def read_image(self, image_id: str) -> bytes:
         """Return the encoded bytes of an image of the catalog.
@@ -127,7 +130,7 @@ class Searcher:
             models=list(self.model_indexes),
             classes=[name for name in self.catalog.classes if name in classes],
             groups=[name for name in self.catalog.groups if name in groups],
-            gallery_size=len(gallery),
+            image_count=len(gallery),
             query_count=len(self.catalog.queries),
             max_bytes=MAX_BYTES,
             max_pixels=MAX_PIXELS,
@@ -166,10 +169,12 @@ class Searcher:
         found = model_index.search(vector, options.k, allowed=allowed, exclude=query.image_id)
         search_ms = _milliseconds_since(started)
         neighbors = self._describe(found, query.image_id)
+        threshold = self._thresholds[model_index.model]
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,
             neighbors=neighbors,
+            match=None if threshold is None else is_match(found, threshold),
             relevant_count=(
                 None if query.image_id is None else sum(bool(each.relevant) for each in neighbors)
             ),
@@ -185,6 +190,7 @@ class Searcher:
                 classes=self.catalog.classes_of(neighbor.image_id),
                 group=self.catalog.group_of(neighbor.image_id),
                 score=neighbor.score,
+                trained_on=self.catalog.was_trained_on(neighbor.image_id),
                 relevant=(
                     None if query is None else self.catalog.is_relevant(query, neighbor.image_id)
                 ),
@@ -211,7 +217,7 @@ class Searcher:
                 close = get_close_matches(found, allowed, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise UnknownChoiceError(
-                    f"{kind}: found '{found}'; allowed: a {kind} of a gallery image{hint}"
+                    f"{kind}: found '{found}'; allowed: a {kind} of an image{hint}"
                 )
 
     def _check_image_id(self, image_id: str) -> None:

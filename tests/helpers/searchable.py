@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.datasets.source_image import SourceImage
 from pipeline.models.embedder import attach_head, build_baseline, save_embedder
 from pipeline.packing.packing import Outputs, pack
@@ -34,13 +35,13 @@ def build(folder: Path, **changes: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "params.yaml").open("w") as out:
         YAML().dump(overlaid(PARAMS | changes), out)
-    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
+    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
     with chdir(folder):
         (folder / "data").mkdir()
         torch.set_num_threads(1)  # faster than more threads where other tests run too
         outputs = Outputs(*(Path("data") / name for name in names))
         pack(drawn_images(), outputs, max_side=None, max_rejected=0.0, processes=1)
-        split.main(catalog=outputs.catalog, out=Path("data/splits.parquet"))
+        split.main(outputs.catalog, outputs.health, out=Path("data/splits.parquet"))
         write_models(folder)
         for model in ("baseline", "finetuned"):
             embed_again(folder, model)
@@ -55,6 +56,7 @@ def write_models(folder: Path, *, seed: int = 1) -> None:
     finetuned = attach_head(baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed)
     save_embedder(baseline, folder / "models/baseline")
     save_embedder(finetuned, folder / "models/finetuned")
+    write_record(folder / "models/finetuned", TrainingRecord("finetuned", "it is a test", {}))
 
 
 def embed_again(folder: Path, model: str) -> None:
@@ -74,7 +76,6 @@ def index_again(folder: Path, model: str) -> None:
     with chdir(folder):
         index.main(
             embeddings=Path(f"embeddings/{model}.parquet"),
-            splits=Path("data/splits.parquet"),
             out=Path(f"index/{model}"),
             model=model,
         )

@@ -73,6 +73,10 @@ function renderColumn(each, state) {
   if (hasCount(each)) {
     parts.push(element("p", { className: "relevant-count" }, formatRelevant(each)));
   }
+  if (each.match === false) {
+    parts.push(element("p", { className: "no-match" },
+      "Perhaps not in the catalog: nothing is similar enough."));
+  }
   const tiles = element("ol", { className: "tiles" },
     ...each.neighbors.map((neighbor) => element("li", {}, renderTile(neighbor, state))));
   const section = element("section", { className: "column" },
@@ -106,6 +110,10 @@ function renderTile(neighbor, state) {
       element("span", { className: "classes" }, classes),
       element("span", { className: "score" },
         element("span", { className: "hidden" }, ", score "), score)));
+  if (neighbor.trained_on) {
+    const mark = element("span", { className: "trained-on" }, "trained on");
+    link.append(mark);
+  }
   if (verdict) {
     const mark = element("span", { className: "mark" }, neighbor.relevant ? "✓" : "✗");
     mark.setAttribute("aria-hidden", "true");

@@ -1,5 +1,7 @@
 """`lookalike query` from its command line, and its parts: what is printed, drawn and written."""
 
+import json
+import logging
 import os
 import re
 import shutil
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.commands.query import format_neighbors, query_photos
+from app.commands.query import QueryOptions, format_neighbors, query_photos
+from app.searching.best_model import list_best_first, resolve_model
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.query_sheets import (
@@ -20,7 +23,9 @@ from app.searching.query_sheets import (
     draw_sheets,
     fit_tile,
 )
+from pipeline.data.decoding import FORMAT_NAMES
 from pipeline.data.tables import PHOTO_NEIGHBORS, read_table
+from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
@@ -57,7 +62,7 @@ def test_file_names_of_any_bytes_are_kept_as_text(
     odd = photos / os.fsdecode(b"\xff a\nb.jpg")
     shutil.copy(photos / "0.jpg", odd)
     out = tmp_path / "out"
-    assert query_photos(searchable, [odd], model="finetuned", k=1, crop="center", out=out)
+    assert query(searchable, odd, out=out, k=1)
     shown = f"{photos}/\\udcff a\\nb.jpg"
     assert read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)["photo"].to_pylist() == [shown]
     assert shown in capsys.readouterr().out.splitlines()
@@ -65,15 +70,14 @@ def test_file_names_of_any_bytes_are_kept_as_text(
 
 @pytest.mark.slow
 def test_photos_that_can_be_read_are_searched_and_others_logged(
-    searchable: Path, photos: Path, tmp_path: Path
+    searchable: Path, photos: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     ran = run_module(searchable, "app.cli", "query", str(photos), "-k", "3", "--out", str(out))
     assert ran.returncode == 1, ran.stderr
     logged = ran.stderr.splitlines()
-    assert (
-        logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"
-    )
+    assert logged.pop(0) == ("query: searching 40 images with the model finetuned (it is a test)")
+    assert logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: {FORMAT_NAMES}"
     assert re.fullmatch(
         r"query: start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
         r"\d+\.\d ms to search each \(median\)",
@@ -89,7 +93,15 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     lines = ran.stdout.splitlines()
     assert lines[0] == f"{photos}/0.jpg"
     first, classes = rows[0], ", ".join(rows[0]["classes"])
-    assert lines[1].split() == ["1", f"{first['score']:.4f}", *classes.split(), *ids[0].split()]
+    assert lines[1].removesuffix("  (trained on)").split() == [
+        "1",
+        f"{first['score']:.4f}",
+        *classes.split(),
+        *ids[0].split(),
+    ]
+    trained_on = [row["trained_on"] for row in rows]
+    assert [line.endswith("  (trained on)") for line in (*lines[1:4], *lines[6:9])] == trained_on
+    assert trained_on == [catalog.was_trained_on(row["image_id"]) for row in rows]
     assert (lines[4], lines[5], lines[9:]) == ("", f"{photos}/1.jpg", [""])
     assert files(out) == RESULTS
     assert Image.open(out / "sheet.png").width > 4 * 160
@@ -111,8 +123,87 @@ def test_a_missing_index_is_an_error_of_one_line(
 
 
 def query(searchable: Path, *photos: Path, out: Path, **options: object) -> bool:
-    chosen = {"model": "finetuned", "k": 3, "crop": "center"} | options
-    return query_photos(searchable, photos, out=out, **chosen)
+    chosen = QueryOptions(
+        **({"model": "finetuned", "only": (), "k": 3, "crop": "center"} | options)
+    )
+    return query_photos(searchable, photos, chosen, out=out)
+
+
+def found(out: Path) -> list[str]:
+    ids: list[str] = read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)["image_id"].to_pylist()
+    return ids
+
+
+def test_all_images_are_searched_unless_filters_say_which(
+    searchable: Path, photos: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    def search(*only: str) -> list[str]:
+        out = tmp_path / "-".join(["out", *only]).replace(" ", "")
+        assert query(searchable, photos / "0.jpg", out=out, k=100, only=only)
+        return found(out)
+
+    assert len(search()) == 40
+    gallery = search("gallery")
+    assert {image_id for image_id in search() if not catalog.was_trained_on(image_id)} >= {*gallery}
+    assert 0 < len(gallery) < 40
+    assert {catalog.group_of(image_id) for image_id in search("group=disc")} == {"disc"}
+    both = search("group=disc", "class=red disc")
+    assert len(both) == 4
+    assert {name for image_id in both for name in catalog.classes_of(image_id)} == {"red disc"}
+
+
+@pytest.mark.parametrize(
+    ("only", "line"),
+    [
+        (("train",), "--only: found 'train'; allowed: gallery, class=NAME, group=NAME"),
+        (("class=red disk",), "class: found 'red disk'; allowed: "),
+        (
+            ("class=red disc", "group=square"),
+            "--only: no image passes class=red disc and group=square; allowed: filters that fit",
+        ),
+    ],
+)
+def test_a_filter_without_images_is_an_error(
+    only: tuple[str, ...], line: str, searchable: Path, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        query(searchable, photos / "0.jpg", out=tmp_path / "out", only=only)
+    assert str(error.value).startswith(line)
+
+
+def test_the_best_model_is_the_one_that_training_recorded(
+    searchable: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(searchable, copy)
+    write_record(copy / "models/finetuned", TrainingRecord("baseline", "it is no better", {}))
+    with caplog.at_level(logging.INFO):
+        assert query(copy, photos / "0.jpg", out=tmp_path / "out", model="best")
+    assert caplog.messages[0] == ("searching 40 images with the model baseline (it is no better)")
+    assert list_best_first(copy) == ["baseline", "finetuned"]
+    assert list_best_first(searchable) == ["finetuned", "baseline"]
+    (copy / "models/finetuned/training.json").write_text("[")
+    with pytest.raises(UserError, match="not the record of a training"):
+        resolve_model(copy, "best")
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(-1.0, False), (1.1, True), (None, False)])
+def test_a_photo_without_a_similar_image_is_told(
+    threshold: float | None,
+    told: bool,
+    searchable: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(searchable, copy)
+    (copy / "metrics").mkdir()
+    numbers = {} if threshold is None else {"match_threshold": threshold}
+    (copy / "metrics/finetuned.json").write_text(json.dumps(numbers))
+    assert query(copy, photos / "0.jpg", out=tmp_path / "out")
+    line = "      perhaps not in the catalog: no score above 1.1000 (match_threshold)"
+    assert (line in capsys.readouterr().out.splitlines()) is told
 
 
 @pytest.mark.filterwarnings("error")
@@ -146,7 +237,7 @@ def test_nothing_is_written_where_no_photo_can_be_read(
     caplog.set_level("INFO")
     assert not query(searchable, photos / "bad.jpg", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    bad, last = caplog.messages
+    _, bad, last = caplog.messages
     assert bad.startswith(f"{photos}/bad.jpg: not an image")
     assert re.fullmatch(r"start-up \d+\.\d s; 0 photos", last)
     assert capsys.readouterr().out == ""

@@ -37,15 +37,15 @@ def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
         assert process.stderr is not None
         logged = [process.stderr.readline() for _ in range(2)]
         try:
-            assert logged[0] == "serve: baseline, finetuned: loading …\n"
+            assert logged[0] == "serve: finetuned, baseline: loading …\n"
             address = re.fullmatch(
-                r"serve: (http://127\.0\.0\.1:\d+)  \(20 images, baseline, finetuned; "
+                r"serve: (http://127\.0\.0\.1:\d+)  \(40 images, finetuned, baseline; "
                 r"start-up [\d.]+ s; stop with Ctrl-C\)\n",
                 logged[1],
             )
             assert address, logged
             with open_client(address[1]) as client:
-                assert client.get("/api/choices").json()["gallery_size"] == 20
+                assert client.get("/api/choices").json()["image_count"] == 40
                 refused = client.post("/api/search", content=truncate_large_png())
                 assert refused.status_code == 400
         finally:

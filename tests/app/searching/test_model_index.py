@@ -70,7 +70,7 @@ def test_neighbors_are_those_of_a_plain_sort(model_index: ModelIndex, searchable
         found = model_index.search(query, 5, allowed=mask, exclude=ids[3])
         assert [neighbor.image_id for neighbor in found] == [ids[row] for row in rows]
         assert [neighbor.score for neighbor in found] == pytest.approx(scores[rows], abs=1e-6)
-    assert allowed.sum() == 10  # the mask of the caller is not changed
+    assert allowed.sum() == 20  # the mask of the caller is not changed
 
 
 def test_there_are_no_more_neighbors_than_allowed_images(model_index: ModelIndex) -> None:

@@ -136,7 +136,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         before = column(page, "baseline")
         choose(page, "notes.txt", b"no image at all")
         expect(page.get_by_role("alert")).to_have_text(
-            "notes.txt: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"
+            "notes.txt: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC"
         )
         assert column(page, "baseline") == before  # earlier results stay
 

@@ -68,18 +68,22 @@ def test_an_image_of_the_catalog_gets_the_neighbors_of_each_model_without_itself
 def test_a_neighbor_is_relevant_where_it_shares_a_class(
     client: httpx.Client, searcher: Searcher, query: str
 ) -> None:
-    response = client.get(path_of(query), params={"k": 19}).json()
+    response = client.get(path_of(query), params={"k": 39}).json()
     for model in response["models"]:
         marks = [each["relevant"] for each in model["neighbors"]]
         same = [
             each["classes"] == searcher.catalog.classes_of(query) and each["group"] in SHAPES
             for each in model["neighbors"]
         ]
+        assert [each["trained_on"] for each in model["neighbors"]] == [
+            searcher.catalog.was_trained_on(each["image_id"]) for each in model["neighbors"]
+        ]
+        assert model["match"] is None  # no metrics, so no threshold
         assert marks == same
         assert (
             model["relevant_count"] == sum(same) == 3
         )  # four images of the class, without the query
-        assert [each["rank"] for each in model["neighbors"]] == list(range(1, 20))
+        assert [each["rank"] for each in model["neighbors"]] == list(range(1, 40))
 
 
 @pytest.mark.parametrize("crop", ["center", "none"])
@@ -154,19 +158,20 @@ def test_a_random_query_is_a_query_of_the_test_split(
     assert len(sampled) > 5
 
 
-def test_choices_are_those_of_the_gallery(client: httpx.Client, searcher: Searcher) -> None:
+def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searcher) -> None:
     choices = client.get("/api/choices").json()
     ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
         "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
-        "gallery_size": len(ids),
+        "image_count": len(ids),
         "query_count": len(searcher.catalog.queries),
         "max_bytes": 32 * 2**20,
         "max_pixels": 100_000_000,
     }
-    assert len(choices["classes"]) < len(COLOURS) * len(SHAPES)  # the others are for training
+    # Those for training too.
+    assert len(choices["classes"]) == len(COLOURS) * len(SHAPES)
 
 
 def test_an_image_is_served_unchanged_and_only_once(
@@ -192,14 +197,19 @@ def png_of(width: int, height: int) -> bytes:
 
 
 REFUSED = [
-    ("", b"", "photo: the file is empty; allowed: an image (JPEG, PNG, WebP, BMP, HEIC)"),
-    ("?name=a.txt", b"some text", "a.txt: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"),
+    ("", b"", "photo: empty; allowed: an image (JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC)"),
+    (
+        "?name=a.txt",
+        b"some text",
+        "a.txt: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC",
+    ),
     (
         "",
         png_of(11_000, 10_000),
-        "photo: found 11000 x 10000 pixels; allowed: at most 100 million; make the image smaller",
+        "photo: too many pixels (11000 x 10000); allowed: at most 100 million; make the image "
+        "smaller",
     ),
-    ("", png_of(100_000, 100_000), "photo: found far too many pixels; "),
+    ("", png_of(100_000, 100_000), "photo: too many pixels (more than 200 million); "),
     ("", draw("red", "disc", 1)[:500], "photo: damaged ("),
 ]
 
@@ -229,7 +239,9 @@ def test_the_bytes_of_an_upload_are_counted_with_and_without_a_length_header(
         response = client.post("/api/search?name=big.jpg", content=body)
         assert (response.status_code, response.json()) == (413, {"error": line})
     most = client.post("/api/search", content=(one for _ in range(32)))
-    assert most.json() == {"error": "photo: not an image; allowed: JPEG, PNG, WebP, BMP, HEIC"}
+    assert most.json() == {
+        "error": "photo: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC"
+    }
 
 
 def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
@@ -285,12 +297,12 @@ def wrong_options(query: str) -> list[tuple[str, int, str]]:
         (
             f"{image}?class=gold+ring",
             422,
-            "class: found 'gold ring'; allowed: a class of a gallery image",
+            "class: found 'gold ring'; allowed: a class of an image",
         ),
         (
             f"{image}?group=discs",
             422,
-            "group: found 'discs'; allowed: a group of a gallery image; did you mean 'disc'?",
+            "group: found 'discs'; allowed: a group of an image; did you mean 'disc'?",
         ),
         (
             f"{image}?class={256 * 'x'}",
