@@ -81,7 +81,7 @@ class Tracker(_FailSafe):
         self._identity = identity
         self._client: Any = None
         self._run_id: str | None = None
-        self._logged_epochs = 0
+        self._logged_epochs = -1  # epoch 0 is the model before training
 
     def open(self) -> None:
         """Continue the unfinished run of this execution, or begin one."""
@@ -132,7 +132,7 @@ class Tracker(_FailSafe):
         else:
             self._run_id = self._begin(experiment)
         losses = self._client.get_metric_history(self._run_id, "loss")
-        self._logged_epochs = max((metric.step for metric in losses), default=0)
+        self._logged_epochs = max((metric.step for metric in losses), default=-1)
 
     def _unfinished(self, experiment: str) -> str | None:
         found = self._client.search_runs(

@@ -8,11 +8,14 @@ from typing import Annotated
 
 from typer import Option
 
+from pipeline.data.tables import CATALOG, HEALTH, read_table
 from pipeline.datasets import DATASETS
 from pipeline.datasets.class_folders import describe_unread
 from pipeline.datasets.counts import check_counts
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
+from pipeline.health.findings import find_in_images
+from pipeline.packing.overrides import apply_overrides
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from stages.project_root import project_root
@@ -23,10 +26,12 @@ logger = logging.getLogger(__name__)
 
 def main(
     source: Annotated[Path, Option(help="folder or archive of images")],
+    overrides: Annotated[Path, Option(help="CSV of images to drop or relabel")],
     images: Annotated[Path, Option(help="directory of packed images to write")],
     catalog: Annotated[Path, Option(help="table of images to write")],
     classes: Annotated[Path, Option(help="table of classes to write")],
     rejected: Annotated[Path, Option(help="CSV of images left out, to write")],
+    health: Annotated[Path, Option(help="table of what the pixels tell, to write")],
 ) -> None:
     params = load()
     data, options = params.data, params.data.options
@@ -41,11 +46,12 @@ def main(
             found: Iterable[SourceImage] = dataset.read_images(folder, options, params.seed)
             if dataset.counts is not None:
                 found = check_counts(found, dataset.counts, where=where)
+            found = apply_overrides(found, overrides)
             if isinstance(options, SubsetOptions):
                 found = sample_subset(found, options.max_images, seed=params.seed)
             unlabelled = pack(
                 found,
-                Outputs(images=images, catalog=catalog, classes=classes, rejected=rejected),
+                Outputs(images, catalog, classes, rejected, health),
                 max_side=params.download.max_side,
                 max_rejected=params.download.max_rejected,
                 processes=os.cpu_count() or 1,
@@ -62,6 +68,9 @@ def main(
             logger.info("left out %d images without a label", unlabelled)
         if unread := dataset.count_unread(folder, options):
             logger.warning(describe_unread(unread))
+    for finding in find_in_images(read_table(health, HEALTH), read_table(catalog, CATALOG)):
+        if finding.groups:
+            logger.warning(finding.describe())
 
 
 if __name__ == "__main__":

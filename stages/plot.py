@@ -14,11 +14,14 @@ from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.shards import PackedImages
 from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
+from pipeline.figures.duplicate_sheets import draw_first_groups
 from pipeline.figures.palette import figure_style
 from pipeline.figures.projection_figures import choose_colouring, write_projections
 from pipeline.figures.projection_sample import ProjectionSample, read_sample, read_vectors
 from pipeline.figures.projections import Points, project_pca_and_tsne, umap_in_background
 from pipeline.figures.sheet_files import write_sheets
+from pipeline.figures.sheet_tiles import ReadImage, save_sheet
+from pipeline.health.findings import Finding, find_in_images, find_leaks, list_groups
 from pipeline.report.contents import RunFiles, read_contents
 from pipeline.report.html_page import write_report
 from pipeline.report.projection_points import describe_points
@@ -37,8 +40,10 @@ def main(
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
     curves: Annotated[Path, typer.Option(help="directory to write: curves as CSV")],
     figures: Annotated[Path, typer.Option(help="directory to write: sheets, projections as PNG")],
+    model: Annotated[Path, typer.Option(help="directory of the trained model")],
     metrics: Annotated[Path, typer.Option(help="directory of <model>.json and train.json")],
     rejected: Annotated[Path, typer.Option(help="CSV of the rejected images")],
+    health: Annotated[Path, typer.Option(help="table of what the pixels tell")],
     report: Annotated[Path, typer.Option(help="HTML page to write")],
     projector: Annotated[Path, typer.Option(help="directory to write: files for TensorBoard")],
 ) -> None:
@@ -56,6 +61,7 @@ def main(
     with figure_style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
         write_curves(results, class_names, curves)
         class_of = _name_classes(catalog_table, class_names)
+        findings = _check_health(health, catalog, splits, class_of, packed.decode, figures)
         write_sheets(results, packed.decode, class_of, class_names, params, figures)
         side = thumbnail_side(len(sample.image_ids))
         thumbnails = shrink_images(sample.image_ids, packed, side=side)
@@ -66,6 +72,7 @@ def main(
         RunFiles(
             splits=splits,
             rejected=rejected,
+            model=model,
             metrics=metrics,
             results=results,
             history=history,
@@ -76,6 +83,7 @@ def main(
         class_names=class_names,
         sample=sample,
         points=points,
+        findings=findings,
         atlas=encode_atlas(thumbnails),
     )
     write_report(contents, report)
@@ -87,6 +95,29 @@ def _name_classes(catalog: pd.DataFrame, class_names: Mapping[int, str]) -> dict
         image_id: ", ".join(names_of(labels, class_names))
         for image_id, labels in zip(catalog["image_id"], catalog["labels"], strict=True)
     }
+
+
+def _check_health(
+    health: Path,
+    catalog: Path,
+    splits: Path,
+    class_of: Mapping[str, str],
+    read_image: ReadImage,
+    figures: Path,
+) -> list[Finding]:
+    """Draw the first groups of duplicates, if there are any; return all that is found."""
+    pixels, images, split = (
+        tables.read_table(path, kind)
+        for path, kind in (
+            (health, tables.HEALTH),
+            (catalog, tables.CATALOG),
+            (splits, tables.SPLITS),
+        )
+    )
+    if groups := list_groups(pixels, images, split):
+        sheet = draw_first_groups(groups, read_image, class_of=class_of, splits=split)
+        save_sheet(sheet, figures / "duplicates.png")
+    return find_in_images(pixels, images) + find_leaks(pixels, split)
 
 
 def _write_projections(

@@ -9,12 +9,14 @@ import pandas as pd
 
 from pipeline.config.schema import Params
 from pipeline.data import tables
+from pipeline.data.training_record import TrainingRecord, read_record
 from pipeline.figures.palette import MODELS
 from pipeline.figures.projection_sample import ProjectionSample
+from pipeline.health.findings import Finding
 from pipeline.report.class_size_graph import class_size_graph
 from pipeline.report.curve_graphs import Graph, read_graphs
 from pipeline.report.dataset_summary import DatasetSummary, describe_dataset, read_rejected
-from pipeline.report.embedded_sheets import EmbeddedSheet, read_sheets
+from pipeline.report.embedded_sheets import DUPLICATES, EmbeddedSheet, read_sheets
 from pipeline.report.hardest_classes import HardClass, hardest_classes
 from pipeline.report.metric_rows import (
     TRAINING,
@@ -25,7 +27,7 @@ from pipeline.report.metric_rows import (
     plain_rows,
     read_metrics,
 )
-from pipeline.report.shown_params import shown_params
+from pipeline.report.shown_params import shown_params, with_chosen
 from pipeline.report.thumbnails import Atlas
 
 EXAMPLES = 24
@@ -35,11 +37,13 @@ EXAMPLES = 24
 class RunFiles:
     """The files and folders of a run that the report reads.
 
-    history: train_history.csv. curves: plots/curves. figures: plots/figures.
+    model: the folder of the trained model. history: train_history.csv. curves: plots/curves.
+    figures: plots/figures.
     """
 
     splits: Path
     rejected: Path
+    model: Path
     metrics: Path
     results: Path
     history: Path
@@ -51,14 +55,17 @@ class RunFiles:
 class Contents:
     """What the page shows, in its order.
 
-    params: dotted key -> value. intervals: from `describe_intervals`. examples: rows of the atlas,
-    of many classes. points: from `describe_points`. example_of_class: class name -> a row of the
-    atlas, if the sample has one.
+    params: dotted key -> value, with what was chosen for `auto`. record: of the training.
+    intervals: from `describe_intervals`. examples: rows of the atlas, of many classes. points: from
+    `describe_points`. example_of_class: class name -> a row of the atlas, if the sample has one.
     """
 
     params: Mapping[str, Any]
+    record: TrainingRecord
     dataset: DatasetSummary
     class_sizes: Graph | None
+    findings: list[Finding]
+    duplicates: list[EmbeddedSheet]
     examples: list[int]
     estimates: list[MetricRow]
     intervals: str | None
@@ -81,17 +88,18 @@ def read_contents(
     class_names: Mapping[int, str],
     sample: ProjectionSample,
     points: Mapping[str, Any],
+    findings: list[Finding],
     atlas: Atlas,
 ) -> Contents:
     """Return what the report shows.
 
-    catalog: CATALOG. class_names: label -> display name. points: from `describe_points`. atlas:
-    thumbnails of the sample.
+    catalog: CATALOG. class_names: label -> display name. points: from `describe_points`. findings:
+    about the health of the data. atlas: thumbnails of the sample.
 
     Raises:
         UserError: a file is missing or is not what its stage writes.
     """
-    metrics = read_metrics(files.metrics)
+    metrics, record = read_metrics(files.metrics), read_record(files.model)
     splits = tables.read_table(files.splits, tables.SPLITS).to_pandas()
     dataset = describe_dataset(catalog, class_names, splits, read_rejected(files.rejected))
     class_results = {
@@ -101,15 +109,22 @@ def read_contents(
         for model in MODELS
     }
     return Contents(
-        params=shown_params(params),
+        params=with_chosen(shown_params(params), record.auto),
+        record=record,
         dataset=dataset,
         class_sizes=class_size_graph(dataset),
+        findings=findings,
+        duplicates=read_sheets(files.figures, DUPLICATES),
         examples=choose_examples(sample, most=EXAMPLES),
         estimates=estimate_rows(metrics),
         intervals=describe_intervals(files.metrics),
         counts=plain_rows(metrics),
         training=metrics[TRAINING],
-        graphs=read_graphs(files.curves, files.history, distance=params.index.distance),
+        graphs=[
+            graph
+            for graph in read_graphs(files.curves, files.history, distance=params.index.distance)
+            if graph.has_data()
+        ],
         sample=sample,
         points=points,
         sheets=read_sheets(files.figures),

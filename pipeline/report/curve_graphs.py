@@ -44,6 +44,11 @@ class Graph:
     views: Sequence[View]
     layout: dict[str, Any] = field(default_factory=dict)
 
+    def has_data(self) -> bool:
+        """Return whether there is anything to draw: nothing is where nothing was measured."""
+        traces = [trace for view in self.views for trace in view.traces]
+        return any(x is not None for trace in traces for x in trace["x"])
+
 
 def read_graphs(curves: Path, history: Path, *, distance: str) -> list[Graph]:
     """Return the graphs of a run from the folder of its curves and its train_history.csv.

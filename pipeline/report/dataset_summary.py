@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data.class_names import names_of
+from pipeline.data.decoding import kind_of
 from pipeline.errors import UserError
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -103,7 +104,7 @@ def read_rejected(path: Path) -> RejectedImages:
             f"{path}: found columns {', '.join(table.columns)}; allowed: path, reason; "
             "run: dvc repro download"
         )
-    count = Counter(table["reason"])
+    count = Counter(map(kind_of, table["reason"]))
     listed = table[:LISTED]
     return RejectedImages(
         count=len(table),

@@ -1,10 +1,13 @@
 """The sheets of plots/figures, compressed so that the page can hold them."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+
+from pipeline.data.decoding import decode
 
 # The sheets of the page, in its order: file stem in plots/figures -> heading and caption.
 SHEETS = {
@@ -25,6 +28,14 @@ SHEETS = {
         "Classes that are most often confused: the query's, and its wrong top hit's.",
     ),
 }
+# The one of the section about the health of the data.
+DUPLICATES = {
+    "duplicates": (
+        "Duplicates",
+        "Images that are the same, or nearly. In red: under several classes, or in several of "
+        "train, val and test. All groups: lookalike duplicates.",
+    ),
+}
 MOST_BYTES = 300_000
 QUALITIES = (75, 60, 45)
 SCALES = (1.0, 0.75, 0.5, 0.35, 0.25)
@@ -43,15 +54,15 @@ class EmbeddedSheet:
     webp: bytes
 
 
-def read_sheets(directory: Path) -> list[EmbeddedSheet]:
-    """Return the SHEETS whose PNG is in `directory`, each in about MOST_BYTES or less."""
+def read_sheets(
+    directory: Path, wanted: Mapping[str, tuple[str, str]] = SHEETS
+) -> list[EmbeddedSheet]:
+    """Return those of `wanted` whose PNG is in `directory`, each in about MOST_BYTES or less."""
     sheets = []
-    for name, (heading, caption) in SHEETS.items():
+    for name, (heading, caption) in wanted.items():
         path = directory / f"{name}.png"
         if path.is_file():
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
-            size, webp = shrink_sheet(image)
+            size, webp = shrink_sheet(decode(path.read_bytes()))
             sheets.append(EmbeddedSheet(name, heading, caption, *size, webp))
     return sheets
 

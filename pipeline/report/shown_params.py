@@ -51,6 +51,18 @@ def shown_params(params: Params) -> dict[str, Any]:
     return values | {key: _file_name(values[key]) for key in PATHS}
 
 
+def with_chosen(values: Mapping[str, Any], auto: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with what was chosen for each `auto`.
+
+    >>> with_chosen({"split.val_fraction": "auto", "seed": 7}, {"split.val_fraction": 0.1})
+    {'split.val_fraction': 'auto: 0.1', 'seed': 7}
+    """
+    return {
+        key: f"auto: {auto[key]}" if value == "auto" and key in auto else value
+        for key, value in values.items()
+    }
+
+
 def main_params(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (key, text) of the params that a reader looks for first, from `shown_params`."""
     return [(key, show_value(values[key])) for key in MAIN]

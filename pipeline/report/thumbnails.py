@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from pipeline.data.shards import PackedImages, decode, to_rgb
+from pipeline.data.shards import PackedImages
 
 # Multiples of a JPEG's blocks of 16 pixels, so that no thumbnail bleeds into the next one.
 SIDES = (96, 80, 64, 48, 32, 16)
@@ -36,7 +36,9 @@ def shrink_images(
 ) -> list[Image.Image]:
     """Return each image as RGB, `side` pixels square: its middle if it is not square."""
     return [
-        ImageOps.fit(_open(images.read(image_id), side), (side, side), Image.Resampling.LANCZOS)
+        ImageOps.fit(
+            images.decode_small(image_id, side=2 * side), (side, side), Image.Resampling.LANCZOS
+        )
         for image_id in image_ids
     ]
 
@@ -68,12 +70,3 @@ def columns_of(count: int) -> int:
     [1, 2, 2, 3, 55]
     """
     return math.isqrt(count - 1) + 1
-
-
-def _open(encoded: bytes, side: int) -> Image.Image:
-    if not encoded.startswith(b"\xff\xd8"):
-        return decode(encoded)
-    # Decoding a JPEG at a lower resolution takes a fraction of the time.
-    with Image.open(io.BytesIO(encoded)) as opened:
-        opened.draft("RGB", (2 * side, 2 * side))
-        return to_rgb(opened)

@@ -11,8 +11,10 @@ from PIL import Image
 
 from pipeline.config.load import check_params
 from pipeline.data import tables
+from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.figures.projection_figures import choose_colouring
 from pipeline.figures.projection_sample import ProjectionSample
+from pipeline.health.findings import Finding
 from pipeline.report.contents import Contents, RunFiles, read_contents
 from pipeline.report.projection_points import describe_points
 from pipeline.report.thumbnails import encode_atlas
@@ -85,8 +87,20 @@ def small_contents(
         class_names=dict(enumerate(names)),
         sample=sample,
         points=describe_points(sample, layouts, colouring, notes),
+        findings=[
+            Finding("exact duplicates", [ids[:2], ids[4:7]]),
+            Finding("blank", []),
+            Finding("blurred", [[ids[3]]]),
+        ],
         atlas=encode_atlas(thumbnails),
     )
+
+
+RECORD = TrainingRecord(
+    "finetuned",
+    "training made it better: map 0.700 on validation, the baseline 0.300",
+    {"split.protocol": "official", "batches.pk.classes": 16},
+)
 
 
 def image_ids(images: int) -> list[str]:
@@ -118,10 +132,13 @@ def write_run_files(
     (folder / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     _write_curves(folder / "curves")
     (folder / "figures").mkdir()
+    (folder / "model").mkdir()
+    write_record(folder / "model", RECORD)
     Image.new("RGB", (900, 300), "#225588").save(folder / "figures/successes.png")
     return RunFiles(
         splits=folder / "splits.parquet",
         rejected=folder / "rejected.csv",
+        model=folder / "model",
         metrics=folder / "metrics",
         results=folder / "results",
         history=folder / "history.csv",

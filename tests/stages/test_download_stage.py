@@ -17,11 +17,12 @@ from ruamel.yaml import YAML
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
+from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
 TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
-OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv"}
+OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet"}
 
 
 def write_image(path: Path, seed: int) -> None:
@@ -78,13 +79,22 @@ def download(
 ) -> subprocess.CompletedProcess[str]:
     paths = ["--images", "data/images", "--catalog", "data/catalog.parquet"]
     paths += ["--classes", "data/classes.parquet", "--rejected", "data/rejected.csv"]
+    paths += ["--health", "data/health.parquet"]
+    overrides = folder / "overrides.csv"
+    if not overrides.exists():
+        overrides.write_text("image_id,action,label\n")
+    paths += ["--overrides", "overrides.csv"]
     return run("download", folder, "--source", source, *paths, root=root)
 
 
 def split(packed: Path, folder: Path, **params: object) -> subprocess.CompletedProcess[str]:
     write_params(folder, **params)
-    catalog = str(packed / "data/catalog.parquet")
-    return run("split", folder, "--catalog", catalog, "--out", "splits.parquet")
+    tables = [
+        option
+        for name in ("catalog", "health")
+        for option in (f"--{name}", str(packed / f"data/{name}.parquet"))
+    ]
+    return run("split", folder, *tables, "--out", "splits.parquet")
 
 
 def test_a_folder_is_packed(packed: Path) -> None:
@@ -94,6 +104,57 @@ def test_a_folder_is_packed(packed: Path) -> None:
         *(f"class{label}" for label in range(8)),
         "lone",
     ]
+
+
+def test_images_of_any_suffix_are_packed_and_what_is_not_is_told(tmp_path: Path) -> None:
+    """An EPS by the name of an image is a program: given to Ghostscript, this one never ends."""
+    write_params(tmp_path)
+    params = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())
+    params["download"]["max_rejected"] = 0.5
+    YAML().dump(params, tmp_path / "params.yaml")
+    loop = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n{} loop\n"
+    files = {
+        "ant/0.jfif": encode("JPEG"),
+        "ant/1": encode("PNG"),
+        "ant/2.jpg": encode("AVIF"),
+        "ant/3.HIF": encode("HEIF"),
+        "ant/4.tif": encode("TIFF"),
+        "bee/0.jpg": loop,
+        "bee/1.png": encode("PNG")[:-200],
+        "cat/0.psd": b"8BPS",
+    }
+    for name, content in files.items():
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(content)
+    done = download(tmp_path, "images")
+    assert done.stderr.splitlines()[:4] == [
+        "download: found no images in the folders cat",
+        "download: left out 2 images (1 damaged, 1 not an image), listed in data/rejected.csv",
+        "download: no image can be decoded of the classes bee",
+        "download: left out 1 .psd; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC; "
+        "convert them",
+    ]
+    catalog = read_table(tmp_path / "data/catalog.parquet", CATALOG)
+    assert catalog["path"].to_pylist() == [name for name in files if name.startswith("ant")]
+
+
+def test_what_is_corrected_by_hand_is_corrected_before_the_split(project: Path) -> None:
+    """And the log tells what the pixels tell."""
+    write_image(project / "images/class1/copy.png", 0)  # of class0
+    done = download(project, "images")
+    assert (
+        "download: exact duplicates across classes: 1 group of 2 images, first 'class0/0.png', "
+        "'class1/copy.png'\n" in done.stderr
+    )
+    (project / "overrides.csv").write_text(
+        "image_id,action,label\nclass1/copy.png,relabel,class0\nclass0/8.png,drop,\n"
+    )
+    done = download(project, "images")
+    assert "across classes" not in done.stderr
+    rows = read_table(project / "data/catalog.parquet", CATALOG).to_pylist()
+    labels = {row["image_id"]: row["labels"] for row in rows}
+    assert labels["class1/copy.png"] == [0]
+    assert "class0/8.png" not in labels
 
 
 @pytest.mark.slow
@@ -153,12 +214,12 @@ def test_products_need_no_images_in_a_copy(project: Path, copy: Path) -> None:
 
 
 def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None:
-    for name in ("1.gif", "2.GIF", "3.tif"):
+    for name in ("1.psd", "2.PSD", "3.dng"):
         (project / "images/class0" / name).touch()
     done = download(project, "images")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "download: left out 2 .gif, 1 .tif; allowed: .jpg, .jpeg, .png, .webp, .bmp, .heic, .heif; "
+        "download: left out 1 .dng, 2 .psd; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC; "
         "convert them"
     )
 
@@ -177,7 +238,7 @@ def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool)
     row = {row["path"]: row for row in catalog.to_pylist()}["train2017/000000391895.jpg"]
     assert (row["width"], row["height"], row["group"]) == (640, 360, "person")
     assert len(PackedImages(tmp_path / "data/images")) == (97 if images else 0)
-    done = run("split", tmp_path, "--catalog", "data/catalog.parquet", "--out", "splits.parquet")
+    done = split(tmp_path, tmp_path)
     assert done.returncode == 0, done.stderr
     splits = read_table(tmp_path / "splits.parquet", SPLITS)
     assert sum(splits["is_query"].to_pylist()) == 48
@@ -210,8 +271,9 @@ def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("stages.download.pack", lambda *_, **options: passed.update(options))
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     monkeypatch.chdir(project)
-    nowhere = Path("unused")
-    main(Path("images"), images=nowhere, catalog=nowhere, classes=nowhere, rejected=nowhere)
+    monkeypatch.setattr("stages.download.read_table", lambda *_: None)
+    monkeypatch.setattr("stages.download.find_in_images", lambda *_: [])
+    main(Path("images"), ROOT / "overrides.csv", *[Path("unused")] * 5)
     assert passed["processes"] == 7
 
 
@@ -223,8 +285,8 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith(
-        "download: 2 of 48 images (4.2%) cannot be decoded; allowed: 1.0% (download.max_rejected), "
-        "never all; repair or remove them: class0/0.png: "
+        "download: 2 of 48 images (4.2%) cannot be decoded (2 damaged); allowed: 1.0% "
+        "(download.max_rejected), never all; repair or remove them: class0/0.png: "
     )
     assert not any((project / "data").iterdir())
 
@@ -240,8 +302,8 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
         (
             "empty",
             "download: empty: found no images; allowed: <class>/*.jpg, or train/<class>/*.jpg "
-            "and test/<class>/*.jpg, or a table (data.folder.table), of .jpg, .jpeg, .png, .webp, "
-            ".bmp, .heic, .heif; put some there (see images/README.md)",
+            "and test/<class>/*.jpg, or a table (data.folder.table), of JPEG, PNG, WebP, BMP, GIF, "
+            "TIFF, AVIF, HEIC; put some there (see images/README.md)",
         ),
         (
             "evil.tar",
@@ -267,7 +329,7 @@ def test_a_split_is_written_and_what_it_leaves_without_use_reported(
     packed: Path, tmp_path: Path
 ) -> None:
     done = split(packed, tmp_path, protocol="random", val_by="class", val_fraction=0.25)
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == (
         "split: classes with one image, which has no match: 1 ('lone/1.png')"
     )
@@ -283,7 +345,7 @@ def test_a_split_that_fits_nothing_is_one_line(packed: Path, tmp_path: Path) -> 
     assert failed.returncode == 1
     assert failed.stderr == (
         "split: split.protocol: found official, but this dataset has no official split; allowed "
-        "for it: auto, class_disjoint, random\n"
+        "for it: auto, class_disjoint, random, test_only\n"
     )
     assert not (tmp_path / "splits.parquet").exists()
 

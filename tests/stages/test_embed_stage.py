@@ -17,7 +17,7 @@ def test_a_catalog_without_images_gives_an_empty_table_and_one_warning(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
-    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv")
+    names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
     to = Outputs(*map(Path, names))
     unread = [SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(8, 6)) for n in range(3)]
     pack(unread, to, max_side=None, max_rejected=0.0)

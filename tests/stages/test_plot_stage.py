@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from PIL import Image
 from pipeline.data import tables
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.shards import ShardWriter
+from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.figures import projection_figures
 from pipeline.figures.projection_figures import draw_projection
 from stages import plot as stage
 from tests.helpers.dataset_tables import (
     build_catalog,
     build_classes,
+    build_health,
     build_splits,
     write_dataset_tables,
 )
@@ -32,7 +35,7 @@ LABELS = [i % 3 for i in range(12)]
 METRICS = {"recall_at_1": 0.5475, "recall_at_1_low": 0.5, "recall_at_1_high": 0.6, "queries": 12}
 FIGURES = {
     *("projection_pca", "projection_tsne", "projection_umap"),
-    *("successes", "failures", "near_duplicates", "confusions"),
+    *("successes", "failures", "near_duplicates", "confusions", "duplicates"),
 }
 
 
@@ -48,6 +51,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     (tmp_path / "data/rejected.csv").write_text("path,reason\n")
     (tmp_path / "metrics").mkdir()
+    (tmp_path / "model").mkdir()
+    write_record(tmp_path / "model", TrainingRecord("finetuned", "it is a test", {}))
     for stem, values in (("baseline", METRICS), ("finetuned", METRICS), ("train", {"epochs": 2})):
         (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(values))
     return tmp_path
@@ -57,7 +62,9 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
     data = "--catalog data/catalog.parquet --classes data/classes.parquet --images data/images"
     made = "--splits data/splits.parquet --embeddings embeddings --results results"
     rest = "--history history.csv --curves plots/curves --figures plots/figures"
-    numbers = "--metrics metrics --rejected data/rejected.csv"
+    numbers = (
+        "--model model --metrics metrics --rejected data/rejected.csv --health data/health.parquet"
+    )
     pages = "--report plots/report.html --projector plots/projector"
     return run_module(project, "stages.plot", *f"{data} {made} {rest} {numbers} {pages}".split())
 
@@ -87,7 +94,13 @@ def test_every_file_is_written_and_a_second_run_writes_the_same_bytes(project: P
     }
     page = (project / "plots/report.html").read_text()
     assert 'data-metric="finetuned/recall_at_1"><b>0.547</b>' in page
-    assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures"))
+    assert all(f'id="sheet-{name}"' in page for name in ("successes", "failures", "duplicates"))
+    assert re.findall('data-finding="(.*?)">(.*?)<', page) == [
+        ("exact duplicates", "2"),
+        ("exact duplicates across classes", "2"),
+        ("very small (a side under 32 px)", "12"),
+        ("blurred", "1"),
+    ]
 
 
 @pytest.mark.slow
@@ -125,7 +138,8 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
             *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
             *(Path(name) for name in ("embeddings", "results", "history.csv")),
             *(Path(f"plots/{name}") for name in ("curves", "images")),
-            *(Path(name) for name in ("metrics", "data/rejected.csv")),
+            *(Path(name) for name in ("model", "metrics")),
+            *(Path(f"data/{name}") for name in ("rejected.csv", "health.parquet")),
             *(Path(f"plots/{name}") for name in ("report.html", "projector")),
         )
     before, after = seen[:3], seen[3:]
@@ -157,6 +171,23 @@ def test_an_index_that_found_nothing_still_gives_sheets(project: Path) -> None:
     assert (project / "plots/figures/failures.png").is_file()
 
 
+@pytest.mark.slow
+def test_names_are_text_in_every_output_and_what_no_font_has_is_told_once(project: Path) -> None:
+    names = ["$\\frac$\n日本語", "_قطة 🐱", "<b>\U00013000</b>"]
+    write_dataset_tables(project / "data", classes=build_classes(names))
+    done = plot(project)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "font" in line.lower()] == [
+        "plot: figures: no font here has 1 of the characters, which are drawn as boxes: "
+        "\U00013000 (U+13000)"
+    ]
+    curves = pd.read_csv(project / "plots/curves/precision_recall_classes.csv")
+    assert curves["class"].unique().tolist() == ["$\\frac$ 日本語"]
+    page = (project / "plots/report.html").read_text()
+    assert '<th scope="row">&lt;b&gt;\U00013000&lt;/b&gt;</th>' in page
+    assert "<b>\U00013000" not in page
+
+
 def _write_data(data: Path) -> None:
     writer = ShardWriter(data / "images")
     for place, image_id in enumerate(IDS):
@@ -169,6 +200,7 @@ def _write_data(data: Path) -> None:
         data,
         classes=build_classes(["cup", "jug", "pot"]),
         splits=build_splits(dict.fromkeys(IDS, "test")),
+        health=build_health(IDS, exact=[IDS[1:3]], blurred=IDS[5:6]),
     )
 
 

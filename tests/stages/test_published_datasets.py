@@ -30,6 +30,7 @@ from pipeline.datasets.published import if_official
 from pipeline.errors import UserError
 from tests.helpers.options import dataset_options
 from tests.helpers.overlay import overlaid
+from tests.helpers.paths import ROOT
 from tests.helpers.published import COUNTS, MAKE, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
@@ -81,10 +82,12 @@ def download(name: str, source: Path | str = "unused", **options: Any) -> list[d
     data = Path("data")
     stages.download.main(
         Path(source),
+        ROOT / "overrides.csv",
         images=data / "images",
         catalog=data / "catalog.parquet",
         classes=data / "classes.parquet",
         rejected=data / "rejected.csv",
+        health=data / "health.parquet",
     )
     assert (data / "rejected.csv").read_text() == "path,reason\n"
     return read_table(data / "catalog.parquet", CATALOG).to_pylist()
@@ -99,8 +102,8 @@ def error_line(name: str, source: Path | str = "unused", **options: Any) -> str:
 
 def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the metrics where each image's embedding is nearest to those of its class."""
-    paths = {"catalog": Path("data/catalog.parquet"), "out": Path("splits.parquet")}
-    stages.split.main(**paths)
+    catalog_path = Path("data/catalog.parquet")
+    stages.split.main(catalog_path, Path("data/health.parquet"), out=Path("splits.parquet"))
     ids = [row["image_id"] for row in catalog]
     labels = [row["labels"][0] for row in catalog]
     noise = np.random.default_rng(0).normal(0, 0.1, (len(ids), 8))
@@ -111,7 +114,7 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     stages.evaluate.main(
         "m",
         **inputs,
-        catalog=paths["catalog"],
+        catalog=catalog_path,
         images=Path("data/images"),
         index=Path("index"),
         metrics=Path("m.json"),

@@ -47,10 +47,16 @@ def test_images_classes_and_splits_are_counted() -> None:
 def test_rejected_images_are_counted_by_reason_and_a_few_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "rejected.csv"
     many = "".join(f"NA/{number}.jpg,not an image\n" for number in range(LISTED + 3))
-    path.write_text(f'path,reason\n"a, b.jpg",truncated\n{many}NA,\n')
+    damaged = "1.png,damaged (3 bytes missing)\n2.png,damaged (4 bytes missing)\n"
+    path.write_text(f'path,reason\n"a, b.jpg",truncated\n{many}NA,\n{damaged}')
     found = read_rejected(path)
-    assert found.count == LISTED + 5
-    assert found.reasons == [("not an image", LISTED + 3), ("", 1), ("truncated", 1)]
+    assert found.count == LISTED + 7
+    assert found.reasons == [
+        ("not an image", LISTED + 3),
+        ("damaged", 2),
+        ("", 1),
+        ("truncated", 1),
+    ]
     assert found.listed[:2] == [("a, b.jpg", "truncated"), ("NA/0.jpg", "not an image")]
     assert len(found.listed) == LISTED
 

@@ -99,6 +99,16 @@ def test_the_page_names_the_command_for_the_paired_test(tmp_path: Path) -> None:
     assert "the paired test, over the same queries, of <code>lookalike compare baseline" in page
 
 
+def test_what_was_found_in_the_data_is_told_and_what_was_not_is_no_row(tmp_path: Path) -> None:
+    contents = small_contents(tmp_path)
+    page = render_page(contents)
+    rows = re.findall('<tr><th scope="row">(.*?)</th>.*?>(.*?)</td>.*?data-finding.*?>(.*?)<', page)
+    assert rows == [("exact duplicates", "2", "5"), ("blurred", "–", "1")]
+    assert "<code>p00 &lt;i&gt;</code>, <code>p01 &lt;i&gt;</code></td>" in page
+    healthy = render_page(replace(contents, findings=[]))
+    assert "Nothing was found: no duplicates, and no image that is very small, blank" in healthy
+
+
 def test_equal_runs_are_equal_bytes(tmp_path: Path) -> None:
     pages = []
     for name in ("one", "other"):

@@ -98,7 +98,10 @@ def test_a_missing_or_broken_file_is_an_error(tmp_path: Path) -> None:
     for text, message in (
         ("{", "not JSON (Expecting property name enclosed in double quotes: line 1 column 2"),
         ("[1]", "found no mapping of names to numbers; run: dvc repro"),
-        (json.dumps({"map": "high"}), "found no mapping of names to numbers; run: dvc repro"),
+        (
+            json.dumps({"map": "high"}),
+            "map: found 'high'; allowed: a number; run the stage that writes it: dvc repro",
+        ),
     ):
         broken.write_text(text)
         with pytest.raises(UserError) as caught:

@@ -1,0 +1,44 @@
+"""The stage `track` on the files of a run: it logs those of the pipeline and no others."""
+
+import json
+import shutil
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from pipeline.data.training_record import TrainingRecord, write_record
+from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
+
+OPTIONS = "--catalog catalog.parquet --metrics metrics --history history.csv --figures figures "
+OPTIONS += "--report report.html --model models/finetuned --out tracked.txt"
+
+
+def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_dataset_tables(tmp_path, catalog=build_catalog({"p0": [0], "p1": [1]}))
+    for folder in ("metrics", "figures", "models/finetuned"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, stem in enumerate(("baseline", "finetuned", "train")):
+        (tmp_path / f"metrics/{stem}.json").write_text(json.dumps({"map": number / 4}))
+    (tmp_path / "metrics/mine.json").write_text("not of the pipeline")
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    (tmp_path / "report.html").write_text("<p>")
+    spec = {"trained_in": "fp32", "image_size": 96}
+    (tmp_path / "models/finetuned/model.json").write_text(json.dumps(spec))
+    record = TrainingRecord("finetuned", "it is a test", {"split.protocol": "official"})
+    write_record(tmp_path / "models/finetuned", record)
+
+    ran = run_module(tmp_path, "stages.track", *OPTIONS.split())
+
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "tracked.txt").exists()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lookalike")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    maps = {name: value for name, value in run.data.metrics.items() if name.endswith("/map")}
+    assert maps == {"baseline/map": 0, "finetuned/map": 0.25, "train/map": 0.5}
+    assert run.data.tags["auto.split.protocol"] == "official"
+    assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
