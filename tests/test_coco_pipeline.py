@@ -18,6 +18,7 @@ PARAMS: dict[str, Any] = {
     "split.val_fraction": 0.4,
     "backbone.image_size": 48,
     "mine.method": "labels",
+    "head.name": "linear",
     "mine.per_anchor": 2,
     "loss.name": "triplet",
     "batches.name": "triplets",
@@ -65,13 +66,14 @@ def test_metrics_count_all_labels(clone: Path) -> None:
 def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
     changes = ("batches.name=random", "batches.random.batch_size=24", "loss.name=supcon")
     ran = dvc(clone, "exp", "run", "train", *(part for each in changes for part in ("-S", each)))
-    assert stages_run(ran) == ["mine", "train"]
+    assert stages_run(ran) == ["split", "mine", "train"]
     assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) == 0
     assert 0 < json.loads((clone / "metrics/train.json").read_text())["val_map_at_r"] < 1
 
 
 def test_labels_alone_are_enough_to_mine(clone: Path) -> None:
-    change_params(clone, {"data.coco.images": False, "batches.name": "triplets"})
+    changes = {"data.coco.images": False, "batches.name": "triplets", "loss.name": "triplet"}
+    change_params(clone, changes)
     ran = dvc(clone, "repro", "mine")
     assert stages_run(ran)[-1] == "mine"
     assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) > 40

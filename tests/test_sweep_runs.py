@@ -27,7 +27,7 @@ def test_a_sweep_that_was_killed_continues_and_names_the_failed_experiment(clone
     assert header[:3] == ["classes", "triplets", "val_map_at_r"]
     assert [row[:2] for row in rows] == [["4", "1"], ["4", "3"], ["1000", "3"]]
     assert [row[-1] == "failed" for row in rows] == [False, False, True]
-    assert "sweep: classes=1000 triplets=3: train: batches.pk.classes: found 1000" in ran.stderr
+    assert "sweep: classes=1000 triplets=3: split: batches.pk.classes: found 1000" in ran.stderr
 
     names = [name for name in dvc(clone, "exp", "list", "--name-only").stdout.split()
              if name.startswith("tiny_")]  # fmt: skip

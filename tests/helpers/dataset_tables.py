@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.data.fingerprint import KEY as FINGERPRINT
-from pipeline.data.tables import CATALOG, CLASSES, SPLITS, write_table
+from pipeline.data.tables import CATALOG, CLASSES, HEALTH, SPLITS, write_table
 
 
 def build_catalog(
@@ -55,18 +55,47 @@ def build_splits(
     return pa.table(columns, schema=pa.schema(SPLITS.columns))
 
 
+def build_health(
+    ids: Sequence[str],
+    *,
+    exact: Collection[Sequence[str]] = (),
+    near: Collection[Sequence[str]] = (),
+    flat: Collection[str] = (),
+    blurred: Collection[str] = (),
+) -> pa.Table:
+    """Return the HEALTH table of the images `ids`.
+
+    exact, near: groups of duplicates. flat, blurred: those of one color, and those that are not
+    sharp.
+    """
+    exact_group, near_group = (
+        {image_id: min(group) for group in groups for image_id in group} for groups in (exact, near)
+    )
+    columns = {
+        "image_id": list(ids),
+        "pixels": [f"{exact_group.get(each, each):0>32}" for each in ids],
+        "perceptual_hash": list(range(len(ids))),
+        "color_range": [0 if each in flat else 200 for each in ids],
+        "sharpness": [1.0 if each in (*blurred, *flat) else 900.0 for each in ids],
+        "exact_group": [exact_group.get(each) for each in ids],
+        "near_group": [near_group.get(each) for each in ids],
+    }
+    return pa.table(columns, schema=pa.schema(HEALTH.columns))
+
+
 def write_dataset_tables(
     folder: Path,
     *,
     catalog: pa.Table | None = None,
     classes: pa.Table | None = None,
     splits: pa.Table | None = None,
+    health: pa.Table | None = None,
 ) -> None:
-    """Write those of the three tables that are given to `folder`, by their usual names.
+    """Write those of the tables that are given to `folder`, by their usual names.
 
     The catalog has a fingerprint.
     """
-    for table, kind in ((catalog, CATALOG), (classes, CLASSES), (splits, SPLITS)):
+    for table, kind in ((catalog, CATALOG), (classes, CLASSES), (splits, SPLITS), (health, HEALTH)):
         if table is not None:
             metadata = {FINGERPRINT: "0123456789abcdef"} if kind is CATALOG else None
             write_table(table, folder / f"{kind.name}.parquet", kind, metadata=metadata)

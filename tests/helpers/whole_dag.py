@@ -1,0 +1,94 @@
+"""The whole DAG in this process: the commands of dvc.yaml without DVC, which costs no start-ups.
+
+What DVC itself does, and the start of a stage, are tested in clones (tests/helpers/clone.py).
+"""
+
+import importlib
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from ruamel.yaml import YAML
+
+from pipeline.config.load import read_yaml
+from tests.helpers.overlay import overlaid
+from tests.helpers.paths import ROOT
+
+# Fewer images of a page, fewer resamples, no worker processes: none of it decides what is tested.
+QUICK: dict[str, Any] = {
+    "train.workers": 0,
+    "embed.workers": 0,
+    "evaluate.bootstrap": 100,
+    "plot": {"points": 100, "rows": 3, "columns": 4},
+}
+
+
+def run_dag(folder: Path, params: Mapping[str, Any]) -> Path:
+    """Run all stages in `folder`, with params.yaml as it is but for `params`; return the folder.
+
+    Raises:
+        UserError: as the stage that stops.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values = overlaid(QUICK | dict(params))
+    with (folder / "params.yaml").open("w") as out:
+        YAML().dump(values, out)
+    shutil.copy(ROOT / "overrides.csv", folder)
+    torch.set_num_threads(2)
+    with chdir(folder):
+        for command in list_commands(values):
+            _, _, module, *arguments = shlex.split(command)
+            main = importlib.import_module(module).main
+            app = typer.Typer(add_completion=False)
+            app.command()(main)
+            app(arguments, standalone_mode=False)
+    return folder
+
+
+def list_commands(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the command of each stage and each item of its matrix, in an order that runs."""
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
+    todo = [(stage, item) for stage in stages.values() for item in _items(stage)]
+    made: set[str] = set()
+    while todo:
+        stage, item = next(pair for pair in todo if _needs(pair[0], pair[1], stages) <= made)
+        todo.remove((stage, item))
+        made |= {_fill(out, item, values) for out in _outputs(stage)}
+        yield _fill(stage["cmd"], item, values)
+
+
+def _items(stage: Mapping[str, Any]) -> list[str]:
+    return list(stage.get("matrix", {}).get("model", [""]))
+
+
+def _outputs(stage: Mapping[str, Any]) -> list[str]:
+    listed = [*stage["outs"], *stage.get("metrics", [])]
+    return [next(iter(each)) if isinstance(each, Mapping) else each for each in listed]
+
+
+def _needs(stage: Mapping[str, Any], item: str, stages: Mapping[str, Any]) -> set[str]:
+    """Return those of a stage's dependencies that other stages write."""
+    written = {
+        _fill(out, model, {}) for each in stages.values() for out in _outputs(each)
+        for model in _items(each)
+    }  # fmt: skip
+    return {_fill(dep, item, {}) for dep in stage["deps"]} & written
+
+
+def _fill(text: str, item: str, values: Mapping[str, Any]) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        key = match[1]
+        if key == "item.model":
+            return item
+        found: Any = values
+        for part in key.split("."):
+            found = found.get(part, "") if found else ""
+        return str(found)
+
+    return re.sub(r"\$\{([a-z._]+)\}", value_of, text)
