@@ -56,6 +56,7 @@ CLASSES = Table(
     ),
     key="label",
 )
+# split: train, val, test, or unused: in the index alone.
 SPLITS = Table(
     "splits",
     (
@@ -63,6 +64,22 @@ SPLITS = Table(
         _column("split", pa.string()),
         _column("is_query", pa.bool_()),
         _column("is_gallery", pa.bool_()),
+    ),
+    key="image_id",
+)
+# What is told of each packed image by its pixels. pixels: a digest of them, upright, as RGB.
+# exact_group: the first image_id of those with the same pixels; near_group: of those that look the
+# same, other pixels too; null where there is no other. The rest: pipeline/health/image_facts.py.
+HEALTH = Table(
+    "health",
+    (
+        _column("image_id", pa.string()),
+        _column("pixels", pa.string()),
+        _column("perceptual_hash", pa.uint64()),
+        _column("color_range", pa.int32()),
+        _column("sharpness", pa.float64()),
+        _column("exact_group", pa.string(), nullable=True),
+        _column("near_group", pa.string(), nullable=True),
     ),
     key="image_id",
 )
@@ -190,7 +207,23 @@ CONFUSIONS = Table(
     ),
 )
 
+# Images of groups of duplicates. kind: exact or near. classes: the names of the image's classes.
+# across_classes, across_splits: of the group, whether it has several.
+DUPLICATES = Table(
+    "duplicates",
+    (
+        _column("kind", pa.string()),
+        _column("group", pa.int32()),
+        _column("image_id", pa.string()),
+        _column("classes", NAMES),
+        _column("split", pa.string()),
+        _column("across_classes", pa.bool_()),
+        _column("across_splits", pa.bool_()),
+    ),
+)
+
 # The neighbors of photos from outside the catalog. classes: the names of the neighbor's classes.
+# trained_on: whether the neighbor is a training image.
 PHOTO_NEIGHBORS = Table(
     "neighbors",
     (
@@ -199,6 +232,7 @@ PHOTO_NEIGHBORS = Table(
         _column("image_id", pa.string()),
         _column("classes", NAMES),
         _column("score", pa.float32()),
+        _column("trained_on", pa.bool_()),
     ),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.datasets.class_folders import subfolders
+from pipeline.datasets.source_files import subfolders
 from pipeline.datasets.source_image import NoImagesError
 from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError
@@ -40,13 +40,18 @@ def find(source: Path, name: str, *, otherwise: str) -> Path:
     Raises:
         UserError: there is none. otherwise: the end of its text, what is allowed and what to do.
     """
+    for folder in folders_within(source):
+        if (folder / name).exists():
+            return folder / name
+    raise NoImagesError(f"{source}: found no {name}; allowed for {otherwise}")
+
+
+def folders_within(source: Path) -> Iterator[Path]:
+    """Yield `source` and the folders up to DEPTH below it, the upper ones first."""
     folders = [source]
     for _ in range(DEPTH + 1):
-        for folder in folders:
-            if (folder / name).exists():
-                return folder / name
+        yield from folders
         folders = [inner for folder in folders for inner in subfolders(folder)]
-    raise NoImagesError(f"{source}: found no {name}; allowed for {otherwise}")
 
 
 def read_rows(table: Path, columns: str, *, skip: int = 0) -> Iterator[tuple[str, list[str]]]:
