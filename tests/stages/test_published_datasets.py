@@ -110,7 +110,7 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     vectors = (np.eye(8)[labels] + noise).astype(np.float32)
     write_embeddings(Path("embeddings.parquet"), ids, vectors)
     inputs = {"embeddings": Path("embeddings.parquet"), "splits": Path("splits.parquet")}
-    stages.index.main(**inputs, out=Path("index"))
+    stages.index.main(inputs["embeddings"], out=Path("index"))
     stages.evaluate.main(
         "m",
         **inputs,
