@@ -24,6 +24,10 @@ SMALL: dict[str, Any] = {
     "data.products": {"classes": 24, "per_class": 6, "image_size": 32},
     "split.val_fraction": 0.4,
     "backbone.image_size": 32,
+    # Random at first, so that training makes it better: else every training gives the same model,
+    # that before it.
+    "head.name": "linear",
+    "head.init": "random",
     "head.dim": 16,
     "batches.pk": {"classes": 4, "per_class": 3},
     "train.epochs": 3,
