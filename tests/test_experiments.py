@@ -18,10 +18,10 @@ FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned
 
 
 def test_another_loss_runs_train_and_the_stages_after_it(clone: Path) -> None:
-    ran = dvc(clone, "exp", "run", "-S", "loss.name=triplet")
+    ran = dvc(clone, "exp", "run", "-S", "loss.name=supcon")
     assert stages_run(ran) == FROM_TRAIN
     shown = dvc(clone, "exp", "show", "--csv", "--no-pager").stdout
-    assert "triplet" in shown
+    assert "supcon" in shown
     for command in ("metrics", "params"):
         diff = dvc(clone, command, "diff", "HEAD")
         assert diff.returncode == 0
