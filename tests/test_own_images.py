@@ -67,7 +67,7 @@ def test_folders_of_all_sizes(
 ) -> None:
     source = make_folder(tmp_path / "images", classes=classes, each=each)
     folder = run(tmp_path, source)
-    assert read(folder, "train")["epochs"] == (4 if trained else 0)
+    assert read(folder, "train")["epochs"] == (3 if trained else 0)
     before, after = read(folder, "baseline"), read(folder, "finetuned")
     assert before["queries"] == after["queries"] > 0
     assert (before["map"] == after["map"]) or trained

@@ -108,9 +108,7 @@ def test_the_history_begins_with_the_model_before_training(project: Path) -> Non
 
 
 def test_the_record_says_what_auto_chose(project: Path) -> None:
-    assert read_record(project / "models/finetuned").auto == {
-        "backbone.image_size": 32
-    }
+    assert read_record(project / "models/finetuned").auto == {"backbone.image_size": 32}
 
 
 def test_a_complete_training_leaves_no_checkpoint_and_a_finished_run(project: Path) -> None:
