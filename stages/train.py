@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,11 @@ import pyarrow.csv
 from typer import Option
 
 from pipeline.config.schema import Params
+from pipeline.data.arrays import Vectors
 from pipeline.data.chosen import read_chosen
-from pipeline.data.embeddings import read_embeddings_of
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
+from pipeline.data.joins import read_vectors_of
 from pipeline.data.metrics_files import label_metrics, warn_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
@@ -64,7 +66,8 @@ def main(
     checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
     if has_enough_to_train(splits):
         data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
-        done = _train(model, data, params, embeddings, checkpoint, tracker)
+        vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
+        done = _train(model, data, params, vectors_of, checkpoint, tracker)
     else:
         record = TrainingRecord("baseline", "too few images to train on", {})
         done = Trained(model, record, {"epochs": 0})
@@ -87,7 +90,7 @@ def _train(
     baseline: Embedder,
     data: TrainingData,
     params: Params,
-    embeddings: Path,
+    vectors_of: Callable[[list[str]], Vectors],
     checkpoint: Checkpoint,
     tracker: Tracker,
 ) -> Trained:
@@ -100,7 +103,7 @@ def _train(
         baseline,
         **params.head.model_dump(),
         seed=training_seed(params),
-        vectors=read_embeddings_of(embeddings, data.train_ids),
+        vectors=vectors_of(data.train_ids),
     )
     try:
         trained = train(
@@ -111,7 +114,7 @@ def _train(
         raise
     tracker.pause()
     choice = choose_model(
-        read_embeddings_of(embeddings, data.val.ids),
+        vectors_of(data.val.ids),
         trained.val_vectors,
         data.val,
         distance=params.index.distance,

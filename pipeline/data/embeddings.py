@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
@@ -57,19 +56,3 @@ def require_embeddings(path: Path) -> tuple[list[str], Vectors]:
 def read_lineage(path: Path) -> Lineage | None:
     """Return how the vectors in `path` were made, None if the file does not say."""
     return from_metadata(read_metadata(path))
-
-
-def read_embeddings_of(path: Path, wanted: Sequence[str]) -> Vectors:
-    """Return float32 [N, D] of the images `wanted`, in their order, from the table at `path`.
-
-    Raises:
-        UserError: one is not in it.
-    """
-    ids, vectors = read_embeddings(path)
-    rows = pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(ids, pa.string()))
-    if rows.null_count:
-        raise UserError(
-            f"{path}: {rows.null_count} of {len(wanted)} images have no embedding; run: dvc repro"
-        )
-    found: Vectors = vectors[rows.to_numpy()]
-    return found

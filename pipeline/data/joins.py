@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints, Mask, Vectors
-from pipeline.data.embeddings import read_lineage, require_embeddings
+from pipeline.data.embeddings import read_embeddings, read_lineage, require_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.lineage import Lineage
 from pipeline.data.tables import CATALOG, SPLITS, read_table
@@ -57,6 +57,21 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
         lineage=read_lineage(embeddings),
         path=embeddings,
     )
+
+
+def read_vectors_of(embeddings: Path, ids: Ids, *, ids_from: Path) -> Vectors:
+    """Return float32 [N, D], the embeddings of `ids`, in their order.
+
+    ids_from: the file of the ids, for the error text.
+
+    Raises:
+        UserError: the table cannot be read or does not have one of the ids.
+    """
+    known, vectors = read_embeddings(embeddings)
+    found: Vectors = vectors[
+        find_rows(ids, pa.array(known, pa.string()), ids_from=ids_from, table=embeddings)
+    ]
+    return found
 
 
 def read_labels(catalog: Path, ids: Ids, *, ids_from: Path) -> LabelSets:

@@ -61,28 +61,13 @@ def evaluate_model(
     if not images.is_query.any():
         return _report_nothing(images)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
-    # The default lists of k must also work for a small gallery.
-    k, knn = (
-        [each for each in wanted if each <= relevance.max_k] or wanted
-        for wanted in (params.evaluate.k, params.evaluate.knn)
-    )
-    check_sizes(relevance, k=k, knn=knn)
-    if k != params.evaluate.k:
-        logger.warning(
-            "evaluate.k: the gallery has %d images, so that only %s are measured",
-            relevance.gallery_size,
-            ", ".join(map(str, k)),
-        )
-    test = (images.vectors, labels, images.is_query, images.is_gallery)
-    val = (images.vectors, labels, images.split, images.is_gallery)
-    # Without validation, as where nothing was trained, no number of neighbors can be chosen.
-    val_knn = measure_validation_knn(*val, k=knn) if "val" in images.split else None
-    knn_k = choose_k(val_knn[params.index.distance]) if val_knn else 0
+    k, knn = _fit_to_gallery(relevance, params)
+    votes = _choose_votes(images, labels, knn, params)
     metrics = measure(
-        *test,
+        *(images.vectors, labels, images.is_query, images.is_gallery),
         k=k,
         distance=params.index.distance,
-        knn=knn_k,
+        knn=votes.k,
         triplets=params.evaluate.triplets,
         seed=params.seed,
         nearest=max(k),
@@ -98,29 +83,62 @@ def evaluate_model(
         seed=params.seed,
     )
     analysis = analyze_failures(
-        metrics,
-        images,
-        labels,
-        hash_images,
+        *(metrics, images, labels, hash_images),
         distance=params.index.distance,
         failure_k=params.evaluate.failure_k,
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
-    threshold = measure_threshold(
-        images,
-        labels,
-        rate=params.evaluate.false_match_rate,
-        distance=params.index.distance,
-    )
-    knn_table = pa.schema(tables.KNN.columns).empty_table()
-    if val_knn:
-        knn_table = tabulate_knn(val_knn, measure_knn(*test, k=knn))
+    rate, distance = params.evaluate.false_match_rate, params.index.distance
+    threshold = measure_threshold(images, labels, rate=rate, distance=distance)
     return EvaluationResults(
-        metrics={**report, **analysis.metrics, **({"knn_k": knn_k} if knn_k else {}), **threshold},
+        metrics={**report, **analysis.metrics, **votes.metrics, **threshold},
         tables=_list_tables(images, relevance, metrics, neighbors, analysis)
-        | {"knn": (knn_table, tables.KNN)},
+        | {"knn": (votes.table, tables.KNN)},
     )
+
+
+def _fit_to_gallery(relevance: Relevance, params: Params) -> tuple[list[int], list[int]]:
+    """Return evaluate.k and evaluate.knn as far as the gallery allows; at least one of each.
+
+    The default lists must also work for a small gallery.
+    """
+    k, knn = (
+        [each for each in wanted if each <= relevance.max_k] or wanted
+        for wanted in (params.evaluate.k, params.evaluate.knn)
+    )
+    check_sizes(relevance, k=k, knn=knn)
+    if k != params.evaluate.k:
+        logger.warning(
+            "evaluate.k: the gallery has %d images, so that only %s are measured",
+            relevance.gallery_size,
+            ", ".join(map(str, k)),
+        )
+    return k, knn
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """The k that validation chose for the vote of the neighbors, 0 for none, and the KNN table."""
+
+    k: int
+    table: pa.Table
+
+    @property
+    def metrics(self) -> MetricsReport:
+        return {"knn_k": self.k} if self.k else {}
+
+
+def _choose_votes(
+    images: EmbeddedSplit, labels: LabelSets, knn: Sequence[int], params: Params
+) -> _Votes:
+    # Without validation, as where nothing was trained, no number of neighbors can be chosen.
+    if "val" not in images.split:
+        return _Votes(0, pa.schema(tables.KNN.columns).empty_table())
+    vectors, gallery = images.vectors, images.is_gallery
+    val = measure_validation_knn(vectors, labels, images.split, gallery, k=knn)
+    test = measure_knn(vectors, labels, images.is_query, gallery, k=knn)
+    return _Votes(choose_k(val[params.index.distance]), tabulate_knn(val, test))
 
 
 def _search_index(

@@ -20,6 +20,10 @@ from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 
+# Of more queries, the first in `tie_order` are looked at, an order that knows nothing of classes. A
+# rate of 2,000 has a standard error of 0.01 at most.
+MOST_QUERIES = 2000
+
 
 @dataclass(frozen=True)
 class BestScores:
@@ -72,6 +76,7 @@ def _round_up(score: float) -> float:
 def _best_scores(
     images: EmbeddedSplit, labels: LabelSets, is_query: Mask, is_gallery: Mask, distance: str
 ) -> BestScores:
+    is_query = is_query & (np.cumsum(is_query) <= MOST_QUERIES)
     relevance = find_relevance(labels, is_query, is_gallery)
     task = prepare_task(images.vectors, labels, is_query, is_gallery, relevance, distance=distance)
     blocks: Sequence[BestScores] = list(

@@ -10,8 +10,7 @@ import pyarrow as pa
 from pipeline.data import tables
 from pipeline.data.arrays import Vectors
 from pipeline.data.class_names import names_of, on_one_line
-from pipeline.data.embeddings import read_embeddings
-from pipeline.data.joins import find_rows
+from pipeline.data.joins import find_rows, read_vectors_of
 from pipeline.figures.palette import MODELS
 from pipeline.figures.projections import sample_ids
 from pipeline.index.distances import to_unit_length
@@ -72,7 +71,6 @@ def read_vectors(
     vectors = {}
     for model in MODELS:
         path = directory / f"{model}.parquet"
-        ids, rows = read_embeddings(path)
-        rows = rows[find_rows(image_ids, pa.array(ids, pa.string()), ids_from=splits, table=path)]
+        rows = read_vectors_of(path, image_ids, ids_from=splits)
         vectors[model] = to_unit_length(rows) if distance == "cosine" else rows
     return vectors

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import from_lists
+from pipeline.evaluation import match_threshold
 from pipeline.evaluation.match_threshold import measure_threshold
 
 RATE = 0.2
@@ -60,3 +61,14 @@ def test_without_validation_there_is_no_threshold() -> None:
     images.split[:] = "test"
     labels = from_lists([sorted(each) for each in sets])
     assert measure_threshold(images, labels, rate=RATE, distance="cosine") == {}
+
+
+def test_of_many_queries_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, sets = make()
+    labels = from_lists([sorted(each) for each in sets])
+    whole = measure_threshold(images, labels, rate=RATE, distance="cosine")
+    monkeypatch.setattr(match_threshold, "MOST_QUERIES", 20)
+    found = measure_threshold(images, labels, rate=RATE, distance="cosine")
+    assert found["match_threshold"] != whole["match_threshold"]
+    # A rate of 20 queries is a multiple of 1/20.
+    assert found["false_match_rate"] * 20 == pytest.approx(round(found["false_match_rate"] * 20))
