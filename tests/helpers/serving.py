@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from app.serving.addresses import listen
 
 # Seconds. Long, so that no test fails because the machine is busy.
-TIMEOUT = 300
+TIMEOUT = 60
 
 
 @contextmanager

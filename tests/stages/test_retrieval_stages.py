@@ -412,7 +412,7 @@ def test_a_k_that_the_gallery_does_not_allow_is_skipped_and_told(project: Path) 
     assert "evaluate.k: the gallery has 30 images, so that only 1 are measured" in ran.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
     assert {name for name in metrics if name.startswith("recall_at_")} == {
-        "recall_at_1", "recall_at_1_low", "recall_at_1_high",
+        "recall_at_1", "recall_at_1_low", "recall_at_1_high", "recall_at_1_without_label_noise",
     }  # fmt: skip
 
 

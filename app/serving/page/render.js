@@ -36,7 +36,7 @@ export function renderNeighbors(response, state) {
   byId("columns").replaceChildren(...response.models.map((each) => renderColumn(each, state)));
 }
 
-/** Fill the lists of classes and groups, and the line about the gallery. */
+/** Fill the lists of classes and groups, and the line about what is indexed. */
 export function renderChoices(choices) {
   const options = (names) => names.map((name) => element("option", { value: name }, name));
   byId("classes").replaceChildren(
@@ -46,7 +46,7 @@ export function renderChoices(choices) {
   byId("group").options[0].textContent =
     `all ${formatCount(choices.groups.length, "group", "groups")}`;
   byId("group-field").hidden = !choices.groups.length;
-  byId("gallery").textContent = `${formatCount(choices.gallery_size, "image", "images")} · `
+  byId("indexed").textContent = `${formatCount(choices.image_count, "image", "images")} · `
     + choices.models.join(", ");
 }
 

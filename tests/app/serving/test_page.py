@@ -25,26 +25,35 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-def column(page: Page, model: str) -> list[tuple[str, str, str]]:
-    """Return (image_id, score, relevant | irrelevant | nothing) of each tile of a model."""
+Tile = tuple[str, str, str, bool]
+
+
+def column(page: Page, model: str) -> list[Tile]:
+    """Return (image_id, score, relevant | irrelevant | nothing, trained on) of a model's tiles."""
     tiles = page.get_by_role("region", name=model).locator("a.tile").all()
     return [
         (
             tile.get_attribute("data-image") or "",
             (tile.locator(".score").text_content() or "").removeprefix(", score "),
             " ".join((tile.get_attribute("class") or "").split()[1:]),
+            tile.get_by_text("trained on").is_visible(),
         )
         for tile in tiles
     ]
 
 
-def expected(address: str, path: str) -> dict[str, list[tuple[str, str, str]]]:
+def expected(address: str, path: str) -> dict[str, list[Tile]]:
     marks = {True: "relevant", False: "irrelevant", None: ""}
     with open_client(address) as client:
         models = client.get(path).raise_for_status().json()["models"]
     return {
         each["model"]: [
-            (neighbor["image_id"], f"{neighbor['score']:.3f}", marks[neighbor["relevant"]])
+            (
+                neighbor["image_id"],
+                f"{neighbor['score']:.3f}",
+                marks[neighbor["relevant"]],
+                neighbor["trained_on"],
+            )
             for neighbor in each["neighbors"]
         ]
         for each in models
@@ -80,7 +89,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
     with opened_page(browser, refused=("/api/search",)) as page:
         page.goto(address)
         expect(page.get_by_role("heading", name="Which images look like this one?")).to_be_visible()
-        expect(page.locator("#gallery")).to_have_text("20 images · baseline, finetuned")
+        expect(page.locator("#indexed")).to_have_text("40 images · baseline, finetuned")
 
         page.get_by_role("button", name="Random query").click()
         expect(page.locator("a.tile")).to_have_count(24)
@@ -92,10 +101,12 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         first_search = expected(address, f"/api/search/{quote(query, safe='')}")
         for model in MODELS:
             assert column(page, model) == first_search[model]
-            count = sum(mark == "relevant" for _, _, mark in first_search[model])
+            count = sum(mark == "relevant" for _, _, mark, _ in first_search[model])
             expect(page.get_by_role("region", name=model).locator(".relevant-count")).to_have_text(
                 f"{count} of 12 relevant"
             )
+        trained_on = {tile[3] for tiles in first_search.values() for tile in tiles}
+        assert trained_on == {True, False}
         expect(page.get_by_role("status")).to_have_text(re.compile(r"searched in [\d.]+ m?s$"))
         require_images(page)
 
@@ -126,7 +137,7 @@ def test_a_whole_visit(browser: Browser, address: str, searcher: Searcher) -> No
         expect(page.locator("a.tile")).to_have_count(24)
 
         page.get_by_label("Only this group").select_option("square")
-        expect(page.locator("a.tile")).not_to_have_count(24)
+        expect(page).to_have_url(re.compile("group=square"))
         names = page.locator("a.tile .classes").all_text_contents()
         assert names
         assert all(name.endswith("square") for name in names)
@@ -239,7 +250,7 @@ def test_a_file_of_too_many_bytes_is_not_sent(
         opened.truncate(33 * 2**20)
     with opened_page(browser) as page:
         page.goto(address)
-        expect(page.locator("#gallery")).not_to_be_empty()
+        expect(page.locator("#indexed")).not_to_be_empty()
         page.set_input_files("#file", huge)
         expect(page.get_by_role("alert")).to_have_text(
             "huge.jpg: found 33 MiB; allowed: at most 32 MiB; make the image smaller"
@@ -294,11 +305,23 @@ def test_the_page_fits_the_width_of_a_phone(
         assert (paper == "rgb(246, 247, 249)") == (scheme == "light")
 
 
+def test_a_query_unlike_all_images_is_told(
+    browser: Browser, address: str, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "_thresholds", {"baseline": 1.1, "finetuned": -1.1})
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        for model, told in (("baseline", 1), ("finetuned", 0)):
+            line = page.get_by_role("region", name=model).get_by_text("Perhaps not in the catalog")
+            expect(line).to_have_count(told)
+
+
 def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/random",)) as page:
         with serving(build_app(searcher)) as stopped:
             page.goto(stopped)
-            expect(page.locator("#gallery")).not_to_be_empty()
+            expect(page.locator("#indexed")).not_to_be_empty()
         page.get_by_role("button", name="Random query").click()
         expect(page.get_by_role("alert")).to_have_text(
             "the server does not answer; is `lookalike serve` still running?"

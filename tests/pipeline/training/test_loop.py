@@ -184,7 +184,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
     resumed = run(params, data, tmp_path / "killed", lambda row: epochs.append(row["epoch"]))
     assert resumed.history == undisturbed.history
     assert bits(resumed) == bits(undisturbed)
-    assert epochs == [1, 2, 3]
+    assert epochs == [0, 1, 2, 3]
 
 
 def test_the_number_of_workers_changes_no_bit(data: TrainingData, tmp_path: Path) -> None:
