@@ -17,11 +17,14 @@ from app.experiments.verification import (
     record_machine,
     verify_outputs,
 )
+from app.project import require_project
 from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.machine import describe_machine
 from pipeline.report.shown_params import shown_params, unrepeatable_params
+
+COMMIT_LOCK = f"dvc repro; git add {LOCK}; git commit"
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +39,15 @@ def verify() -> bool:
     """Run the last commit in a temporary clone; return whether it gives what dvc.lock records.
 
     Raises:
-        UserError: there is no commit, or it has no dvc.lock; or the run fails.
+        UserError: this is not the root of a project; there is no commit, it has no dvc.lock or a
+            damaged machine.json; or the run fails.
     """
+    require_project(Path())
     commit = git.head_commit()
     text = git.read_file(commit, LOCK)
     if text is None:
-        raise UserError(f"{LOCK}: not in the last commit; run: dvc repro; git add {LOCK}")
+        raise UserError(f"{LOCK}: not in the last commit; run: {COMMIT_LOCK}")
+    recorded = read_machine(git.read_file(commit, str(MACHINE)))
     if git.has_changes(Path()):
         logger.warning("files differ from the last commit; verified is the commit")
     with TemporaryDirectory(prefix="lookalike-verify-") as scratch:
@@ -55,8 +61,7 @@ def verify() -> bool:
     verified = verify_outputs(read_lock(text, where=LOCK), read_lock(found, where=LOCK))
     print(_format(verified))
     if verified.begins:
-        here = describe_machine(params.bits)
-        print(_format_machines(read_machine(git.read_file(commit, str(MACHINE))), here))
+        print(_format_machines(recorded, describe_machine(params.bits)))
     return not verified.differing
 
 
@@ -77,7 +82,7 @@ def _format(verified: Verified) -> str:
         more = f" and {len(verified.changed) - 10} more" if len(verified.changed) > 10 else ""
         lines.append(
             f"{LOCK} is not of this commit, which has another {', '.join(verified.changed[:10])}"
-            f"{more}; run: dvc repro; git add {LOCK}"
+            f"{more}; run: {COMMIT_LOCK}"
         )
     for stage, paths in verified.begins.items():
         what = ", ".join(paths)
@@ -93,6 +98,9 @@ def _format_machines(recorded: dict[str, str], here: dict[str, str]) -> str:
         )
     names = [name for name in here if recorded.get(name) != here[name]]
     if not names:
-        return f"Both were computed by the same processor and libraries, by {MACHINE}."
+        return (
+            f"{MACHINE} names the same processor and libraries as this machine has; run it again: "
+            "where two runs here differ, a stage reads what is neither a file nor a param"
+        )
     rows = [[name, recorded.get(name, "-"), here[name]] for name in names]
     return align_columns([["", f"made {LOCK}", "here"], *rows])

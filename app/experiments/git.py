@@ -1,4 +1,4 @@
-"""Git: the commit that experiments start from, the changes since then, files of a revision."""
+"""Git: the last commit, the changes since then, files of a revision."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ def run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def head_commit() -> str:
-    """Return the commit that new experiments start from.
+    """Return the last commit, which new experiments start from.
 
     Raises:
         UserError: this is not a git repository, or it has no commit.
@@ -27,7 +27,7 @@ def head_commit() -> str:
     commit = find_commit("HEAD")
     if commit is None:
         raise UserError(
-            "git: found no commit; experiments start from one; "
+            "git: found no commit, which this command starts from; "
             "run: git init; git add --all; git commit"
         )
     return commit

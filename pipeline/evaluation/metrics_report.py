@@ -18,6 +18,7 @@ from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 
 MetricsReport = dict[str, float | int | str]
+Bounds = tuple[float, float]
 
 
 def report_metrics(
@@ -48,8 +49,11 @@ def report_metrics(
     sums = _sum_by_unit(metrics, columns, classes)
     intervals = bootstrap_intervals(*sums, resamples=resamples, seed=seed)
     units = np.concatenate([each.independent for each in sums])
-    for name, interval, count in zip(names, intervals.T, units, strict=True):
-        low, high = _bound(name, means[name], interval, units=int(count))
+    bounds = {
+        name: _bound(name, means[name], interval, units=int(count))
+        for name, interval, count in zip(names, intervals.T, units, strict=True)
+    }
+    for name, (low, high) in _agree_across_k(bounds).items():
         for key, value in ((name, means[name]), (f"{name}_low", low), (f"{name}_high", high)):
             report[key] = round(float(value), DECIMALS)
     return report
@@ -78,7 +82,7 @@ def _sum_by_unit(
     return sum_by_unit(values, clusters), of_classes
 
 
-def _bound(name: str, mean: float, interval: Floats, *, units: int) -> tuple[float, float]:
+def _bound(name: str, mean: float, interval: Floats, *, units: int) -> Bounds:
     """Return the interval within the metric's range; it is wider than a point if that is chance."""
     lowest = -1 if name.startswith("cosine_") else 0
     low, high = np.clip(interval, lowest, 1)
@@ -86,6 +90,21 @@ def _bound(name: str, mean: float, interval: Floats, *, units: int) -> tuple[flo
     if higher_is_better(name) and round(mean, DECIMALS) in (0, 1) and low == high:
         return doubt_certainty(round(mean), units)
     return min(low, mean), max(high, mean)
+
+
+def _agree_across_k(bounds: dict[str, Bounds]) -> dict[str, Bounds]:
+    """Return `bounds` where recall at a larger k is not bounded lower than at a smaller one.
+
+    Recall cannot fall as k grows, so the low end at one k holds for all larger, and the high end
+    for all smaller ones.
+    """
+    names = [name for name in bounds if name.startswith("recall_at_")]
+    names.sort(key=lambda name: int(name.removeprefix("recall_at_")))
+    if not names:
+        return bounds
+    lows, highs = np.array([bounds[name] for name in names]).T
+    lows, highs = np.maximum.accumulate(lows), np.minimum.accumulate(highs[::-1])[::-1]
+    return bounds | dict(zip(names, zip(lows, highs, strict=True), strict=True))
 
 
 def write_metrics(path: Path, report: Mapping[str, float | str]) -> None:

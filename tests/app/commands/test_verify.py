@@ -64,7 +64,11 @@ def test_without_a_lock_nothing_can_be_verified(
     git(tmp_path, "init", "--quiet")
     with pytest.raises(UserError) as error:
         verify()
-    assert str(error.value).startswith("git: found no commit; ")
+    assert str(error.value) == "dvc.yaml: no such file; run from the root of the project"
+    (tmp_path / "dvc.yaml").touch()
+    with pytest.raises(UserError) as error:
+        verify()
+    assert str(error.value).startswith("git: found no commit, which this command starts from; ")
     git(
         tmp_path,
         "-c",
@@ -79,8 +83,21 @@ def test_without_a_lock_nothing_can_be_verified(
     with pytest.raises(UserError) as error:
         verify()
     assert str(error.value) == (
-        "dvc.lock: not in the last commit; run: dvc repro; git add dvc.lock"
+        "dvc.lock: not in the last commit; run: dvc repro; git add dvc.lock; git commit"
     )
+
+
+def test_a_damaged_machine_is_told_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("dvc.yaml", ""), ("dvc.lock", locked("1", "2")), ("machine.json", "[")):
+        (tmp_path / name).write_text(text)
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path, "as it was made")
+    monkeypatch.setattr("app.commands.verify.reproduce", lambda _: pytest.fail("it ran"))
+    with pytest.raises(UserError, match=r"^machine\.json: not what `lookalike verify --record`"):
+        verify()
 
 
 def locked(code: str, model: str) -> str:
@@ -98,7 +115,7 @@ def locked(code: str, model: str) -> str:
         (
             locked("7", "8"),
             "dvc.lock is not of this commit, which has another pipeline/training; run: dvc repro; "
-            "git add dvc.lock",
+            "git add dvc.lock; git commit",
         ),
         (
             locked("1", "8"),
@@ -121,6 +138,7 @@ def test_other_code_is_not_blamed_on_the_machine(
     params = (ROOT / "params.yaml").read_text().replace("bits: portable", "bits: fast", 1)
     (tmp_path / "params.yaml").write_text(params)
     (tmp_path / "dvc.lock").write_text(locked("1", "2"))
+    (tmp_path / "dvc.yaml").touch()
     git(tmp_path, "init", "--quiet")
     commit(tmp_path, "as it was made")
     told: list[str] = []

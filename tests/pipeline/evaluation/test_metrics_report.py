@@ -73,3 +73,10 @@ def test_ones_alone_claim_no_certainty_but_those_of_an_exact_index_do() -> None:
     assert interval(found, "index_recall_at_1") == (1, 1)
     low, _ = interval(report(0.01, over_classes=False), "recall_at_1")
     assert low == pytest.approx(0.05 ** (1 / len(LABELS)), abs=1e-6)
+
+
+def test_no_interval_of_recall_contradicts_that_of_a_smaller_k() -> None:
+    """At 5, all 12 classes are found, which alone would leave room for a recall of 0.78."""
+    found = report(0.7, over_classes=True)
+    assert (found["recall_at_1"], found["recall_at_5"]) == (0.9375, 1)
+    assert interval(found, "recall_at_5") == interval(found, "recall_at_1") == (0.872221, 1)
