@@ -9,7 +9,7 @@ from typer import Option
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.joins import read_embedded_split, read_labels
-from pipeline.data.metrics_files import label_metrics, warn_of_other_datasets
+from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
@@ -39,7 +39,7 @@ def main(
         for name, (table, kind) in evaluation.tables.items():
             write_table(table, unfinished / f"{name}.parquet", kind)
         write_metrics(unfinished_metrics, labelled)
-    warn_of_other_datasets(metrics)
+    tell_of_other_datasets(metrics)
     return model
 
 

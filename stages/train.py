@@ -17,7 +17,7 @@ from pipeline.data.chosen import read_chosen
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.data.joins import read_vectors_of
-from pipeline.data.metrics_files import label_metrics, warn_of_other_datasets
+from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
@@ -83,7 +83,7 @@ def main(
         write_metrics(unfinished[1], numbers)
         pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[2])
     checkpoint.discard()
-    warn_of_other_datasets(metrics)
+    tell_of_other_datasets(metrics)
 
 
 def _train(

@@ -44,8 +44,8 @@ def read_metrics_files(paths: Iterable[Path]) -> dict[str, Numbers]:
     return {path.stem: keep_numbers(values) for path, values in found.items()}
 
 
-def warn_of_other_datasets(written: Path) -> None:
-    """Warn of the metrics files beside `written` that are of another dataset than it.
+def tell_of_other_datasets(written: Path) -> None:
+    """Log which metrics files beside `written` are of another dataset than it.
 
     `dvc metrics show` has them side by side until the stages that write the others have run too.
     Any other file there does not matter.
@@ -59,8 +59,9 @@ def warn_of_other_datasets(written: Path) -> None:
         if "fingerprint" in values and _labels(values) != _labels(own):
             others.append(f"{path.name} of {name_dataset(values)}")
     if others:
-        logger.warning(
-            "%s is of %s, but %s: not to be compared before dvc repro has run to its end",
+        # Not a warning: with other images, it is so in the midst of every run.
+        logger.info(
+            "%s is of %s; until dvc repro ends, not to be compared with %s",
             *(written, name_dataset(own), ", ".join(others)),
         )
 

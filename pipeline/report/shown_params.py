@@ -29,6 +29,8 @@ MAIN = (
 )
 # With these values, another processor gives other bits.
 UNREPEATABLE = {"bits": "fast", "train.precision": "auto", "embed.precision": "auto"}
+# Without a head, what a head would be is no part of the model.
+OF_NO_HEAD = ("head.dim", "head.hidden", "head.init")
 # Shown as a file name: the folders belong to one machine.
 PATHS = ("backbone.weights",)
 
@@ -48,6 +50,8 @@ def shown_params(params: Params) -> dict[str, Any]:
         else:
             chosen[section] = value.model_dump() if hasattr(value, "model_dump") else value
     values = flatten(chosen)
+    if params.head.name == "none":
+        values = {key: value for key, value in values.items() if key not in OF_NO_HEAD}
     return values | {key: _file_name(values[key]) for key in PATHS}
 
 
@@ -65,7 +69,7 @@ def with_chosen(values: Mapping[str, Any], auto: Mapping[str, Any]) -> dict[str,
 
 def main_params(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (key, text) of the params that a reader looks for first, from `shown_params`."""
-    return [(key, show_value(values[key])) for key in MAIN]
+    return [(key, show_value(values[key])) for key in MAIN if key in values]
 
 
 def unrepeatable_params(values: Mapping[str, Any]) -> list[str]:

@@ -215,7 +215,7 @@ def test_metrics_of_another_dataset_beside_its_own_are_told(project: Path) -> No
     assert index(project).returncode == 0
     run = evaluate(project)
     assert run.returncode == 0, run.stderr
-    assert "but train.json of folder 0123456: not to be compared before dvc repro" in run.stderr
+    assert "not to be compared with train.json of folder 0123456" in run.stderr
 
 
 def test_an_approximate_index_reports_its_recall(project: Path) -> None:

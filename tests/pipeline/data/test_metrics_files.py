@@ -10,7 +10,7 @@ from pipeline.data.metrics_files import (
     keep_numbers,
     label_metrics,
     read_metrics_files,
-    warn_of_other_datasets,
+    tell_of_other_datasets,
 )
 from pipeline.errors import UserError
 
@@ -90,15 +90,17 @@ def test_files_of_another_dataset_are_told_when_one_is_written(
     }
     written, *_ = write(tmp_path, **files, notes={}, mine={"map": "high"}, third=files["baseline"])
     (tmp_path / "broken.json").write_text("{")
-    warn_of_other_datasets(written)
+    with caplog.at_level("INFO"):
+        tell_of_other_datasets(written)
     assert caplog.messages == [
-        f"{written} is of folder 0123456, but finetuned.json of products 0123456, train.json of "
-        "folder 9876543: not to be compared before dvc repro has run to its end"
+        f"{written} is of folder 0123456; until dvc repro ends, not to be compared with "
+        "finetuned.json of products 0123456, train.json of folder 9876543"
     ]
 
 
 def test_nothing_is_told_of_one_dataset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = label_metrics({"map": 0.5}, dataset="products", fingerprint="0123456789")
     written, *_ = write(tmp_path, baseline=one, finetuned=one, notes={"map": 1})
-    warn_of_other_datasets(written)
+    with caplog.at_level("INFO"):
+        tell_of_other_datasets(written)
     assert caplog.messages == []

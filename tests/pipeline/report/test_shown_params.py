@@ -43,8 +43,14 @@ def test_values_that_depend_on_the_processor_are_named() -> None:
     assert unrepeatable_params(values) == ["bits: fast", "train.precision: auto"]
 
 
+def test_a_head_is_described_only_where_there_is_one() -> None:
+    with_head, without = shown(head__name="linear"), shown(head__name="none")
+    assert with_head.keys() - without.keys() == {"head.dim", "head.hidden", "head.init"}
+    assert dict(main_params(with_head)).keys() - dict(main_params(without)).keys() == {"head.dim"}
+
+
 def test_weights_from_a_file_are_shown_by_file_name() -> None:
-    values = shown(backbone__weights="/home/me/weights/net.safetensors")
+    values = shown(head__name="linear", backbone__weights="/home/me/weights/net.safetensors")
     main = dict(main_params(values))
     assert list(main) == list(MAIN)
     assert values["backbone.weights"] == main["backbone.weights"] == "net.safetensors"
