@@ -34,7 +34,7 @@ SMALL = {
     "batches.triplets.batch_size": 2,
 }
 # Numbers by which nothing is built otherwise.
-ALIKE = ("train.epochs", ".lr", ".margin")
+ALIKE = ("train.epochs", "train.seed", ".lr", ".margin", ".batch_size")
 
 
 def combinations_that_differ() -> list[Any]:
