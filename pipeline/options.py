@@ -1,7 +1,7 @@
 """A choice of params.yaml: a name, and one block of options for each name."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, create_model, field_validator
@@ -18,7 +18,8 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 # A value, or `auto`: one that fits the data, which the stage that uses it chooses. The tags keep
 # pydantic from reporting a wrong value twice.
-AUTO, VALUE = "auto", "value"
+AUTO: Final = "auto"
+VALUE = "value"
 _Auto = Annotated[Literal["auto"], Tag(AUTO)]
 _by_tag = Discriminator(lambda value: AUTO if value == AUTO else VALUE)
 AutoCount = Annotated[Annotated[int, Ge(1), Tag(VALUE)] | _Auto, _by_tag]

@@ -9,10 +9,12 @@ import typer
 from pipeline.config.schema import Params
 from pipeline.data.chosen import describe_chosen
 from pipeline.data.tables import CATALOG, read_table
+from pipeline.errors import UserError
 from pipeline.models.backbones import find_image_size
-from pipeline.models.embedder import build_baseline, save_embedder
+from pipeline.models.embedder import Embedder, build_baseline, save_embedder
 from pipeline.models.image_size import choose_image_size
 from pipeline.models.packaged_weights import PACKAGED
+from pipeline.options import AUTO
 from stages import runner
 from stages.project_root import project_root
 
@@ -25,26 +27,38 @@ def main(
 ) -> None:
     """Build the backbone of params.yaml and write it to OUT."""
     params = runner.load()
+    save_embedder(_build(params, _list_image_sizes(params, catalog)), out)
+
+
+def _build(params: Params, sizes: list[int]) -> Embedder:
+    """Return the baseline for the first of `sizes` that the network takes."""
+    wanted, *others = sizes
     chosen = params.backbone
-    model = build_baseline(
-        chosen.name,
-        image_size=_find_image_size(params, catalog),
-        pooling=chosen.pooling,
-        level=chosen.level,
-        weights=find_weights(chosen.weights),
-        seed=params.seed,
-    )
-    save_embedder(model, out)
+    try:
+        model = build_baseline(
+            chosen.name,
+            image_size=wanted,
+            pooling=chosen.pooling,
+            level=chosen.level,
+            weights=find_weights(chosen.weights),
+            seed=params.seed,
+        )
+    except UserError:
+        if not others:
+            raise
+        return _build(params, others)
+    if chosen.image_size == AUTO:
+        logger.info(describe_chosen({"backbone.image_size": wanted}))
+    return model
 
 
-def _find_image_size(params: Params, catalog: Path) -> int:
-    if params.backbone.image_size != "auto":
-        return params.backbone.image_size
-    images = read_table(catalog, CATALOG)
+def _list_image_sizes(params: Params, catalog: Path) -> list[int]:
+    """Return the size of params.yaml; for `auto` one that suits the images, then the network's."""
+    if params.backbone.image_size != AUTO:
+        return [params.backbone.image_size]
+    images, own = read_table(catalog, CATALOG), find_image_size(params.backbone.name)
     widths, heights = (images[name].to_numpy() for name in ("width", "height"))
-    size = choose_image_size(find_image_size(params.backbone.name), widths=widths, heights=heights)
-    logger.info(describe_chosen({"backbone.image_size": size}))
-    return size
+    return list(dict.fromkeys([choose_image_size(own, widths=widths, heights=heights), own]))
 
 
 def find_weights(weights: str | None) -> str | None:

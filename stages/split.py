@@ -19,6 +19,15 @@ from pipeline.splitting.automatic import AUTO, SplitOptions, list_chosen
 from pipeline.splitting.protocols import Split, make_splits
 from stages.runner import load, run
 
+OWN_ROLES = (
+    "split.protocol auto follows how the images are split already (by folders train, val and test "
+    "or by a table); random splits them anew, test_only trains on none"
+)
+UNTRAINED = (
+    "nothing is trained, so the models baseline and finetuned are the same; all images can be "
+    "searched. Why:"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +40,9 @@ def main(
     images = read_table(catalog, CATALOG)
     wanted = SplitOptions(**params.split.model_dump())
     pixels = read_table(health, HEALTH)
-    split = make_splits(images, wanted, seed=params.seed, health=pixels)
+    # Scores are published of the splits of all datasets but a person's own.
+    published = params.data.name != "folder"
+    split = make_splits(images, wanted, seed=params.seed, health=pixels, published=published)
     _check(split, images, params)
     if chosen := list_chosen(wanted, split.options):
         logger.info(describe_chosen(chosen))
@@ -48,28 +59,29 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
 
     Here, seconds after the start, rather than minutes later.
     """
-    left_out = split.left_out
-    if params.split.protocol == AUTO and not left_out.enough_to_train:
-        logger.warning(_describe_undone(split))
-        return
-    obstacles = [] if split.options.protocol == "test_only" else left_out.against_training
-    obstacles = [*left_out.against_measuring, *obstacles]
-    if left_out.enough_to_train:
+    obstacles = list(split.obstacles)
+    if obstacles and params.split.protocol == AUTO:
+        obstacles.append(OWN_ROLES)
+    if split.left_out.enough_to_train:
         labels = _training_labels(split, images)
-        obstacles += params.batches.options.fit(labels).find_misfits(labels)
-        if not labels.single:
-            refuse_label_sets(params)
+        batches = params.batches.options.fit(labels)
+        obstacles += batches.find_misfits(labels)
+        obstacles += batches.find_too_few(params.mine.per_anchor * len(labels))
+        obstacles += _refuse(params) if not labels.single else []
     if obstacles:
         raise UserError("\n".join(obstacles))
+    if split.untrained:
+        logger.warning("\n".join([UNTRAINED, *split.untrained]))
+    if split.left_out.against_measuring:
+        logger.warning("nothing is measured, because no image can be a query")
 
 
-def _describe_undone(split: Split) -> str:
-    measured = not split.left_out.against_measuring
-    return (
-        "too few images to train on: the models baseline and finetuned are the same, "
-        f"{'measured' if measured else 'not measured (no class has two images, or all do),'} and "
-        "every image can be searched; for training, have two classes or more of 8 images each"
-    )
+def _refuse(params: Params) -> list[str]:
+    try:
+        refuse_label_sets(params)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _training_labels(split: Split, images: pa.Table) -> LabelSets:

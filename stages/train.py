@@ -21,17 +21,21 @@ from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
+from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder, attach_head, load_embedder, save_embedder
+from pipeline.options import AUTO
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import HISTORY, TrainingResult, train
 from pipeline.training.model_choice import ModelChoice, choose_model
 from pipeline.training.seeds import training_seed
-from pipeline.training.trainer import EpochMetrics
+from pipeline.training.trainer import EpochMetrics, embed_validation
 from pipeline.training.training_data import TrainingData, has_enough_to_train, read_training_data
 from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
+
+UNTRAINED = "nothing was trained: the split has no images for training and validation"
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +73,15 @@ def main(
         vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
         done = _train(model, data, params, vectors_of, checkpoint, tracker)
     else:
-        record = TrainingRecord("baseline", "too few images to train on", {})
+        record = TrainingRecord("baseline", UNTRAINED, epochs=0, auto={})
         done = Trained(model, record, {"epochs": 0})
     if not runner.is_first_process():
         return
     logger.info("query and serve use the model %s: %s", done.record.use, done.record.because)
-    auto = {"backbone.image_size": model.spec.image_size} | read_chosen(splits)
-    record = replace(done.record, auto=auto | done.record.auto)
+    auto = read_chosen(splits) | done.record.auto
+    if params.backbone.image_size == AUTO:
+        auto["backbone.image_size"] = model.spec.image_size
+    record = replace(done.record, auto=auto)
     numbers = label_metrics(done.metrics, dataset=params.data.name, fingerprint=fingerprint)
     with written_whole(out, metrics, history) as unfinished:
         save_embedder(done.model, unfinished[0])
@@ -99,6 +105,8 @@ def _train(
             f"no triplets were mined; batches.name {params.batches.name} needs some; "
             "run: dvc repro mine, or choose another batches.name"
         )
+    make_deterministic()
+    before = embed_validation(baseline, data, params)
     model = attach_head(
         baseline,
         **params.head.model_dump(),
@@ -114,12 +122,10 @@ def _train(
         raise
     tracker.pause()
     choice = choose_model(
-        vectors_of(data.val.ids),
-        trained.val_vectors,
-        data.val,
-        distance=params.index.distance,
+        before, trained.val_vectors, data.val, distance=params.index.distance, seed=params.seed
     )
-    record = TrainingRecord(choice.use, choice.describe(), trained.auto)
+    epochs = len(trained.history) - 1
+    record = TrainingRecord(choice.use, choice.describe(), epochs, trained.auto)
     return Trained(trained.model, record, _best_metrics(trained, choice), trained.history)
 
 
@@ -149,7 +155,7 @@ def _best_metrics(trained: TrainingResult, choice: ModelChoice) -> dict[str, Any
     best = trained.history[trained.best_epoch]
     values: dict[str, Any] = {"epochs": len(trained.history) - 1, "best_epoch": trained.best_epoch}
     values |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    return values | {"baseline_val_map": round(choice.baseline, 6), "use": choice.use}
+    return values | {"baseline_val_map": round(choice.baseline[0], 6), "use": choice.use}
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ RECORD_FILE = "training.json"
 class TrainingRecord:
     """use: baseline or finetuned, the model that validation found better; because: in words.
 
-    auto: dotted key of params.yaml -> what was chosen for it.
+    epochs: how many it was trained for; 0: nothing was trained. auto: dotted key of params.yaml ->
+    what was chosen for it.
     """
 
     use: str
     because: str
+    epochs: int
     auto: dict[str, Any]
 
 

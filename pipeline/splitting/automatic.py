@@ -8,11 +8,13 @@ from pipeline.data.arrays import Mask
 from pipeline.data.label_sets import LabelSets
 
 AUTO = "auto"
+TEST_ONLY = "test_only"
 # With fewer classes, people search for more images of these same classes, so all of them are
 # trained on; and a test of fewer than ten new classes says little about others.
 FEWEST_DISJOINT_CLASSES = 20
-# With fewer validation classes, too many images are found by chance.
-FEWEST_VAL_CLASSES = 5
+# With fewer validation classes, too many images are found by chance; from 6 on they tell whether
+# training made the model better (pipeline/training/model_choice.py).
+FEWEST_VAL_CLASSES, WANTED_VAL_CLASSES = 5, 6
 LEAST_VAL_SHARE, MOST_VAL_SHARE, WANTED_VAL_IMAGES = 0.1, 0.5, 50
 
 
@@ -41,7 +43,7 @@ def list_protocols(labels: LabelSets, *, has_roles: bool) -> list[str]:
     if has_roles:
         return ["official"]
     disjoint = labels.single and len(np.unique(labels.values)) >= FEWEST_DISJOINT_CLASSES
-    return ["class_disjoint"] * disjoint + ["random", "test_only"]
+    return ["class_disjoint"] * disjoint + ["random", TEST_ONLY]
 
 
 def choose_validation(
@@ -51,7 +53,7 @@ def choose_validation(
 
     Validation is as the test: by class where the test classes are new and 5 classes or more can be
     held out, otherwise by image. It has a tenth of what is for training, or as much as gives 50
-    images (and 5 classes), but at most half.
+    images (and 6 classes), but at most half.
 
     train, test: bool [N].
     """
@@ -72,7 +74,7 @@ def choose_validation(
 def _choose_fraction(by: str, *, classes: int, images: int) -> float:
     wanted = max(LEAST_VAL_SHARE, WANTED_VAL_IMAGES / max(images, 1))
     if by == "class":
-        wanted = max(wanted, FEWEST_VAL_CLASSES / max(classes, 1))
+        wanted = max(wanted, WANTED_VAL_CLASSES / max(classes, 1))
     return round(min(wanted, MOST_VAL_SHARE), 4)
 
 
@@ -82,6 +84,12 @@ def round_half_up(value: float) -> int:
 
 
 def list_chosen(wanted: SplitOptions, used: SplitOptions) -> dict[str, str | float]:
-    """Return key of params.yaml -> what was chosen for it, of those that are `auto` in `wanted`."""
+    """Return key of params.yaml -> what was chosen for it, of those that are `auto` in `wanted`.
+
+    With test_only, nothing validates, so nothing was chosen for that.
+    """
     chosen = asdict(used)
-    return {f"split.{key}": chosen[key] for key, value in asdict(wanted).items() if value == AUTO}
+    if used.protocol == TEST_ONLY:
+        chosen = {"protocol": TEST_ONLY}
+    auto = [key for key, value in asdict(wanted).items() if value == AUTO and key in chosen]
+    return {f"split.{key}": chosen[key] for key in auto}

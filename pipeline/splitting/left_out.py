@@ -86,12 +86,13 @@ def _against_training(sets: LabelSets, train: Mask) -> list[str]:
     if not train.any():
         return [f"split: found no train image; allowed: one or more; {REMEDY}"]
     of_class = sets.count(train)
-    if (of_class >= FEWEST_TO_FIND).any() and (of_class > 0).sum() > 1:
+    classes = int((of_class > 0).sum())
+    if (of_class >= FEWEST_TO_FIND).any() and classes > 1:
         return []
     return [
-        f"split: found {(of_class > 0).sum()} classes for training, the largest of "
-        f"{of_class.max()} images; allowed: two classes or more, one of them of two images or "
-        f"more; {REMEDY}"
+        f"split: found {classes} {'class' if classes == 1 else 'classes'} for training, the "
+        f"largest of {of_class.max()} images; allowed: two classes or more, one of them of two "
+        f"images or more; {REMEDY}"
     ]
 
 

@@ -1,7 +1,7 @@
 """The split of a dataset: which images train, validate, query, and are in the gallery."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.health.duplicate_groups import group_equal
 from pipeline.splitting.automatic import (
     AUTO,
+    TEST_ONLY,
     SplitOptions,
     choose_validation,
     list_protocols,
@@ -39,22 +40,38 @@ class _Roles:
 class Split:
     """The `splits` table of a dataset, ordered by image_id, and the options that made it.
 
-    options: without `auto`. left_out: what the split leaves without use.
+    options: without `auto`. left_out: what the split leaves without use. untrained: why `auto`
+    leaves nothing to train on, a line each; [] where it leaves something.
     """
 
     table: pa.Table
     options: SplitOptions
     left_out: LeftOut
+    untrained: list[str] = field(default_factory=list)
+
+    @property
+    def obstacles(self) -> list[str]:
+        """What would stop a later stage, a line each. Without a query, measuring is left out."""
+        if self.options.protocol == TEST_ONLY:
+            return []
+        training = [] if self.untrained else self.left_out.against_training
+        return [*self.left_out.against_measuring, *training]
 
 
 def make_splits(
-    catalog: pa.Table, options: SplitOptions, *, seed: int, health: pa.Table | None = None
+    catalog: pa.Table,
+    options: SplitOptions,
+    *,
+    seed: int,
+    health: pa.Table | None = None,
+    published: bool = False,
 ) -> Split:
     """Return the split of `catalog`.
 
     Images of the same pixels stay together in what is sampled of images. Where whole classes are
     sampled, an image for training is unused if it has the pixels of one that is held out, under
-    another class. An official split is kept as it is, validation images too.
+    another class. So it is in an official split, unless it is a `published` one, whose train and
+    test images stay what they are, as scores are published of it.
 
     If images have several labels, the classes of train and test cannot be disjoint. Each image
     counts for its lowest label.
@@ -71,26 +88,36 @@ def make_splits(
     units = _find_units(catalog, health)
     if not labels.single:
         _refuse_disjoint_classes(options.protocol, options.val_by)
-    protocols = [options.protocol]
+    protocols, why = [options.protocol], list[str]()
     if options.protocol == AUTO:
         protocols = list_protocols(labels, has_roles=any(catalog["source_split"].to_pylist()))
     for protocol in protocols:
         chosen = replace(options, protocol=protocol)
-        split = _split(catalog, labels, chosen, seed=seed, units=units)
+        split = _split(catalog, labels, chosen, seed=seed, units=units, published=published)
         if split.left_out.enough_to_train:
             return split
-    return _without_validation(split) if options.protocol == AUTO else split
+        if protocol != TEST_ONLY:
+            why = [*split.left_out.against_training, *split.left_out.against_measuring]
+    # Roles of its own by which nothing can be measured stay an obstacle.
+    undone = options.protocol == AUTO and (
+        split.options.protocol == TEST_ONLY or not split.left_out.against_measuring
+    )
+    return _untrained(split, why) if undone else split
 
 
-def _without_validation(split: Split) -> Split:
-    """Return the split with its validation images among those for training.
-
-    So `train` knows that too few images are left: it needs some to validate with.
-    """
-    names = ["train" if name == "val" else name for name in split.table["split"].to_pylist()]
+def _untrained(split: Split, why: list[str]) -> Split:
+    """Return the split without images for training or validation, which stay in the gallery."""
+    roles = zip(
+        split.table["split"].to_pylist(), split.table["is_gallery"].to_pylist(), strict=True
+    )
+    names = [
+        name if name not in ("train", "val") else "test" if in_gallery else "unused"
+        for name, in_gallery in roles
+    ]
     place = split.table.schema.get_field_index("split")
     column = pa.array(names, pa.string())
-    return replace(split, table=split.table.set_column(place, SPLITS.columns[place], column))
+    table = split.table.set_column(place, SPLITS.columns[place], column)
+    return replace(split, table=table, untrained=why)
 
 
 def _find_units(catalog: pa.Table, health: pa.Table | None) -> Ints:
@@ -105,7 +132,13 @@ def _find_units(catalog: pa.Table, health: pa.Table | None) -> Ints:
 
 
 def _split(
-    catalog: pa.Table, labels: LabelSets, options: SplitOptions, *, seed: int, units: Ints
+    catalog: pa.Table,
+    labels: LabelSets,
+    options: SplitOptions,
+    *,
+    seed: int,
+    units: Ints,
+    published: bool,
 ) -> Split:
     classes = labels.first().astype(np.int64)
     sampler = _Sampler(classes, catalog["group"].to_pylist(), units, np.random.default_rng(seed))
@@ -120,13 +153,13 @@ def _split(
         roles = _train_and_test(sampler.images(everything, fraction=options.test_fraction))
     else:
         roles = _test_only(labels)
-    test = roles.query | roles.gallery
-    if options.protocol != "official":
-        roles = replace(roles, train=roles.train & ~np.isin(units, units[test]))
-    test &= ~roles.train & ~roles.val
+    test = (roles.query | roles.gallery) & ~roles.train & ~roles.val
+    copied = np.isin(units, units[test])
+    if not (published and options.protocol == "official"):
+        roles = replace(roles, train=roles.train & ~copied, val=roles.val & ~copied)
     options = choose_validation(options, labels, train=roles.train, test=test)
     if roles.train.any() and not roles.val.any():
-        val = _validation(sampler, roles.train, options)
+        val = _validation(sampler, roles.train, options) & ~copied
         roles = replace(roles, train=roles.train & ~np.isin(units, units[val]), val=val)
     table = _table(catalog, roles)
     return Split(table, options, find_left_out(catalog, table))

@@ -12,14 +12,15 @@ import numpy as np
 from pipeline.data.arrays import Ints
 from pipeline.data.label_sets import LabelSets
 from pipeline.errors import UserError
-from pipeline.options import AutoCount, Count, Section
+from pipeline.options import AUTO, AutoCount, Count, Section
 from pipeline.training.dealing import Deck, count_batches, deal_classes, expect_appearances
 
 # A batch is filled greedily, which may fail by chance where images of several labels exclude each
 # other; so many failures in a row mean that there is no such batch.
 BATCHES_TRIED = 20
-# Of pk with `auto`: as many as have 64 images, if the data has as many.
-MOST_CLASSES, MOST_PER_CLASS = 16, 4
+# Of pk with `auto`: four images of each class, or as many as most classes have; and as many classes
+# as have 64 images in all.
+MOST_PER_CLASS, MOST_IMAGES = 4, 64
 
 
 class Batches(Section):
@@ -49,6 +50,10 @@ class Batches(Section):
 
         Without `auto`: see `fit`.
         """
+        return []
+
+    def find_too_few(self, _triplets: int, /) -> list[str]:
+        """Return why no batch can be made of so many mined triplets: one line or none."""
         return []
 
     def epochs(
@@ -99,18 +104,18 @@ class PKBatches(Batches):
 
     @property
     def _numbers(self) -> tuple[int, int]:
-        return (
-            MOST_CLASSES if self.classes == "auto" else self.classes,
-            MOST_PER_CLASS if self.per_class == "auto" else self.per_class,
-        )
+        per_class = MOST_PER_CLASS if self.per_class == AUTO else self.per_class
+        return _count_classes(per_class) if self.classes == AUTO else self.classes, per_class
 
     def fit(self, labels: LabelSets, /) -> Self:
         sizes = np.array([len(rows) for rows in _rows_by_class(labels)])
         per_class = self.per_class
-        if per_class == "auto":
+        if per_class == AUTO:
             # Of smaller classes than K, images would stand in a batch twice.
             per_class = int(np.clip(np.median(sizes), 2, min(MOST_PER_CLASS, sizes.max())))
-        classes = min(MOST_CLASSES, len(sizes)) if self.classes == "auto" else self.classes
+        classes = self.classes
+        if classes == AUTO:
+            classes = min(_count_classes(per_class), len(sizes))
         return self.model_copy(update={"classes": classes, "per_class": per_class})
 
     def epochs(
@@ -166,6 +171,14 @@ class TripletBatches(Batches):
     mined = True
     batch_size: Count
 
+    def find_too_few(self, triplets: int, /) -> list[str]:
+        if triplets >= self.batch_size:
+            return []
+        return [
+            f"batches.triplets.batch_size: found {self.batch_size}; allowed: at most {triplets}, "
+            "the number of triplets"
+        ]
+
     @property
     def images(self) -> int:
         return 3 * self.batch_size
@@ -173,12 +186,9 @@ class TripletBatches(Batches):
     def passes(
         self, _labels: LabelSets, triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
-        if triplets is None or len(triplets) < self.batch_size:
-            found = 0 if triplets is None else len(triplets)
-            raise UserError(
-                f"batches.triplets.batch_size: found {self.batch_size}; {found} triplets were "
-                f"mined; allowed: at most {found}"
-            )
+        if misfits := self.find_too_few(0 if triplets is None else len(triplets)):
+            raise UserError("\n".join(misfits))
+        assert triplets is not None
         whole = len(triplets) - len(triplets) % self.batch_size
         while True:
             shuffled = rng.permutation(triplets)[:whole]
@@ -223,6 +233,10 @@ BATCHES: dict[str, type[Batches]] = {
     "triplets": TripletBatches,
     "random": RandomBatches,
 }
+
+
+def _count_classes(per_class: int) -> int:
+    return max(MOST_IMAGES // per_class, 2)
 
 
 def _rows_by_class(labels: LabelSets) -> list[Ints]:

@@ -5,63 +5,103 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.arrays import Floats, Vectors
+from pipeline.data.label_sets import LabelSets
+from pipeline.evaluation.clusters import Clusters, cluster_by_label_sets, cluster_by_unit
 from pipeline.evaluation.measure import measure
+from pipeline.evaluation.paired_bootstrap import MIN_UNITS, paired_intervals
 from pipeline.training.training_data import Validation
 
-# A difference of this many standard errors is seldom chance.
-STANDARD_ERRORS = 2.0
+RESAMPLES = 9999
+# Of fewer, one or two that change places by chance look like a rule.
+FEWEST_QUERIES = 20
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The mean average precision of both models on validation, and the difference of the queries.
+    """What both models score on validation, and whether the difference is more than chance.
 
-    difference: finetuned less baseline. error: its standard error; inf for one query.
+    queries: those with a relevant image. units: what was resampled: their classes if by_class, else
+    the queries. baseline, finetuned: (mean average precision, recall at 1). low: the lower end of
+    the 95% interval of the gain in mean average precision.
     """
 
     queries: int
-    baseline: float
-    finetuned: float
-    difference: float
-    error: float
+    units: int
+    by_class: bool
+    baseline: tuple[float, float]
+    finetuned: tuple[float, float]
+    low: float
 
     @property
     def use(self) -> str:
         """The model to search with: the fine-tuned one where it is clearly better."""
-        better = self.difference > STANDARD_ERRORS * self.error
-        return "finetuned" if better and self.difference > 0 else "baseline"
+        better = self.low > 0 and self.finetuned[1] >= self.baseline[1]
+        return "finetuned" if better and not self._too_few else "baseline"
+
+    @property
+    def _too_few(self) -> bool:
+        return self.queries < FEWEST_QUERIES or self.units < MIN_UNITS
 
     def describe(self) -> str:
         """Return why, in one line."""
-        found = f"map {self.finetuned:.3f} on validation, the baseline {self.baseline:.3f}"
+        of = f"{self.queries} validation queries" + (
+            f" of {self.units} classes" if self.by_class else ""
+        )
+        (before, first_before), (after, first_after) = self.baseline, self.finetuned
+        found = (
+            f"map {after:.3f}, the baseline {before:.3f}; recall at 1 {first_after:.3f}, the "
+            f"baseline {first_before:.3f}; {of}"
+        )
         if self.use == "finetuned":
             return f"training made it better: {found}"
-        if self.difference > 0:
-            return (
-                f"the fine-tuned model is not clearly better: {found}, but {self.queries} queries "
-                f"are too few to tell (standard error {self.error:.3f})"
-            )
-        return f"training made it no better: {found}"
+        if after <= before:
+            return f"training made it no better: {found}"
+        if self._too_few:
+            return f"too few to tell whether training made it better: {found}"
+        if self.low > 0:
+            return f"training made the first result worse: {found}"
+        return f"the gain of training may be chance: {found}"
 
 
 def choose_model(
-    baseline: Vectors, finetuned: Vectors, val: Validation, *, distance: str
+    baseline: Vectors, finetuned: Vectors, val: Validation, *, distance: str, seed: int
 ) -> ModelChoice:
     """Return the choice by the average precision of each validation query with both models.
 
-    baseline, finetuned: float32 [V, D], the embeddings of the V validation images.
+    It is the paired bootstrap-t of `lookalike compare`. Whole classes are resampled, because
+    queries of a class are correlated; single queries only where the model has seen these classes
+    and they are too few.
+
+    baseline, finetuned: float32 [V, D], the embeddings of the V validation images, made alike.
     """
-    before, after = (_average_precision(each, val, distance) for each in (baseline, finetuned))
-    differences = after - before
-    count = len(differences)
-    error = float(differences.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
-    return ModelChoice(
-        count, float(before.mean()), float(after.mean()), float(differences.mean()), error
+    before, after = (_measure(each, val, distance) for each in (baseline, finetuned))
+    kept = ~np.isnan(before[:, 0])
+    before, after = before[kept], after[kept]
+    labels = val.labels.take(np.flatnonzero(val.is_query)[kept])
+    clusters, by_class = _cluster(labels, new_classes=val.new_classes)
+    intervals = paired_intervals(
+        (after - before)[:, :1],
+        clusters,
+        seed_variance=np.zeros(1),
+        degrees_of_freedom=0,
+        resamples=RESAMPLES,
+        seed=seed,
     )
+    means = [tuple(each.mean(axis=0).tolist()) for each in (before, after)]
+    low = float(intervals["low"][0])
+    return ModelChoice(len(before), clusters.unit_count, by_class, means[0], means[1], low)
 
 
-def _average_precision(vectors: Vectors, val: Validation, distance: str) -> Floats:
-    """Return float64 [Q], of the queries that have a relevant image."""
+def _measure(vectors: Vectors, val: Validation, distance: str) -> Floats:
+    """Return float64 [Q, 2]: average precision and recall at 1, NaN without a relevant image."""
     measured = measure(vectors, val.labels, val.is_query, val.is_gallery, k=(1,), distance=distance)
-    values = measured.per_query["average_precision"]
-    return values[~np.isnan(values)]
+    columns = [measured.per_query[name] for name in ("average_precision", "recall_at_1")]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _cluster(labels: LabelSets, *, new_classes: bool) -> tuple[Clusters, bool]:
+    """Return the units of queries with these labels, and whether they are classes."""
+    by_class = new_classes or len(np.unique(labels.values)) >= MIN_UNITS
+    if by_class:
+        return cluster_by_label_sets(labels), True
+    return cluster_by_unit(np.arange(len(labels))), False

@@ -178,15 +178,7 @@ class Trainer:
 
     def embed_validation(self) -> Vectors:
         """Return float32 [V, D], the embeddings of the validation images."""
-        return embed_images(
-            self.model,
-            self.data.images,
-            self.data.val.ids,
-            batch_size=VALIDATION_BATCH,
-            precision=self.precision,
-            workers=self.params.train.workers,
-            device=self.device,
-        )
+        return embed_validation(self.model, self.data, self.params, device=self.device)
 
     def _share_statistics(self) -> None:
         # Each process has batch norm statistics of other slices. All validate with those of the
@@ -226,6 +218,25 @@ class Trainer:
             "optimizer": self.optimizer,
             "scheduler": self.scheduler,
         }
+
+
+def embed_validation(
+    model: Embedder, data: TrainingData, params: Params, *, device: torch.device | None = None
+) -> Vectors:
+    """Return float32 [V, D], the embeddings of the validation images by any model, all made alike.
+
+    device: None for the one that training takes.
+    """
+    device = device or find_device()
+    return embed_images(
+        model,
+        data.images,
+        data.val.ids,
+        batch_size=VALIDATION_BATCH,
+        precision=resolve_precision(params.train.precision, device),
+        workers=params.train.workers,
+        device=device,
+    )
 
 
 class _Stream:

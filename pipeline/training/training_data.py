@@ -23,13 +23,15 @@ from pipeline.training.validation_metrics import VALIDATION_K
 class Validation:
     """V images, each a query, in the gallery or both, after each epoch, in `tie_order`.
 
-    is_query, is_gallery: bool [V], by `validation_roles`.
+    is_query, is_gallery: bool [V], by `validation_roles`. new_classes: whether no query has a class
+    of a training image.
     """
 
     ids: list[str]
     labels: LabelSets
     is_query: Mask
     is_gallery: Mask
+    new_classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_training_data(
     table = read_table(splits, SPLITS)
     train_ids = _split(table, "train", where=splits)
     train_labels = read_labels(catalog, train_ids, ids_from=splits)
-    val = _validation(table, catalog, where=splits)
+    val = _validation(table, catalog, train_labels, where=splits)
     packed = PackedImages(images)
     packed.require(train_ids + val.ids)
     _, numbers = np.unique(train_labels.values, return_inverse=True)
@@ -87,7 +89,9 @@ def _split(splits: pa.Table, name: str, *, where: Path) -> list[str]:
     return ids
 
 
-def _validation(splits: pa.Table, catalog: Path, *, where: Path) -> Validation:
+def _validation(
+    splits: pa.Table, catalog: Path, train_labels: LabelSets, *, where: Path
+) -> Validation:
     _split(splits, "val", where=where)  # an error if it is empty
     is_query, is_gallery = validation_roles(
         splits["split"].to_numpy(), splits["is_gallery"].to_numpy()
@@ -97,7 +101,9 @@ def _validation(splits: pa.Table, catalog: Path, *, where: Path) -> Validation:
     ids: list[str] = splits["image_id"].to_numpy()[rows].tolist()
     labels = read_labels(catalog, ids, ids_from=where)
     _require_relevant(labels, is_query[rows], is_gallery[rows], where=where)
-    return Validation(ids, labels, is_query[rows], is_gallery[rows])
+    of_queries = labels.take(np.flatnonzero(is_query[rows])).values
+    new = not np.isin(of_queries, train_labels.values).any()
+    return Validation(ids, labels, is_query[rows], is_gallery[rows], new_classes=new)
 
 
 def _require_relevant(labels: LabelSets, is_query: Mask, is_gallery: Mask, *, where: Path) -> None:

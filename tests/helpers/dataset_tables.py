@@ -14,8 +14,9 @@ def build_catalog(
     *,
     groups: Sequence[str | None] | None = None,
     source_splits: Sequence[str | None] | None = None,
+    side: int = 8,
 ) -> pa.Table:
-    """Return the CATALOG table of the images `labels`, image_id -> labels, of 8 x 8 pixels."""
+    """Return the CATALOG table of square images, image_id -> labels, of `side` pixels."""
     ids, nothing = list(labels), [None] * len(labels)
     columns = {
         "image_id": ids,
@@ -23,8 +24,8 @@ def build_catalog(
         "group": nothing if groups is None else list(groups),
         "source_split": nothing if source_splits is None else list(source_splits),
         "path": ids,
-        "width": [8] * len(ids),
-        "height": [8] * len(ids),
+        "width": [side] * len(ids),
+        "height": [side] * len(ids),
     }
     return pa.table(columns, schema=pa.schema(CATALOG.columns))
 

@@ -56,7 +56,7 @@ def write_models(folder: Path, *, seed: int = 1) -> None:
     finetuned = attach_head(baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed)
     save_embedder(baseline, folder / "models/baseline")
     save_embedder(finetuned, folder / "models/finetuned")
-    write_record(folder / "models/finetuned", TrainingRecord("finetuned", "it is a test", {}))
+    write_record(folder / "models/finetuned", TrainingRecord("finetuned", "it is a test", 3, {}))
 
 
 def embed_again(folder: Path, model: str) -> None:

@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "data/rejected.csv").write_text("path,reason\n")
     (tmp_path / "metrics").mkdir()
     (tmp_path / "model").mkdir()
-    write_record(tmp_path / "model", TrainingRecord("finetuned", "it is a test", {}))
+    write_record(tmp_path / "model", TrainingRecord("finetuned", "it is a test", 3, {}))
     for stem, values in (("baseline", METRICS), ("finetuned", METRICS), ("train", {"epochs": 2})):
         (tmp_path / f"metrics/{stem}.json").write_text(json.dumps(values))
     return tmp_path

@@ -90,16 +90,53 @@ def test_a_split_that_was_asked_for_and_cannot_validate_is_refused(tmp_path: Pat
     assert not (tmp_path / "s.parquet").exists()
 
 
-def test_too_few_images_are_searched_and_the_reader_is_told(tmp_path: Path) -> None:
-    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 2] for row in range(4)}))
+def test_too_few_images_are_searched_and_the_reader_is_told_why(tmp_path: Path) -> None:
+    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 2] for row in range(16)}))
     assert ran.returncode == 0, ran.stderr
-    told, chosen = ran.stderr.splitlines()[:2]
-    assert told == (
-        "split: too few images to train on: the models baseline and finetuned are the same, "
-        "measured and every image can be searched; for training, have two classes or more of 8 "
-        "images each"
+    assert ran.stderr.splitlines()[:3] == [
+        "split: nothing is trained, so the models baseline and finetuned are the same; all images "
+        "can be searched. Why:",
+        "split: found 4 validation images to search among 3 others; allowed: 5 others or more; "
+        "lower split.test_fraction, or raise split.val_fraction, or set split.val_by image (of few "
+        "images: split.protocol random, split.val_by image and split.val_fraction 0.5)",
+        "split: auto chose split.protocol test_only",
+    ]
+    assert read_chosen(tmp_path / "s.parquet") == {"split.protocol": "test_only"}
+
+
+def test_one_class_is_searched_and_not_measured(tmp_path: Path) -> None:
+    ran = split(tmp_path, build_catalog({f"{row:02}": [0] for row in range(9)}))
+    assert ran.returncode == 0, ran.stderr
+    assert "split: nothing is measured, because no image can be a query\n" in ran.stderr
+    assert "\nsplit: found 1 class for training, the largest of 2 images; " in ran.stderr
+
+
+def test_folders_by_which_nothing_can_be_measured_stop_here(tmp_path: Path) -> None:
+    labels = {f"{n:02}": [n % 4] for n in range(40)} | {f"t{n}": [n] for n in range(3)}
+    roles = ["train"] * 40 + ["query+gallery"] * 3
+    ran = split(tmp_path, build_catalog(labels, source_splits=roles), data__name="folder")
+    assert ran.returncode == 1
+    measured, remedy = ran.stderr.splitlines()
+    assert measured.startswith("split: split: none of the 3 queries has another image of its class")
+    assert remedy == (
+        "split.protocol auto follows how the images are split already (by folders train, val and "
+        "test or by a table); random splits them anew, test_only trains on none"
     )
-    assert chosen == (
-        "split: auto chose split.protocol test_only, split.val_by image, split.val_fraction 0.5"
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_of_own_folders_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path) -> None:
+    labels = {f"{row:02}": [row % 4] for row in range(60)}
+    roles = ["train"] * 40 + ["query+gallery"] * 20
+    ran = split(
+        tmp_path,
+        build_catalog(labels, source_splits=roles),
+        exact=[("01", "41")],
+        data__name="folder",
     )
-    assert read_chosen(tmp_path / "s.parquet")["split.protocol"] == "test_only"
+    assert ran.returncode == 0, ran.stderr
+    splits = {
+        row["image_id"]: row["split"]
+        for row in read_table(tmp_path / "s.parquet", SPLITS).to_pylist()
+    }
+    assert (splits["01"], splits["41"]) == ("unused", "test")

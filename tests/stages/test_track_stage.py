@@ -27,7 +27,7 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     (tmp_path / "report.html").write_text("<p>")
     spec = {"trained_in": "fp32", "image_size": 96}
     (tmp_path / "models/finetuned/model.json").write_text(json.dumps(spec))
-    record = TrainingRecord("finetuned", "it is a test", {"split.protocol": "official"})
+    record = TrainingRecord("finetuned", "it is a test", 3, {"split.protocol": "official"})
     write_record(tmp_path / "models/finetuned", record)
 
     ran = run_module(tmp_path, "stages.track", *OPTIONS.split())

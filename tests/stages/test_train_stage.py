@@ -7,13 +7,17 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from mlflow import MlflowClient
 
-from pipeline.data.tables import TRIPLETS, write_table
+from pipeline.data.joins import read_labels, read_vectors_of
+from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.data.training_record import read_record
+from pipeline.evaluation.measure import measure
 from stages import train
 from stages.stage_code import fingerprint_code
 from tests.helpers.clone import change_params
@@ -107,8 +111,25 @@ def test_the_history_begins_with_the_model_before_training(project: Path) -> Non
     assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
 
 
+def test_the_models_are_compared_by_embeddings_that_are_made_alike(project: Path) -> None:
+    """The baseline's are not those of its table, which `embed.hflip` would change."""
+    splits = read_table(project / "data/splits.parquet", SPLITS)
+    ids = splits.filter(pc.equal(splits["split"], "val"))["image_id"].to_pylist()
+    table = project / "embeddings/baseline.parquet"
+    vectors = read_vectors_of(table, ids, ids_from=project / "data/splits.parquet")
+    labels = read_labels(project / "data/catalog.parquet", ids, ids_from=table)
+    every = np.ones(len(ids), dtype=bool)
+    expected = measure(vectors, labels, every, every, k=(1,), distance="cosine").means["map"]
+    metrics = json.loads((project / "metrics/train.json").read_text())
+    assert metrics["baseline_val_map"] == pytest.approx(expected, abs=1e-4)
+    record = read_record(project / "models/finetuned")
+    assert f"the baseline {expected:.3f}; recall at 1 " in record.because
+    assert f"; {len(ids)} validation queries" in record.because
+
+
 def test_the_record_says_what_auto_chose(project: Path) -> None:
-    assert read_record(project / "models/finetuned").auto == {"backbone.image_size": 32}
+    record = read_record(project / "models/finetuned")
+    assert (record.auto, record.epochs) == ({"backbone.image_size": 32}, 4)
 
 
 def test_a_complete_training_leaves_no_checkpoint_and_a_finished_run(project: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_best_model_is_the_one_that_training_recorded(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(searchable, copy)
-    write_record(copy / "models/finetuned", TrainingRecord("baseline", "it is no better", {}))
+    write_record(copy / "models/finetuned", TrainingRecord("baseline", "it is no better", 3, {}))
     with caplog.at_level(logging.INFO):
         assert query(copy, photos / "0.jpg", out=tmp_path / "out", model="best")
     assert caplog.messages[0] == ("searching 40 images with the model baseline (it is no better)")

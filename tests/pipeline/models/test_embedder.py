@@ -48,6 +48,21 @@ def test_the_weights_of_a_head_depend_on_its_seed() -> None:
     assert not torch.equal(first, other)
 
 
+def test_a_head_that_begins_as_principal_axes_keeps_the_baselines_similarities() -> None:
+    """Of 8 vectors, 8 axes hold all; a random head, or fewer axes, would change them."""
+    images = torch.rand(8, 3, 32, 32)
+    with torch.inference_mode():
+        before = baseline().eval()(images)
+        options = {"name": "linear", "hidden": 1, "normalize": True, "seed": 1}
+        errors = []
+        for dim, init in ((8, "pca"), (2, "pca"), (8, "random")):
+            model = attach_head(baseline(), **options, dim=dim, init=init, vectors=before.numpy())
+            after = model.eval()(images)
+            errors.append(float((after @ after.T - before @ before.T).abs().max()))
+    assert errors[0] < 1e-5
+    assert min(errors[1:]) > 1e-4
+
+
 def test_the_output_is_float32_and_of_unit_length_under_bf16() -> None:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         found = baseline()(torch.rand(3, 3, 32, 32))

@@ -34,7 +34,9 @@ def count(split: Split) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("classes", "each", "chosen", "images"),
     [
-        (2, 2, ("test_only", "image", 0.5), {"test": 4}),
+        (2, 2, ("test_only",), {"test": 4}),
+        (2, 10, ("test_only",), {"test": 20}),
+        (2, 11, ("random", "image", 0.5), {"test": 11, "val": 6, "train": 5}),
         (3, 8, ("random", "image", 0.5), {"test": 12, "val": 6, "train": 6}),
         (5, 20, ("random", "image", 0.5), {"test": 50, "val": 25, "train": 25}),
         (10, 30, ("random", "image", 0.3333), {"test": 150, "val": 50, "train": 100}),
@@ -42,21 +44,18 @@ def count(split: Split) -> dict[str, int]:
         (20, 3, ("class_disjoint", "class", 0.5), {"test": 30, "val": 15, "train": 15}),
         (200, 3, ("class_disjoint", "class", 0.1667), {"test": 300, "val": 51, "train": 249}),
         (3000, 2, ("class_disjoint", "class", 0.1), {"test": 3000, "val": 300, "train": 2700}),
-        (8, 5, ("test_only", "image", 0.5), {"test": 40}),
+        (8, 5, ("test_only",), {"test": 40}),
     ],
 )
 def test_folders_of_all_sizes(
-    classes: int, each: int, chosen: tuple[str, str, float], images: dict[str, int]
+    classes: int, each: int, chosen: tuple[str | float, ...], images: dict[str, int]
 ) -> None:
     split = split_by_auto([each] * classes)
-    used = split.options
-    assert (used.protocol, used.val_by, used.val_fraction) == chosen
+    keys = ("split.protocol", "split.val_by", "split.val_fraction")
+    assert list_chosen(AUTO, split.options) == dict(zip(keys, chosen, strict=False))
     assert count(split) == images
-    assert split.left_out.enough_to_train == (chosen[0] != "test_only")
-    assert split.left_out.against_measuring == []
-    assert list_chosen(AUTO, used) == dict(
-        zip(("split.protocol", "split.val_by", "split.val_fraction"), chosen, strict=True)
-    )
+    assert split.left_out.enough_to_train == (not split.untrained) == (chosen[0] != "test_only")
+    assert split.left_out.against_measuring == split.obstacles == []
 
 
 def test_one_class_is_searched_and_not_measured() -> None:
@@ -74,21 +73,36 @@ def test_single_images_are_searched_and_not_measured() -> None:
     assert not any(split.table["is_query"].to_pylist())
 
 
-def test_in_a_dataset_with_roles_too_small_to_train_they_are_kept() -> None:
+@pytest.mark.parametrize("roles", [["train+gallery"] * 4, ["train"] * 2 + ["gallery"] * 2])
+def test_a_dataset_with_roles_too_small_to_train_is_measured_by_them(roles: list[str]) -> None:
     labels = {f"{n}": [n % 2] for n in range(8)}
-    roles = ["train+gallery"] * 4 + ["query"] * 4
-    split = make_splits(build_catalog(labels, source_splits=roles), AUTO, seed=7)
+    split = make_splits(build_catalog(labels, source_splits=roles + ["query"] * 4), AUTO, seed=7)
     assert split.options.protocol == "official"
     assert split.table["is_query"].to_pylist() == [False] * 4 + [True] * 4
-    assert split.table["split"].to_pylist() == ["train"] * 4 + ["test"] * 4
-    assert not split.left_out.enough_to_train
+    unused = roles.count("train")
+    assert split.table["split"].to_pylist() == ["unused"] * unused + ["test"] * (8 - unused)
+    assert split.untrained
+    assert split.obstacles == []
 
 
-def test_a_validation_that_is_too_small_is_none(tmp_path: Path) -> None:
-    labels = {f"{n}": [n % 2] for n in range(12)}
-    roles = ["train"] * 6 + ["val"] * 2 + ["query+gallery"] * 4
+def test_roles_by_which_nothing_can_be_measured_are_an_obstacle() -> None:
+    """Forty images of four classes to train on, and a test of three classes of one image."""
+    labels = {f"{n:02}": [n % 4] for n in range(40)} | {f"t{n}": [n] for n in range(3)}
+    roles = ["train"] * 40 + ["query+gallery"] * 3
     split = make_splits(build_catalog(labels, source_splits=roles), AUTO, seed=7)
-    assert count(split) == {"train": 8, "test": 4}
+    assert split.options.protocol == "official"
+    assert split.untrained == []
+    (obstacle,) = split.obstacles
+    assert obstacle.startswith("split: none of the 3 queries has another image of its class in ")
+
+
+def test_a_validation_without_a_match_trains_nothing_and_says_so(tmp_path: Path) -> None:
+    labels = {f"{n:02}": [n % 2] for n in range(20)}
+    roles = ["train"] * 14 + ["val"] * 2 + ["query+gallery"] * 4
+    split = make_splits(build_catalog(labels, source_splits=roles), AUTO, seed=7)
+    assert count(split) == {"unused": 16, "test": 4}
+    (why,) = split.untrained
+    assert why.startswith("split: none of the 2 validation images has another image of its class")
     path = tmp_path / "splits.parquet"
     write_table(split.table, path, SPLITS)
     assert not has_enough_to_train(path)

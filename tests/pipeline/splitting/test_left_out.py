@@ -101,7 +101,7 @@ def test_training_needs_a_validation_with_five_others() -> None:
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ([([0], *TRAIN)] * 3, "1 classes for training, the largest of 3 images"),
+        ([([0], *TRAIN)] * 3, "1 class for training, the largest of 3 images"),
         ([([n], *TRAIN) for n in range(3)], "3 classes for training, the largest of 1 images"),
     ],
     ids=["one class", "one image of each"],

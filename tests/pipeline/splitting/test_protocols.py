@@ -45,9 +45,16 @@ def split(catalog: pa.Table, **changes: object) -> dict[str, tuple[str, bool, bo
     }
     params |= changes
     seed, exact = params.pop("seed"), params.pop("exact", ())
+    published = bool(params.pop("published", False))
     health = build_health(catalog["image_id"].to_pylist(), exact=exact)  # type: ignore[arg-type]
     options = SplitOptions(**params)  # type: ignore[arg-type]
-    made = make_splits(catalog, options, seed=seed, health=health)  # type: ignore[arg-type]
+    made = make_splits(
+        catalog,
+        options,
+        seed=seed,  # type: ignore[arg-type]
+        health=health,
+        published=published,
+    )
     table = made.table
     assert table.schema.names == [field.name for field in SPLITS.columns]
     return {row.pop("image_id"): tuple(row.values()) for row in table.to_pylist()}
@@ -86,8 +93,12 @@ def test_official_takes_the_roles_of_the_dataset() -> None:
         "5": ("test", True, True),
     }
     assert split(catalog_of(rows), protocol="official") == expected
-    # These few are not enough to train with, so `auto` leaves none to validate with.
-    assert split(catalog_of(rows), protocol="auto") == expected | {"2": ("train", False, False)}
+    # These few are not enough to train with.
+    assert split(catalog_of(rows), protocol="auto") == expected | {
+        "0": ("unused", False, False),
+        "1": ("test", False, True),
+        "2": ("unused", False, False),
+    }
 
 
 def test_official_holds_validation_out_of_train_alone() -> None:
@@ -425,11 +436,25 @@ def test_a_copy_under_a_held_out_class_is_unused() -> None:
     assert after[train] == ("unused", False, False)
 
 
-def test_official_keeps_copies_where_they_are_but_not_across_a_sampled_validation() -> None:
-    rows: list[Row] = [(f"a/{n:02}", [0], None, "train") for n in range(20)]
+@pytest.mark.parametrize("published", [True, False])
+def test_copies_across_an_official_split_stay_only_where_it_is_a_published_one(
+    published: bool,
+) -> None:
+    """Also then, none is sampled for validation: the best epoch would be chosen on the test."""
+    rows: list[Row] = [(f"a/{n:02}", [0], None, "train") for n in range(40)]
     rows += [(f"b/{n:02}", [0], None, "query+gallery") for n in range(20)]
-    exact = [[f"a/{n:02}", f"a/{n + 10:02}", f"b/{n:02}"] for n in range(10)]
-    splits = split(catalog_of(rows), protocol="official", val_fraction=0.3, exact=exact)
-    assert counts(splits) == {"a": {"train": 14, "val": 6}, "b": {"test": 20}}
-    for first, second, _ in exact:
+    exact = [[f"a/{n:02}", f"a/{n + 10:02}"] for n in range(10)]
+    across = [[f"a/{n + 20:02}", f"b/{n:02}"] for n in range(10)]
+    splits = split(
+        catalog_of(rows),
+        protocol="official",
+        val_fraction=0.3,
+        exact=[*exact, *across],
+        published=published,
+    )
+    assert counts(splits)["b"] == {"test": 20}
+    assert set(counts(splits)["a"]) == ({"train", "val"} | (set() if published else {"unused"}))
+    for first, second in exact:
         assert splits[first] == splits[second]
+    parts = {splits[image_id][0] for image_id, _ in across}
+    assert parts == ({"train"} if published else {"unused"})

@@ -291,12 +291,12 @@ THREE = labels_of([4, 2, 1])
         (
             "triplets",
             {"triplets": np.zeros((5, 3), dtype=np.int64), "batch_size": 6},
-            "batches.triplets.batch_size: found 6; 5 triplets were mined; allowed: at most 5",
+            "batches.triplets.batch_size: found 6; allowed: at most 5, the number of triplets",
         ),
         (
             "triplets",
             {"batch_size": 6},
-            "batches.triplets.batch_size: found 6; 0 triplets were mined; allowed: at most 0",
+            "batches.triplets.batch_size: found 6; allowed: at most 0, the number of triplets",
         ),
         (
             "random",
@@ -406,3 +406,36 @@ def test_pk_of_classes_that_are_the_same_images_is_reported() -> None:
         "batches.pk: found 2 classes of 3 images; the classes of the train split share too many of "
         "their images for such a batch; allowed: fewer classes or images, or batches.name random"
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "given_", "fitted"),
+    [
+        ([9] * 30, {}, (16, 4)),
+        ([9] * 5, {}, (5, 4)),
+        ([3] * 40, {}, (21, 3)),
+        ([2] * 40, {}, (32, 2)),
+        ([1, 1, 2], {}, (3, 2)),  # a class of one image is shown twice
+        ([1, 9, 9], {}, (3, 4)),
+        ([99] * 30, {"per_class": 32}, (2, 32)),
+        ([99] * 30, {"classes": 30}, (30, 4)),
+    ],
+)
+def test_auto_fits_pk_to_the_classes(
+    sizes: list[int], given_: dict[str, int], fitted: tuple[int, int]
+) -> None:
+    labels = from_lists([[int(label)] for label in labels_of(sizes)])
+    options = BATCHES["pk"](**({"classes": "auto", "per_class": "auto"} | given_)).fit(labels)
+    assert (options.classes, options.per_class) == fitted  # type: ignore[attr-defined]
+    assert options.find_misfits(labels) == []
+    (first, *_) = next(options.epochs(labels, None, steps=1, seed=7))
+    assert len(first) == options.images
+
+
+def test_too_few_triplets_are_known_before_they_are_mined() -> None:
+    options = BATCHES["triplets"](batch_size=32)
+    assert options.find_too_few(32) == []
+    assert options.find_too_few(31) == [
+        "batches.triplets.batch_size: found 32; allowed: at most 31, the number of triplets"
+    ]
+    assert BATCHES["random"](batch_size=32, anchors=None).find_too_few(0) == []

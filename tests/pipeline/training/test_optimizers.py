@@ -124,3 +124,22 @@ def test_a_rate_rises_through_warm_up_then_never_again_and_stays_within_bounds(
 def test_warm_up_longer_than_training_never_divides_by_zero() -> None:
     assert factors("cosine", epochs=1, steps=2, warmup=4.0) == [0.125, 0.25]
     assert at("cosine", 2, epochs=1, steps=2, warmup=1.0) == 1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_auto_takes_lower_rates_where_the_network_knows_something(
+    name: str, pretrained: bool
+) -> None:
+    momentum = {"momentum": 0.9} if name == "sgd" else {}
+    options = OPTIMIZERS[name](**(RATES | momentum | {"lr": "auto", "head_lr": "auto"}))
+    fitted = options.fit(pretrained=pretrained)
+    expected = {
+        "sgd": ((0.003, 0.01), (0.03, 0.03)),
+        "adam": ((0.0005, 0.001), (0.002, 0.002)),
+        "adamw": ((0.0005, 0.001), (0.002, 0.002)),
+    }
+    assert (fitted.lr, fitted.head_lr) == expected[name][0 if pretrained else 1]
+    assert fitted.loss_lr == 0.3
+    given_ = OPTIMIZERS[name](**(RATES | momentum))
+    assert given_.fit(pretrained=pretrained) == given_
