@@ -62,7 +62,7 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
     obstacles = list(split.obstacles)
     if obstacles and params.split.protocol == AUTO:
         obstacles.append(OWN_ROLES)
-    if split.left_out.enough_to_train:
+    if split.left_out.enough_to_train and not split.untrained:
         labels = _training_labels(split, images)
         batches = params.batches.options.fit(labels)
         obstacles += batches.find_misfits(labels)

@@ -12,9 +12,9 @@ TEST_ONLY = "test_only"
 # With fewer classes, people search for more images of these same classes, so all of them are
 # trained on; and a test of fewer than ten new classes says little about others.
 FEWEST_DISJOINT_CLASSES = 20
-# With fewer validation classes, too many images are found by chance; from 6 on they tell whether
-# training made the model better (pipeline/training/model_choice.py).
-FEWEST_VAL_CLASSES, WANTED_VAL_CLASSES = 5, 6
+# With fewer validation classes, it cannot be told whether training made the model better
+# (MIN_UNITS of pipeline/evaluation/paired_bootstrap.py).
+FEWEST_VAL_CLASSES = 6
 LEAST_VAL_SHARE, MOST_VAL_SHARE, WANTED_VAL_IMAGES = 0.1, 0.5, 50
 
 
@@ -51,7 +51,7 @@ def choose_validation(
 ) -> SplitOptions:
     """Return `options` without `auto` in val_by and val_fraction.
 
-    Validation is as the test: by class where the test classes are new and 5 classes or more can be
+    Validation is as the test: by class where the test classes are new and 6 classes or more can be
     held out, otherwise by image. It has a tenth of what is for training, or as much as gives 50
     images (and 6 classes), but at most half.
 
@@ -74,7 +74,7 @@ def choose_validation(
 def _choose_fraction(by: str, *, classes: int, images: int) -> float:
     wanted = max(LEAST_VAL_SHARE, WANTED_VAL_IMAGES / max(images, 1))
     if by == "class":
-        wanted = max(wanted, WANTED_VAL_CLASSES / max(classes, 1))
+        wanted = max(wanted, FEWEST_VAL_CLASSES / max(classes, 1))
     return round(min(wanted, MOST_VAL_SHARE), 4)
 
 

@@ -13,6 +13,8 @@ from pipeline.splitting.validation_roles import validation_roles
 NAMED = 3
 # Validation measures recall and precision among this many nearest, as long as it is this large.
 FEWEST_VAL_OTHERS = 5
+# With fewer validation queries, a gain of training may always be chance, so `auto` does not train.
+FEWEST_VAL_QUERIES = 20
 REMEDY = "choose another split.protocol, split.test_fraction or split.val_fraction"
 VAL_REMEDY = (
     "lower split.test_fraction, or raise split.val_fraction, or set split.val_by image (of few "
@@ -25,11 +27,13 @@ class LeftOut:
     """What a split leaves without use, each kind a line.
 
     against_measuring, against_training: why it cannot be measured or trained with, [] if it can.
+    against_choosing: why it could not be told whether training made the model better.
     unused: images without use, their number and the first of them; no obstacle.
     """
 
     against_measuring: list[str]
     against_training: list[str]
+    against_choosing: list[str]
     unused: list[str]
 
     @property
@@ -63,6 +67,7 @@ def find_left_out(catalog: pa.Table, splits: pa.Table) -> LeftOut:
             *_against_training(sets, split == "train"),
             *_against_validating(ids, val_query, val_gallery, val_without_relevant),
         ],
+        _against_choosing(int((val_query & ~val_without_relevant).sum())),
         [text.format(mask.sum(), _named(ids[mask])) for mask, text in counted if mask.any()],
     )
 
@@ -117,6 +122,16 @@ def _against_validating(
             f"allowed: {FEWEST_VAL_OTHERS} others or more; {VAL_REMEDY}"
         ]
     return []
+
+
+def _against_choosing(queries: int) -> list[str]:
+    if queries >= FEWEST_VAL_QUERIES:
+        return []
+    return [
+        f"split: found {queries} validation images with a match, too few to tell whether training "
+        f"made the model better; split.protocol auto trains with {FEWEST_VAL_QUERIES} or more "
+        "(of 80 images in classes of 8 or more); another one trains with these too"
+    ]
 
 
 def _is_alone(sets: LabelSets) -> Mask:

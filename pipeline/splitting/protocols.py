@@ -94,10 +94,12 @@ def make_splits(
     for protocol in protocols:
         chosen = replace(options, protocol=protocol)
         split = _split(catalog, labels, chosen, seed=seed, units=units, published=published)
-        if split.left_out.enough_to_train:
+        left_out = split.left_out
+        against = left_out.against_choosing if options.protocol == AUTO else []
+        if left_out.enough_to_train and not against:
             return split
         if protocol != TEST_ONLY:
-            why = [*split.left_out.against_training, *split.left_out.against_measuring]
+            why = left_out.against_training + left_out.against_measuring or against
     # Roles of its own by which nothing can be measured stay an obstacle.
     undone = options.protocol == AUTO and (
         split.options.protocol == TEST_ONLY or not split.left_out.against_measuring

@@ -9,11 +9,10 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.clusters import Clusters, cluster_by_label_sets, cluster_by_unit
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_bootstrap import MIN_UNITS, paired_intervals
+from pipeline.splitting.left_out import FEWEST_VAL_QUERIES
 from pipeline.training.training_data import Validation
 
 RESAMPLES = 9999
-# Of fewer, one or two that change places by chance look like a rule.
-FEWEST_QUERIES = 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ModelChoice:
 
     @property
     def _too_few(self) -> bool:
-        return self.queries < FEWEST_QUERIES or self.units < MIN_UNITS
+        return self.queries < FEWEST_VAL_QUERIES or self.units < MIN_UNITS
 
     def describe(self) -> str:
         """Return why, in one line."""

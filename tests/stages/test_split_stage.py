@@ -33,30 +33,30 @@ def split(
 
 
 def test_duplicates_on_both_sides_of_an_official_split_are_told_and_stay(tmp_path: Path) -> None:
-    labels = {f"{row:02}": [row % 4] for row in range(60)}
-    official = ["train"] * 40 + ["query+gallery"] * 20
-    exact, near = [("01", "41"), ("02", "06")], [("03", "43", "44"), ("05", "09")]
+    labels = {f"{row:02}": [row % 4] for row in range(80)}
+    official = ["train"] * 60 + ["query+gallery"] * 20
+    exact, near = [("01", "61"), ("02", "06")], [("03", "63", "64"), ("65", "69")]
     ran = split(tmp_path, build_catalog(labels, source_splits=official), exact=exact, near=near)
     assert ran.returncode == 0, ran.stderr
     across = [line for line in ran.stderr.splitlines() if "across train, val and test" in line]
     assert across == [
-        "split: exact duplicates across train, val and test: 1 group of 2 images, first '01', '41'",
+        "split: exact duplicates across train, val and test: 1 group of 2 images, first '01', '61'",
         "split: near duplicates across train, val and test: 1 group of 3 images, first '03', "
-        "'43' and 1 more",
+        "'63' and 1 more",
     ]
     splits = read_table(tmp_path / "s.parquet", SPLITS).to_pylist()
-    assert {row["split"] for row in splits[:40]} == {"train", "val"}
-    assert {row["split"] for row in splits[40:]} == {"test"}
+    assert {row["split"] for row in splits[:60]} == {"train", "val"}
+    assert {row["split"] for row in splits[60:]} == {"test"}
 
 
 @pytest.mark.parametrize("several", ["everywhere", "in test", "nowhere"])
 def test_a_loss_for_one_label_stops_before_the_long_stages(several: str, tmp_path: Path) -> None:
-    count = 40
+    count = 80
     labels = {f"{row:02}": [0, 1] if several == "everywhere" else [row % 4] for row in range(count)}
     official = None
     if several == "in test":
-        labels["39"] = [0, 1]
-        official = ["train"] * 20 + ["query+gallery"] * 20
+        labels["79"] = [0, 1]
+        official = ["train"] * 60 + ["query+gallery"] * 20
     ran = split(tmp_path, build_catalog(labels, source_splits=official))
     assert ran.returncode == (1 if several == "everywhere" else 0), ran.stderr
     refusal = (
@@ -69,13 +69,13 @@ def test_a_loss_for_one_label_stops_before_the_long_stages(several: str, tmp_pat
 
 def test_all_that_would_stop_a_later_stage_is_told_at_once(tmp_path: Path) -> None:
     changes = {"batches__pk__classes": 16, "batches__pk__per_class": 9}
-    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 4] for row in range(40)}), **changes)
+    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 4] for row in range(80)}), **changes)
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == [
         "split: batches.pk.classes: found 16; the train split has 4 classes; allowed: auto, or at "
         "most 4",
-        "batches.pk.per_class: found 9; the largest class of the train split has 3 images; "
-        "allowed: auto, or at most 3",
+        "batches.pk.per_class: found 9; the largest class of the train split has 5 images; "
+        "allowed: auto, or at most 5",
     ]
 
 

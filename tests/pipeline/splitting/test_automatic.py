@@ -35,13 +35,17 @@ def count(split: Split) -> dict[str, int]:
     ("classes", "each", "chosen", "images"),
     [
         (2, 2, ("test_only",), {"test": 4}),
-        (2, 10, ("test_only",), {"test": 20}),
-        (2, 11, ("random", "image", 0.5), {"test": 11, "val": 6, "train": 5}),
-        (3, 8, ("random", "image", 0.5), {"test": 12, "val": 6, "train": 6}),
+        (3, 8, ("test_only",), {"test": 24}),
+        (3, 25, ("test_only",), {"test": 75}),
+        (3, 26, ("random", "image", 0.5), {"test": 39, "val": 20, "train": 19}),
+        (10, 7, ("test_only",), {"test": 70}),
+        (10, 8, ("random", "image", 0.5), {"test": 40, "val": 20, "train": 20}),
         (5, 20, ("random", "image", 0.5), {"test": 50, "val": 25, "train": 25}),
         (10, 30, ("random", "image", 0.3333), {"test": 150, "val": 50, "train": 100}),
         (10, 100, ("random", "image", 0.1), {"test": 500, "val": 50, "train": 450}),
-        (20, 3, ("class_disjoint", "class", 0.5), {"test": 30, "val": 15, "train": 15}),
+        (20, 3, ("test_only",), {"test": 60}),
+        (20, 8, ("class_disjoint", "image", 0.5), {"test": 80, "val": 40, "train": 40}),
+        (24, 4, ("class_disjoint", "class", 0.5), {"test": 48, "val": 24, "train": 24}),
         (200, 3, ("class_disjoint", "class", 0.1667), {"test": 300, "val": 51, "train": 249}),
         (3000, 2, ("class_disjoint", "class", 0.1), {"test": 3000, "val": 300, "train": 2700}),
         (8, 5, ("test_only",), {"test": 40}),
@@ -138,4 +142,5 @@ def test_auto_ends_in_a_split_of_all_images_for_any_sizes(sizes: list[int], seed
         assert set(parts) == {"test"}
     else:
         assert split.left_out.enough_to_train
+        assert not split.left_out.against_choosing
         assert min(parts["train"], parts["val"], parts["test"]) > 1

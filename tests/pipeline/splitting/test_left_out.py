@@ -24,6 +24,14 @@ VAL_REMEDY = (
 )
 
 
+def too_few(queries: int) -> list[str]:
+    return [
+        f"split: found {queries} validation images with a match, too few to tell whether training "
+        "made the model better; split.protocol auto trains with 20 or more (of 80 images in "
+        "classes of 8 or more); another one trains with these too"
+    ]
+
+
 def find(rows: Sequence[Row]) -> LeftOut:
     ids = [f"{number:02}" for number in range(len(rows))]
     labels, names, query, gallery = zip(*rows, strict=True)
@@ -45,8 +53,10 @@ VALIDATED: list[Row] = [*MEASURED, *[([2], *VAL)] * 6]
 
 def test_of_a_good_split_nothing_is_left_out() -> None:
     found = find(VALIDATED)
-    assert found == LeftOut([], [], [])
+    assert found == LeftOut([], [], too_few(6), [])
     assert found.enough_to_train
+    assert find([*VALIDATED, *[([2], *VAL)] * 13]).against_choosing == too_few(19)
+    assert find([*VALIDATED, *[([2], *VAL)] * 14]) == LeftOut([], [], [], [])
 
 
 def test_what_is_of_no_use_is_named_and_counted() -> None:
@@ -66,7 +76,7 @@ def test_the_gallery_of_validation_is_as_that_of_test() -> None:
         ([1], *QUERY),
         ([1], "train", False, True),
     ]
-    assert find([*in_gallery, ([0], *VAL)]) == LeftOut([], [], [])
+    assert find([*in_gallery, ([0], *VAL)]) == LeftOut([], [], too_few(1), [])
     assert find([*in_gallery, ([2], *VAL), ([2], *VAL), ([0], *VAL)]).unused == [
         "validation queries without another image of their class to find: 2 ('06', '07')",
     ]
@@ -79,6 +89,7 @@ def test_training_needs_a_validation() -> None:
             "split: found no image for validation, so no best epoch can be chosen; allowed: one or "
             f"more; {VAL_REMEDY}"
         ],
+        too_few(0),
         [],
     )
 

@@ -188,11 +188,11 @@ def test_random_leaves_two_on_either_side() -> None:
         assert all(part["test"] != 1 and part["train"] >= 2 for part in parts.values())
 
 
-@pytest.mark.parametrize(("classes", "held_out_whole"), [(45, True), (44, False)])
-def test_auto_validation_is_by_class_unless_that_leaves_under_five(
+@pytest.mark.parametrize(("classes", "held_out_whole"), [(55, True), (54, False)])
+def test_auto_validation_is_by_class_unless_that_leaves_under_six(
     classes: int, held_out_whole: bool
 ) -> None:
-    # A tenth of 45 rounds up to 5, of 44 down to 4.
+    # A tenth of 55 rounds up to 6, of 54 down to 5.
     rows: list[Row] = [
         (f"{label:03}/{n:02}", [label], None, "train")
         for label in range(classes)
@@ -201,7 +201,7 @@ def test_auto_validation_is_by_class_unless_that_leaves_under_five(
     rows += [("q/1", [99], None, "query+gallery"), ("q/2", [99], None, "query+gallery")]
     found = counts(split(catalog_of(rows)))
     held_out = [parts for parts in found.values() if parts["val"]]
-    assert len(held_out) == (5 if held_out_whole else 44)
+    assert len(held_out) == (6 if held_out_whole else 54)
     assert all(parts["val"] == (20 if held_out_whole else 2) for parts in held_out)
 
 
