@@ -25,6 +25,7 @@ from pipeline.training.validation_metrics import VALIDATION_METRICS
 from tests.helpers.overlay import overlaid
 
 CLASSES, IMAGES, VAL = 6, 6, 3
+SMALL_NETWORK = "shufflenet_v2_x0_5"  # where what it learns does not matter
 
 
 class KilledError(Exception):
@@ -90,15 +91,22 @@ def make_params(**changes: Any) -> Params:
     return check_params(overlaid(small | changes), where="params.yaml")
 
 
-def make_model(params: Params) -> Embedder:
-    baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=1)
+def make_model(params: Params, network: str = "resnet18") -> Embedder:
+    baseline = build_baseline(network, image_size=32, pooling="avg", weights=None, seed=1)
     return attach_head(baseline, **params.head.model_dump(), seed=training_seed(params))
 
 
-def run(params: Params, data: TrainingData, place: Path, on_epoch: Any = None) -> TrainingResult:
+def run(
+    params: Params,
+    data: TrainingData,
+    place: Path,
+    on_epoch: Any = None,
+    network: str = "resnet18",
+) -> TrainingResult:
     reporter = on_epoch or (lambda _: None)
     checkpoint = Checkpoint(place, "run")
-    return train(make_model(params), data, params, checkpoint=checkpoint, on_epoch=reporter)
+    model = make_model(params, network)
+    return train(model, data, params, checkpoint=checkpoint, on_epoch=reporter)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(data: TrainingData) -> None:
@@ -171,25 +179,30 @@ def test_training_lowers_the_loss_and_finds_validation_images(
 def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
     changes: dict[str, Any], data: TrainingData, tmp_path: Path
 ) -> None:
-    params = make_params(**changes)
+    params, network = make_params(**changes), SMALL_NETWORK
 
     def kill_after_two(row: EpochMetrics) -> None:
         if row["epoch"] == 2:
             raise KilledError
 
-    undisturbed = run(params, data, tmp_path / "undisturbed")
+    undisturbed = run(params, data, tmp_path / "undisturbed", network=network)
     with pytest.raises(KilledError):
-        run(params, data, tmp_path / "killed", kill_after_two)
+        run(params, data, tmp_path / "killed", kill_after_two, network)
     epochs: list[float] = []
-    resumed = run(params, data, tmp_path / "killed", lambda row: epochs.append(row["epoch"]))
+    resumed = run(
+        params, data, tmp_path / "killed", lambda row: epochs.append(row["epoch"]), network
+    )
     assert resumed.history == undisturbed.history
     assert bits(resumed) == bits(undisturbed)
     assert epochs == [0, 1, 2, 3]
 
 
 def test_the_number_of_workers_changes_no_bit(data: TrainingData, tmp_path: Path) -> None:
-    alone = run(make_params(train__epochs=1), data, tmp_path / "0")
-    helped = run(make_params(train__epochs=1, train__workers=2), data, tmp_path / "2")
+    params = [make_params(train__epochs=1, train__workers=workers) for workers in (0, 2)]
+    alone, helped = (
+        run(each, data, tmp_path / str(number), network=SMALL_NETWORK)
+        for number, each in enumerate(params)
+    )
     assert bits(alone) == bits(helped)
 
 
