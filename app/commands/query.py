@@ -13,8 +13,9 @@ import psutil
 import pyarrow as pa
 
 from app.output_folder import OutputFolder
-from app.searching.best_model import ModelName, is_match, read_match_threshold, resolve_model
+from app.searching.best_model import ModelName, resolve_model
 from app.searching.catalog import Catalog
+from app.searching.matching import find_matches, read_match_threshold
 from app.searching.model_index import CROPS, ModelIndex, Neighbor
 from app.searching.query_sheets import MAX_ROWS, PhotoNeighbors, draw_sheets
 from app.searching.untrusted_images import (
@@ -152,16 +153,20 @@ class _Search:
             read = time.perf_counter()
             vector = self.model_index.embed(image, crop=self.options.crop)
             embedded = time.perf_counter()
-            neighbors = self.model_index.search(vector, self.options.k, allowed=self.allowed)
+            found = find_matches(
+                *(self.model_index, vector, self.options.k),
+                threshold=self.threshold,
+                allowed=self.allowed,
+            )
             ended = time.perf_counter()
             times.append(
                 Times(1e3 * (read - started), 1e3 * (embedded - read), 1e3 * (ended - embedded))
             )
-            text = format_neighbors(neighbors, self.catalog)
-            if self.threshold is not None and not is_match(neighbors, self.threshold):
+            text = format_neighbors(found.neighbors, self.catalog)
+            if found.match is False:
                 text += f"\n      {NO_MATCH.format(self.threshold)}"
             print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
-            yield PhotoNeighbors(path, image, neighbors)
+            yield PhotoNeighbors(path, image, found.neighbors)
 
 
 def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog) -> str:

@@ -90,8 +90,9 @@ class ModelNeighbors(BaseModel):
     distance: str = Field(description="the distance of the index: cosine or euclidean")
     neighbors: list[NeighborImage] = Field(description="nearest first")
     match: bool | None = Field(
-        description="whether the nearest is similar enough to be a match; false: the query is "
-        "perhaps not in the catalog; null where no threshold was chosen"
+        description="whether the nearest image of all, whatever the filters, is similar enough to "
+        "be a match; false: the query is perhaps not in the catalog; null where no threshold was "
+        "chosen"
     )
     relevant_count: int | None = Field(description="number of relevant neighbors; null for a photo")
     embed_ms: Milliseconds

@@ -12,8 +12,8 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
-from app.searching.best_model import is_match, read_match_threshold
 from app.searching.catalog import Catalog
+from app.searching.matching import find_matches, read_match_threshold
 from app.searching.model_index import ModelIndex, Neighbor
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.api_schema import (
@@ -166,15 +166,19 @@ class Searcher:
             vector = model_index.read_vector(query.image_id)
         embed_ms, started = _milliseconds_since(started), perf_counter()
         allowed = self._mask_allowed(model_index, options)
-        found = model_index.search(vector, options.k, allowed=allowed, exclude=query.image_id)
+        found = find_matches(
+            *(model_index, vector, options.k),
+            threshold=self._thresholds[model_index.model],
+            allowed=allowed,
+            exclude=query.image_id,
+        )
         search_ms = _milliseconds_since(started)
-        neighbors = self._describe(found, query.image_id)
-        threshold = self._thresholds[model_index.model]
+        neighbors = self._describe(found.neighbors, query.image_id)
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,
             neighbors=neighbors,
-            match=None if threshold is None else is_match(found, threshold),
+            match=found.match,
             relevant_count=(
                 None if query.image_id is None else sum(bool(each.relevant) for each in neighbors)
             ),

@@ -4,6 +4,7 @@ It takes seconds, because no network is trained.
 """
 
 import io
+import json
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from pipeline.data.fingerprint import read_dataset_fingerprint
+from pipeline.data.metrics_files import MATCH_THRESHOLD, label_metrics
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.datasets.source_image import SourceImage
 from pipeline.models.embedder import attach_head, build_baseline, save_embedder
@@ -57,6 +60,15 @@ def write_models(folder: Path, *, seed: int = 1) -> None:
     save_embedder(baseline, folder / "models/baseline")
     save_embedder(finetuned, folder / "models/finetuned")
     write_record(folder / "models/finetuned", TrainingRecord("finetuned", "it is a test", 3, {}))
+
+
+def write_threshold(folder: Path, model: str, threshold: float | None) -> None:
+    """Write metrics/<model>.json as evaluate does, with or without a threshold."""
+    numbers = {} if threshold is None else {MATCH_THRESHOLD: threshold}
+    fingerprint = read_dataset_fingerprint(folder / "data/catalog.parquet")
+    labelled = label_metrics(numbers, dataset="folder", fingerprint=fingerprint)
+    (folder / "metrics").mkdir(exist_ok=True)
+    (folder / f"metrics/{model}.json").write_text(json.dumps(labelled))
 
 
 def embed_again(folder: Path, model: str) -> None:

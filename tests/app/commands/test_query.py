@@ -1,6 +1,5 @@
 """`lookalike query` from its command line, and its parts: what is printed, drawn and written."""
 
-import json
 import logging
 import os
 import re
@@ -30,7 +29,7 @@ from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
 from tests.helpers.processes import run_module
-from tests.helpers.searchable import truncate_large_png
+from tests.helpers.searchable import truncate_large_png, write_threshold
 
 RESULTS = ["neighbors.parquet", "sheet.png"]
 
@@ -187,10 +186,12 @@ def test_the_best_model_is_the_one_that_training_recorded(
         resolve_model(copy, "best")
 
 
-@pytest.mark.parametrize(("threshold", "told"), [(-1.0, False), (1.1, True), (None, False)])
+@pytest.mark.parametrize("only", [(), ("class=purple square",)])
+@pytest.mark.parametrize(("threshold", "told"), [(0.9999, False), (1.1, True), (None, False)])
 def test_a_photo_without_a_similar_image_is_told(
     threshold: float | None,
     told: bool,
+    only: tuple[str, ...],
     searchable: Path,
     photos: Path,
     tmp_path: Path,
@@ -198,10 +199,9 @@ def test_a_photo_without_a_similar_image_is_told(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(searchable, copy)
-    (copy / "metrics").mkdir()
-    numbers = {} if threshold is None else {"match_threshold": threshold}
-    (copy / "metrics/finetuned.json").write_text(json.dumps(numbers))
-    assert query(copy, photos / "0.jpg", out=tmp_path / "out")
+    write_threshold(copy, "finetuned", threshold)
+    # The photo is in the catalog: it is its own match, also where a filter excludes it.
+    assert query(copy, photos / "0.jpg", out=tmp_path / "out", only=only, k=40)
     line = "      perhaps not in the catalog: no score above 1.1000 (match_threshold)"
     assert (line in capsys.readouterr().out.splitlines()) is told
 

@@ -3,11 +3,13 @@
 import base64
 import io
 import json
+import shutil
 import socket
 import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -16,12 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.searching.catalog import Catalog
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.addresses import ANY_HOST
+from app.serving.api_schema import SearchOptions
 from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.errors import UserError
-from tests.helpers.searchable import COLOURS, SHAPES, draw
+from tests.helpers.searchable import COLOURS, SHAPES, draw, write_threshold
 from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
 MODELS = ("baseline", "finetuned")
@@ -84,6 +88,22 @@ def test_a_neighbor_is_relevant_where_it_shares_a_class(
             model["relevant_count"] == sum(same) == 3
         )  # four images of the class, without the query
         assert [each["rank"] for each in model["neighbors"]] == list(range(1, 40))
+
+
+def test_a_match_is_told_whatever_the_filters(searchable: Path, query: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    nearest = Searcher(project, ["baseline"]).search_image(query, SearchOptions(k=2)).models[0]
+    first, second = (each.score for each in nearest.neighbors)
+    write_threshold(project, "baseline", (first + second) / 2)
+    write_threshold(project, "finetuned", 1.1)
+    other = next(
+        name for name in Catalog(project).classes if name != nearest.neighbors[0].classes[0]
+    )
+    with client_of(build_app(Searcher(project, MODELS))) as client:
+        for options in ({}, {"class": other}, {"class": "red disc", "group": "square"}):
+            response = client.get(path_of(query), params={"k": 40, **options}).json()
+            assert [each["match"] for each in response["models"]] == [True, False], options
 
 
 @pytest.mark.parametrize("crop", ["center", "none"])

@@ -1,0 +1,58 @@
+"""Whether a query has a match in the catalog: the nearest of all its images is similar enough."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.data.arrays import Mask, Vectors
+from pipeline.data.fingerprint import read_dataset_fingerprint
+from pipeline.data.metrics_files import MATCH_THRESHOLD, read_metrics_files, read_texts
+
+if TYPE_CHECKING:  # it imports torch, which `serve` does later
+    from app.searching.model_index import ModelIndex, Neighbor
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The neighbors of a query among the images that filters allow, best first.
+
+    match: whether the nearest image of all, whatever the filters allow, is above the threshold;
+    None without a threshold.
+    """
+
+    neighbors: "list[Neighbor]"
+    match: bool | None
+
+
+def find_matches(
+    model_index: "ModelIndex",
+    vector: Vectors,
+    k: int,
+    *,
+    threshold: float | None,
+    allowed: Mask | None = None,
+    exclude: str | None = None,
+) -> Matches:
+    """Return the k nearest images that are allowed, and whether the catalog has a match.
+
+    vector, allowed, exclude: as in `ModelIndex.search`.
+    """
+    found = model_index.search(vector, k, allowed=allowed, exclude=exclude)
+    if threshold is None:
+        return Matches(found, None)
+    nearest = found if allowed is None else model_index.search(vector, 1, exclude=exclude)
+    return Matches(found, bool(nearest) and nearest[0].score > threshold)
+
+
+def read_match_threshold(root: Path, model: str) -> float | None:
+    """Return the score above which a result of `model` is a match.
+
+    None where none was chosen, or where it was chosen on other images than those of the catalog, as
+    after a run that stopped before `evaluate`.
+    """
+    path = root / "metrics" / f"{model}.json"
+    if not path.is_file():
+        return None
+    (numbers,) = read_metrics_files([path]).values()
+    catalog = read_dataset_fingerprint(root / "data/catalog.parquet")
+    return numbers.get(MATCH_THRESHOLD) if read_texts(path).get("fingerprint") == catalog else None
