@@ -3,15 +3,23 @@
 Chosen on validation for a rate of false matches, and measured on test. The rates are those of
 biometric identification (ISO/IEC 19795-1): of queries without a match in the gallery, how many get
 one (false_match_rate), and of queries with one, how many get none (false_non_match_rate).
+
+The more images are searched, the more often one of another class is above a threshold. Validation
+has fewer of them than the index: of m images of other classes per query, the index has N images. If
+each exceeds a score with the same chance p, independently, one of N does with 1 - (1 - p)^N, the
+wanted rate; then one of m does with 1 - (1 - rate)^(m / N), the share by which the threshold is
+chosen. Images are not independent, and queries differ in p, but the rate comes nearer to the wanted
+one: tests/pipeline/evaluation/test_match_threshold.py simulates it.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.arrays import Mask, Scores
+from pipeline.data.arrays import Ints, Mask, Scores
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.metrics_files import MATCH_THRESHOLD
@@ -24,47 +32,64 @@ from pipeline.index.relevance import find_relevance
 # rate of 2,000 has a standard error of 0.01 at most.
 MOST_QUERIES = 2000
 
+# With fewer, one query more or less above the threshold changes the rate by over 0.05.
+LEAST_QUERIES = 20
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class BestScores:
     """Of Q queries the highest score of a relevant and of any other image; -inf for none.
 
-    relevant, other: float32 [Q].
+    relevant, other: float32 [Q]. candidates: int64 [Q], the number of other images.
     """
 
     relevant: Scores
     other: Scores
+    candidates: Ints
 
 
 def measure_threshold(
     images: EmbeddedSplit, labels: LabelSets, *, rate: float, distance: str
 ) -> dict[str, float]:
-    """Return the threshold and both its error rates on test; {} without a validation to choose by.
+    """Return the threshold, the number of queries that chose it, and both its error rates on test.
 
-    The threshold is the lowest score that at most the share `rate` of the validation images exceed
-    with an image of another class, of validation or training. So a query as those, but whose class
-    is not there, gets a false match that often. The more images are searched, the more often. The
-    rates on test are of the search of all images, those of training too, as `query` does it.
+    {} where validation has fewer than LEAST_QUERIES with an image of another class. The threshold
+    is chosen so that of queries whose class is not in the index, about the share `rate` get a false
+    match: it is the lowest score that at most 1 - (1 - rate)^(m / N) of the validation images
+    exceed with an image of another class, of validation or training. m: how many of these there are
+    for a query, on average; N: of all `images`. The rates on test are of the search of all images,
+    those of training too, as `query` does it.
 
     labels: of all `images`.
     """
     val = images.split == "val"
     known = val | (images.split == "train")
-    if not val.any():
+    best = _best_scores(images, labels, val, known, distance) if val.any() else None
+    chosen_by = 0 if best is None else int(np.isfinite(best.other).sum())
+    if best is None or chosen_by < LEAST_QUERIES:
+        logger.info(
+            "%s: none is chosen by %d validation queries; allowed: %d or more",
+            *(MATCH_THRESHOLD, chosen_by, LEAST_QUERIES),
+        )
         return {}
-    others = _best_scores(images, labels, val, known, distance).other
-    others = others[np.isfinite(others)]
-    if not len(others):
-        return {}
-    threshold = _round_up(np.sort(others)[::-1][math.floor(rate * len(others))])
-    everything = np.ones_like(val)
-    test = _best_scores(images, labels, images.is_query, everything, distance)
+    threshold = _choose(best, rate=rate, searched=len(val))
+    test = _best_scores(images, labels, images.is_query, np.ones_like(val), distance)
     with_match = test.relevant[np.isfinite(test.relevant)]
     return {
         MATCH_THRESHOLD: threshold,
+        "match_threshold_queries": chosen_by,
         "false_match_rate": round(float((test.other > threshold).mean()), DECIMALS),
         "false_non_match_rate": round(float((with_match <= threshold).mean()), DECIMALS),
     }
+
+
+def _choose(best: BestScores, *, rate: float, searched: int) -> float:
+    has_other = np.isfinite(best.other)
+    others = np.sort(best.other[has_other])[::-1]
+    share = 1 - (1 - rate) ** (best.candidates[has_other].mean() / searched)
+    return _round_up(others[math.floor(share * len(others))])
 
 
 def _round_up(score: float) -> float:
@@ -89,6 +114,7 @@ def _best_scores(
     return BestScores(
         np.concatenate([block.relevant for block in blocks]),
         np.concatenate([block.other for block in blocks]),
+        np.concatenate([block.candidates for block in blocks]),
     )
 
 
@@ -101,4 +127,4 @@ def _of_block(task: RetrievalTask, start: int, stop: int) -> BestScores:
     scores[queries, pairs.rows] = -np.inf
     in_gallery = np.flatnonzero(own_rows >= 0)
     scores[in_gallery, own_rows[in_gallery]] = -np.inf
-    return BestScores(relevant, scores.max(axis=1))
+    return BestScores(relevant, scores.max(axis=1), np.isfinite(scores).sum(axis=1))

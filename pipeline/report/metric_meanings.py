@@ -22,6 +22,7 @@ MEANINGS = {
     "cosine_negative": "mean cosine similarity of a query and an image that is not relevant",
     "index_recall_at_k": "share of the true k nearest images that the index finds",
     "match_threshold": "score above which a result counts as a match, chosen on validation",
+    "match_threshold_queries": "number of validation queries that match_threshold was chosen by",
     "false_match_rate": "share of queries with an image of another class above match_threshold",
     "false_non_match_rate": "share of queries with no relevant image above match_threshold",
     "macro_map": "map as a mean over classes instead of queries",

@@ -1,5 +1,8 @@
 """The threshold of a match and its error rates, against a plain search."""
 
+import logging
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -43,12 +46,16 @@ def test_the_threshold_and_its_rates_are_those_of_a_plain_search() -> None:
     rows = {
         name: np.flatnonzero(images.split == name).tolist() for name in ("train", "val", "test")
     }
-    others = [
-        best(images, sets, q, rows["train"] + rows["val"], relevant=False) for q in rows["val"]
-    ]
+    known = rows["train"] + rows["val"]
+    others = [best(images, sets, q, known, relevant=False) for q in rows["val"]]
+    candidates = [sum(not sets[q] & sets[other] for other in known) for q in rows["val"]]
+    # One of len(sets) images exceeds it with the chance RATE, if each does independently.
+    share = 1 - (1 - RATE) ** (np.mean(candidates) / len(sets))
+    assert 0.5 * RATE < share < 0.8 * RATE
     threshold = found["match_threshold"]
     above = np.mean([score > threshold for score in others])
-    assert above <= RATE < above + 2 / len(others)
+    assert above <= share < above + 1 / len(others)
+    assert found["match_threshold_queries"] == len(others)
     everything = list(range(len(sets)))
     false = [best(images, sets, q, everything, relevant=False) > threshold for q in rows["test"]]
     missed = [best(images, sets, q, everything, relevant=True) <= threshold for q in rows["test"]]
@@ -56,11 +63,21 @@ def test_the_threshold_and_its_rates_are_those_of_a_plain_search() -> None:
     assert found["false_non_match_rate"] == pytest.approx(np.mean(missed), abs=1e-6)
 
 
-def test_without_validation_there_is_no_threshold() -> None:
-    images, sets = make(40)
-    images.split[:] = "test"
+@pytest.mark.parametrize(("validation", "chosen"), [(0, False), (19, False), (20, True)])
+def test_too_few_validation_queries_choose_no_threshold(
+    validation: int, chosen: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, sets = make(80)
+    images.split[:] = ["val"] * validation + ["train"] * (40 - validation) + ["test"] * 40
     labels = from_lists([sorted(each) for each in sets])
-    assert measure_threshold(images, labels, rate=RATE, distance="cosine") == {}
+    with caplog.at_level(logging.INFO):
+        found = measure_threshold(images, labels, rate=RATE, distance="cosine")
+    line = (
+        f"match_threshold: none is chosen by {validation} validation queries; allowed: 20 or more"
+    )
+    assert (caplog.messages == []) is chosen
+    assert caplog.messages in ([], [line])
+    assert (found != {}) is chosen
 
 
 def test_of_many_queries_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +89,49 @@ def test_of_many_queries_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch
     assert found["match_threshold"] != whole["match_threshold"]
     # A rate of 20 queries is a multiple of 1/20.
     assert found["false_match_rate"] * 20 == pytest.approx(round(found["false_match_rate"] * 20))
+
+
+def rates_of_a_world(seed: int, *, classes: int, per_class: int, spread: float) -> list[float]:
+    """Return the rates of false matches of new classes, with the threshold and without its
+    correction for the number of images.
+
+    Classes lie around ten kinds, and differ in how much their images do.
+    """
+    rng = np.random.default_rng(seed)
+    known, new, dim = classes, 60, 16
+    kinds = rng.normal(size=(10, dim))
+    centers = kinds[rng.integers(10, size=known + new)] + 0.5 * rng.normal(size=(known + new, dim))
+    noise = 0.7 * np.exp(spread * rng.normal(size=known + new))
+    label = np.concatenate([np.repeat(np.arange(known), per_class), np.arange(known, known + new)])
+    vectors = centers[label] + noise[label, None] * rng.normal(size=(len(label), dim))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    size = known * per_class
+    part = rng.permutation(known)[label[:size]] / known  # whole classes are held out
+    split = np.where(part < 0.1, "val", np.where(part < 0.5, "train", "test")).astype(object)
+    ids = np.array([f"{n:05}" for n in range(size)], dtype=object)
+    images = EmbeddedSplit(ids, vectors[:size], split, split == "test", split == "test")
+    labels = from_lists([[int(each)] for each in label[:size]])
+    threshold = measure_threshold(images, labels, rate=RATE, distance="cosine")["match_threshold"]
+    val = split == "val"
+    scores = vectors[:size][val] @ vectors[:size][val | (split == "train")].T
+    scores[label[:size][val][:, None] == label[:size][val | (split == "train")]] = -1
+    uncorrected = float(np.quantile(scores.max(axis=1), 1 - RATE))
+    nearest = (vectors[size:] @ vectors[:size].T).max(axis=1)
+    return [float((nearest > each).mean()) for each in (threshold, uncorrected)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "world",
+    [
+        {"classes": 60, "per_class": 20, "spread": 0.0},
+        {"classes": 60, "per_class": 20, "spread": 0.4},
+        {"classes": 300, "per_class": 5, "spread": 0.3},
+    ],
+    ids=str,
+)
+def test_new_classes_get_false_matches_about_as_often_as_wanted(world: dict[str, Any]) -> None:
+    corrected, uncorrected = np.array([rates_of_a_world(seed, **world) for seed in range(30)]).T
+    print(world, f"wanted {RATE}; {corrected.mean():.3f}; uncorrected {uncorrected.mean():.3f}")
+    assert abs(corrected.mean() - RATE) < 0.06 < abs(uncorrected.mean() - RATE)
+    assert np.abs(corrected - RATE).mean() < np.abs(uncorrected - RATE).mean()
