@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.searching.catalog import Catalog
 from app.searching.matching import find_matches, read_match_threshold
 from app.searching.model_index import CROPS, ModelIndex, Neighbor
 from app.searching.query_sheets import MAX_ROWS, PhotoNeighbors, draw_sheets
+from app.searching.training import find_trained_on
 from app.searching.untrusted_images import (
     escape_unprintable,
     find_photos,
@@ -76,6 +77,7 @@ def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, o
         model_index,
         mask_only(catalog, model_index, options.only),
         read_match_threshold(root, chosen.name),
+        find_trained_on(root, chosen.name, catalog),
     )
     logger.info("%s", search.describe(chosen))
     start_up = time.time() - psutil.Process().create_time()
@@ -84,7 +86,9 @@ def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, o
     with folder.writing() as results, glyphs_warned_once():
         searched = search.photos(paths, times)
         while some := list(islice(searched, MAX_ROWS)):
-            rows += [row for photo in some for row in _table_rows(photo, catalog)]
+            rows += [
+                row for photo in some for row in _table_rows(photo, catalog, search.trained_on)
+            ]
             first = len(times) - len(some) + 1
             for sheet in draw_sheets(some, catalog, first=first, model=chosen.name):
                 results.add_sheet(sheet)
@@ -126,7 +130,8 @@ def mask_only(catalog: Catalog, model_index: ModelIndex, only: Sequence[str]) ->
 class _Search:
     """Photos searched among the images that `allowed`, bool [N], allows; None: all.
 
-    threshold: the score above which a result is a match; None where none was chosen.
+    threshold: the score above which a result is a match; None where none was chosen. trained_on:
+    the images that the model was trained on.
     """
 
     options: QueryOptions
@@ -134,6 +139,7 @@ class _Search:
     model_index: ModelIndex
     allowed: Mask | None
     threshold: float | None
+    trained_on: Set[str]
 
     def describe(self, chosen: ModelName) -> str:
         """Return in a line what is searched, and by which model."""
@@ -162,24 +168,24 @@ class _Search:
             times.append(
                 Times(1e3 * (read - started), 1e3 * (embedded - read), 1e3 * (ended - embedded))
             )
-            text = format_neighbors(found.neighbors, self.catalog)
+            text = format_neighbors(found.neighbors, self.catalog, self.trained_on)
             if found.match is False:
                 text += f"\n      {NO_MATCH.format(self.threshold)}"
             print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
             yield PhotoNeighbors(path, image, found.neighbors)
 
 
-def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog) -> str:
+def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog, trained_on: Set[str]) -> str:
     """Return a line for each neighbor: rank, score, names of its classes, image_id; aligned.
 
-    An image that the fine-tuned model was trained on is marked.
+    An image of `trained_on` is marked.
     """
     classes = [_shorten(", ".join(catalog.classes_of(each.image_id))) for each in neighbors]
     scores = [f"{each.score:.4f}" for each in neighbors]
     score_width, class_width = (max(map(len, texts), default=0) for texts in (scores, classes))
     return "\n".join(
         f"{rank:4}  {score:>{score_width}}  {names:{class_width}}  {neighbor.image_id}"
-        f"{TRAINED_ON if catalog.was_trained_on(neighbor.image_id) else ''}"
+        f"{TRAINED_ON if neighbor.image_id in trained_on else ''}"
         for rank, (neighbor, score, names) in enumerate(
             zip(neighbors, scores, classes, strict=True), 1
         )
@@ -190,7 +196,9 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_CLASSES_WIDTH else f"{text[: MAX_CLASSES_WIDTH - 1]}…"
 
 
-def _table_rows(photo: PhotoNeighbors, catalog: Catalog) -> list[dict[str, object]]:
+def _table_rows(
+    photo: PhotoNeighbors, catalog: Catalog, trained_on: Set[str]
+) -> list[dict[str, object]]:
     return [
         {
             "photo": escape_unprintable(str(photo.path)),
@@ -198,7 +206,7 @@ def _table_rows(photo: PhotoNeighbors, catalog: Catalog) -> list[dict[str, objec
             "image_id": neighbor.image_id,
             "classes": catalog.classes_of(neighbor.image_id),
             "score": neighbor.score,
-            "trained_on": catalog.was_trained_on(neighbor.image_id),
+            "trained_on": neighbor.image_id in trained_on,
         }
         for rank, neighbor in enumerate(photo.neighbors, start=1)
     ]

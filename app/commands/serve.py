@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from app.searching.best_model import BEST, list_best_first
+from app.searching.best_model import BEST, find_best, list_best_first
 from app.serving.addresses import (
     find_allowed_hosts,
     find_local_host,
@@ -46,6 +46,8 @@ def serve_search_page(
             if names == [BEST]:
                 names = list_best_first(root)
             logger.info("%s: loading …", ", ".join(names))
+            if best := find_best(root):
+                logger.info("the default model is %s (%s)", best.name, best.because)
             if open_page is None:
                 open_page = has_browser()
             _run(root, listening, host=host, address=address, models=names, open_page=open_page)

@@ -7,6 +7,7 @@ from app.searching.catalog import require_files
 from pipeline.data.training_record import RECORD_FILE, read_record
 
 BEST = "best"
+FOLDER = "models/finetuned"  # with the record of the training
 MODELS = ("baseline", "finetuned")
 
 
@@ -26,10 +27,14 @@ def resolve_model(root: Path, name: str) -> ModelName:
     """
     if name != BEST:
         return ModelName(name)
-    folder = root / "models/finetuned"
-    require_files(root, [folder / RECORD_FILE])
-    record = read_record(folder)
+    require_files(root, [root / FOLDER / RECORD_FILE])
+    record = read_record(root / FOLDER)
     return ModelName(record.use, record.because)
+
+
+def find_best(root: Path) -> ModelName | None:
+    """Return the model that "best" means; None where there is no training in the project."""
+    return resolve_model(root, BEST) if (root / FOLDER / RECORD_FILE).is_file() else None
 
 
 def list_best_first(root: Path) -> list[str]:

@@ -14,7 +14,11 @@ from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, SPLITS, read_table
-from pipeline.errors import UserError, advise_making, name_choices
+from pipeline.errors import UserError, advise_making, closest, name_first
+
+
+class UnknownNameError(UserError):
+    """A class or group that the dataset does not have."""
 
 
 class Catalog:
@@ -23,6 +27,7 @@ class Catalog:
     Attributes:
         images: the encoded images by image_id.
         queries: image_ids of the test queries, in the order of data/splits.parquet.
+        train_ids: image_ids of the training images.
         classes: names of all classes, sorted; where two are the same, their labels are added.
         groups: names of all groups that have images, sorted; empty where the dataset has none.
 
@@ -39,7 +44,7 @@ class Catalog:
         self.images = PackedImages(data / "images")
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
-        self._trained_on = _ids_where(splits, pc.equal(splits["split"], "train"))
+        self.train_ids = _ids_where(splits, pc.equal(splits["split"], "train"))
         self._gallery = _ids_where(splits, splits["is_gallery"])
         self._name_of_label = read_class_names(paths[1])
         self._label_of_name = {name: label for label, name in self._name_of_label.items()}
@@ -50,10 +55,6 @@ class Catalog:
         self._ids = catalog["image_id"].combine_chunks()
         self._widths, self._heights = catalog["width"].to_numpy(), catalog["height"].to_numpy()
         self._rows = RowLookup(self._ids.to_pylist(), table=self._path)
-
-    def was_trained_on(self, image_id: str) -> bool:
-        """Return whether the fine-tuned model was trained on an image, which it then finds well."""
-        return image_id in self._trained_on
 
     def classes_of(self, image_id: str) -> list[str]:
         """Return the names of an image's classes, sorted."""
@@ -79,14 +80,24 @@ class Catalog:
         """Return whether two images of the catalog share a label."""
         return not self.labels_of(query).isdisjoint(self.labels_of(image_id))
 
+    def check_class(self, name: str) -> None:
+        """Raise an UnknownNameError unless there is such a class."""
+        if name not in self._label_of_name:
+            raise _unknown("class", name, self.classes)
+
+    def check_group(self, name: str) -> None:
+        """Raise an UnknownNameError unless there is such a group."""
+        if name not in self.groups:
+            raise _unknown("group", name, self.groups)
+
     def mask_class(self, name: str, ids: Sequence[str]) -> Mask:
         """Return bool [N]: which of the N images in `ids`, such as an index's, are of a class.
 
         Raises:
-            UserError: there is no such class, or an id is not in the catalog.
+            UnknownNameError: there is no such class.
+            UserError: an id is not in the catalog.
         """
-        if name not in self._label_of_name:
-            raise UserError(f"class: {name_choices(name, self.classes)}")
+        self.check_class(name)
         rows = np.repeat(np.arange(len(self._labels)), np.diff(self._labels.starts))
         in_class = np.zeros(len(self._labels), dtype=bool)
         in_class[rows[self._labels.values == self._label_of_name[name]]] = True
@@ -94,8 +105,7 @@ class Catalog:
 
     def mask_group(self, name: str, ids: Sequence[str]) -> Mask:
         """Return bool [N]: which images in `ids` are of a group; raises as `mask_class`."""
-        if name not in self.groups:
-            raise UserError(f"group: {name_choices(name, self.groups)}")
+        self.check_group(name)
         in_group = pc.equal(self._groups, name).fill_null(False).to_numpy(zero_copy_only=False)
         mask: Mask = in_group[self._find_rows(ids)]
         return mask
@@ -106,6 +116,14 @@ class Catalog:
 
     def _find_rows(self, ids: Sequence[str]) -> Ints:
         return find_rows(ids, self._ids, ids_from=self._root / "index", table=self._path)
+
+
+def _unknown(kind: str, found: str, names: Sequence[str]) -> UnknownNameError:
+    # The first of them alone: there may be thousands.
+    allowed = f"allowed: {name_first(names)}" if names else f"the dataset has no {kind}"
+    close = closest(found, names)
+    hint = "" if close is None else f"; did you mean '{close}'?"
+    return UnknownNameError(f"{kind}: found '{found}'; {allowed}{hint}")
 
 
 def _ids_where(splits: pa.Table, mask: pa.ChunkedArray) -> frozenset[str]:

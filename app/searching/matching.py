@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.searching.current_metrics import read_current_metrics
 from pipeline.data.arrays import Mask, Vectors
-from pipeline.data.fingerprint import read_dataset_fingerprint
-from pipeline.data.metrics_files import MATCH_THRESHOLD, read_metrics_files, read_texts
+from pipeline.data.metrics_files import MATCH_THRESHOLD
 
 if TYPE_CHECKING:  # it imports torch, which `serve` does later
     from app.searching.model_index import ModelIndex, Neighbor
@@ -45,14 +45,6 @@ def find_matches(
 
 
 def read_match_threshold(root: Path, model: str) -> float | None:
-    """Return the score above which a result of `model` is a match.
-
-    None where none was chosen, or where it was chosen on other images than those of the catalog, as
-    after a run that stopped before `evaluate`.
-    """
-    path = root / "metrics" / f"{model}.json"
-    if not path.is_file():
-        return None
-    (numbers,) = read_metrics_files([path]).values()
-    catalog = read_dataset_fingerprint(root / "data/catalog.parquet")
-    return numbers.get(MATCH_THRESHOLD) if read_texts(path).get("fingerprint") == catalog else None
+    """Return the score above which a result of `model` is a match; None where none was chosen on
+    the images of the catalog."""
+    return (read_current_metrics(root, model) or {}).get(MATCH_THRESHOLD)

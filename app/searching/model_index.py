@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Neighbor:
-    """A gallery image that was found. score: the cosine, or minus the Euclidean distance."""
+    """An image of the index that was found. score: the cosine, or minus the Euclidean distance."""
 
     image_id: str
     score: float
@@ -140,7 +140,7 @@ class ModelIndex:
     ) -> list[Neighbor]:
         """Return the k nearest images, best first, ties in the order of the index.
 
-        vector: float32 [D], of `embed` or `read_vector`. allowed: bool [G], which rows of `ids` may
+        vector: float32 [D], of `embed` or `read_vector`. allowed: bool [N], which rows of `ids` may
         be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
         Fewer are returned where fewer are allowed.
         """

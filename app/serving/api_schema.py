@@ -36,6 +36,9 @@ class SearchOptions(BaseModel):
         max_length=MAX_NAME_LENGTH,
         description="search only images of this group",
     )
+    gallery: bool = Field(
+        False, description="search only the gallery, the test images that evaluation searches"
+    )
     crop: Literal["center", "none"] = Field(
         "center",
         description="what the models see of the query: center: the square in the middle; "
@@ -76,7 +79,7 @@ class NeighborImage(BaseModel):
     score: float = Field(
         description="higher is nearer: the cosine similarity, or minus the Euclidean distance"
     )
-    trained_on: bool = Field(description="whether the fine-tuned model was trained on it")
+    trained_on: bool = Field(description="whether this model was trained on it")
     relevant: bool | None = Field(
         description="whether it shares a class with the query; null for a photo, whose class is "
         "not known"
@@ -113,10 +116,19 @@ class RandomQuery(BaseModel):
     image_id: str
 
 
+class BestModel(BaseModel):
+    """The model that people get unless they name one."""
+
+    model: str = Field(examples=["finetuned"])
+    because: str = Field(description="why, in one line")
+
+
 class Choices(BaseModel):
     """What a search can choose from, and the limits of an upload."""
 
     models: list[str]
+    best: BestModel | None = Field(description="the better model on validation; null without one")
+    trained: bool = Field(description="whether the fine-tuned model was trained")
     classes: list[str] = Field(description="names of the classes that have images")
     groups: list[str] = Field(description="names of the groups that have images")
     image_count: int = Field(description="number of images that are searched")

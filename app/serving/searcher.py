@@ -3,8 +3,7 @@
 import base64
 import io
 import random
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -12,11 +11,14 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from app.searching.best_model import ModelName, find_best
 from app.searching.catalog import Catalog
 from app.searching.matching import find_matches, read_match_threshold
 from app.searching.model_index import ModelIndex, Neighbor
+from app.searching.training import find_trained_on, was_trained
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.api_schema import (
+    BestModel,
     Choices,
     ModelNeighbors,
     NeighborImage,
@@ -41,10 +43,6 @@ class UnknownImageError(UserError):
     """An image_id that is not in the catalog."""
 
 
-class UnknownChoiceError(UserError):
-    """A class or group that no image has."""
-
-
 class Searcher:
     """Searches with several models. All methods may be called from many threads.
 
@@ -61,6 +59,7 @@ class Searcher:
         self.catalog = Catalog(root)
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
         self._thresholds = {model: read_match_threshold(root, model) for model in models}
+        self._trained_on = {model: find_trained_on(root, model, self.catalog) for model in models}
         self._random = random.Random(seed)
         for model_index in self.model_indexes.values():
             # Reads the table of vectors now, so that the first search does not wait for it.
@@ -74,14 +73,17 @@ class Searcher:
         self._mask_group = lru_cache(MAX_CACHED_MASKS)(
             lambda model, name: self.catalog.mask_group(name, self.model_indexes[model].ids)
         )
-        self.choices = self._list_choices()
+        self._mask_gallery = lru_cache(len(models))(
+            lambda model: self.catalog.mask_gallery(self.model_indexes[model].ids)
+        )
+        self.choices = self._list_choices(find_best(root), trained=was_trained(root))
 
     def search_photo(self, encoded: bytes, options: PhotoSearchOptions) -> SearchResponse:
         """Return the neighbors of a photo that each model finds; their relevance is not known.
 
         Raises:
             RefusedPhotoError: the photo cannot be decoded, or is too large.
-            UnknownChoiceError: no image has the class or group of the options.
+            UnknownNameError: there is no such class or group.
         """
         self._check_options(options)
         started = perf_counter()
@@ -98,7 +100,7 @@ class Searcher:
 
         Raises:
             UnknownImageError: it is not in the catalog.
-            UnknownChoiceError: no image has the class or group of the options.
+            UnknownNameError: there is no such class or group.
         """
         self._check_image_id(image_id)
         self._check_options(options)
@@ -122,12 +124,14 @@ class Searcher:
         self._check_image_id(image_id)
         return self.catalog.images.read(image_id)
 
-    def _list_choices(self) -> Choices:
+    def _list_choices(self, best: ModelName | None, *, trained: bool) -> Choices:
         gallery = {image_id for each in self.model_indexes.values() for image_id in each.ids}
         classes = {name for image_id in gallery for name in self.catalog.classes_of(image_id)}
         groups = {self.catalog.group_of(image_id) for image_id in gallery}
         return Choices(
             models=list(self.model_indexes),
+            best=None if best is None else BestModel(model=best.name, because=best.because or ""),
+            trained=trained,
             classes=[name for name in self.catalog.classes if name in classes],
             groups=[name for name in self.catalog.groups if name in groups],
             image_count=len(gallery),
@@ -173,7 +177,8 @@ class Searcher:
             exclude=query.image_id,
         )
         search_ms = _milliseconds_since(started)
-        neighbors = self._describe(found.neighbors, query.image_id)
+        trained_on = self._trained_on[model_index.model]
+        neighbors = self._describe(found.neighbors, query.image_id, trained_on)
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,
@@ -186,7 +191,9 @@ class Searcher:
             search_ms=search_ms,
         )
 
-    def _describe(self, neighbors: Sequence[Neighbor], query: str | None) -> list[NeighborImage]:
+    def _describe(
+        self, neighbors: Sequence[Neighbor], query: str | None, trained_on: Set[str]
+    ) -> list[NeighborImage]:
         return [
             NeighborImage(
                 rank=rank,
@@ -194,7 +201,7 @@ class Searcher:
                 classes=self.catalog.classes_of(neighbor.image_id),
                 group=self.catalog.group_of(neighbor.image_id),
                 score=neighbor.score,
-                trained_on=self.catalog.was_trained_on(neighbor.image_id),
+                trained_on=neighbor.image_id in trained_on,
                 relevant=(
                     None if query is None else self.catalog.is_relevant(query, neighbor.image_id)
                 ),
@@ -203,8 +210,8 @@ class Searcher:
         ]
 
     def _mask_allowed(self, model_index: ModelIndex, options: SearchOptions) -> Mask | None:
-        """Return bool [G]: which rows of an index the filters allow; None for all."""
-        masks = []
+        """Return bool [N]: which rows of an index the filters allow; None for all."""
+        masks = [self._mask_gallery(model_index.model)] if options.gallery else []
         if options.class_ is not None:
             masks.append(self._mask_class(model_index.model, options.class_))
         if options.group is not None:
@@ -212,17 +219,10 @@ class Searcher:
         return np.logical_and.reduce(masks) if masks else None
 
     def _check_options(self, options: SearchOptions) -> None:
-        for kind, found, allowed in (
-            ("class", options.class_, self.choices.classes),
-            ("group", options.group, self.choices.groups),
-        ):
-            if found is not None and found not in allowed:
-                # Not all of them are listed: there may be thousands.
-                close = get_close_matches(found, allowed, n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                raise UnknownChoiceError(
-                    f"{kind}: found '{found}'; allowed: a {kind} of an image{hint}"
-                )
+        if options.class_ is not None:
+            self.catalog.check_class(options.class_)
+        if options.group is not None:
+            self.catalog.check_group(options.group)
 
     def _check_image_id(self, image_id: str) -> None:
         if image_id not in self._image_ids:

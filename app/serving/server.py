@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from app.searching.catalog import UnknownNameError
 from app.searching.untrusted_images import escape_unprintable
 from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
@@ -32,7 +33,6 @@ from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
     RefusedPhotoError,
     Searcher,
-    UnknownChoiceError,
     UnknownImageError,
 )
 from app.serving.uploads import UploadError, receive_upload
@@ -46,7 +46,7 @@ MAX_SEARCHES = 48
 STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
     UnknownImageError: 404,
-    UnknownChoiceError: 422,
+    UnknownNameError: 422,
 }
 DESCRIPTION = (
     "Search a dataset for images that are similar to a query image, with several models side by "

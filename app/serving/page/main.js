@@ -70,7 +70,7 @@ function show(response, milliseconds) {
   }
   const photoName = photos.get(state.photo)?.name ?? "";
   renderQuery(response.query, state, photoName);
-  renderNeighbors(response, state);
+  renderNeighbors(response, state, choices);
   byId("status").textContent = summarise(response, milliseconds);
   const classes = response.query.classes.join(", ");
   document.title = `${classes || photoName || "photo"} · lookalike`;
@@ -119,6 +119,7 @@ function readFilters() {
   return {
     class: byId("class").value.trim(),
     group: byId("group").value,
+    gallery: byId("gallery").checked ? "true" : "",
     crop: document.querySelector("input[name=crop]:checked").value,
     k: byId("k").value,
   };
@@ -129,13 +130,14 @@ function fillFilters() {
     byId(name).value = state[name];
     byId(name).classList.toggle("set", state[name] !== "");
   }
+  byId("gallery").checked = state.gallery === "true";
   document.querySelector(`input[name=crop][value=${state.crop === "none" ? "none" : "center"}]`)
     .checked = true;
   if (![...byId("k").options].some((option) => option.value === state.k)) {
     byId("k").append(new Option(state.k));
   }
   byId("k").value = state.k;
-  byId("clear").hidden = !state.class && !state.group;
+  byId("clear").hidden = !state.class && !state.group && !state.gallery;
 }
 
 function showError(line) {
@@ -160,7 +162,7 @@ function listenToFilters() {
     searchIfChanged();
   });
   byId("clear").addEventListener("click", () => {
-    go({ ...state, class: "", group: "" }, { push: true });
+    go({ ...state, class: "", group: "", gallery: "" }, { push: true });
     byId("class").focus();
   });
 }

@@ -5,7 +5,6 @@ import { formatUrl, imageUrl } from "/page/url.js";
 
 const QUERY_SIDE = 640;
 const TILE_SIDE = 384;
-const MODEL_NOTES = { baseline: "before training", finetuned: "after training" };
 
 const byId = (id) => document.getElementById(id);
 
@@ -32,8 +31,9 @@ export function renderWelcome() {
 }
 
 /** Show the neighbors that each model found, side by side. */
-export function renderNeighbors(response, state) {
-  byId("columns").replaceChildren(...response.models.map((each) => renderColumn(each, state)));
+export function renderNeighbors(response, state, choices) {
+  byId("columns").replaceChildren(
+    ...response.models.map((each) => renderColumn(each, state, choices)));
 }
 
 /** Fill the lists of classes and groups, and the line about what is indexed. */
@@ -62,16 +62,19 @@ function showQuery(shown) {
   byId("drop").hidden = shown;
 }
 
-function renderColumn(each, state) {
+function renderColumn(each, state, choices) {
   const heading = `model-${each.model}`;
   const parts = [
     element("h2", { id: heading }, each.model),
     element("p", { title: "time to embed the query and to search" },
-      [MODEL_NOTES[each.model], formatTime(each.embed_ms + each.search_ms)]
+      [noteOf(each.model, choices.trained), formatTime(each.embed_ms + each.search_ms)]
         .filter(Boolean).join(" · ")),
   ];
   if (hasCount(each)) {
     parts.push(element("p", { className: "relevant-count" }, formatRelevant(each)));
+  }
+  if (each.model === choices.best?.model) {
+    parts.push(element("p", { className: "default" }, `default: ${choices.best.because}`));
   }
   if (each.match === false) {
     parts.push(element("p", { className: "no-match" },
@@ -85,6 +88,12 @@ function renderColumn(each, state) {
       : element("p", { className: "nothing" }, "No image passes the filters."));
   section.setAttribute("aria-labelledby", heading);
   return section;
+}
+
+/** Return what training did to a model; nothing where there was none to be before of. */
+function noteOf(model, trained) {
+  if (model === "finetuned") return trained ? "after training" : "not trained";
+  return model === "baseline" && trained ? "before training" : "";
 }
 
 function renderTile(neighbor, state) {

@@ -1,7 +1,9 @@
 // The state of a search and the page's URL. Each can be made from the other, so that the Back
 // button works and a link can be shared.
 
-export const DEFAULTS = { image: "", photo: "", class: "", group: "", crop: "center", k: "12" };
+export const DEFAULTS = {
+  image: "", photo: "", class: "", group: "", gallery: "", crop: "center", k: "12",
+};
 
 /** Return the state in a URL; what the URL leaves out is as in DEFAULTS. */
 export function parseUrl(url) {

@@ -100,7 +100,7 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     ]
     trained_on = [row["trained_on"] for row in rows]
     assert [line.endswith("  (trained on)") for line in (*lines[1:4], *lines[6:9])] == trained_on
-    assert trained_on == [catalog.was_trained_on(row["image_id"]) for row in rows]
+    assert trained_on == [row["image_id"] in catalog.train_ids for row in rows]
     assert (lines[4], lines[5], lines[9:]) == ("", f"{photos}/1.jpg", [""])
     assert files(out) == RESULTS
     assert Image.open(out / "sheet.png").width > 4 * 160
@@ -143,7 +143,7 @@ def test_all_images_are_searched_unless_filters_say_which(
 
     assert len(search()) == 40
     gallery = search("gallery")
-    assert {image_id for image_id in search() if not catalog.was_trained_on(image_id)} >= {*gallery}
+    assert {*search()} - catalog.train_ids >= {*gallery}
     assert 0 < len(gallery) < 40
     assert {catalog.group_of(image_id) for image_id in search("group=disc")} == {"disc"}
     both = search("group=disc", "class=red disc")
@@ -155,7 +155,10 @@ def test_all_images_are_searched_unless_filters_say_which(
     ("only", "line"),
     [
         (("train",), "--only: found 'train'; allowed: gallery, class=NAME, group=NAME"),
-        (("class=red disk",), "class: found 'red disk'; allowed: "),
+        (
+            ("class=red disk",),
+            "class: found 'red disk'; allowed: 'black disc', 'black square', 'blue disc', ",
+        ),
         (
             ("class=red disc", "group=square"),
             "--only: no image passes class=red disc and group=square; allowed: filters that fit",
@@ -179,6 +182,8 @@ def test_the_best_model_is_the_one_that_training_recorded(
     with caplog.at_level(logging.INFO):
         assert query(copy, photos / "0.jpg", out=tmp_path / "out", model="best")
     assert caplog.messages[0] == ("searching 40 images with the model baseline (it is no better)")
+    rows = read_table(tmp_path / "out/neighbors.parquet", PHOTO_NEIGHBORS)
+    assert rows["trained_on"].to_pylist() == [False] * 3  # the baseline was trained on nothing
     assert list_best_first(copy) == ["baseline", "finetuned"]
     assert list_best_first(searchable) == ["finetuned", "baseline"]
     (copy / "models/finetuned/training.json").write_text("[")
@@ -336,11 +341,11 @@ def test_lines_of_neighbors_are_aligned(catalog: Catalog) -> None:
     neighbors = [
         Neighbor(image_id, score) for image_id, score in zip(ids, (0.5, -12.25), strict=True)
     ]
-    assert format_neighbors(neighbors, catalog).splitlines() == [
-        "   1    0.5000  red disc       red disc/0.jpg",
+    assert format_neighbors(neighbors, catalog, {ids[0]}).splitlines() == [
+        "   1    0.5000  red disc       red disc/0.jpg  (trained on)",
         "   2  -12.2500  purple square  purple square/1.jpg",
     ]
-    assert format_neighbors([], catalog) == ""
+    assert format_neighbors([], catalog, set()) == ""
 
 
 def photo_neighbors(catalog: Catalog, count: int, *, neighbors: int) -> list[PhotoNeighbors]:

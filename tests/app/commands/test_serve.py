@@ -35,13 +35,14 @@ def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
-        logged = [process.stderr.readline() for _ in range(2)]
+        logged = [process.stderr.readline() for _ in range(3)]
         try:
             assert logged[0] == "serve: finetuned, baseline: loading …\n"
+            assert logged[1] == "serve: the default model is finetuned (it is a test)\n"
             address = re.fullmatch(
                 r"serve: (http://127\.0\.0\.1:\d+)  \(40 images, finetuned, baseline; "
                 r"start-up [\d.]+ s; stop with Ctrl-C\)\n",
-                logged[1],
+                logged[2],
             )
             assert address, logged
             with open_client(address[1]) as client:
@@ -92,7 +93,7 @@ def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     (project / "index/baseline/index.faiss").unlink()
     failed = serve(project, "--port", "0")
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[1:] == [
+    assert failed.stderr.splitlines()[2:] == [
         "lookalike: index/baseline/index.faiss: no such file or folder; make it: dvc repro, or "
         "if the project has a remote, fetch it: dvc pull"
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from app.searching.catalog import Catalog
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, read_table, write_table
-from pipeline.errors import UserError
+from pipeline.errors import UserError, name_first
 from tests.helpers.dataset_tables import build_classes, write_dataset_tables
 from tests.helpers.searchable import COLOURS, IMAGES, SHAPES
 
@@ -53,10 +53,10 @@ def test_a_wrong_name_or_image_is_one_line(catalog: Catalog, searchable: Path) -
     path = searchable / "data/catalog.parquet"
     for call, message in {
         lambda: catalog.mask_class("red disk", [RED]): (
-            f"class: found 'red disk'; allowed: {', '.join(catalog.classes)}; did you mean "
+            f"class: found 'red disk'; allowed: {name_first(catalog.classes)}; did you mean "
             "'red disc'?"
         ),
-        lambda: catalog.mask_group("ring", [RED]): "group: found 'ring'; allowed: disc, square",
+        lambda: catalog.mask_group("ring", [RED]): "group: found 'ring'; allowed: 'disc', 'square'",
         lambda: catalog.classes_of("x"): f"{path}: no image has image_id 'x'; run: dvc repro",
         lambda: catalog.mask_class("red disc", [RED, "x", "y"]): (
             f"{searchable / 'index'}: 2 of 3 image_ids are not in {path}, the first is 'x'; "

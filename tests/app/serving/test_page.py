@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
+from app.searching.catalog import Catalog
 from app.serving.searcher import Searcher
 from app.serving.server import build_app
+from pipeline.data.training_record import TrainingRecord, write_record
 from tests.helpers.browser import opened_browser, opened_page
 from tests.helpers.searchable import draw
 from tests.helpers.serving import open_client, serving
@@ -315,6 +318,48 @@ def test_a_query_unlike_all_images_is_told(
         for model, told in (("baseline", 1), ("finetuned", 0)):
             line = page.get_by_role("region", name=model).get_by_text("Perhaps not in the catalog")
             expect(line).to_have_count(told)
+
+
+def test_the_default_model_and_what_training_did_are_told(
+    browser: Browser, searchable: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    query = quote(Catalog(project).queries[0], safe="")
+    for record, notes in (
+        (TrainingRecord("finetuned", "it is a test", {}), ("before training · ", "after training")),
+        (TrainingRecord("baseline", "too few images to train on", {}), ("", "not trained")),
+    ):
+        write_record(project / "models/finetuned", record)
+        app = build_app(Searcher(project, MODELS))
+        with serving(app) as address, opened_page(browser) as page:
+            page.goto(f"{address}/?image={query}")
+            for model, note in zip(MODELS, notes, strict=True):
+                region = page.get_by_role("region", name=model)
+                shown = [f"default: {record.because}"] * (model == record.use)
+                expect(region.locator(".default")).to_have_text(shown)
+                expect(region.locator(".column-head p").first).to_have_text(
+                    re.compile(rf"^{note}.*\d ms$")
+                )
+            trained_on = {tile[3] for model in MODELS for tile in column(page, model)}
+            assert (True in trained_on) is (record.use == "finetuned")
+
+
+def test_the_gallery_alone_is_a_filter(browser: Browser, address: str, searcher: Searcher) -> None:
+    query = quote(searcher.catalog.queries[0], safe="")
+    everything = expected(address, f"/api/search/{query}")
+    gallery = expected(address, f"/api/search/{query}?gallery=true")
+    assert gallery != everything
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={query}")
+        page.get_by_label("Only the gallery").check()
+        expect(page).to_have_url(re.compile("gallery=true"))
+        assert {model: column(page, model) for model in MODELS} == gallery
+        page.reload()
+        expect(page.get_by_label("Only the gallery")).to_be_checked()
+        page.get_by_role("button", name="Clear the filters").click()
+        expect(page).not_to_have_url(re.compile("gallery"))
+        assert {model: column(page, model) for model in MODELS} == everything
 
 
 def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> None:

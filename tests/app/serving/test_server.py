@@ -24,7 +24,8 @@ from app.serving.addresses import ANY_HOST
 from app.serving.api_schema import SearchOptions
 from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
-from pipeline.errors import UserError
+from pipeline.data.tables import SPLITS, read_table
+from pipeline.errors import UserError, name_first
 from tests.helpers.searchable import COLOURS, SHAPES, draw, write_threshold
 from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
@@ -80,7 +81,8 @@ def test_a_neighbor_is_relevant_where_it_shares_a_class(
             for each in model["neighbors"]
         ]
         assert [each["trained_on"] for each in model["neighbors"]] == [
-            searcher.catalog.was_trained_on(each["image_id"]) for each in model["neighbors"]
+            model["model"] == "finetuned" and each["image_id"] in searcher.catalog.train_ids
+            for each in model["neighbors"]
         ]
         assert model["match"] is None  # no metrics, so no threshold
         assert marks == same
@@ -164,6 +166,17 @@ def test_filters_return_the_nearest_images_that_they_allow(
         assert len(nearest) == 3
 
 
+def test_the_gallery_alone_can_be_searched(
+    client: httpx.Client, searchable: Path, query: str
+) -> None:
+    splits = read_table(searchable / "data/splits.parquet", SPLITS).to_pylist()
+    gallery = {row["image_id"] for row in splits if row["is_gallery"]} - {query}
+    response = client.get(path_of(query), params={"k": 40, "gallery": "true"}).json()
+    for model in MODELS:
+        assert {image_id for image_id, _ in found(response, model)} == gallery
+    assert 0 < len(gallery) < 39
+
+
 def test_filters_that_exclude_each_other_return_nothing(client: httpx.Client, query: str) -> None:
     (disc,) = [n for n in client.get("/api/choices").json()["classes"] if "disc" in n][:1]
     response = client.get(path_of(query), params={"class": disc, "group": "square"}).json()
@@ -183,6 +196,8 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
     ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
+        "best": {"model": "finetuned", "because": "it is a test"},
+        "trained": True,
         "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
         "image_count": len(ids),
@@ -295,6 +310,7 @@ def test_an_upload_that_the_client_cancels_is_not_logged(
 
 def wrong_options(query: str) -> list[tuple[str, int, str]]:
     image = path_of(query)
+    classes = sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
     return [
         (
             "/api/search/ball.jpg",
@@ -317,12 +333,12 @@ def wrong_options(query: str) -> list[tuple[str, int, str]]:
         (
             f"{image}?class=gold+ring",
             422,
-            "class: found 'gold ring'; allowed: a class of an image",
+            f"class: found 'gold ring'; allowed: {name_first(classes)}",
         ),
         (
             f"{image}?group=discs",
             422,
-            "group: found 'discs'; allowed: a group of an image; did you mean 'disc'?",
+            "group: found 'discs'; allowed: 'disc', 'square'; did you mean 'disc'?",
         ),
         (
             f"{image}?class={256 * 'x'}",
@@ -459,7 +475,7 @@ def test_openapi_describes_the_api_and_its_errors(client: httpx.Client) -> None:
     posted = openapi["paths"]["/api/search"]["post"]
     assert posted["requestBody"]["content"]["image/*"]["schema"]["format"] == "binary"
     names = {each["name"] for each in posted["parameters"]}
-    assert names == {"k", "class", "group", "crop", "name", "preview"}
+    assert names == {"k", "class", "group", "gallery", "crop", "name", "preview"}
     for path in openapi["paths"].values():
         for request in path.values():
             failure = request["responses"]["4XX"]["content"]["application/json"]["schema"]
