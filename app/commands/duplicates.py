@@ -1,7 +1,5 @@
 """`lookalike duplicates`: groups of the same images, printed, drawn and kept as a table."""
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from app.output_folder import OutputFolder
+from app.overrides_file import append_overrides
 from app.searching.catalog import Catalog, require_files
 from app.searching.untrusted_images import escape_unprintable
-from pipeline.data.files import written_whole
 from pipeline.data.tables import CATALOG, DUPLICATES, HEALTH, SPLITS, read_table
 from pipeline.figures.duplicate_sheets import ON_A_SHEET, draw_first_groups
 from pipeline.health.findings import DuplicateGroup, list_groups
-from pipeline.packing.overrides import COLUMNS, DROP
+from pipeline.packing.overrides import DROP
 
 PRINTED = 20  # groups
 MOST_SHEETS = 10
@@ -65,23 +63,13 @@ def propose_drops(groups: Sequence[DuplicateGroup], path: Path) -> int:
     All images of such a group: which of the classes is right, the pixels do not tell. Images that
     the table names are left as they are.
     """
-    rows = path.read_text(encoding="utf-8-sig") if path.is_file() else ",".join(COLUMNS) + "\n"
-    named = {row[0] for row in csv.reader(rows.splitlines()) if row}
     wrong = {
         image_id
         for group in groups
         if group.kind == "exact" and group.across_classes
         for image_id in group.image_ids
     }
-    added = io.StringIO()
-    csv.writer(added, lineterminator="\n").writerows(
-        (each, DROP, "") for each in sorted(wrong - named)
-    )
-    if rows and not rows.endswith("\n"):
-        rows += "\n"
-    with written_whole(path) as (unfinished,):
-        unfinished.write_text(rows + added.getvalue(), encoding="utf-8")
-    return len(wrong - named)
+    return len(append_overrides(path, [(each, DROP, "") for each in sorted(wrong)]))
 
 
 def _format(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+from app.overrides_file import NAME as OVERRIDES
 from app.searching.best_model import BEST, find_best, list_best_first
 from app.serving.addresses import (
     find_allowed_hosts,
@@ -93,7 +94,12 @@ def _run(
     from app.serving.server import build_app
 
     searcher = Searcher(root, models)
-    app = build_app(searcher, hosts=find_allowed_hosts(host, listening))
+    app = build_app(
+        searcher,
+        hosts=find_allowed_hosts(host, listening),
+        # Others may search, but not change files here.
+        overrides=root / OVERRIDES if is_loopback(host) else None,
+    )
     served = f"{searcher.choices.image_count:,} images, {', '.join(models)}"
     start_up = perf_counter() - started
     logger.info("%s  (%s; start-up %.1f s; stop with Ctrl-C)", address, served, start_up)

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from app.project import require_project
 from pipeline.data.arrays import Ints, Mask
-from pipeline.data.class_names import names_of, read_class_names
+from pipeline.data.class_names import display_names, names_of
 from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
-from pipeline.data.tables import CATALOG, SPLITS, read_table
+from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from pipeline.errors import UserError, advise_making, closest, name_first
 
 
@@ -46,7 +46,10 @@ class Catalog:
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
         self.train_ids = _ids_where(splits, pc.equal(splits["split"], "train"))
         self._gallery = _ids_where(splits, splits["is_gallery"])
-        self._name_of_label = read_class_names(paths[1])
+        classes = read_table(paths[1], CLASSES)
+        labels, names = (classes[column].to_pylist() for column in ("label", "name"))
+        self._own_names: dict[int, str] = dict(zip(labels, names, strict=True))
+        self._name_of_label = display_names(self._own_names)
         self._label_of_name = {name: label for label, name in self._name_of_label.items()}
         self.classes = sorted(self._label_of_name)
         self._labels = label_sets(catalog["labels"])
@@ -84,6 +87,15 @@ class Catalog:
         """Raise an UnknownNameError unless there is such a class."""
         if name not in self._label_of_name:
             raise _unknown("class", name, self.classes)
+
+    def own_name_of(self, name: str) -> str:
+        """Return the name of a class in the dataset, which may have line breaks.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+        self.check_class(name)
+        return self._own_names[self._label_of_name[name]]
 
     def check_group(self, name: str) -> None:
         """Raise an UnknownNameError unless there is such a group."""

@@ -133,8 +133,21 @@ class Choices(BaseModel):
     groups: list[str] = Field(description="names of the groups that have images")
     image_count: int = Field(description="number of images that are searched")
     query_count: int = Field(description="number of query images in the test split")
+    overrides: bool = Field(description="whether POST /api/overrides is served: on this machine")
     max_bytes: int = Field(description="most bytes of an uploaded photo")
     max_pixels: int = Field(description="most pixels of an uploaded photo")
+
+
+class Override(BaseModel):
+    """A correction of the dataset, a row of overrides.csv."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_id: str
+    action: Literal["drop", "relabel"] = Field(
+        description="drop: leave the image out; relabel: `label` is its only class"
+    )
+    label: str = Field("", max_length=MAX_NAME_LENGTH, description="a class; empty with drop")
 
 
 class ErrorResponse(BaseModel):

@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from app.overrides_file import append_overrides
 from app.searching.best_model import ModelName, find_best
 from app.searching.catalog import Catalog
 from app.searching.matching import find_matches, read_match_threshold
@@ -22,6 +23,7 @@ from app.serving.api_schema import (
     Choices,
     ModelNeighbors,
     NeighborImage,
+    Override,
     PhotoSearchOptions,
     QueryImage,
     SearchOptions,
@@ -30,6 +32,7 @@ from app.serving.api_schema import (
 from pipeline.data.arrays import Mask
 from pipeline.data.decoding import MAX_PIXELS
 from pipeline.errors import UserError
+from pipeline.packing.overrides import DROP, RELABEL
 
 PREVIEW_SIDE = 640
 MAX_CACHED_MASKS = 64
@@ -41,6 +44,10 @@ class RefusedPhotoError(UserError):
 
 class UnknownImageError(UserError):
     """An image_id that is not in the catalog."""
+
+
+class RefusedOverrideError(UserError):
+    """A correction of an image that has one, or with a label that means nothing."""
 
 
 class Searcher:
@@ -124,6 +131,27 @@ class Searcher:
         self._check_image_id(image_id)
         return self.catalog.images.read(image_id)
 
+    def override(self, override: Override, path: Path) -> Override:
+        """Append a correction of an image of the catalog to the file at `path`; return the row.
+
+        Raises:
+            UnknownImageError: it is not in the catalog.
+            UnknownNameError: there is no such class.
+            RefusedOverrideError: the file names the image already, or a label is given with drop.
+        """
+        self._check_image_id(override.image_id)
+        label = override.label
+        if override.action == RELABEL:
+            label = self.catalog.own_name_of(label)
+        elif label:
+            raise RefusedOverrideError(f"label: found '{label}'; allowed with {DROP}: none")
+        if not append_overrides(path, [(override.image_id, override.action, label)]):
+            raise RefusedOverrideError(
+                f"image_id: found '{override.image_id}', which {path.name} has already; allowed: "
+                "once; edit the file"
+            )
+        return Override(image_id=override.image_id, action=override.action, label=label)
+
     def _list_choices(self, best: ModelName | None, *, trained: bool) -> Choices:
         gallery = {image_id for each in self.model_indexes.values() for image_id in each.ids}
         classes = {name for image_id in gallery for name in self.catalog.classes_of(image_id)}
@@ -136,6 +164,7 @@ class Searcher:
             groups=[name for name in self.catalog.groups if name in groups],
             image_count=len(gallery),
             query_count=len(self.catalog.queries),
+            overrides=False,
             max_bytes=MAX_BYTES,
             max_pixels=MAX_PIXELS,
         )

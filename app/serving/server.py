@@ -22,6 +22,7 @@ from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
     Choices,
     ErrorResponse,
+    Override,
     PhotoSearchOptions,
     RandomQuery,
     SearchOptions,
@@ -31,6 +32,7 @@ from app.serving.browser_images import encode_for_browser
 from app.serving.cross_site import CrossSiteGuard
 from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
+    RefusedOverrideError,
     RefusedPhotoError,
     Searcher,
     UnknownImageError,
@@ -47,6 +49,7 @@ STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
     UnknownImageError: 404,
     UnknownNameError: 422,
+    RefusedOverrideError: 422,
 }
 DESCRIPTION = (
     "Search a dataset for images that are similar to a query image, with several models side by "
@@ -70,13 +73,15 @@ def build_app(
     searcher: Searcher,
     *,
     hosts: Sequence[str] = LOOPBACK,
+    overrides: Path | None = None,
     upload_seconds: float = UPLOAD_SECONDS,
     max_searches: int = MAX_SEARCHES,
 ) -> FastAPI:
     """Return the application.
 
-    hosts: the host names it answers to, see `find_allowed_hosts`. upload_seconds: within which a
-    photo must arrive. max_searches: that run and wait; further ones are refused.
+    hosts: the host names it answers to, see `find_allowed_hosts`. overrides: the file to which the
+    page may add corrections; None where it may not. upload_seconds: within which a photo must
+    arrive. max_searches: that run and wait; further ones are refused.
     """
     app = FastAPIOffline(  # its /docs loads scripts from that package instead of a CDN
         title="lookalike",
@@ -89,20 +94,34 @@ def build_app(
     app.add_middleware(CrossSiteGuard)  # outermost: its headers are on every response
     _handle_errors(app)
     queue = RequestQueue(max_running=_count_threads(), max_admitted=max_searches)
+    _serve_choices(app, searcher.choices.model_copy(update={"overrides": overrides is not None}))
     _serve_searches(app, searcher, queue, upload_seconds=upload_seconds)
+    if overrides is not None:
+        _serve_overrides(app, searcher, overrides)
     _serve_images(app, searcher)
     _serve_page(app)
     return app
 
 
+def _serve_choices(app: FastAPI, choices: Choices) -> None:
+    @app.get("/api/choices", tags=["search"])
+    async def list_choices() -> Choices:
+        """What a search can choose from, and the limits of an upload."""
+        return choices
+
+
+def _serve_overrides(app: FastAPI, searcher: Searcher, path: Path) -> None:
+    queue = RequestQueue(max_running=1)  # each reads the file and writes it anew
+
+    @app.post("/api/overrides", tags=["images"])
+    async def override(override: Override) -> Override:
+        """Correct an image: a row is added to overrides.csv, which `dvc repro` applies."""
+        return await queue.run(partial(searcher.override, override, path))
+
+
 def _serve_searches(
     app: FastAPI, searcher: Searcher, queue: RequestQueue, *, upload_seconds: float
 ) -> None:
-    @app.get("/api/choices", tags=["search"])
-    async def choices() -> Choices:
-        """What a search can choose from, and the limits of an upload."""
-        return searcher.choices
-
     @app.get("/api/random-query", tags=["search"])
     async def random_query() -> RandomQuery:
         """A random query image of the test split."""

@@ -32,6 +32,13 @@ export async function searchByPhoto(photo, options, limits, signal) {
   return fetchJson(`/api/search?${options}`, { method: "POST", body, headers, signal });
 }
 
+/** Add a correction of an image to overrides.csv; return what was written. */
+export function override(imageId, action, label) {
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify({ image_id: imageId, action, label });
+  return fetchJson("/api/overrides", { method: "POST", headers, body });
+}
+
 /** Return the neighbors of an image of the catalog. */
 export function searchByImage(imageId, options, signal) {
   return fetchJson(`/api/search/${encodeURIComponent(imageId)}?${options}`, { signal });

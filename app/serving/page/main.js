@@ -1,6 +1,6 @@
 // Reacts to what a person does on the page: each step is a search.
 
-import { fetchJson, searchByImage, searchByPhoto } from "/page/api.js";
+import { fetchJson, override, searchByImage, searchByPhoto } from "/page/api.js";
 import { renderChoices, renderNeighbors, renderQuery, renderWelcome, summarise }
   from "/page/render.js";
 import { DEFAULTS, formatUrl, parseUrl, searchOptions } from "/page/url.js";
@@ -69,7 +69,7 @@ function show(response, milliseconds) {
     return;
   }
   const photoName = photos.get(state.photo)?.name ?? "";
-  renderQuery(response.query, state, photoName);
+  renderQuery(response.query, state, photoName, choices);
   renderNeighbors(response, state, choices);
   byId("status").textContent = summarise(response, milliseconds);
   const classes = response.query.classes.join(", ");
@@ -196,6 +196,34 @@ function listenToPhotos() {
   });
 }
 
+/** Write a correction of the query, and say so where the person looks. */
+async function correct(action, label) {
+  const { image } = state;
+  showError("");
+  byId("wrong-status").textContent = "";
+  try {
+    await override(image, action, label);
+  } catch (error) {
+    showError(error.message);
+    return;
+  }
+  if (state.image !== image) return;
+  byId("relabel-form").hidden = true;
+  byId("wrong-status").textContent = "written to overrides.csv; dvc repro applies it";
+}
+
+function listenToCorrections() {
+  byId("leave-out").addEventListener("click", () => correct("drop", ""));
+  byId("relabel").addEventListener("click", () => {
+    byId("relabel-form").hidden = false;
+    byId("right-class").focus();
+  });
+  byId("relabel-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    correct("relabel", byId("right-class").value.trim());
+  });
+}
+
 function listenToLinks() {
   byId("columns").addEventListener("click", (event) => {
     const link = event.target.closest("a[data-image]");
@@ -211,5 +239,6 @@ function listenToLinks() {
 byId("options").open = !matchMedia("(max-width: 820px)").matches;
 listenToFilters();
 listenToPhotos();
+listenToCorrections();
 listenToLinks();
 go(parseUrl(location.href), { push: false });

@@ -9,7 +9,7 @@ const TILE_SIDE = 384;
 const byId = (id) => document.getElementById(id);
 
 /** Show the query: an image of the catalog or a photo. */
-export function renderQuery(query, state, photoName) {
+export function renderQuery(query, state, photoName, choices) {
   const image = byId("query-image");
   image.src = query.preview ?? imageUrl(query.image_id, QUERY_SIDE);
   image.alt = query.image_id ? `query: ${describe(query)}` : `query: your photo ${photoName}`;
@@ -18,11 +18,22 @@ export function renderQuery(query, state, photoName) {
     element("strong", {}, query.image_id ? describe(query) : photoName),
     element("small", {}, query.image_id ?? "your photo; its class is not known"));
   showQuery(true);
+  renderCorrection(query.image_id !== null && choices.overrides);
+}
+
+/** Show what corrects the query, closed and empty, or hide it. */
+function renderCorrection(shown) {
+  const wrong = byId("wrong");
+  wrong.hidden = !shown;
+  wrong.open = false;
+  byId("relabel-form").hidden = true;
+  byId("right-class").value = byId("wrong-status").textContent = "";
 }
 
 /** Show the page as it is before the first search. */
 export function renderWelcome() {
   showQuery(false);
+  renderCorrection(false);
   byId("columns").replaceChildren(element("div", { className: "welcome" },
     element("h2", {}, "Which images look like this one?"),
     element("p", {}, "Drop a photo anywhere on this page, paste one, or take a random query "

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,42 +24,64 @@ def serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return run_module(folder, "app.cli", "serve", "--no-open", *options)
 
 
-@pytest.mark.slow
-def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
-    command = [sys.executable, "-m", "app.cli", "serve", "--no-open", "--port", "0"]
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Yield the running command, and end it as Ctrl-C does."""
+    command = [sys.executable, "-m", "app.cli", "serve", "--no-open", "--port", "0", *options]
     with subprocess.Popen(
         command,
-        cwd=searchable,
+        cwd=folder,
         env=environment() | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
         # Background jobs of a shell ignore Ctrl-C, and so do their child processes.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
-        assert process.stderr is not None
-        logged = [process.stderr.readline() for _ in range(3)]
         try:
-            assert logged[0] == "serve: finetuned, baseline: loading …\n"
-            assert logged[1] == "serve: the default model is finetuned (it is a test)\n"
-            address = re.fullmatch(
-                r"serve: (http://127\.0\.0\.1:\d+)  \(40 images, finetuned, baseline; "
-                r"start-up [\d.]+ s; stop with Ctrl-C\)\n",
-                logged[2],
-            )
-            assert address, logged
-            with open_client(address[1]) as client:
-                assert client.get("/api/choices").json()["image_count"] == 40
-                refused = client.post("/api/search", content=truncate_large_png())
-                assert refused.status_code == 400
+            yield process
         finally:
             process.send_signal(signal.SIGINT)
-        last = process.stderr.read()
+
+
+def read_lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stderr is not None
+    return [process.stderr.readline() for _ in range(count)]
+
+
+@pytest.mark.slow
+def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
+    with started(searchable) as process:
+        logged = read_lines(process, 3)
+        assert logged[0] == "serve: finetuned, baseline: loading …\n"
+        assert logged[1] == "serve: the default model is finetuned (it is a test)\n"
+        address = re.fullmatch(
+            r"serve: (http://127\.0\.0\.1:\d+)  \(40 images, finetuned, baseline; "
+            r"start-up [\d.]+ s; stop with Ctrl-C\)\n",
+            logged[2],
+        )
+        assert address, logged
+        with open_client(address[1]) as client:
+            choices = client.get("/api/choices").json()
+            assert (choices["image_count"], choices["overrides"]) == (40, True)
+            refused = client.post("/api/search", content=truncate_large_png())
+            assert refused.status_code == 400
+        process.send_signal(signal.SIGINT)
+        last = process.stderr.read() if process.stderr else ""
     damaged = "photo: damaged (image file is truncated); give the whole image"
     # Nothing else: Pillow does not warn of a photo that is within the limits.
     assert re.fullmatch(
         rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped after \d+ s\n", last
     )
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_others_who_can_search_cannot_correct(searchable: Path) -> None:
+    with started(searchable, "--host", "0.0.0.0", "--models", "finetuned") as process:
+        logged = read_lines(process, 4)
+        assert logged[3].endswith("can search and see all images\n")
+        with open_client(logged[2].split()[1]) as client:
+            assert client.get("/api/choices").json()["overrides"] is False
 
 
 def test_a_taken_port_is_an_error_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.searching.catalog import Catalog
+from app.searching.catalog import Catalog, UnknownNameError
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, read_table, write_table
 from pipeline.errors import UserError, name_first
 from tests.helpers.dataset_tables import build_classes, write_dataset_tables
@@ -104,5 +104,26 @@ def test_classes_that_share_a_name_have_their_label_added(searchable: Path, tmp_
         ["bowl"],
         ["cup (0)"],
     ]
+    assert catalog.own_name_of("cup (1)") == "cup"
     assert catalog.mask_class("cup (1)", ids).tolist() == [True, True, False, False]
     assert [catalog.is_relevant(ids[0], other) for other in ids[1:]] == [True, False, True]
+
+
+def test_of_many_classes_the_first_are_named(searchable: Path, tmp_path: Path) -> None:
+    shutil.copytree(searchable / "data", tmp_path / "data")
+    table = read_table(tmp_path / "data/catalog.parquet", CATALOG)
+    column = table.schema.get_field_index("group")
+    table = table.set_column(column, "group", pa.nulls(len(table), pa.string()))
+    names = [f"class {number:03}" for number in range(200)]
+    write_dataset_tables(tmp_path / "data", catalog=table, classes=build_classes(names))
+    catalog = Catalog(tmp_path)
+    first = ", ".join(f"'class {number:03}'" for number in range(10))
+    for call, message in {
+        lambda: catalog.check_class("klass 123"): (
+            f"class: found 'klass 123'; allowed: {first} and 190 more; did you mean 'class 123'?"
+        ),
+        lambda: catalog.check_group("disc"): "group: found 'disc'; the dataset has no group",
+    }.items():
+        with pytest.raises(UnknownNameError) as error:
+            call()
+        assert str(error.value) == message

@@ -362,6 +362,48 @@ def test_the_gallery_alone_is_a_filter(browser: Browser, address: str, searcher:
         assert {model: column(page, model) for model in MODELS} == everything
 
 
+def test_a_wrong_image_is_corrected_in_the_overrides(
+    browser: Browser, searcher: Searcher, tmp_path: Path
+) -> None:
+    overrides, (first, second) = tmp_path / "overrides.csv", searcher.catalog.queries[:2]
+    app = build_app(searcher, overrides=overrides)
+    with serving(app) as address, opened_page(browser, refused=("/api/overrides",)) as page:
+        page.goto(f"{address}/?image={quote(first, safe='')}")
+        written = page.locator("#wrong-status")
+        page.get_by_text("Wrong image?").click()
+        page.get_by_role("button", name="Leave it out").click()
+        expect(written).to_have_text("written to overrides.csv; dvc repro applies it")
+        page.get_by_role("button", name="Leave it out").click()
+        expect(page.get_by_role("alert")).to_have_text(
+            f"image_id: found '{first}', which overrides.csv has already; allowed: once; "
+            "edit the file"
+        )
+        expect(written).to_be_empty()
+
+        page.goto(f"{address}/?image={quote(second, safe='')}")
+        page.get_by_text("Wrong image?").click()
+        expect(written).to_be_empty()
+        page.get_by_role("button", name="Relabel…").click()
+        page.get_by_label("Its only class").fill("blue disc")
+        page.get_by_role("button", name="Save").click()
+        expect(written).to_have_text("written to overrides.csv; dvc repro applies it")
+        assert overrides.read_text() == (
+            f"image_id,action,label\n{first},drop,\n{second},relabel,blue disc\n"
+        )
+        choose(page, "mine.jpg", draw("blue", "disc", 5))
+        expect(page.locator("#query-caption strong")).to_have_text("mine.jpg")
+        expect(page.get_by_text("Wrong image?")).to_be_hidden()  # no image of the catalog
+
+
+def test_a_server_for_other_machines_offers_no_correction(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        expect(page.get_by_text("Wrong image?")).to_be_hidden()
+
+
 def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/random",)) as page:
         with serving(build_app(searcher)) as stopped:

@@ -198,6 +198,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
         "models": list(MODELS),
         "best": {"model": "finetuned", "because": "it is a test"},
         "trained": True,
+        "overrides": False,
         "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
         "image_count": len(ids),
@@ -428,6 +429,107 @@ def test_twenty_people_at_a_time_get_their_own_neighbors(
         assert tiles == [200] * 6
     # The photos differ, so a response to another person would show.
     assert len({json.dumps(found(each, "baseline")) for each in alone}) > 15
+
+
+@pytest.fixture
+def overrides(tmp_path: Path) -> Path:
+    return tmp_path / "overrides.csv"
+
+
+@pytest.fixture
+def correcting(searcher: Searcher, overrides: Path) -> Iterator[httpx.Client]:
+    with client_of(build_app(searcher, overrides=overrides)) as client:
+        yield client
+
+
+def test_a_correction_is_a_row_of_the_overrides(
+    correcting: httpx.Client, overrides: Path, query: str
+) -> None:
+    assert correcting.get("/api/choices").json()["overrides"] is True
+    for override in (
+        {"image_id": query, "action": "drop", "label": ""},
+        {"image_id": "red disc/1.jpg", "action": "relabel", "label": "blue disc"},
+    ):
+        response = correcting.post("/api/overrides", json=override)
+        assert (response.status_code, response.json()) == (200, override)
+    assert overrides.read_text() == (
+        f"image_id,action,label\n{query},drop,\nred disc/1.jpg,relabel,blue disc\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "status", "line"),
+    [
+        (
+            {"image_id": "gone.jpg", "action": "drop"},
+            404,
+            "image_id: found 'gone.jpg'; allowed: an image_id of the catalog",
+        ),
+        (
+            {"image_id": "red disc/1.jpg", "action": "relabel", "label": "blue disk"},
+            422,
+            "class: found 'blue disk'; allowed: 'black disc', 'black square', 'blue disc', 'blue "
+            "square', 'green disc', 'green square', 'purple disc', 'purple square', 'red disc', "
+            "'red square'; did you mean 'blue disc'?",
+        ),
+        (
+            {"image_id": "red disc/1.jpg", "action": "drop", "label": "blue disc"},
+            422,
+            "label: found 'blue disc'; allowed with drop: none",
+        ),
+        (
+            {"image_id": "red disc/2.jpg", "action": "drop"},
+            422,
+            "image_id: found 'red disc/2.jpg', which overrides.csv has already; allowed: once; "
+            "edit the file",
+        ),
+        (
+            {"image_id": "red disc/1.jpg", "action": "remove"},
+            422,
+            "action: found 'remove'; input should be 'drop' or 'relabel'",
+        ),
+    ],
+)
+def test_a_wrong_correction_is_one_line_and_not_written(
+    override: dict[str, str], status: int, line: str, correcting: httpx.Client, overrides: Path
+) -> None:
+    before = "image_id,action,label\nred disc/2.jpg,drop,\n"
+    overrides.write_text(before)
+    response = correcting.post("/api/overrides", json=override)
+    assert (response.status_code, response.json()) == (status, {"error": line})
+    assert overrides.read_text() == before
+
+
+def test_a_page_of_another_site_cannot_correct(
+    correcting: httpx.Client, overrides: Path, query: str
+) -> None:
+    override = {"image_id": query, "action": "drop"}
+    for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        refused = correcting.post("/api/overrides", json=override, headers=headers)
+        assert refused.status_code == 403
+    assert not overrides.exists()
+
+
+def test_corrections_at_the_same_time_are_all_written(
+    correcting: httpx.Client, overrides: Path, searcher: Searcher
+) -> None:
+    ids = sorted(searcher.catalog.images.ids)[:16]
+
+    def drop(image_id: str) -> int:
+        override = {"image_id": image_id, "action": "drop"}
+        return correcting.post("/api/overrides", json=override).status_code
+
+    with ThreadPoolExecutor(len(ids)) as people:
+        assert set(people.map(drop, ids)) == {200}
+    assert sorted(overrides.read_text().splitlines()[1:]) == [f"{each},drop," for each in ids]
+
+
+def test_without_a_file_of_overrides_nothing_can_be_corrected(
+    client: httpx.Client, query: str
+) -> None:
+    response = client.post("/api/overrides", json={"image_id": query, "action": "drop"})
+    line = "/api/overrides: no such page; see /docs"
+    assert (response.status_code, response.json()) == (404, {"error": line})
 
 
 def test_a_full_queue_is_an_error_that_says_to_try_again(searcher: Searcher, query: str) -> None:
