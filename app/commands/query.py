@@ -172,7 +172,7 @@ class _Search:
             if found.match is False:
                 text += f"\n      {NO_MATCH.format(self.threshold)}"
             print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
-            yield PhotoNeighbors(path, image, found.neighbors)
+            yield PhotoNeighbors(path, image, found.neighbors, found.match)
 
 
 def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog, trained_on: Set[str]) -> str:
@@ -207,6 +207,7 @@ def _table_rows(
             "classes": catalog.classes_of(neighbor.image_id),
             "score": neighbor.score,
             "trained_on": neighbor.image_id in trained_on,
+            "match": photo.match,
         }
         for rank, neighbor in enumerate(photo.neighbors, start=1)
     ]

@@ -23,11 +23,15 @@ MAX_SHEET_PIXELS = 20_000_000
 
 @dataclass(frozen=True)
 class PhotoNeighbors:
-    """A photo, RGB, and its neighbors, best first."""
+    """A photo, RGB, and its neighbors, best first.
+
+    match: whether it has a match in the catalog; None without a threshold.
+    """
 
     path: Path
     image: Image.Image
     neighbors: list[Neighbor]
+    match: bool | None = None
 
 
 def draw_sheets(
@@ -102,7 +106,8 @@ def _draw(
 
 def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:
     width, height = photo.image.size
-    return Tile(key, escape_unprintable(photo.path.name), f"{width} × {height}", INK)
+    note = f"{width} × {height}{', no match' if photo.match is False else ''}"
+    return Tile(key, escape_unprintable(photo.path.name), note, INK)
 
 
 def _neighbor_tile(neighbor: Neighbor, catalog: Catalog) -> Tile:

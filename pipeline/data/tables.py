@@ -223,7 +223,8 @@ DUPLICATES = Table(
 )
 
 # The neighbors of photos from outside the catalog. classes: the names of the neighbor's classes.
-# trained_on: whether the neighbor is a training image.
+# trained_on: whether the model was trained on the neighbor. match: whether the photo has a match in
+# the catalog, the same for all of its neighbors; null where no threshold was chosen.
 PHOTO_NEIGHBORS = Table(
     "neighbors",
     (
@@ -233,6 +234,7 @@ PHOTO_NEIGHBORS = Table(
         _column("classes", NAMES),
         _column("score", pa.float32()),
         _column("trained_on", pa.bool_()),
+        _column("match", pa.bool_(), nullable=True),
     ),
 )
 

@@ -19,6 +19,7 @@ from app.searching.query_sheets import (
     MAX_SHEET_PIXELS,
     MAX_SHEET_WIDTH,
     PhotoNeighbors,
+    _photo_tile,
     draw_sheets,
     fit_tile,
 )
@@ -192,10 +193,10 @@ def test_the_best_model_is_the_one_that_training_recorded(
 
 
 @pytest.mark.parametrize("only", [(), ("class=purple square",)])
-@pytest.mark.parametrize(("threshold", "told"), [(0.9999, False), (1.1, True), (None, False)])
+@pytest.mark.parametrize(("threshold", "match"), [(0.9999, True), (1.1, False), (None, None)])
 def test_a_photo_without_a_similar_image_is_told(
     threshold: float | None,
-    told: bool,
+    match: bool | None,
     only: tuple[str, ...],
     searchable: Path,
     photos: Path,
@@ -208,7 +209,9 @@ def test_a_photo_without_a_similar_image_is_told(
     # The photo is in the catalog: it is its own match, also where a filter excludes it.
     assert query(copy, photos / "0.jpg", out=tmp_path / "out", only=only, k=40)
     line = "      perhaps not in the catalog: no score above 1.1000 (match_threshold)"
-    assert (line in capsys.readouterr().out.splitlines()) is told
+    assert (line in capsys.readouterr().out.splitlines()) is (match is False)
+    rows = read_table(tmp_path / "out/neighbors.parquet", PHOTO_NEIGHBORS)
+    assert set(rows["match"].to_pylist()) == {match}
 
 
 @pytest.mark.filterwarnings("error")
@@ -363,6 +366,12 @@ def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_colour(
     middle = sheet.height // 2
     across = [sheet.getpixel((MARGIN + x, middle)) for x in (1, FRAME + 1)]
     assert across[0] == rgb(INK) != across[1]
+
+
+@pytest.mark.parametrize("match", [True, False, None])
+def test_a_sheet_says_below_a_photo_that_it_has_no_match(match: bool | None) -> None:
+    photo = PhotoNeighbors(Path("a.jpg"), Image.new("RGB", (100, 50)), [], match)
+    assert _photo_tile("key", photo).note == "100 × 50" + ", no match" * (match is False)
 
 
 def rgb(colour: str) -> tuple[int, ...]:
