@@ -23,9 +23,9 @@ def append_overrides(path: Path, rows: Iterable[Row]) -> list[Row]:
         UserError: the file is no table of overrides, or cannot be read or written.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig") if path.is_file() else ",".join(COLUMNS) + "\n"
+        text = path.read_bytes().decode("utf-8-sig") if path.exists() else ",".join(COLUMNS) + "\n"
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 ({error}); correct the file") from None
+        raise UserError(f"{path}: cannot be read ({error}); allowed: a file in UTF-8") from None
     lines = csv.reader(io.StringIO(text, newline=""))
     header = tuple(next(lines, ()))
     if header != COLUMNS:

@@ -9,7 +9,8 @@ has fewer of them than the index: of m images of other classes per query, the in
 each exceeds a score with the same chance p, independently, one of N does with 1 - (1 - p)^N, the
 wanted rate; then one of m does with 1 - (1 - rate)^(m / N), the share by which the threshold is
 chosen. Images are not independent, and queries differ in p, but the rate comes nearer to the wanted
-one: tests/pipeline/evaluation/test_match_threshold.py simulates it.
+one: tests/pipeline/evaluation/test_match_threshold.py simulates it. One validation class alone does
+not tell what others are like, so that the rate stays far too high there.
 """
 
 import logging

@@ -57,7 +57,7 @@ def test_names_with_commas_quotes_and_lines_are_kept(tmp_path: Path) -> None:
     [
         (b"image,action\n", "found the columns image,action; allowed: image_id,action,label"),
         (b"", "found the columns ; allowed: image_id,action,label"),
-        (b"\xff", "cannot be read as UTF-8 ("),
+        (b"\xff", "cannot be read ("),
     ],
 )
 def test_another_file_is_an_error_and_stays(content: bytes, line: str, tmp_path: Path) -> None:
@@ -68,3 +68,11 @@ def test_another_file_is_an_error_and_stays(content: bytes, line: str, tmp_path:
     assert str(error.value).startswith(f"{path}: {line}")
     assert "\n" not in str(error.value)
     assert path.read_bytes() == content
+
+
+def test_a_folder_of_that_name_stays(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.csv"
+    path.mkdir()
+    with pytest.raises(UserError, match=r"overrides\.csv: cannot be read \("):
+        append_overrides(path, [DROP])
+    assert path.is_dir()
