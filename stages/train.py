@@ -73,7 +73,7 @@ def main(
         vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
         done = _train(model, data, params, vectors_of, checkpoint, tracker)
     else:
-        record = TrainingRecord("baseline", UNTRAINED, epochs=0, auto={})
+        record = TrainingRecord("baseline", UNTRAINED, best_epoch=0, auto={})
         done = Trained(model, record, {"epochs": 0})
     if not runner.is_first_process():
         return
@@ -124,8 +124,7 @@ def _train(
     choice = choose_model(
         before, trained.val_vectors, data.val, distance=params.index.distance, seed=params.seed
     )
-    epochs = len(trained.history) - 1
-    record = TrainingRecord(choice.use, choice.describe(), epochs, trained.auto)
+    record = TrainingRecord(choice.use, choice.describe(), trained.best_epoch, trained.auto)
     return Trained(trained.model, record, _best_metrics(trained, choice), trained.history)
 
 

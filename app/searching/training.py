@@ -4,7 +4,6 @@ from collections.abc import Set
 from pathlib import Path
 
 from app.searching.catalog import Catalog
-from app.searching.current_metrics import read_current_metrics
 from pipeline.data.training_record import RECORD_FILE, read_record
 
 TRAINED_MODEL = "finetuned"
@@ -17,15 +16,9 @@ def find_trained_on(root: Path, model: str, catalog: Catalog) -> Set[str]:
 
 
 def was_trained(root: Path) -> bool:
-    """Return whether the fine-tuned model of the project at `root` was trained for an epoch.
+    """Return whether the fine-tuned model of the project at `root` is of an epoch of training.
 
     Where there were too few images, or where no epoch was better, it is the baseline, with a head.
     """
     folder = root / "models" / TRAINED_MODEL
-    if not (folder / RECORD_FILE).is_file():
-        return False
-    metrics = read_current_metrics(root, "train")
-    if metrics is not None:
-        return metrics.get("best_epoch", 0) > 0
-    # In a clone that has pulled the model alone; the text is that of the train stage.
-    return not read_record(folder).because.startswith("too few images")
+    return (folder / RECORD_FILE).is_file() and read_record(folder).best_epoch > 0

@@ -17,13 +17,13 @@ RECORD_FILE = "training.json"
 class TrainingRecord:
     """use: baseline or finetuned, the model that validation found better; because: in words.
 
-    epochs: how many it was trained for; 0: nothing was trained. auto: dotted key of params.yaml ->
-    what was chosen for it.
+    best_epoch: the epoch that the fine-tuned model is of; 0: it is as before training. auto: dotted
+    key of params.yaml -> what was chosen for it.
     """
 
     use: str
     because: str
-    epochs: int
+    best_epoch: int
     auto: dict[str, Any]
 
 

@@ -327,8 +327,11 @@ def test_the_default_model_and_what_training_did_are_told(
     shutil.copytree(searchable, project)
     query = quote(Catalog(project).queries[0], safe="")
     for record, notes in (
-        (TrainingRecord("finetuned", "it is a test", {}), ("before training · ", "after training")),
-        (TrainingRecord("baseline", "too few images to train on", {}), ("", "not trained")),
+        (
+            TrainingRecord("finetuned", "it is a test", 2, {}),
+            ("before training · ", "after training"),
+        ),
+        (TrainingRecord("baseline", "nothing was trained", 0, {}), ("", "not trained")),
     ):
         write_record(project / "models/finetuned", record)
         app = build_app(Searcher(project, MODELS))
