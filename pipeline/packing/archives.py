@@ -15,25 +15,40 @@ from functools import partial
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from pipeline.errors import UserError, one_line
 
 # The unpacked files must leave so much of the disk free, for the packed images and other files.
 SPARE_BYTES = 256 * 2**20
+# A few kilobytes may unpack to gigabytes, so what is held in memory has a limit: the target of a
+# link (PATH_MAX of Linux), and a header of a tar with the long names and attributes before it.
+LINK_BYTES = 4096
+HEADER_BYTES = 2**20
 # Of the fields of a zip's member (APPNOTE.TXT, 4.4.2 and 4.4.4).
 ENCRYPTED, NAME_IS_UTF8 = 0x1, 0x800
 MS_DOS = 0
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, UnicodeError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError),
+    ValueError,  # of a number or a name that is none
+    RecursionError,  # tarfile reads headers that belong together by recursion
+)
+# Python's zipfile unpacks as many compressed bytes at a time as it is asked for, and bounds what
+# comes out for these methods alone; of the others a megabyte may unpack to gigabytes.
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
 class _Member:
-    """One file of an archive, checked: inside the folder, neither link nor device."""
+    """One file of an archive, checked: inside the folder, neither link nor device.
+
+    chunk: how many bytes to read of it at a time.
+    """
 
     name: str
     size: int
     open: Callable[[], IO[bytes]]
+    chunk: int = 2**20
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,9 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
 
     Raises:
         UserError: a member has an absolute path or `..`, is a device, or is a link that points
-            outside or to nothing; the files are larger than `free_bytes`; the archive is damaged,
-            encrypted or of another format. The files unpacked before the error stay in `folder`.
+            outside or to nothing, or has more than LINK_BYTES; the files are larger than
+            `free_bytes`; the archive is damaged, encrypted or of another format. The files unpacked
+            before the error stay in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if free_bytes is None:
@@ -125,7 +141,7 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
 
 
 def _members(archive: Path) -> Iterator[_Member | _Link]:
-    if tarfile.is_tarfile(archive):
+    if _is_tar(archive):
         return _tar_members(archive)
     if zipfile.is_zipfile(archive):
         return _zip_members(archive)
@@ -135,17 +151,48 @@ def _members(archive: Path) -> Iterator[_Member | _Link]:
     )
 
 
+class _LongHeaderError(tarfile.TarError):
+    """A header of more than HEADER_BYTES."""
+
+
+class _HeaderReader:
+    """What tarfile reads headers from: at most HEADER_BYTES of `content`."""
+
+    def __init__(self, content: Any) -> None:
+        self.content, self.left, self.tell = content, HEADER_BYTES, content.tell
+
+    def read(self, size: int) -> bytes:
+        if size > self.left:
+            raise _LongHeaderError(f"a header has more than {HEADER_BYTES:,} bytes")
+        self.left -= size
+        found: bytes = self.content.read(size)
+        return found
+
+
 class _CheckedHeader(tarfile.TarInfo):
     """A header that must be whole: tarfile treats a broken one as the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        content = tarfile.fileobj
+        tarfile.fileobj = _HeaderReader(content)  # type: ignore[assignment]
         try:
             return super().fromtarfile(tarfile)
         except HeaderError as error:
             if isinstance(error, EOFHeaderError):  # the block of zeros that ends an archive
                 raise
             raise ReadError(str(error)) from None
+        finally:
+            tarfile.fileobj = content
+
+
+def _is_tar(archive: Path) -> bool:
+    """As tarfile.is_tarfile, which has no limit for the first header."""
+    try:
+        tarfile.open(archive, "r:*", tarinfo=_CheckedHeader).close()
+    except (ReadError, tarfile.CompressionError):
+        return False
+    return True
 
 
 def _tar_members(archive: Path) -> Iterator[_Member | _Link]:
@@ -196,11 +243,12 @@ def _zip_members(archive: Path) -> Iterator[_Member | _Link]:
             if entry.flag_bits & ENCRYPTED:
                 raise _member_error(archive, name, found="is encrypted")
             if stat.S_ISLNK(entry.external_attr >> 16):
-                with _name_as_user_error(name, archive=archive):
-                    target = zipped.read(entry).decode(errors="surrogateescape")
+                with _name_as_user_error(name, archive=archive), zipped.open(entry) as content:
+                    target = content.read(LINK_BYTES + 1).decode(errors="surrogateescape")
                 yield _link(name, target, archive=archive)
                 continue
-            yield _Member(name, entry.file_size, partial(zipped.open, entry))
+            chunk = 2**20 if entry.compress_type in _BOUNDED else 2**12
+            yield _Member(name, entry.file_size, partial(zipped.open, entry), chunk)
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:
@@ -217,6 +265,9 @@ def _zip_name(entry: zipfile.ZipInfo) -> str:
 
 
 def _link(name: str, target: str, *, archive: Path) -> _Link:
+    if len(target) > LINK_BYTES:
+        found = f"is a link with a target of more than {LINK_BYTES:,} bytes"
+        raise _member_error(archive, name, found=found)
     if _is_outside(posixpath.normpath(posixpath.join(posixpath.dirname(name), target))):
         raise _leads_out(name, target, archive=archive)
     return _Link(name, target)
@@ -253,7 +304,7 @@ def _write(member: _Member, folder: Path, *, archive: Path) -> None:
             member.open() as content,
             open(path, "wb") as out,
         ):
-            shutil.copyfileobj(content, out, 2**20)
+            shutil.copyfileobj(content, out, member.chunk)
 
 
 @contextmanager

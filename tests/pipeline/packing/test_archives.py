@@ -5,7 +5,9 @@ import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -369,4 +371,103 @@ def test_other_file_is_no_archive(tmp_path: Path) -> None:
     assert refused(tmp_path / "p.rar", tmp_path / "out") == (
         f"{tmp_path / 'p.rar'}: neither a folder nor an archive; allowed: a folder, .tar, .tar.gz, "
         ".tar.bz2, .tar.xz, .zip; set data.source to one of these"
+    )
+
+
+MANY = 48 * 2**20
+
+
+def zip_bomb(path: Path, member: zipfile.ZipInfo, method: int) -> Path:
+    with zipfile.ZipFile(path, "w", method) as zipped:
+        zipped.writestr(member, b"a" * MANY, method, compresslevel=1)
+    return path
+
+
+def link_bomb(path: Path) -> Path:
+    return zip_bomb(path, zip_link("link"), zipfile.ZIP_DEFLATED)
+
+
+def tar_bomb(path: Path, **fields: object) -> Path:
+    """Write a tar.gz of one member, a header of which has MANY bytes."""
+    info = tar_member(**{"name": "x.jpg"} | fields)  # type: ignore[arg-type]
+    format_ = tarfile.PAX_FORMAT if info.pax_headers else tarfile.GNU_FORMAT
+    with tarfile.open(path, "w:gz", format=format_, compresslevel=1) as tar:
+        tar.addfile(info)
+    return path
+
+
+def sparse_bomb(path: Path) -> Path:
+    """Write a tar.gz whose member is the map of a sparse file, of MANY bytes."""
+    about = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+    info = tar_member("x.jpg", pax_headers=about, size=MANY + 9)
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT, compresslevel=1) as tar:
+        tar.addfile(info, io.BytesIO(b"99999999\n" + b"1\n".zfill(128) * (MANY // 128)))
+    return path
+
+
+LONG_HEADER = "damaged archive (a header has more than 1,048,576 bytes); get a whole copy of it"
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (
+            link_bomb,
+            "member 'link' is a link with a target of more than 4,096 bytes; allowed: files and "
+            "folders inside the archive; make a new archive without it",
+        ),
+        (lambda path: tar_bomb(path, pax_headers={"comment": "a" * MANY}), LONG_HEADER),
+        (lambda path: tar_bomb(path, name="a" * MANY), LONG_HEADER),
+        (lambda path: tar_bomb(path, linkname="a" * MANY, **SOFT), LONG_HEADER),
+        (sparse_bomb, LONG_HEADER),
+    ],
+    ids=["link of a zip", "attribute", "name", "link of a tar", "sparse map"],
+)
+def test_what_is_read_into_memory_has_a_limit(
+    tmp_path: Path, make: Callable[[Path], Path], found: str
+) -> None:
+    archive = make(tmp_path / "bomb")
+    assert archive.stat().st_size < 2**20
+    tracemalloc.start()
+    try:
+        assert refused(archive, tmp_path / "out") == f"{archive}: {found}"
+        assert tracemalloc.get_traced_memory()[1] < MANY / 4
+    finally:
+        tracemalloc.stop()
+    assert files_below(tmp_path / "out") == {}
+
+
+def test_a_member_that_unpacks_to_much_takes_little_memory(tmp_path: Path) -> None:
+    archive = zip_bomb(tmp_path / "p.zip", zipfile.ZipInfo("x.jpg"), zipfile.ZIP_LZMA)
+    tracemalloc.start()
+    try:
+        unpack(archive, tmp_path / "out")
+        # Of LZMA 4 KiB may unpack to 28 MiB. To unpack the member at once took twice its size.
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * MANY
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "out/x.jpg").stat().st_size == MANY
+
+
+def test_a_long_link_of_a_tar_is_refused(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "p.tar", (tar_member("a", linkname="b" * 4097, **SOFT), b""))
+    assert refused(archive, tmp_path / "out").startswith(
+        f"{archive}: member 'a' is a link with a target of more than 4,096 bytes; allowed: "
+    )
+
+
+def test_a_sparse_map_that_is_none_is_damage(tmp_path: Path) -> None:
+    about = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
+    archive = make_tar(tmp_path / "p.tar", (tar_member("x", pax_headers=about), b"no\n"))
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: damaged archive (invalid literal for int() with base 10: b'no'); get a whole "
+        "copy of it"
+    )
+
+
+def test_a_tar_of_headers_before_headers_is_damaged(tmp_path: Path) -> None:
+    header = tar_member("a", type=tarfile.XHDTYPE).tobuf()
+    (tmp_path / "p.tar").write_bytes(header * 2000)
+    assert refused(tmp_path / "p.tar", tmp_path / "out").startswith(
+        f"{tmp_path / 'p.tar'}: damaged archive (maximum recursion depth exceeded"
     )
