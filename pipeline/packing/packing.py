@@ -1,9 +1,8 @@
 """Pack a dataset: read and decode each image once, store it in shards, write the tables."""
 
-import csv
 import logging
 import multiprocessing
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
@@ -14,8 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.data.class_names import NAMED, name_some
-from pipeline.data.decoding import kind_of
+from pipeline.data.class_names import name_some
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import DatasetFingerprint
 from pipeline.data.shards import ShardWriter
@@ -25,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.health.health_table import build_health_table
 from pipeline.health.image_facts import ImageFacts
 from pipeline.packing.preparing import PreparedImage, prepare_image
+from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.progress import show_progress
 
 # Images are sent to the processes in chunks. Memory holds at most about
@@ -81,8 +80,8 @@ def pack(
     others.
 
     Raises:
-        UserError: there are no images, two have the same image_id, or more than the share
-            `max_rejected` of those to pack cannot be decoded.
+        UserError: there are no images, two have the same image_id, or more of those to pack cannot
+            be decoded than `check_rejected` allows.
     """
     everything = sorted(images, key=image_id_of)
     _check(everything)
@@ -90,7 +89,7 @@ def pack(
     with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
         stored = _store(ordered, unfinished.images, max_side=max_side, processes=processes)
-        _check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
+        check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
         _write_tables(stored, unfinished)
     _warn_of_rejected(stored, ordered, listed_in=to.rejected)
     return len(everything) - len(ordered)
@@ -181,35 +180,16 @@ def _chunks(images: Iterable[SourceImage], size: int) -> Iterator[list[SourceIma
         yield chunk
 
 
-def _check_rejected(
-    rejected: Sequence[tuple[str, str]], *, total: int, max_rejected: float
-) -> None:
-    share = len(rejected) / total
-    if share <= max_rejected and len(rejected) < total:
-        return
-    first = "; ".join(f"{path}: {reason}" for path, reason in rejected[:NAMED])
-    raise UserError(
-        f"{len(rejected)} of {total} images ({share:.1%}) cannot be decoded "
-        f"({_count_reasons(rejected)}); allowed: {max_rejected:.1%} (download.max_rejected), never "
-        f"all; repair or remove them: {first}"
-    )
-
-
 def _warn_of_rejected(stored: _Stored, images: Sequence[SourceImage], *, listed_in: Path) -> None:
     if not stored.rejected:
         return
     count = len(stored.rejected)
     what = "image" if count == 1 else "images"
-    reasons = _count_reasons(stored.rejected)
+    reasons = count_reasons(stored.rejected)
     logger.warning("left out %d %s (%s), listed in %s", count, what, reasons, listed_in)
     given = {name for image in images for name in image.labels}
     if lost := given - {name for item in stored.kept for name in item.image.labels}:
         logger.warning("no image can be decoded of the classes %s", name_some(lost))
-
-
-def _count_reasons(rejected: Sequence[tuple[str, str]]) -> str:
-    numbers = Counter(kind_of(reason) for _, reason in rejected)
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(numbers.items()))
 
 
 def _write_tables(stored: _Stored, to: Outputs) -> None:
@@ -219,7 +199,7 @@ def _write_tables(stored: _Stored, to: Outputs) -> None:
     write_table(catalog, to.catalog, CATALOG, metadata=about)
     write_table(_classes(stored.kept, names), to.classes, CLASSES)
     write_table(build_health_table(_facts(stored.kept)), to.health, HEALTH)
-    _write_rejected(stored.rejected, to.rejected)
+    write_rejected(stored.rejected, to.rejected)
 
 
 def _facts(kept: Sequence[_Kept]) -> dict[str, ImageFacts]:
@@ -254,10 +234,3 @@ def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
 def _table(rows: Mapping[str, Any], kind: Table) -> pa.Table:
     columns = {field.name: pa.array(rows[field.name], field.type) for field in kind.columns}
     return pa.table(columns, schema=pa.schema(kind.columns))
-
-
-def _write_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        writer.writerows(rejected)

@@ -280,15 +280,15 @@ def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_too_many_truncated_images_are_one_line(project: Path) -> None:
-    for name in ("class0/0.png", "class1/1.png"):
+    for name in (f"class{label}/{label}.png" for label in range(6)):
         path = project / "images" / name
         path.write_bytes(path.read_bytes()[:500])
     failed = download(project, "images")
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith(
-        "download: 2 of 48 images (4.2%) cannot be decoded (2 damaged); allowed: 1.0% "
-        "(download.max_rejected), never all; repair or remove them: class0/0.png: "
+        "download: 6 of 48 images (12.5%) cannot be decoded (6 damaged); allowed: 5 "
+        "(download.max_rejected: 1.0%); repair or remove them: class0/0.png: "
     )
     assert not any((project / "data").iterdir())
 

@@ -149,8 +149,8 @@ def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
     images += [coloured("9.png", "a"), coloured("8.png", "a")]
     reason = "not an image"
     assert error_line(images, tmp_path, max_rejected=0.5) == (
-        "4 of 6 images (66.7%) cannot be decoded (4 not an image); allowed: 50.0% "
-        f"(download.max_rejected), never all; repair or remove them: 0.png: {reason}; "
+        "4 of 6 images (66.7%) cannot be decoded (4 not an image); allowed: 3 "
+        f"(download.max_rejected: 50.0%); repair or remove them: 0.png: {reason}; "
         f"1.png: {reason}; 2.png: {reason}; 3.png: {reason}"
     )
     assert list(tmp_path.iterdir()) == []
@@ -185,8 +185,8 @@ def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None
 
 def test_the_rejected_are_a_share_of_the_images_with_labels(tmp_path: Path) -> None:
     bad = SourceImage(path="0.png", labels=("a",), read=broken)
-    images = [bad, coloured("1.png", "a"), coloured("2.png"), coloured("3.png")]
-    text = error_line(images, tmp_path, max_rejected=0.4)
+    images = [bad, *(coloured(f"{n}.png", *"a"[: n < 2]) for n in range(1, 5))]
+    text = error_line(images, tmp_path)
     assert text.startswith("1 of 2 images (50.0%) cannot be decoded (1 not an image);")
 
 
