@@ -47,9 +47,10 @@ def main(
             if dataset.counts is not None:
                 found = check_counts(found, dataset.counts, where=where)
             found = apply_overrides(found, overrides)
+            dataset.tell_unlabelled(found, where)
             if isinstance(options, SubsetOptions):
                 found = sample_subset(found, options.max_images, seed=params.seed)
-            unlabelled = pack(
+            pack(
                 found,
                 Outputs(images, catalog, classes, rejected, health),
                 max_side=params.download.max_side,
@@ -64,8 +65,6 @@ def main(
                 f"{error}; a queued experiment sees only what is in git or DVC, so set "
                 "data.source to an absolute path"
             ) from None
-        if unlabelled:
-            logger.info("left out %d images without a label", unlabelled)
         if unread := dataset.count_unread(folder, options):
             logger.warning(describe_unread(unread))
     for finding in find_in_images(read_table(health, HEALTH), read_table(catalog, CATALOG)):

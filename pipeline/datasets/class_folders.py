@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline.datasets.source_files import (
     walk_files,
 )
 from pipeline.datasets.source_image import SourceImage
+from pipeline.errors import UserError
 
 # Images too, but not read, beside camera raw; `download` warns that they are missing.
 UNREAD_SUFFIXES = (
@@ -66,6 +67,33 @@ def loose_images(
     """Yield the images directly in `folder`, which are in no class folder, without labels."""
     for path in filter(is_image, files_in(folder)):
         yield _image(path, root, labels=(), source_split=source_split)
+
+
+def tell_loose(images: Sequence[SourceImage], source: str) -> None:
+    """Warn of images in no class folder, which are left out where others are in one.
+
+    Raises:
+        UserError: they are as many as the others, or more: the folders are no classes then.
+    """
+    loose = [image.path for image in images if not image.labels]
+    labelled = len(images) - len(loose)
+    if not loose or not labelled:
+        return
+    name, classes = min(loose), {label for image in images for label in image.labels}
+    found = (
+        f"{source}: found {_count_images(loose)} in no class folder ('{name}' is the first) and "
+        f"{labelled} in class folders ({name_some(classes)})"
+    )
+    if len(loose) >= labelled:
+        raise UserError(
+            f"{found}; allowed: fewer in none, which are left out; move them into class folders, "
+            "or set data.source to a folder of images without subfolders"
+        )
+    logger.warning("%s; left out what is in none; to keep it, move it into class folders", found)
+
+
+def _count_images(paths: Sequence[str]) -> str:
+    return f"{len(paths)} image{'' if len(paths) == 1 else 's'}"
 
 
 def _image(

@@ -3,7 +3,8 @@
 A new one is a file of this folder with a `Dataset`, and a line of DATASETS in its __init__.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,9 +17,17 @@ Options = TypeVar("Options", bound=Section)
 # "sha256:…" or "md5:…"; None accepts any content.
 Checksum = str | None
 
+logger = logging.getLogger(__name__)
+
 
 def _nothing(*_: Any) -> Mapping[str, Any]:
     return {}
+
+
+def _log_unlabelled(images: Sequence[SourceImage], _source: str) -> None:
+    count = sum(not image.labels for image in images)
+    if 0 < count < len(images):
+        logger.info("left out %d images without a label", count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +42,8 @@ class Dataset(Generic[Options]):
     counts: the official numbers of each split, by the roles of `SourceImage.source_split`; None
         where there are none to check.
     count_unread: (source, options) -> {suffix: number} of the images in formats that are not read.
+    tell_unlabelled: (images, what they were read from) -> None; says how many are left out because
+        they have no label, unlike others.
     rendered: whether the images are rendered, so that there is no source to read.
     """
 
@@ -42,6 +53,7 @@ class Dataset(Generic[Options]):
     files: Callable[[Options], Mapping[str, tuple[str, Checksum]]] = _nothing
     counts: Mapping[str, SplitCounts] | None = None
     count_unread: Callable[[Path, Options], Mapping[str, int]] = _nothing
+    tell_unlabelled: Callable[[Sequence[SourceImage], str], None] = _log_unlabelled
     rendered: bool = False
 
     def reads_source(self, options: Options) -> bool:

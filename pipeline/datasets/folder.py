@@ -11,6 +11,7 @@ from pipeline.datasets.class_folders import (
     loose_images,
     split_folders,
     split_of,
+    tell_loose,
     walk_images,
 )
 from pipeline.datasets.dataset import Dataset
@@ -107,4 +108,9 @@ def _check_splits(
         )
 
 
-FOLDER = Dataset(options=FolderOptions, read_images=read_images, count_unread=count_unread)
+FOLDER = Dataset(
+    options=FolderOptions,
+    read_images=read_images,
+    count_unread=count_unread,
+    tell_unlabelled=tell_loose,
+)

@@ -8,7 +8,12 @@ training images the gallery.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.datasets.class_folders import class_images, count_unread_images, split_folders
+from pipeline.datasets.class_folders import (
+    class_images,
+    count_unread_images,
+    split_folders,
+    tell_loose,
+)
 from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.published import folders_within
 from pipeline.datasets.source_files import subfolders
@@ -60,5 +65,9 @@ def _root(source: Path) -> Path:
 
 
 MIT_SPLIT = Dataset(
-    options=MitSplitOptions, read_images=read_images, archives=archives, count_unread=count_unread
+    options=MitSplitOptions,
+    read_images=read_images,
+    archives=archives,
+    count_unread=count_unread,
+    tell_unlabelled=tell_loose,
 )

@@ -70,14 +70,13 @@ def pack(
     max_side: int | None,
     max_rejected: float,
     processes: int = 2,
-) -> int:
+) -> None:
     """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
 
     An image that cannot be decoded is left out and listed in `to.rejected` (path, reason); how many
     for which reason is logged, and which classes have no other images. An image without `read` has
     a row in the catalog, but is not stored. Where no image has a label, all are of one class,
-    UNLABELLED. Return the number of images that were left out because they have no label, unlike
-    others.
+    UNLABELLED; otherwise those without one are left out.
 
     Raises:
         UserError: there are no images, two have the same image_id, or more of those to pack cannot
@@ -92,7 +91,6 @@ def pack(
         check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
         _write_tables(stored, unfinished)
     _warn_of_rejected(stored, ordered, listed_in=to.rejected)
-    return len(everything) - len(ordered)
 
 
 def image_id_of(image: SourceImage) -> str:

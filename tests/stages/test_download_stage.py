@@ -215,6 +215,20 @@ def test_products_need_no_images_in_a_copy(project: Path, copy: Path) -> None:
     assert len(read_table(copy / "data/catalog.parquet", CATALOG)) == 4
 
 
+def test_loose_images_beside_one_stray_folder_stop_before_packing(tmp_path: Path) -> None:
+    write_params(tmp_path)
+    for name in ("0.png", "1.png", "old/2.png"):
+        write_image(tmp_path / "images" / name, 1)
+    failed = download(tmp_path, "images")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines() == [
+        "download: images: found 2 images in no class folder ('0.png' is the first) and 1 in class "
+        "folders (old); allowed: fewer in none, which are left out; move them into class folders, "
+        "or set data.source to a folder of images without subfolders"
+    ]
+    assert not (tmp_path / "data/catalog.parquet").exists()
+
+
 def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None:
     for name in ("1.psd", "2.PSD", "3.dng"):
         (project / "images/class0" / name).touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.decoding import SUFFIXES
+from pipeline.datasets import DATASETS
 from pipeline.datasets.folder import count_unread, read_images
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
@@ -43,6 +44,44 @@ def roles(found: list[SourceImage]) -> dict[str, tuple[str | None, str | None]]:
 
 def sorted_by_path(found: list[SourceImage]) -> list[SourceImage]:
     return sorted(found, key=lambda image: image.path)
+
+
+LOOSE = "{} in no class folder ('0.jpg' is the first) and 3 in class folders (cat, dog); "
+
+
+@pytest.mark.parametrize("name", ["folder", "mit_split"])
+def test_images_in_no_class_folder_are_told(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "0.jpg", "cat/1.jpg", "cat/2.jpg", "dog/3.jpg")
+    DATASETS[name].tell_unlabelled(read(tmp_path), "images")
+    assert caplog.messages == [
+        f"images: found {LOOSE.format('1 image')}left out what is in none; to keep it, move it "
+        "into class folders"
+    ]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+@pytest.mark.parametrize("more", [0, 57])
+def test_as_many_images_in_no_class_folder_stop_before_packing(tmp_path: Path, more: int) -> None:
+    put(tmp_path, *(f"{number}.jpg" for number in range(3 + more)))
+    put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/3.jpg")
+    with pytest.raises(UserError) as caught:
+        DATASETS["folder"].tell_unlabelled(read(tmp_path), "images")
+    assert str(caught.value) == (
+        f"images: found {LOOSE.format(f'{3 + more} images')}allowed: fewer in none, which are left "
+        "out; move them into class folders, or set data.source to a folder of images without "
+        "subfolders"
+    )
+
+
+@pytest.mark.parametrize("names", [("0.jpg", "1.jpg"), ("cat/0.jpg", "dog/1.jpg")])
+def test_images_that_are_all_loose_or_all_in_folders_are_told_nothing_of(
+    tmp_path: Path, names: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, *names)
+    DATASETS["folder"].tell_unlabelled(read(tmp_path), "images")
+    assert caplog.messages == []
 
 
 def test_class_folders_are_labels_without_roles(tmp_path: Path) -> None:

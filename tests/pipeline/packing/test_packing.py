@@ -178,7 +178,7 @@ def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None
     unread = SourceImage(path="0.png", labels=(), read=failing)
     to = outputs(tmp_path)
     images = [coloured("2.png", "a"), unread, coloured("1.png")]
-    assert pack(images, to, max_side=None, max_rejected=0.0) == 2
+    pack(images, to, max_side=None, max_rejected=0.0)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["2.png"]
     assert to.rejected.read_bytes() == b"path,reason\n"
 
