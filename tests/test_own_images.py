@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from app.commands.query import QueryOptions, query_photos
+from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.data.training_record import read_record
 from tests.helpers.whole_dag import run_dag
 
@@ -87,3 +89,44 @@ def test_a_folder_without_classes_is_searched(
     folder = run(tmp_path, source)
     assert (read(folder, "train")["epochs"], read(folder, "finetuned")["queries"]) == (0, 0)
     check_searchable(folder, source / "0.png", images=9, caplog=caplog)
+
+
+def make_messy(root: Path) -> Path:
+    """Make a folder as people have them: 29 images in three classes, and 3 that are none."""
+    names = ("cat \N{CAT}", r"$\frac$", "50% <b>_plain_")
+    cat, formula, plain = (root / "photos" / name for name in names)
+    for c, folder in enumerate((cat, formula, plain)):
+        for number in range(8):
+            paint(folder / f"{number}.png", c, number)
+    (plain / "7.png").rename(plain / r"$\frac$ \N{CAT}.png")
+    for copy in ("copy of 0.png", "0 (1).png"):
+        shutil.copy(cat / "0.png", cat / copy)
+    paint(formula / "8.gif", 1, 8)
+    with Image.open(plain / "0.png") as image:
+        image.convert("L").save(plain / "gray.png")
+        wide = np.asarray(image.convert("L"), np.uint16) * 257
+    Image.fromarray(wide).save(plain / "16 bits.PNG")
+    (cat / "empty.jpg").touch()
+    (formula / "note.jpg").write_text("to do: more photographs")
+    (plain / "drawing.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n{} loop\n"
+    )
+    for place in ("photos/.DS_Store", "__MACOSX/photos/._cat", f"photos/{cat.name}/._0.png"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_bytes(b"\0\5\x16\7")
+    return root
+
+
+def test_a_messy_folder_is_searched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = make_messy(tmp_path / "images")
+    folder = run(tmp_path, source)
+    catalog = read_table(folder / "data/catalog.parquet", CATALOG)
+    assert len(catalog) == 29
+    names = read_table(folder / "data/classes.parquet", CLASSES)["name"].to_pylist()
+    assert names == [r"$\frac$", "50% <b>_plain_", "cat \N{CAT}"]
+    rejected = (folder / "data/rejected.csv").read_text().splitlines()[1:]
+    assert [line.rpartition(",")[2] for line in rejected] == [
+        *("not an image", "not an image", "empty")
+    ]
+    assert read(folder, "finetuned")["queries"] > 0
+    check_searchable(folder, source / r"photos/$\frac$/8.gif", images=29, caplog=caplog)
