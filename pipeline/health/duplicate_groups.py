@@ -11,7 +11,10 @@ from pipeline.health.perceptual_hashes import agree_in_colour, count_differing_b
 # Of 64 bits. Of 2,688 photographs of scenes, 6 find nine pairs, all of them copies (a scan in other
 # colours, another crop by a few pixels); 8 find one more, in five times the time.
 MOST_BITS = 6
-BLOCK = 2**20  # pairs whose colours are compared at a time
+BLOCK = 2**16  # pairs that are compared at a time
+# With how many others an image is compared at first, and then: all. What the first find to be one
+# group is not compared further.
+REACHES = (8, 64, 2**62)
 
 
 def group_equal(keys: Sequence[str]) -> Ints:
@@ -32,54 +35,43 @@ def group_alike(
     Two images are alike if their hashes differ in `most_bits` at most and their colours agree. A
     group is connected by such pairs, so that its first and its last may differ more.
 
+    Of most_bits + 1 parts of the hash, two such hashes have one in common, so only images with a
+    part in common are compared; and of them only those of two groups. After a few comparisons each
+    there are hardly any such where nearly all look alike, as those of a fixed camera do; the time
+    grows by the square for images with such a part that are in many groups all the same.
+
     bits: uint64 [N]. colours: uint8 [N, GRID, GRID, 3], both of `hash_image`.
     """
     group = np.arange(len(bits), dtype=np.int64)
-    for pairs in _blocks(_near_pairs(bits, most_bits)):
-        left, right = pairs[:, group[pairs[0]] != group[pairs[1]]]
-        alike = agree_in_colour(colours[left], colours[right])
-        group = _join(group, left[alike], right[alike])
+    for part in np.array_split(np.arange(64), most_bits + 1):
+        keys = bits & np.uint64(sum(1 << int(bit) for bit in part))
+        for reach in REACHES:
+            for pairs in _pairs_apart(keys, group, reach):
+                near = count_differing_bits(*bits[pairs]) <= most_bits
+                left, right = pairs[:, near & (group[pairs[0]] != group[pairs[1]])]
+                alike = agree_in_colour(colours[left], colours[right])
+                group = _join(group, left[alike], right[alike])
     return group
 
 
-def _near_pairs(bits: NDArray[np.uint64], most_bits: int) -> Iterator[Ints]:
-    """Yield int64 [2, P]: rows of the pairs whose hashes differ in `most_bits` at most.
+def _pairs_apart(keys: NDArray[np.uint64], group: Ints, reach: int) -> Iterator[Ints]:
+    """Yield int64 [2, P], P <= BLOCK: the rows of the pairs of one key and two groups.
 
-    Each pair is yielded once or more often.
-
-    Of most_bits + 1 parts of the hash, two such hashes have one in common; so only images that are
-    beside each other when sorted by a part are compared.
+    Sorted by key and group, each row is paired with the first `reach` of those after its group.
     """
-    for part in np.array_split(np.arange(64), most_bits + 1):
-        mask = np.uint64(sum(1 << int(bit) for bit in part))
-        keys = bits & mask
-        order = np.argsort(keys, kind="stable")
-        keys, places, distance = keys[order], np.arange(len(bits)), 0
-        while len(places):
-            distance += 1
-            places = places[places < len(bits) - distance]
-            places = places[keys[places] == keys[places + distance]]
-            pairs = np.stack([order[places], order[places + distance]])
-            yield pairs[:, count_differing_bits(*bits[pairs]) <= most_bits]
-
-
-def _blocks(pairs: Iterator[Ints]) -> Iterator[Ints]:
-    """Yield the pairs, BLOCK at a time at most, so that little memory is used for their colours."""
-    waiting: list[Ints] = [np.empty((2, 0), np.int64)]
-    count = 0
-    for some in pairs:
-        waiting.append(some)
-        count += some.shape[1]
-        if count >= BLOCK:
-            yield from _cut(waiting)
-            waiting, count = waiting[:1], 0
-    yield from _cut(waiting)
-
-
-def _cut(waiting: list[Ints]) -> Iterator[Ints]:
-    together = np.concatenate(waiting, axis=1)
-    for start in range(0, together.shape[1], BLOCK):
-        yield together[:, start : start + BLOCK]
+    order = np.lexsort((group, keys))
+    keys, group = keys[order], group[order]
+    begins = np.ones(len(keys), bool)  # whether key or group is another than before
+    begins[1:] = (keys[1:] != keys[:-1]) | (group[1:] != group[:-1])
+    runs = np.cumsum(begins)
+    first = np.searchsorted(runs, runs, side="right")  # place of the first after the own group
+    count = np.minimum(np.searchsorted(keys, keys, side="right") - first, reach)
+    until = np.cumsum(count)  # all pairs in a row, those of each place end here
+    shift = first - until + count
+    for start in range(0, int(count.sum()), BLOCK):
+        pair = np.arange(start, min(start + BLOCK, until[-1]))
+        place = np.searchsorted(until, pair, side="right")
+        yield np.stack([order[place], order[shift[place] + pair]])
 
 
 def _join(group: Ints, left: Ints, right: Ints) -> Ints:
