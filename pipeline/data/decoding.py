@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from pipeline.data.bare_images import drop_metadata
+from pipeline.data.gray_levels import to_levels
 
 # The formats that are read, by Pillow's name, and the suffixes by which a folder's images are
 # found. Pillow knows more of them, some of which it gives to another program to decode: a JPEG by
@@ -211,9 +212,8 @@ def _turn(opened: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
-        levels = np.asarray(image).clip(0, 2**16 - 1) // 257
-        image = Image.fromarray(levels.astype(np.uint8))
+    if image.mode[0] in "IF":  # more than 8 bits of gray, which Pillow would clip to white
+        image = Image.fromarray(to_levels(np.asarray(image)))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", rgba.size, "white")
