@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from pipeline.data.bare_images import drop_metadata
 from pipeline.data.gray_levels import to_levels
+from pipeline.data.other_suffixes import NO_IMAGES, OTHER_IMAGES
 
 # The formats that are read, by Pillow's name, and the suffixes by which a folder's images are
 # found. Pillow knows more of them, some of which it gives to another program to decode: a JPEG by
@@ -97,9 +98,11 @@ def read_header(encoded: bytes) -> Header:
 
 
 def is_image_file(path: Path) -> bool:
-    """Return whether a file is one of FORMATS: by its suffix, or without one by its first bytes."""
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+    """Return whether a file is one of FORMATS: by its suffix, or if that tells nothing of what it
+    is, or there is none, by its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or suffix in OTHER_IMAGES | NO_IMAGES:
+        return suffix in SUFFIXES
     if not path.is_file():  # to open a pipe would wait for what is written to it
         return False
     try:

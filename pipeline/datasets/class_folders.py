@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.data.class_names import name_some
+from pipeline.data.class_names import NAMED, name_some
 from pipeline.data.decoding import FORMAT_NAMES, is_image_file
+from pipeline.data.other_suffixes import NO_IMAGES
 from pipeline.datasets.source_files import (
     files_in,
     is_hidden,
@@ -17,13 +18,6 @@ from pipeline.datasets.source_files import (
 )
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
-
-# Images too, but not read, beside camera raw; `download` warns that they are missing.
-UNREAD_SUFFIXES = (
-    *(".eps", ".exr", ".hdr", ".ico", ".jp2", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm"),
-    *(".ppm", ".ps", ".psd", ".svg", ".tga", ".wmf", ".xcf"),
-    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"),
-)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +30,7 @@ SPLIT_NAMES = {
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file is one of the decoder's formats by its name, and not hidden."""
+    """Return whether a file is one of the decoder's formats, and not hidden."""
     return not is_hidden(path.name) and is_image_file(path)
 
 
@@ -136,16 +130,23 @@ def walk_images(folder: Path) -> Iterator[Path]:
 
 
 def count_unread_images(folder: Path) -> Mapping[str, int]:
-    """Return {suffix: number} of the files below `folder` with a suffix of UNREAD_SUFFIXES."""
-    suffixes = (path.suffix.lower() for path in walk_files(folder))
-    return Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
+    """Return {suffix: number} of the files below `folder` that are, or may be, other images."""
+    return Counter(path.suffix.lower() for path in walk_files(folder) if _may_be_other_image(path))
+
+
+def _may_be_other_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix not in NO_IMAGES | {""} and not is_image_file(path)
 
 
 def describe_unread(numbers: Mapping[str, int]) -> str:
-    """Return the line about files that were not read, by suffix.
+    """Return the line about files that were not read, by suffix: the most frequent of them.
 
     >>> describe_unread({".psd": 1, ".dng": 2})
     'left out 2 .dng, 1 .psd; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC; convert them'
     """
-    found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(numbers))
+    most = sorted(numbers, key=lambda suffix: (-numbers[suffix], suffix))
+    found = ", ".join(f"{numbers[suffix]} {suffix}" for suffix in sorted(most[:NAMED]))
+    if others := sum(numbers[suffix] for suffix in most[NAMED:]):
+        found += f", {others} of {len(most) - NAMED} other suffixes"
     return f"left out {found}; allowed: {FORMAT_NAMES}; convert them"

@@ -41,7 +41,8 @@ class Dataset(Generic[Options]):
         under these names, which may have slashes.
     counts: the official numbers of each split, by the roles of `SourceImage.source_split`; None
         where there are none to check.
-    count_unread: (source, options) -> {suffix: number} of the images in formats that are not read.
+    count_unread: (source, options) -> {suffix: number} of the files that are not read, and are or
+        may be images.
     tell_unlabelled: (images, what they were read from) -> None; says how many are left out because
         they have no label, unlike others.
     rendered: whether the images are rendered, so that there is no source to read.

@@ -27,6 +27,7 @@ from pipeline.data.decoding import (
     is_image_file,
     read_header,
 )
+from pipeline.data.other_suffixes import NO_IMAGES, OTHER_IMAGES
 from tests.helpers.encoded_images import (
     FORMATS,
     LOSSLESS,
@@ -175,6 +176,27 @@ def test_a_file_without_a_suffix_is_an_image_by_its_first_bytes(kind: str, tmp_p
         (tmp_path / path).write_bytes(encoded)
     found = [path.name for path in sorted(tmp_path.iterdir()) if is_image_file(path)]
     assert found == ["a"]
+
+
+NAMES = ("scan 12.03.2021", "photo.jpg_large", "img.jpg~", "x.pjpeg", "a.jpg.1", "b.JPG (2)")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_suffix_that_says_nothing_is_looked_into(name: str, tmp_path: Path) -> None:
+    for content, is_image in ((encode("JPEG"), True), (b"a text", False)):
+        (tmp_path / name).write_bytes(content)
+        assert is_image_file(tmp_path / name) == is_image
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".part", ".mp4", ".dng", ".NEF", ".raw"])
+def test_what_another_suffix_tells_is_not_looked_into(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(encode("TIFF"))
+    assert not is_image_file(tmp_path / f"a{suffix}")
+
+
+def test_no_suffix_is_in_two_lists() -> None:
+    assert not OTHER_IMAGES & NO_IMAGES
+    assert not (OTHER_IMAGES | NO_IMAGES) & set(SUFFIXES)
 
 
 def test_what_is_no_file_is_no_image(tmp_path: Path) -> None:

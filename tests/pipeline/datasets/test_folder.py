@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data.decoding import SUFFIXES
 from pipeline.datasets import DATASETS
+from pipeline.datasets.class_folders import describe_unread
 from pipeline.datasets.folder import count_unread, read_images
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
@@ -385,3 +386,20 @@ def test_images_of_a_suffix_that_is_not_read_are_counted(tmp_path: Path) -> None
     put(tmp_path, "a/1.jpg", "a/2.PSD", "a/b/3.psd", "b/4.dng", "b/.5.dng", ".c/6.psd", "b/7.txt")
     assert count_unread(tmp_path, dataset_options("folder")) == {".psd": 2, ".dng": 1}
     assert count_unread(tmp_path, dataset_options("folder", table="t.csv")) == {}
+
+
+def test_what_has_a_strange_suffix_is_read_if_it_is_an_image_and_else_counted(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, "a/1.jpg", "a/2.xyz", "a/notes.1", "a/LICENSE", "a/data.pkl")
+    (tmp_path / "a/scan 12.03.2021").write_bytes(encode("JPEG"))
+    assert sorted(roles(read(tmp_path))) == ["a/1.jpg", "a/scan 12.03.2021"]
+    assert count_unread(tmp_path, dataset_options("folder")) == {".xyz": 1, ".1": 1}
+
+
+def test_of_many_suffixes_the_most_frequent_are_named() -> None:
+    numbers = {f".{number:02}": number for number in range(1, 13)}
+    assert describe_unread(numbers).startswith(
+        "left out 3 .03, 4 .04, 5 .05, 6 .06, 7 .07, 8 .08, 9 .09, 10 .10, 11 .11, 12 .12, "
+        "3 of 2 other suffixes; allowed: "
+    )
