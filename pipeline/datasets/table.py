@@ -23,6 +23,9 @@ def table_images(name: str, *, root: Path) -> Iterator[SourceImage]:
     The paths in it are relative to `root` or to the folder of the table, or absolute; the files are
     inside `root`.
 
+    Without the column split there is no official split. Without is_query and is_gallery, each test
+    image is a query, and the others its gallery.
+
     If no row is of split test, the validation images are the test images, as in
     open-metric-learning; otherwise validation is for choosing the best epoch. What a cell means
     does not depend on the kind of file: numbers are read as their text in a CSV file, and a whole
@@ -61,7 +64,7 @@ def _images(
     rows: Sequence[tuple[str, TableRow]], files: NamedFiles, faults: list[str]
 ) -> Iterator[SourceImage]:
     """Yield the image of each row that is right; what is wrong goes to `faults`."""
-    has_test = any(split_of(row["split"]) == "test" for _, row in rows)
+    has_test = any(split_of(row.get("split", "")) == "test" for _, row in rows)
     parsers: dict[str, Parser] = {
         "path": partial(_path, files=files),
         "labels": _labels,
@@ -144,7 +147,9 @@ def _path(row: TableRow, *, where: str, files: NamedFiles) -> Path:
     )
 
 
-def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
+def _roles(row: TableRow, *, has_test: bool, where: str) -> str | None:
+    if "split" not in row:
+        return None
     split = split_of(row["split"])
     if split is None:
         raise UserError(f"{where}, column split: {name_choices(row['split'], TABLE_SPLITS)}")
@@ -168,6 +173,8 @@ def _roles(row: TableRow, *, has_test: bool, where: str) -> str:
 
 
 def _truth(row: TableRow, column: str, *, where: str) -> bool:
+    if column not in row:  # as in folders: each test image is a query, the others its gallery
+        return split_of(row["split"]) != "train"
     truth = TRUTHS.get(row[column].lower())
     if truth is None:
         raise UserError(

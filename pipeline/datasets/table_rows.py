@@ -13,11 +13,13 @@ from unicodedata import normalize
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError, one_line
+from pipeline.errors import UserError, all_faults, one_line
 
-REQUIRED = ("label", "path", "split", "is_query", "is_gallery")
+REQUIRED = ("label", "path")
+ROLES = ("is_query", "is_gallery")  # of the rows of test and validation
 BOX = ("x_1", "x_2", "y_1", "y_2")
-NUMBERS = (*BOX, "is_query", "is_gallery")
+NUMBERS = (*BOX, *ROLES)
+KNOWN = (*REQUIRED, "split", *ROLES, "category", *BOX)
 # Spreadsheets write a semicolon where the comma is in numbers.
 DELIMITERS = (",", ";", "\t")
 WHOLE = re.compile(r"^(-?\d+)\.0+$")
@@ -30,8 +32,10 @@ def read_rows(table: Path, faults: list[str]) -> list[tuple[str, TableRow]]:
     """Return the rows of a CSV or Parquet file, each as (where it is, for error texts; its cells).
 
     A cell is the text that a CSV file has for it: '' for no value, and a whole number without
-    '.0'. A CSV file may have a comma, a semicolon or a tab between its values. Rows without a value
-    in any of REQUIRED are left out, and so are those with too many, which go to `faults`.
+    '.0'. The names of columns are in lower case, whatever they are in the file, and without blanks
+    around them; a row has a cell for each column of the table. A CSV file may have a comma, a
+    semicolon or a tab between its values. Rows without a value for label, path, split and roles are
+    left out, and so are those with too many values, which go to `faults`.
 
     Raises:
         UserError: the file is of another kind or damaged, or a column is missing or there twice.
@@ -42,7 +46,8 @@ def read_rows(table: Path, faults: list[str]) -> list[tuple[str, TableRow]]:
             f"{table}: found a {table.suffix or 'nameless'} file; allowed: {', '.join(READERS)}; "
             "set data.folder.table"
         )
-    columns, lines = reader(table)
+    names, lines = reader(table)
+    columns = [name.strip().lower() for name in names]
     _check_columns(columns, table)
     rows: list[tuple[str, TableRow]] = []
     for where, values in lines:
@@ -54,33 +59,38 @@ def read_rows(table: Path, faults: list[str]) -> list[tuple[str, TableRow]]:
             continue
         texts = zip_longest(columns, values[: len(columns)])
         row = {column: _text(column, value) for column, value in texts}
-        if any(row[column] for column in REQUIRED):
+        if any(row.get(column) for column in (*REQUIRED, "split", *ROLES)):
             rows.append((where, row))
     return rows
 
 
 def _check_columns(columns: Sequence[str], table: Path) -> None:
-    missing = [name for name in REQUIRED if name not in columns]
+    faults = []
+    needed = [*REQUIRED]
+    if set(ROLES) & set(columns):
+        needed += ["split", *ROLES]
     if set(BOX) & set(columns):
-        missing += [name for name in BOX if name not in columns]
-    if missing:
-        raise UserError(
+        needed += BOX
+    if missing := [name for name in needed if name not in columns]:
+        faults.append(
             f"{table}: found no column {', '.join(missing)}; allowed: {', '.join(REQUIRED)}, and "
-            f"optionally category, {', '.join(BOX)}; add what is missing"
+            f"optionally split (with both of {', '.join(ROLES)} or neither), category, "
+            f"{', '.join(BOX)}; add what is missing"
         )
-    twice = [name for name in (*REQUIRED, "category", *BOX) if columns.count(name) > 1]
-    if twice:
-        raise UserError(
-            f"{table}: found more than one column {', '.join(twice)}; allowed: each once; remove "
-            "or rename the others"
+    if twice := [name for name in KNOWN if columns.count(name) > 1]:
+        faults.append(
+            f"{table}: found more than one column {', '.join(twice)}, in whatever case; allowed: "
+            "each once; remove or rename the others"
         )
+    if faults:
+        raise all_faults(faults, where=str(table))
 
 
 def _read_csv(table: Path) -> tuple[list[str], list[Line]]:
     try:
         with open(table, newline="", encoding=_encoding(table)) as text:
             lines = csv.reader(text, delimiter=_delimiter(text), skipinitialspace=True)
-            columns = [name.strip() for name in next(lines, [])]
+            columns = next(lines, [])
             return columns, [(f"{table}: line {lines.line_num}", values) for values in lines]
     except (UnicodeError, csv.Error) as error:
         raise UserError(f"{table}: not a CSV file in UTF-8 ({error}); save it as one") from None

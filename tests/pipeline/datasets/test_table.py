@@ -180,13 +180,58 @@ def test_a_wrong_value_is_an_error_with_its_line_and_column(
     assert error_line(tmp_path, "t.csv") == f"{tmp_path}/t.csv: line 3{text.format(root=tmp_path)}"
 
 
-def test_missing_columns_are_an_error(tmp_path: Path) -> None:
-    write_csv(tmp_path, ["label", "path", "split", "x_1"])
+ALLOWED_COLUMNS = (
+    "allowed: label, path, and optionally split (with both of is_query, is_gallery or neither), "
+    "category, x_1, x_2, y_1, y_2; add what is missing"
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [
+        ([], "label, path"),
+        (["paths", "labels"], "label, path"),
+        (["Label", "is_query", "x_1"], "path, split, is_gallery, x_2, y_1, y_2"),
+        (["label", "path", "split", "is_gallery"], "is_query"),
+    ],
+)
+def test_missing_columns_are_an_error(tmp_path: Path, columns: list[str], missing: str) -> None:
+    write_csv(tmp_path, columns)
     assert error_line(tmp_path, "t.csv") == (
-        f"{tmp_path}/t.csv: found no column is_query, is_gallery, x_2, y_1, y_2; allowed: label, "
-        "path, split, is_query, is_gallery, and optionally category, x_1, x_2, y_1, y_2; add what "
-        "is missing"
+        f"{tmp_path}/t.csv: found no column {missing}; {ALLOWED_COLUMNS}"
     )
+
+
+def test_what_is_missing_and_what_is_there_twice_are_told_at_once(tmp_path: Path) -> None:
+    write_csv(tmp_path, ["Label", "LABEL"])
+    assert error_text(tmp_path, "t.csv").splitlines() == [
+        f"{tmp_path}/t.csv: found no column path; {ALLOWED_COLUMNS}",
+        f"{tmp_path}/t.csv: found more than one column label, in whatever case; allowed: each "
+        "once; remove or rename the others",
+        f"{tmp_path}/t.csv: 2 faults in all",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("names", [("path", "label"), ("Path", "LABEL"), (" path ", "\tLabel")])
+def test_path_and_label_are_enough(tmp_path: Path, names: tuple[str, str], suffix: str) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    table = pd.DataFrame({names[0]: ["a.jpg", "b.jpg"], names[1]: ["cat", "dog"]})
+    if suffix == "csv":
+        table.to_csv(tmp_path / "t.csv", index=False)
+    else:
+        table.to_parquet(tmp_path / "t.parquet")
+    found = [(p.path, p.labels, p.source_split) for p in read(tmp_path, f"t.{suffix}")]
+    assert found == [("a.jpg", ("cat",), None), ("b.jpg", ("dog",), None)]
+
+
+def test_without_roles_each_test_image_is_a_query_and_in_the_gallery(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    rows = ("1 a.jpg train", "1 b.jpg validation", "1 c.jpg test")
+    write_csv(tmp_path, ["label", "path", "split"], *rows)
+    assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train", "val", "query+gallery"]
+    write_csv(tmp_path, ["label", "path", "split"], *rows[:2])
+    assert [p.source_split for p in read(tmp_path, "t.csv")] == ["train", "query+gallery"]
 
 
 def test_a_label_of_two_categories_is_an_error(tmp_path: Path) -> None:
@@ -235,9 +280,7 @@ def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
 
 def test_an_empty_table_has_no_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"")
-    assert "found no column label, path, split, is_query, is_gallery;" in error_line(
-        tmp_path, "t.csv"
-    )
+    assert "found no column label, path;" in error_line(tmp_path, "t.csv")
 
 
 def summary(found: list[SourceImage]) -> list[tuple[object, ...]]:
@@ -429,8 +472,8 @@ def test_a_column_that_is_there_twice_is_an_error(tmp_path: Path, suffix: str) -
     names = [*COLUMNS, "label", "more", "more"]
     pq.write_table(pa.table([pa.array(["1"])] * len(names), names=names), tmp_path / "t.parquet")
     assert error_line(tmp_path, f"t.{suffix}") == (
-        f"{tmp_path}/t.{suffix}: found more than one column label; allowed: each once; remove or "
-        "rename the others"
+        f"{tmp_path}/t.{suffix}: found more than one column label, in whatever case; allowed: "
+        "each once; remove or rename the others"
     )
 
 
