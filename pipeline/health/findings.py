@@ -1,18 +1,12 @@
-"""What may be wrong with a dataset: duplicates, and images that show little."""
+"""What is told of a dataset: its faulty images, its duplicates, and those that leak."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from pipeline.health.health_table import BLANK_COLOR_RANGE
+from pipeline.health.image_faults import IMAGE_FAULTS
 
-# Pixels of the shorter side.
-SMALL_SIDE = 32
-# Of 2,688 photographs of scenes, the least sharpness is 29; blurred by a Gaussian of 3 of their 256
-# pixels, 99% have at most 8.
-BLURRED_SHARPNESS = 10.0
 HELD_APART, UNUSED = ("train", "val", "test"), "unused"
 KINDS = {"exact": "exact_group", "near": "near_group"}
 NAMED = 2
@@ -45,23 +39,18 @@ class Finding:
 
 def find_in_images(health: pa.Table, catalog: pa.Table) -> list[Finding]:
     """Return what is found in HEALTH and CATALOG, each kind once, also those without images."""
-    about = {row["image_id"]: row for row in catalog.to_pylist()}
     labels = _labels_of(catalog)
-    rows = health.sort_by("image_id").to_pylist()
+    about = {row["image_id"]: row for row in catalog.to_pylist()}
+    rows = [about[row["image_id"]] | row for row in health.sort_by("image_id").to_pylist()]
     findings = []
     for kind, groups in group_duplicates(health).items():
         findings += [
             Finding(f"{kind} duplicates", groups),
             _across(f"{kind} duplicates across classes", groups, labels),
         ]
-    small = (row for row in rows if _shorter_side(about[row["image_id"]]) < SMALL_SIDE)
-    blurred = (row for row in rows if row["sharpness"] < BLURRED_SHARPNESS and not _is_blank(row))
-    return [
-        *findings,
-        _single(f"very small (a side under {SMALL_SIDE} px)", small),
-        _single("blank (nearly one color)", filter(_is_blank, rows)),
-        _single("blurred", blurred),
-    ]
+    for what, is_fault in IMAGE_FAULTS.items():
+        findings.append(Finding(what, [[row["image_id"]] for row in rows if is_fault(row)]))
+    return findings
 
 
 @dataclass(frozen=True)
@@ -135,18 +124,6 @@ def _split_of(splits: pa.Table) -> dict[str, Hashable]:
     """Return image_id -> train, val or test; an unused image is in none of them."""
     ids, names = splits["image_id"].to_pylist(), splits["split"].to_pylist()
     return {i: name for i, name in zip(ids, names, strict=True) if name in HELD_APART}
-
-
-def _single(what: str, rows: Iterable[Mapping[str, Any]]) -> Finding:
-    return Finding(what, [[row["image_id"]] for row in rows])
-
-
-def _shorter_side(row: Mapping[str, Any]) -> int:
-    return int(min(row["width"], row["height"]))
-
-
-def _is_blank(row: Mapping[str, Any]) -> bool:
-    return bool(row["color_range"] <= BLANK_COLOR_RANGE)
 
 
 def _count(number: int, what: str) -> str:

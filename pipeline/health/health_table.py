@@ -9,10 +9,8 @@ from pipeline.data.arrays import Ints
 from pipeline.data.tables import HEALTH
 from pipeline.health.duplicate_groups import group_alike, group_equal
 from pipeline.health.image_facts import ImageFacts
+from pipeline.health.image_faults import is_blank
 from pipeline.health.perceptual_hashes import GRID
-
-# Of 255 levels. Scanned or photographed, an image of one colour has some; JPEG adds a few.
-BLANK_COLOR_RANGE = 10
 
 
 def build_health_table(facts: Mapping[str, ImageFacts]) -> pa.Table:
@@ -34,9 +32,7 @@ def build_health_table(facts: Mapping[str, ImageFacts]) -> pa.Table:
 def _near(facts: Sequence[ImageFacts]) -> Ints:
     """Return int64 [N], as `group_alike`; the hash of a blank image is noise, so it is alone."""
     group = np.arange(len(facts), dtype=np.int64)
-    rows = np.array(
-        [n for n, each in enumerate(facts) if each.color_range > BLANK_COLOR_RANGE], np.int64
-    )
+    rows = np.array([n for n, each in enumerate(facts) if not is_blank(each.color_range)], np.int64)
     bits = np.array([facts[row].perceptual_hash for row in rows], np.uint64)
     colours = np.frombuffer(b"".join(facts[row].colours for row in rows), np.uint8)
     group[rows] = rows[group_alike(bits, colours.reshape(-1, GRID, GRID, 3))]
