@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import Ints
-from pipeline.health.perceptual_hashes import agree_in_colour, count_differing_bits
+from pipeline.data.arrays import Ints, Mask
+from pipeline.health.perceptual_hashes import agree_in_colour
 
 # Of 64 bits. Of 2,688 photographs of scenes, 6 find nine pairs, all of them copies (a scan in other
 # colours, another crop by a few pixels); 8 find one more, in five times the time.
@@ -43,15 +43,37 @@ def group_alike(
     bits: uint64 [N]. colours: uint8 [N, GRID, GRID, 3], both of `hash_image`.
     """
     group = np.arange(len(bits), dtype=np.int64)
+    few = colours[:, ::4, ::4].copy()  # cells that tell most images apart, in a tenth of the time
+    done: list[np.uint64] = []
     for part in np.array_split(np.arange(64), most_bits + 1):
-        keys = bits & np.uint64(sum(1 << int(bit) for bit in part))
+        mask = np.uint64(sum(1 << int(bit) for bit in part))
         for reach in REACHES:
-            for pairs in _pairs_apart(keys, group, reach):
-                near = count_differing_bits(*bits[pairs]) <= most_bits
-                left, right = pairs[:, near & (group[pairs[0]] != group[pairs[1]])]
+            for pairs in _pairs_apart(bits & mask, group, reach):
+                left, right = pairs[:, _are_new(pairs, bits, group, most_bits=most_bits, done=done)]
+                some = agree_in_colour(few[left], few[right])
+                left, right = left[some], right[some]
                 alike = agree_in_colour(colours[left], colours[right])
                 group = _join(group, left[alike], right[alike])
+        done.append(mask)
     return group
+
+
+def _are_new(
+    pairs: Ints,
+    bits: NDArray[np.uint64],
+    group: Ints,
+    *,
+    most_bits: int,
+    done: Sequence[np.uint64],
+) -> Mask:
+    """Return bool [P]: whether pairs are near, in two groups, and have no part of `done` in common:
+    those that have were compared before."""
+    differing = bits[pairs[0]] ^ bits[pairs[1]]
+    new: Mask = np.bitwise_count(differing) <= most_bits
+    new &= group[pairs[0]] != group[pairs[1]]
+    for mask in done:
+        new &= differing & mask != 0
+    return new
 
 
 def _pairs_apart(keys: NDArray[np.uint64], group: Ints, reach: int) -> Iterator[Ints]:
