@@ -11,9 +11,9 @@ from app.experiments.dvc_adapter.lock import Provenance
 from app.experiments.evaluated_models import EvaluatedModel
 from app.experiments.text_tables import align_columns
 from pipeline.comparison.compare import MAIN_METRIC, Comparison
+from pipeline.comparison.paired_bootstrap import MIN_UNITS
 from pipeline.comparison.verdict import judge
 from pipeline.evaluation.bootstrap_t import MAX_RELATED
-from pipeline.evaluation.paired_bootstrap import MIN_UNITS
 
 Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
 

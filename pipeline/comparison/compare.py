@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.comparison.paired_bootstrap import paired_intervals
 from pipeline.data.arrays import Floats
 from pipeline.data.tables import Table
 from pipeline.errors import UserError
 from pipeline.evaluation.clusters import Clusters, cluster_by_labels, cluster_by_unit
 from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.evaluation.intervals_over import MIN_CLASSES
-from pipeline.evaluation.paired_bootstrap import paired_intervals
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES
 
 RESAMPLES = 9999

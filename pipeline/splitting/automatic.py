@@ -13,7 +13,7 @@ TEST_ONLY = "test_only"
 # trained on; and a test of fewer than ten new classes says little about others.
 FEWEST_DISJOINT_CLASSES = 20
 # With fewer validation classes, it cannot be told whether training made the model better
-# (MIN_UNITS of pipeline/evaluation/paired_bootstrap.py).
+# (FEWEST_CLASSES of pipeline/training/model_choice.py).
 FEWEST_VAL_CLASSES = 6
 LEAST_VAL_SHARE, MOST_VAL_SHARE, WANTED_VAL_IMAGES = 0.1, 0.5, 50
 

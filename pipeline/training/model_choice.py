@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import permutation_test
 
 from pipeline.data.arrays import Floats, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.clusters import Clusters, cluster_by_label_sets, cluster_by_unit
 from pipeline.evaluation.measure import measure
-from pipeline.evaluation.paired_bootstrap import MIN_UNITS, paired_intervals
 from pipeline.splitting.left_out import FEWEST_VAL_QUERIES
 from pipeline.training.training_data import Validation
 
+# How often chance alone may give the gain: as often as it is beyond one end of a 95% interval.
+ALPHA = 0.025
 RESAMPLES = 9999
+# Of fewer, all gain by chance more often than that: five with a chance of 2^-5.
+FEWEST_CLASSES = 6
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,8 @@ class ModelChoice:
     """What both models score on validation, and whether the difference is more than chance.
 
     queries: those with a relevant image. units: what was resampled: their classes if by_class, else
-    the queries. baseline, finetuned: (mean average precision, recall at 1). low: the lower end of
-    the 95% interval of the gain in mean average precision.
+    the queries. baseline, finetuned: (mean average precision, recall at 1). p: how often chance
+    alone gives such a gain in mean average precision.
     """
 
     queries: int
@@ -29,17 +33,17 @@ class ModelChoice:
     by_class: bool
     baseline: tuple[float, float]
     finetuned: tuple[float, float]
-    low: float
+    p: float
 
     @property
     def use(self) -> str:
         """The model to search with: the fine-tuned one where it is clearly better."""
-        better = self.low > 0 and self.finetuned[1] >= self.baseline[1]
+        better = self.p <= ALPHA and self.finetuned[1] >= self.baseline[1]
         return "finetuned" if better and not self._too_few else "baseline"
 
     @property
     def _too_few(self) -> bool:
-        return self.queries < FEWEST_VAL_QUERIES or self.units < MIN_UNITS
+        return self.queries < FEWEST_VAL_QUERIES or self.units < FEWEST_CLASSES
 
     def describe(self) -> str:
         """Return why, in one line."""
@@ -57,7 +61,7 @@ class ModelChoice:
             return f"training made it no better: {found}"
         if self._too_few:
             return f"too few to tell whether training made it better: {found}"
-        if self.low > 0:
+        if self.p <= ALPHA:
             return f"training made the first result worse: {found}"
         return f"the gain of training may be chance: {found}"
 
@@ -67,9 +71,11 @@ def choose_model(
 ) -> ModelChoice:
     """Return the choice by the average precision of each validation query with both models.
 
-    It is the paired bootstrap-t of `lookalike compare`. Whole classes are resampled, because
-    queries of a class are correlated; single queries only where the model has seen these classes
-    and they are too few.
+    Whether the gain is more than chance, the randomization test of paired differences tells
+    (Smucker, Allan and Carterette 2007): how often their sum is as large with random signs. Whole
+    classes get a sign, because queries of a class are correlated; single queries only where the
+    model has seen these classes and they are too few. Unlike an interval by resampling, it can tell
+    from six classes that all gain, though one gains much more than the others.
 
     baseline, finetuned: float32 [V, D], the embeddings of the V validation images, made alike.
     """
@@ -78,17 +84,10 @@ def choose_model(
     before, after = before[kept], after[kept]
     labels = val.labels.take(np.flatnonzero(val.is_query)[kept])
     clusters, by_class = _cluster(labels, new_classes=val.new_classes)
-    intervals = paired_intervals(
-        (after - before)[:, :1],
-        clusters,
-        seed_variance=np.zeros(1),
-        degrees_of_freedom=0,
-        resamples=RESAMPLES,
-        seed=seed,
-    )
+    gains = clusters.divide_among_units(clusters.sum_by_set((after - before)[:, :1]))[:, 0]
     means = [tuple(each.mean(axis=0).tolist()) for each in (before, after)]
-    low = float(intervals["low"][0])
-    return ModelChoice(len(before), clusters.unit_count, by_class, means[0], means[1], low)
+    p = _test_by_signs(gains, seed)
+    return ModelChoice(len(before), clusters.unit_count, by_class, means[0], means[1], p)
 
 
 def _measure(vectors: Vectors, val: Validation, distance: str) -> Floats:
@@ -100,7 +99,21 @@ def _measure(vectors: Vectors, val: Validation, distance: str) -> Floats:
 
 def _cluster(labels: LabelSets, *, new_classes: bool) -> tuple[Clusters, bool]:
     """Return the units of queries with these labels, and whether they are classes."""
-    by_class = new_classes or len(np.unique(labels.values)) >= MIN_UNITS
+    by_class = new_classes or len(np.unique(labels.values)) >= FEWEST_CLASSES
     if by_class:
         return cluster_by_label_sets(labels), True
     return cluster_by_unit(np.arange(len(labels))), False
+
+
+def _test_by_signs(gains: Floats, seed: int) -> float:
+    """Return the share of random signs of `gains`, float64 [U], whose sum is as large as theirs."""
+    test = permutation_test(
+        (gains,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)

@@ -54,6 +54,12 @@ def test_of_few_classes_single_queries_are_resampled_unless_they_are_new(
     assert (choice.units, choice.use) == (units, "baseline" if new else "finetuned")
 
 
+def test_of_six_classes_that_all_gain_chance_gives_as_much_in_one_of_64() -> None:
+    val = validation(6, 10, new=True)
+    assert choose(embed(val, noise=2.0), embed(val, noise=0.1), val).p == 1 / 64
+    assert choose(embed(val, noise=0.1), embed(val, noise=2.0), val).p == 1
+
+
 def test_the_same_vectors_are_no_better() -> None:
     val = validation(5, 4)
     same = embed(val, noise=1.0)
@@ -67,7 +73,7 @@ def test_the_same_vectors_are_no_better() -> None:
 
 
 BETTER = ModelChoice(
-    queries=60, units=8, by_class=True, baseline=(0.7, 0.8), finetuned=(0.8, 0.9), low=0.05
+    queries=60, units=8, by_class=True, baseline=(0.7, 0.8), finetuned=(0.8, 0.9), p=0.02
 )
 FOUND = "map 0.800, the baseline 0.700; recall at 1 0.900, the baseline 0.800; "
 
@@ -81,7 +87,7 @@ FOUND = "map 0.800, the baseline 0.700; recall at 1 0.900, the baseline 0.800; "
             f"training made it better: {FOUND}60 validation queries of 8 classes",
         ),
         (
-            {"low": -0.01, "by_class": False, "units": 60},
+            {"p": 0.03, "by_class": False, "units": 60},
             "baseline",
             f"the gain of training may be chance: {FOUND}60 validation queries",
         ),
@@ -103,7 +109,7 @@ FOUND = "map 0.800, the baseline 0.700; recall at 1 0.900, the baseline 0.800; "
             "0.700, the baseline 0.800; 60 validation queries",
         ),
         (
-            {"finetuned": (0.6, 0.9), "low": -0.2, "by_class": False},
+            {"finetuned": (0.6, 0.9), "p": 0.9, "by_class": False},
             "baseline",
             "training made it no better: map 0.600, the baseline 0.700; recall at 1 0.900, the "
             "baseline 0.800; 60 validation queries",

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.comparison.paired_bootstrap import paired_intervals
 from pipeline.data.arrays import Floats, Ints
 from pipeline.evaluation.clusters import Clusters, cluster_by_labels, cluster_by_unit
-from pipeline.evaluation.paired_bootstrap import paired_intervals
 
 OPTIONS = {"degrees_of_freedom": 0, "resamples": 999, "seed": 3}
 
