@@ -52,7 +52,7 @@ class ModelChoice:
         )
         (before, first_before), (after, first_after) = self.baseline, self.finetuned
         found = (
-            f"map {after:.3f}, the baseline {before:.3f}; recall at 1 {first_after:.3f}, the "
+            f"map {after:.3f}, the baseline {before:.3f}; recall@1 {first_after:.3f}, the "
             f"baseline {first_before:.3f}; {of}"
         )
         if self.use == "finetuned":

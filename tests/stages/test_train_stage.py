@@ -123,7 +123,7 @@ def test_the_models_are_compared_by_embeddings_that_are_made_alike(project: Path
     metrics = json.loads((project / "metrics/train.json").read_text())
     assert metrics["baseline_val_map"] == pytest.approx(expected, abs=1e-4)
     record = read_record(project / "models/finetuned")
-    assert f"the baseline {expected:.3f}; recall at 1 " in record.because
+    assert f"the baseline {expected:.3f}; recall@1 " in record.because
     assert f"; {len(ids)} validation queries" in record.because
 
 

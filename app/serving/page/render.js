@@ -85,7 +85,9 @@ function renderColumn(each, state, choices) {
     parts.push(element("p", { className: "relevant-count" }, formatRelevant(each)));
   }
   if (each.model === choices.best?.model) {
-    parts.push(element("p", { className: "default" }, `default: ${choices.best.because}`));
+    const { because } = choices.best;
+    parts.push(element("p", { className: "default", title: because },
+      `default: ${because.split(":")[0]}`));
   }
   if (each.match === false) {
     parts.push(element("p", { className: "no-match" },

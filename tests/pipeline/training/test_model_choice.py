@@ -67,7 +67,7 @@ def test_the_same_vectors_are_no_better() -> None:
     (score, first), _ = choice.baseline, choice.finetuned
     assert choice.use == "baseline"
     assert choice.describe() == (
-        f"training made it no better: map {score:.3f}, the baseline {score:.3f}; recall at 1 "
+        f"training made it no better: map {score:.3f}, the baseline {score:.3f}; recall@1 "
         f"{first:.3f}, the baseline {first:.3f}; 20 validation queries"
     )
 
@@ -75,7 +75,7 @@ def test_the_same_vectors_are_no_better() -> None:
 BETTER = ModelChoice(
     queries=60, units=8, by_class=True, baseline=(0.7, 0.8), finetuned=(0.8, 0.9), p=0.02
 )
-FOUND = "map 0.800, the baseline 0.700; recall at 1 0.900, the baseline 0.800; "
+FOUND = "map 0.800, the baseline 0.700; recall@1 0.900, the baseline 0.800; "
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ FOUND = "map 0.800, the baseline 0.700; recall at 1 0.900, the baseline 0.800; "
         (
             {"finetuned": (0.8, 0.7), "by_class": False},
             "baseline",
-            "training made the first result worse: map 0.800, the baseline 0.700; recall at 1 "
+            "training made the first result worse: map 0.800, the baseline 0.700; recall@1 "
             "0.700, the baseline 0.800; 60 validation queries",
         ),
         (
             {"finetuned": (0.6, 0.9), "p": 0.9, "by_class": False},
             "baseline",
-            "training made it no better: map 0.600, the baseline 0.700; recall at 1 0.900, the "
+            "training made it no better: map 0.600, the baseline 0.700; recall@1 0.900, the "
             "baseline 0.800; 60 validation queries",
         ),
     ],
