@@ -51,7 +51,8 @@ def main(
     for finding in find_leaks(pixels, split.table):
         if finding.groups:
             logger.warning(finding.describe())
-    write_table(split.table, out, SPLITS, metadata=to_metadata(chosen))
+    untrained = "; ".join(line.removeprefix("split: ") for line in split.untrained)
+    write_table(split.table, out, SPLITS, metadata=to_metadata(chosen, untrained=untrained))
 
 
 def _check(split: Split, images: pa.Table, params: Params) -> None:

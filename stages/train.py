@@ -13,7 +13,7 @@ from typer import Option
 
 from pipeline.config.schema import Params
 from pipeline.data.arrays import Vectors
-from pipeline.data.chosen import read_chosen
+from pipeline.data.chosen import read_chosen, read_untrained
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.data.joins import read_vectors_of
@@ -35,7 +35,7 @@ from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
 
-UNTRAINED = "nothing was trained: the split has no images for training and validation"
+UNTRAINED = "the split has no images for training and validation"
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ def main(
         vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
         done = _train(model, data, params, vectors_of, checkpoint, tracker)
     else:
-        record = TrainingRecord("baseline", UNTRAINED, best_epoch=0, auto={})
+        because = f"nothing was trained: {read_untrained(splits) or UNTRAINED}"
+        record = TrainingRecord("baseline", because, best_epoch=0, auto={})
         done = Trained(model, record, {"epochs": 0})
     if not runner.is_first_process():
         return

@@ -289,7 +289,15 @@ def test_contradictions_are_raised_or_logged_and_nothing_else() -> None:
 
 def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
     assert names(ERRORS) == {
-        *("UserError", "advise_making", "all_faults", "name_choices", "name_first", "one_line")
+        *(
+            "UserError",
+            "advise_making",
+            "all_faults",
+            "name_choices",
+            "name_first_choices",
+            "name_first",
+            "one_line",
+        )
     }
     for path, each in uses(ERRORS):
         of = parents(path)

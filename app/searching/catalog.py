@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
-from pipeline.errors import UserError, advise_making, closest, name_first
+from pipeline.errors import UserError, advise_making, name_first_choices
 
 
 class UnknownNameError(UserError):
@@ -84,8 +85,8 @@ class Catalog:
         return not self.labels_of(query).isdisjoint(self.labels_of(image_id))
 
     def check_class(self, name: str) -> None:
-        """Raise an UnknownNameError unless there is such a class."""
-        if name not in self._label_of_name:
+        """Raise an UnknownNameError unless there is such a class, in whatever form of Unicode."""
+        if normalize("NFC", name) not in self._label_of_name:
             raise _unknown("class", name, self.classes)
 
     def own_name_of(self, name: str) -> str:
@@ -95,11 +96,11 @@ class Catalog:
             UnknownNameError: there is no such class.
         """
         self.check_class(name)
-        return self._own_names[self._label_of_name[name]]
+        return self._own_names[self._label_of_name[normalize("NFC", name)]]
 
     def check_group(self, name: str) -> None:
         """Raise an UnknownNameError unless there is such a group."""
-        if name not in self.groups:
+        if normalize("NFC", name) not in self.groups:
             raise _unknown("group", name, self.groups)
 
     def mask_class(self, name: str, ids: Sequence[str]) -> Mask:
@@ -112,14 +113,14 @@ class Catalog:
         self.check_class(name)
         rows = np.repeat(np.arange(len(self._labels)), np.diff(self._labels.starts))
         in_class = np.zeros(len(self._labels), dtype=bool)
-        in_class[rows[self._labels.values == self._label_of_name[name]]] = True
+        in_class[rows[self._labels.values == self._label_of_name[normalize("NFC", name)]]] = True
         return in_class[self._find_rows(ids)]
 
     def mask_group(self, name: str, ids: Sequence[str]) -> Mask:
         """Return bool [N]: which images in `ids` are of a group; raises as `mask_class`."""
         self.check_group(name)
-        in_group = pc.equal(self._groups, name).fill_null(False).to_numpy(zero_copy_only=False)
-        mask: Mask = in_group[self._find_rows(ids)]
+        in_group = pc.equal(self._groups, normalize("NFC", name)).fill_null(False)
+        mask: Mask = in_group.to_numpy(zero_copy_only=False)[self._find_rows(ids)]
         return mask
 
     def mask_gallery(self, ids: Sequence[str]) -> Mask:
@@ -131,11 +132,7 @@ class Catalog:
 
 
 def _unknown(kind: str, found: str, names: Sequence[str]) -> UnknownNameError:
-    # The first of them alone: there may be thousands.
-    allowed = f"allowed: {name_first(names)}" if names else f"the dataset has no {kind}"
-    close = closest(found, names)
-    hint = "" if close is None else f"; did you mean '{close}'?"
-    return UnknownNameError(f"{kind}: found '{found}'; {allowed}{hint}")
+    return UnknownNameError(f"{kind}: {name_first_choices(found, names, kind=kind)}")
 
 
 def _ids_where(splits: pa.Table, mask: pa.ChunkedArray) -> frozenset[str]:

@@ -94,8 +94,8 @@ class ModelNeighbors(BaseModel):
     neighbors: list[NeighborImage] = Field(description="nearest first")
     match: bool | None = Field(
         description="whether the nearest image of all, whatever the filters, is similar enough to "
-        "be a match; false: the query is perhaps not in the catalog; null where no threshold was "
-        "chosen"
+        "be a match; false: the photo is perhaps not in the catalog; null for an image of the "
+        "catalog, and where no threshold was chosen"
     )
     relevant_count: int | None = Field(description="number of relevant neighbors; null for a photo")
     embed_ms: Milliseconds

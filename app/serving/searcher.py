@@ -201,7 +201,8 @@ class Searcher:
         allowed = self._mask_allowed(model_index, options)
         found = find_matches(
             *(model_index, vector, options.k),
-            threshold=self._thresholds[model_index.model],
+            # An image of the catalog is in it, whatever the others are like.
+            threshold=None if query.image_id else self._thresholds[model_index.model],
             allowed=allowed,
             exclude=query.image_id,
         )

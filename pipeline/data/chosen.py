@@ -7,12 +7,20 @@ from typing import Any
 
 from pipeline.data.tables import read_metadata
 
-KEY = "lookalike.auto"  # in the metadata of a table
+KEY, UNTRAINED = "lookalike.auto", "lookalike.untrained"  # in the metadata of a table
 
 
-def to_metadata(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata to write into a table. chosen: dotted key of params.yaml -> value."""
-    return {KEY: json.dumps(dict(chosen), sort_keys=True)}
+def to_metadata(chosen: Mapping[str, Any], *, untrained: str = "") -> dict[str, str]:
+    """Return the metadata to write into a table.
+
+    chosen: dotted key of params.yaml -> value. untrained: why nothing is to be trained, if so.
+    """
+    return {KEY: json.dumps(dict(chosen), sort_keys=True), UNTRAINED: untrained}
+
+
+def read_untrained(path: Path) -> str:
+    """Return why nothing is to be trained by the table at `path`; "" where it is not said."""
+    return read_metadata(path).get(UNTRAINED, "")
 
 
 def read_chosen(path: Path) -> dict[str, Any]:

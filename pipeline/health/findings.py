@@ -81,13 +81,15 @@ def find_leaks(health: pa.Table, splits: pa.Table) -> list[Finding]:
     """
     ids, names = splits["image_id"].to_pylist(), splits["split"].to_pylist()
     split_of = _split_of(splits)
-    unused = [[i] for i, name in zip(ids, names, strict=True) if name == UNUSED]
+    groups_of = group_duplicates(health)
+    copies = {i for group in groups_of["exact"] if any(i in split_of for i in group) for i in group}
+    unused = [[i] for i, name in zip(ids, names, strict=True) if name == UNUSED and i in copies]
     return [
         *(
             _across(f"{kind} duplicates across train, val and test", groups, split_of)
-            for kind, groups in group_duplicates(health).items()
+            for kind, groups in groups_of.items()
         ),
-        Finding("unused (an exact duplicate of another class is in val or test)", unused),
+        Finding("unused (an exact duplicate is in val or test)", unused),
     ]
 
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError, all_faults
@@ -11,6 +12,7 @@ from pipeline.packing.packing import image_id_of
 
 COLUMNS = ("image_id", "action", "label")
 DROP, RELABEL = "drop", "relabel"
+SHOWN = 10  # of the classes, in a message
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def _read(path: Path) -> list[Override]:
     ]
     if short:
         raise all_faults(short, where=str(path))
-    return [Override(image_id, action, label, where) for where, (image_id, action, label) in rows]
+    return [
+        Override(image_id, action, normalize("NFC", label), where)
+        for where, (image_id, action, label) in rows
+    ]
 
 
 def _check(each: Override, known: set[str], group_of: Mapping[str, str | None]) -> list[str]:
@@ -78,16 +83,18 @@ def _check(each: Override, known: set[str], group_of: Mapping[str, str | None]) 
     if each.image_id not in known:
         faults.append(
             f"{each.where}: image_id: found '{each.image_id}', which the dataset does not have; "
-            "allowed: those of data/catalog.parquet; remove the line"
+            "remove the line, or write the image_id as `lookalike query` prints it"
         )
     if each.action not in (DROP, RELABEL):
         faults.append(f"{each.where}: action: found '{each.action}'; allowed: {DROP}, {RELABEL}")
     elif each.action == DROP and each.label:
         faults.append(f"{each.where}: label: found '{each.label}'; allowed with {DROP}: none")
     elif each.action == RELABEL and each.label not in group_of:
+        names = sorted(group_of)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         faults.append(
-            f"{each.where}: label: found '{each.label}'; allowed with {RELABEL}: a class of the "
-            "dataset, as data/classes.parquet lists them"
+            f"{each.where}: label: found '{each.label}'; allowed with {RELABEL}: "
+            f"{', '.join(names[:SHOWN])}{more}"
         )
     return faults
 

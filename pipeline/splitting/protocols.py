@@ -21,6 +21,10 @@ from pipeline.splitting.automatic import (
 )
 from pipeline.splitting.left_out import LeftOut, find_left_out
 
+ONE_CLASS = (
+    "split: all images are of one class, or of none, so there is nothing to tell apart; to train "
+    "and to measure, put them into folders of two classes or more"
+)
 ROLES = ("train", "val", "query", "gallery")
 # No role is "train+query": a query must not be a training image.
 SOURCE_SPLITS = ("train", "train+gallery", "val", "query", "gallery", "query+gallery")
@@ -104,6 +108,8 @@ def make_splits(
     undone = options.protocol == AUTO and (
         split.options.protocol == TEST_ONLY or not split.left_out.against_measuring
     )
+    if len(np.unique(labels.values)) == 1:
+        why = [ONE_CLASS]
     return _untrained(split, why) if undone else split
 
 

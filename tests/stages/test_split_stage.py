@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.data.chosen import read_chosen
+from pipeline.data.chosen import read_chosen, read_untrained
 from pipeline.data.tables import SPLITS, read_table
 from tests.helpers.dataset_tables import build_catalog, build_health, write_dataset_tables
 from tests.helpers.overlay import overlaid
@@ -102,13 +102,17 @@ def test_too_few_images_are_searched_and_the_reader_is_told_why(tmp_path: Path) 
         "split: auto chose split.protocol test_only",
     ]
     assert read_chosen(tmp_path / "s.parquet") == {"split.protocol": "test_only"}
+    assert read_untrained(tmp_path / "s.parquet").startswith("found 4 validation images to search")
 
 
 def test_one_class_is_searched_and_not_measured(tmp_path: Path) -> None:
     ran = split(tmp_path, build_catalog({f"{row:02}": [0] for row in range(9)}))
     assert ran.returncode == 0, ran.stderr
     assert "split: nothing is measured, because no image can be a query\n" in ran.stderr
-    assert "\nsplit: found 1 class for training, the largest of 2 images; " in ran.stderr
+    assert (
+        "split: all images are of one class, or of none, so there is nothing to tell apart; to "
+        "train and to measure, put them into folders of two classes or more\n"
+    ) in ran.stderr
 
 
 def test_folders_by_which_nothing_can_be_measured_stop_here(tmp_path: Path) -> None:

@@ -313,7 +313,8 @@ def test_a_query_unlike_all_images_is_told(
 ) -> None:
     monkeypatch.setattr(searcher, "_thresholds", {"baseline": 1.1, "finetuned": -1.1})
     with opened_page(browser) as page:
-        page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
+        page.goto(address)
+        choose(page, "mine.jpg", draw("blue", "disc", 5))
         expect(page.locator("a.tile")).to_have_count(24)
         for model, told in (("baseline", 1), ("finetuned", 0)):
             line = page.get_by_role("region", name=model).get_by_text("Perhaps not in the catalog")

@@ -21,7 +21,7 @@ from PIL import Image
 from app.searching.catalog import Catalog
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.addresses import ANY_HOST
-from app.serving.api_schema import SearchOptions
+from app.serving.api_schema import PhotoSearchOptions
 from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.data.tables import SPLITS, read_table
@@ -92,10 +92,14 @@ def test_a_neighbor_is_relevant_where_it_shares_a_class(
         assert [each["rank"] for each in model["neighbors"]] == list(range(1, 40))
 
 
-def test_a_match_is_told_whatever_the_filters(searchable: Path, query: str, tmp_path: Path) -> None:
+def test_a_match_of_a_photo_is_told_whatever_the_filters(
+    searchable: Path, query: str, tmp_path: Path
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(searchable, project)
-    nearest = Searcher(project, ["baseline"]).search_image(query, SearchOptions(k=2)).models[0]
+    photo = draw("red", "disc", 99)
+    options = PhotoSearchOptions(k=2)
+    nearest = Searcher(project, ["baseline"]).search_photo(photo, options).models[0]
     first, second = (each.score for each in nearest.neighbors)
     write_threshold(project, "baseline", (first + second) / 2)
     write_threshold(project, "finetuned", 1.1)
@@ -103,9 +107,13 @@ def test_a_match_is_told_whatever_the_filters(searchable: Path, query: str, tmp_
         name for name in Catalog(project).classes if name != nearest.neighbors[0].classes[0]
     )
     with client_of(build_app(Searcher(project, MODELS))) as client:
-        for options in ({}, {"class": other}, {"class": "red disc", "group": "square"}):
-            response = client.get(path_of(query), params={"k": 40, **options}).json()
-            assert [each["match"] for each in response["models"]] == [True, False], options
+        for filters in ({}, {"class": other}, {"class": "red disc", "group": "square"}):
+            params = {"k": 40, **filters}
+            response = client.post("/api/search", content=photo, params=params).json()
+            assert [each["match"] for each in response["models"]] == [True, False], filters
+        # An image of the catalog is in it, whatever its neighbors are like.
+        response = client.get(path_of(query)).json()
+        assert [each["match"] for each in response["models"]] == [None, None]
 
 
 @pytest.mark.parametrize("crop", ["center", "none"])

@@ -63,8 +63,9 @@ def test_a_leak_is_a_group_in_more_than_one_split(splits: list[str], told: list[
     assert unused.groups == ([["a"]] if splits[0] == "unused" else [])
 
 
-def test_unused_images_are_told() -> None:
-    health = build_health(["a", "b"], exact=[("a", "b")])
-    assert lines(find_leaks(health, build_splits({"a": "unused", "b": "test"}))) == [
-        "unused (an exact duplicate of another class is in val or test): 1 image, first 'a'"
+def test_images_that_are_unused_for_their_copies_are_told_but_no_others() -> None:
+    health = build_health(["a", "b", "c", "d", "e"], exact=[("a", "b"), ("c", "d")])
+    splits = {"a": "unused", "b": "test", "c": "unused", "d": "unused", "e": "unused"}
+    assert lines(find_leaks(health, build_splits(splits))) == [
+        "unused (an exact duplicate is in val or test): 1 image, first 'a'"
     ]

@@ -45,16 +45,14 @@ def test_the_file_of_the_project_changes_nothing() -> None:
 def test_all_wrong_rows_are_told_at_once(tmp_path: Path) -> None:
     rows = ["x.png,drop,", "a/1.png,delete,", "a/2.png,drop,a", "seven,relabel,B", "y.png,relabel,"]
     assert error_lines(write(tmp_path, HEADER + "\n".join(rows))) == [
-        "o.csv: line 2: image_id: found 'x.png', which the dataset does not have; allowed: those "
-        "of data/catalog.parquet; remove the line",
+        "o.csv: line 2: image_id: found 'x.png', which the dataset does not have; remove the line, "
+        "or write the image_id as `lookalike query` prints it",
         "o.csv: line 3: action: found 'delete'; allowed: drop, relabel",
         "o.csv: line 4: label: found 'a'; allowed with drop: none",
-        "o.csv: line 5: label: found 'B'; allowed with relabel: a class of the dataset, as "
-        "data/classes.parquet lists them",
-        "o.csv: line 6: image_id: found 'y.png', which the dataset does not have; allowed: those "
-        "of data/catalog.parquet; remove the line",
-        "o.csv: line 6: label: found ''; allowed with relabel: a class of the dataset, as "
-        "data/classes.parquet lists them",
+        "o.csv: line 5: label: found 'B'; allowed with relabel: 7, a",
+        "o.csv: line 6: image_id: found 'y.png', which the dataset does not have; remove the line, "
+        "or write the image_id as `lookalike query` prints it",
+        "o.csv: line 6: label: found ''; allowed with relabel: 7, a",
         "o.csv: 6 faults in all",
     ]
 
