@@ -294,7 +294,6 @@ def test_errors_are_raised_caught_or_worded_and_nothing_else() -> None:
             "advise_making",
             "all_faults",
             "name_choices",
-            "name_first_choices",
             "name_first",
             "one_line",
         )
