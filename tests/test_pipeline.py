@@ -130,8 +130,8 @@ def test_an_unused_block_runs_nothing(clone: Path) -> None:
         ),
         (
             {"batches.pk.per_class": 9},
-            "split: batches.pk.per_class: found 9; the largest class of the train split has 6 "
-            "images; allowed: auto, or at most 6",
+            "split: batches.pk.per_class: found 9; the largest class of the train split has 4 "
+            "images; allowed: auto, or at most 4",
         ),
         (
             {"evaluate.k": [500]},
