@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.data.files import written_whole
 from pipeline.errors import UserError
-from pipeline.packing.overrides import COLUMNS
+from pipeline.packing.overrides import COLUMNS, check_columns
 
 NAME = "overrides.csv"
 
@@ -27,11 +27,7 @@ def append_overrides(path: Path, rows: Iterable[Row]) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); allowed: a file in UTF-8") from None
     lines = csv.reader(io.StringIO(text, newline=""))
-    header = tuple(next(lines, ()))
-    if header != COLUMNS:
-        raise UserError(
-            f"{path}: found the columns {','.join(header)}; allowed: {','.join(COLUMNS)}"
-        )
+    check_columns(next(lines, []), path)
     named = {line[0] for line in lines if line}
     added = [row for row in rows if row[0] not in named]
     written = io.StringIO(newline="")

@@ -56,17 +56,6 @@ def name_first(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
 
 
-def name_first_choices(found: str, allowed: Sequence[str], *, kind: str) -> str:
-    """Return as `name_choices`, but only the first SHOWN of the allowed names, in their order.
-
-    kind: what they are names of, for where there are none.
-    """
-    choices = f"allowed: {name_first(allowed)}" if allowed else f"the dataset has no {kind}"
-    close = closest(found, allowed)
-    hint = "" if close is None else f"; did you mean '{close}'?"
-    return f"found '{found}'; {choices}{hint}"
-
-
 def all_faults(faults: Sequence[str], *, where: str) -> UserError:
     """Return the error with a line for each of `faults` of the file `where`: the first SHOWN, and
     their number."""

@@ -15,7 +15,7 @@ from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
 from pipeline.data.shards import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
-from pipeline.errors import UserError, advise_making, name_first_choices
+from pipeline.errors import UserError, advise_making, closest, name_first
 
 
 class UnknownNameError(UserError):
@@ -84,10 +84,16 @@ class Catalog:
         """Return whether two images of the catalog share a label."""
         return not self.labels_of(query).isdisjoint(self.labels_of(image_id))
 
-    def check_class(self, name: str) -> None:
-        """Raise an UnknownNameError unless there is such a class, in whatever form of Unicode."""
-        if normalize("NFC", name) not in self._label_of_name:
+    def find_label(self, name: str) -> int:
+        """Return the label of a class, its name in whatever form of Unicode.
+
+        Raises:
+            UnknownNameError: there is no such class.
+        """
+        label = self._label_of_name.get(normalize("NFC", name))
+        if label is None:
             raise _unknown("class", name, self.classes)
+        return label
 
     def own_name_of(self, name: str) -> str:
         """Return the name of a class in the dataset, which may have line breaks.
@@ -95,13 +101,14 @@ class Catalog:
         Raises:
             UnknownNameError: there is no such class.
         """
-        self.check_class(name)
-        return self._own_names[self._label_of_name[normalize("NFC", name)]]
+        return self._own_names[self.find_label(name)]
 
-    def check_group(self, name: str) -> None:
-        """Raise an UnknownNameError unless there is such a group."""
-        if normalize("NFC", name) not in self.groups:
+    def find_group(self, name: str) -> str:
+        """Return the name of a group as the dataset has it; raises as `find_label`."""
+        group = normalize("NFC", name)
+        if group not in self.groups:
             raise _unknown("group", name, self.groups)
+        return group
 
     def mask_class(self, name: str, ids: Sequence[str]) -> Mask:
         """Return bool [N]: which of the N images in `ids`, such as an index's, are of a class.
@@ -110,16 +117,15 @@ class Catalog:
             UnknownNameError: there is no such class.
             UserError: an id is not in the catalog.
         """
-        self.check_class(name)
+        label = self.find_label(name)
         rows = np.repeat(np.arange(len(self._labels)), np.diff(self._labels.starts))
         in_class = np.zeros(len(self._labels), dtype=bool)
-        in_class[rows[self._labels.values == self._label_of_name[normalize("NFC", name)]]] = True
+        in_class[rows[self._labels.values == label]] = True
         return in_class[self._find_rows(ids)]
 
     def mask_group(self, name: str, ids: Sequence[str]) -> Mask:
         """Return bool [N]: which images in `ids` are of a group; raises as `mask_class`."""
-        self.check_group(name)
-        in_group = pc.equal(self._groups, normalize("NFC", name)).fill_null(False)
+        in_group = pc.equal(self._groups, self.find_group(name)).fill_null(False)
         mask: Mask = in_group.to_numpy(zero_copy_only=False)[self._find_rows(ids)]
         return mask
 
@@ -132,7 +138,11 @@ class Catalog:
 
 
 def _unknown(kind: str, found: str, names: Sequence[str]) -> UnknownNameError:
-    return UnknownNameError(f"{kind}: {name_first_choices(found, names, kind=kind)}")
+    # The first of them alone: there may be thousands.
+    allowed = f"allowed: {name_first(names)}" if names else f"the dataset has no {kind}"
+    close = closest(found, names)
+    hint = "" if close is None else f"; did you mean '{close}'?"
+    return UnknownNameError(f"{kind}: found '{found}'; {allowed}{hint}")
 
 
 def _ids_where(splits: pa.Table, mask: pa.ChunkedArray) -> frozenset[str]:

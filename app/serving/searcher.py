@@ -250,9 +250,9 @@ class Searcher:
 
     def _check_options(self, options: SearchOptions) -> None:
         if options.class_ is not None:
-            self.catalog.check_class(options.class_)
+            self.catalog.find_label(options.class_)
         if options.group is not None:
-            self.catalog.check_group(options.group)
+            self.catalog.find_group(options.group)
 
     def _check_image_id(self, image_id: str) -> None:
         if image_id not in self._image_ids:

@@ -1,18 +1,18 @@
 """overrides.csv: what a person corrects in a dataset, image by image: drop it, or relabel it."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
+from pipeline.data.class_names import name_some
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError, all_faults
 from pipeline.packing.packing import image_id_of
 
 COLUMNS = ("image_id", "action", "label")
 DROP, RELABEL = "drop", "relabel"
-SHOWN = 10  # of the classes, in a message
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,7 @@ def _read(path: Path) -> list[Override]:
         raise UserError(f"{path}: no such file; make it with the one line: {','.join(COLUMNS)}")
     with open(path, newline="", encoding="utf-8-sig") as text:
         lines = csv.reader(text)
-        header = tuple(next(lines, ()))
-        if header != COLUMNS:
-            raise UserError(
-                f"{path}: found the columns {','.join(header)}; allowed: {','.join(COLUMNS)}"
-            )
+        check_columns(next(lines, []), path)
         rows = [(f"{path}: line {lines.line_num}", row) for row in lines if row]
     short = [
         f"{where}: found {len(row)} values; allowed: 3" for where, row in rows if len(row) != 3
@@ -75,6 +71,14 @@ def _read(path: Path) -> list[Override]:
         Override(image_id, action, normalize("NFC", label), where)
         for where, (image_id, action, label) in rows
     ]
+
+
+def check_columns(header: Sequence[str], path: Path) -> None:
+    """Raise a UserError unless `header` is that of the file's table."""
+    if tuple(header) != COLUMNS:
+        raise UserError(
+            f"{path}: found the columns {','.join(header)}; allowed: {','.join(COLUMNS)}"
+        )
 
 
 def _check(each: Override, known: set[str], group_of: Mapping[str, str | None]) -> list[str]:
@@ -90,11 +94,9 @@ def _check(each: Override, known: set[str], group_of: Mapping[str, str | None]) 
     elif each.action == DROP and each.label:
         faults.append(f"{each.where}: label: found '{each.label}'; allowed with {DROP}: none")
     elif each.action == RELABEL and each.label not in group_of:
-        names = sorted(group_of)
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         faults.append(
             f"{each.where}: label: found '{each.label}'; allowed with {RELABEL}: "
-            f"{', '.join(names[:SHOWN])}{more}"
+            f"{name_some(group_of)}"
         )
     return faults
 

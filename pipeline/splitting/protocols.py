@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Ints, Mask
-from pipeline.data.label_sets import FEWEST_TO_FIND, LabelSets, label_sets
+from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.tables import SPLITS
 from pipeline.errors import UserError
 from pipeline.health.duplicate_groups import group_equal
@@ -17,9 +18,9 @@ from pipeline.splitting.automatic import (
     SplitOptions,
     choose_validation,
     list_protocols,
-    round_half_up,
 )
 from pipeline.splitting.left_out import LeftOut, find_left_out
+from pipeline.splitting.sampling import Sampler
 
 ONE_CLASS = (
     "split: all images are of one class, or of none, so there is nothing to tell apart; to train "
@@ -92,40 +93,32 @@ def make_splits(
     units = _find_units(catalog, health)
     if not labels.single:
         _refuse_disjoint_classes(options.protocol, options.val_by)
-    protocols, why = [options.protocol], list[str]()
-    if options.protocol == AUTO:
-        protocols = list_protocols(labels, has_roles=any(catalog["source_split"].to_pylist()))
-    for protocol in protocols:
-        chosen = replace(options, protocol=protocol)
-        split = _split(catalog, labels, chosen, seed=seed, units=units, published=published)
+    split_by = partial(_split, catalog, labels, seed=seed, units=units, published=published)
+    if options.protocol != AUTO:
+        return split_by(options)
+    has_roles = any(catalog["source_split"].to_pylist())
+    why: list[str] = []
+    for protocol in list_protocols(labels, has_roles=has_roles):
+        split = split_by(replace(options, protocol=protocol))
         left_out = split.left_out
-        against = left_out.against_choosing if options.protocol == AUTO else []
-        if left_out.enough_to_train and not against:
+        if left_out.enough_to_train and not left_out.against_choosing:
             return split
         if protocol != TEST_ONLY:
-            why = left_out.against_training + left_out.against_measuring or against
-    # Roles of its own by which nothing can be measured stay an obstacle.
-    undone = options.protocol == AUTO and (
-        split.options.protocol == TEST_ONLY or not split.left_out.against_measuring
-    )
-    if len(np.unique(labels.values)) == 1:
-        why = [ONE_CLASS]
-    return _untrained(split, why) if undone else split
+            why = left_out.against_training + left_out.against_measuring
+            why = why or left_out.against_choosing
+    if has_roles and split.left_out.against_measuring:
+        return split  # which is an obstacle: its roles are not to be changed in silence
+    one_class = len(np.unique(labels.values)) == 1
+    return _untrained(split, catalog, [ONE_CLASS] if one_class else why)
 
 
-def _untrained(split: Split, why: list[str]) -> Split:
-    """Return the split without images for training or validation, which stay in the gallery."""
-    roles = zip(
-        split.table["split"].to_pylist(), split.table["is_gallery"].to_pylist(), strict=True
+def _untrained(split: Split, catalog: pa.Table, why: list[str]) -> Split:
+    """Return the split with its queries and gallery alone."""
+    query, gallery = (
+        split.table[name].to_numpy(zero_copy_only=False) for name in ("is_query", "is_gallery")
     )
-    names = [
-        name if name not in ("train", "val") else "test" if in_gallery else "unused"
-        for name, in_gallery in roles
-    ]
-    place = split.table.schema.get_field_index("split")
-    column = pa.array(names, pa.string())
-    table = split.table.set_column(place, SPLITS.columns[place], column)
-    return replace(split, table=table, untrained=why)
+    none = np.zeros_like(query)
+    return replace(split, table=_table(catalog, _Roles(none, none, query, gallery)), untrained=why)
 
 
 def _find_units(catalog: pa.Table, health: pa.Table | None) -> Ints:
@@ -149,7 +142,7 @@ def _split(
     published: bool,
 ) -> Split:
     classes = labels.first().astype(np.int64)
-    sampler = _Sampler(classes, catalog["group"].to_pylist(), units, np.random.default_rng(seed))
+    sampler = Sampler(classes, catalog["group"].to_pylist(), units, np.random.default_rng(seed))
     everything = np.ones(len(classes), dtype=bool)
     if options.protocol == "official":
         source_split = catalog["source_split"].to_pylist()
@@ -228,7 +221,7 @@ def _require_two_classes(classes: Ints) -> None:
         )
 
 
-def _validation(sampler: "_Sampler", train: Mask, options: SplitOptions) -> Mask:
+def _validation(sampler: Sampler, train: Mask, options: SplitOptions) -> Mask:
     fraction = float(options.val_fraction)
     if options.val_by == "image":
         return sampler.images(train, fraction=fraction)
@@ -237,64 +230,6 @@ def _validation(sampler: "_Sampler", train: Mask, options: SplitOptions) -> Mask
             f"split.val_by: found class, but {count} class is for training; allowed: image, auto"
         )
     return sampler.whole_classes(train, fraction=fraction)
-
-
-@dataclass(frozen=True)
-class _Sampler:
-    """Samples from N images, given in the order of their image_ids.
-
-    classes: int64 [N], the class that each image counts for. groups: its super-class. units: the
-    first row with the same pixels; these images are sampled together, as one of the class of that
-    row.
-    """
-
-    classes: Ints
-    groups: Sequence[str | None]
-    units: Ints
-    rng: np.random.Generator
-
-    def whole_classes(self, among: Mask, *, fraction: float) -> Mask:
-        """Return bool [N]: all images of a share of the classes, the same share of each group.
-
-        Rounded to at least one class and at most all but one.
-        """
-        members: dict[str, list[int]] = {}
-        rows = np.flatnonzero(among)
-        labels, first_rows = np.unique(self.classes[rows], return_index=True)
-        for label, row in zip(labels, rows[first_rows], strict=True):
-            members.setdefault(self.groups[row] or "", []).append(int(label))
-        wanted = min(max(round_half_up(fraction * len(labels)), 1), len(labels) - 1)
-        sampled: list[int] = []
-        carry = 0.0
-        for group in self.rng.permutation(sorted(members)):
-            # What rounding takes from one group, the next gets, so that the total is exact.
-            carry += len(members[group]) * wanted / len(labels)
-            count = round_half_up(carry)
-            carry -= count
-            sampled += self.rng.permutation(members[group])[:count].tolist()
-        return among & np.isin(self.classes, sampled)
-
-    def images(self, among: Mask, *, fraction: float) -> Mask:
-        """Return bool [N]: a share of the units of each class, at least two or none.
-
-        The sampled images search one another, so a single one has nothing to find. Two images of
-        the class remain too; so a class of fewer than four gives none.
-        """
-        sampled = np.zeros(len(self.classes), dtype=bool)
-        first = np.zeros_like(sampled)  # of each unit, among these
-        first[np.flatnonzero(among)[np.unique(self.units[among], return_index=True)[1]]] = True
-        carry = 0.0
-        for label in self.rng.permutation(np.unique(self.classes[among])):
-            rows = np.flatnonzero(first & (self.classes == label))
-            if len(rows) < 2 * FEWEST_TO_FIND:
-                continue
-            # What a small class is too small to give, the next class gives.
-            carry += fraction * len(rows)
-            count = min(round_half_up(carry), len(rows) - FEWEST_TO_FIND)
-            if count >= FEWEST_TO_FIND:
-                carry = min(carry - count, FEWEST_TO_FIND)
-                sampled[self.rng.permutation(rows)[:count]] = True
-        return among & np.isin(self.units, self.units[sampled])
 
 
 def _table(catalog: pa.Table, roles: _Roles) -> pa.Table:

@@ -119,10 +119,10 @@ def test_of_many_classes_the_first_are_named(searchable: Path, tmp_path: Path) -
     catalog = Catalog(tmp_path)
     first = ", ".join(f"'class {number:03}'" for number in range(10))
     for call, message in {
-        lambda: catalog.check_class("klass 123"): (
+        lambda: catalog.find_label("klass 123"): (
             f"class: found 'klass 123'; allowed: {first} and 190 more; did you mean 'class 123'?"
         ),
-        lambda: catalog.check_group("disc"): "group: found 'disc'; the dataset has no group",
+        lambda: catalog.find_group("disc"): "group: found 'disc'; the dataset has no group",
     }.items():
         with pytest.raises(UnknownNameError) as error:
             call()
