@@ -1,7 +1,8 @@
 """What `bits: portable` costs: a training step and an embedding, beside `bits: fast`.
 
-    python -m benchmarks.bits                              # resnet18 at 64 px, vit_b_16 at 224 px
-    python -m benchmarks.bits resnet50:224
+    python -m benchmarks.bits                  # the default's network, resnet18 and vit_b_16
+    python -m benchmarks.bits resnet50:224     # of torchvision, at 224 px
+    python -m benchmarks.bits timm:efficientnet_b0:224
 
 Fresh processes of both kinds take turns, 3 times each. Printed are the least seconds of each, and
 their ratio; first, the instructions that torch uses in each, which tell whether there is anything
@@ -17,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
 
-NETWORKS = ("resnet18:64", "vit_b_16:224")
+NETWORKS = ("timm:tf_efficientnet_lite0:96", "resnet18:64", "vit_b_16:224")
 TURNS = 3
-IMAGES = {64: 64, 224: 8}  # a batch, by the side of an image
+IMAGES = {64: 64, 96: 64, 224: 8}  # a batch, by the side of an image
 
 
 class Measured(TypedDict):
@@ -46,7 +47,7 @@ def main() -> None:
                 min(each["seconds"][what] for each in measured) for measured in (portable, fast)
             ]
             print(
-                f"{network:14}{what:11}portable {least[0]:7.3f} s  fast {least[1]:7.3f} s", end=""
+                f"{network:31}{what:11}portable {least[0]:7.3f} s  fast {least[1]:7.3f} s", end=""
             )
             print(f"  ratio {least[0] / least[1]:.2f}", flush=True)
 
@@ -85,12 +86,14 @@ def measure(network: str) -> None:
     import stages  # noqa: F401, I001 - first: it tells torch which bits to compute; here alone, for
 
     # the process that starts this one must leave its environment as it is
+    import timm
     import torch
     from torchvision import models
 
-    name, side = network.split(":")
+    *library, name, side = network.split(":")
     torch.manual_seed(0)
-    model = models.get_model(name, num_classes=128).to(memory_format=torch.channels_last)
+    build = timm.create_model if library == ["timm"] else models.get_model
+    model = build(name, num_classes=128).to(memory_format=torch.channels_last)
     images = torch.rand(IMAGES.get(int(side), 8), 3, int(side), int(side))
     images = images.to(memory_format=torch.channels_last)
 

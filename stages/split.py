@@ -51,7 +51,7 @@ def main(
     for finding in find_leaks(pixels, split.table):
         if finding.groups:
             logger.warning(finding.describe())
-    untrained = "; ".join(line.removeprefix("split: ") for line in split.untrained)
+    untrained = "; ".join(split.untrained)
     write_table(split.table, out, SPLITS, metadata=to_metadata(chosen, untrained=untrained))
 
 
@@ -72,7 +72,8 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
     if obstacles:
         raise UserError("\n".join(obstacles))
     if split.untrained:
-        logger.warning("\n".join([UNTRAINED, *split.untrained]))
+        for line in [UNTRAINED, *split.untrained]:
+            logger.warning(line)
     if split.left_out.against_measuring:
         logger.warning("nothing is measured, because no image can be a query")
 

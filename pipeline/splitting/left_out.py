@@ -77,11 +77,11 @@ def _against_measuring(
 ) -> list[str]:
     empty = [name for name, mask in (("query", query), ("gallery", gallery)) if not mask.any()]
     if empty:
-        return [f"split: found no {name} image; allowed: one or more; {REMEDY}" for name in empty]
+        return [f"found no {name} image; allowed: one or more; {REMEDY}" for name in empty]
     if without_relevant.sum() < query.sum():
         return []
     return [
-        f"split: none of the {query.sum()} queries has another image of its class in the gallery "
+        f"none of the {query.sum()} queries has another image of its class in the gallery "
         f"({_named(ids[query])}), so nothing can be measured; allowed: one or more that does; add "
         f"images, or {REMEDY}"
     ]
@@ -89,13 +89,13 @@ def _against_measuring(
 
 def _against_training(sets: LabelSets, train: Mask) -> list[str]:
     if not train.any():
-        return [f"split: found no train image; allowed: one or more; {REMEDY}"]
+        return [f"found no train image; allowed: one or more; {REMEDY}"]
     of_class = sets.count(train)
     classes = int((of_class > 0).sum())
     if (of_class >= FEWEST_TO_FIND).any() and classes > 1:
         return []
     return [
-        f"split: found {classes} {'class' if classes == 1 else 'classes'} for training, the "
+        f"found {classes} {'class' if classes == 1 else 'classes'} for training, the "
         f"largest of {of_class.max()} images; allowed: two classes or more, one of them of two "
         f"images or more; {REMEDY}"
     ]
@@ -106,19 +106,19 @@ def _against_validating(
 ) -> list[str]:
     if not query.any():
         return [
-            "split: found no image for validation, so no best epoch can be chosen; allowed: one "
+            "found no image for validation, so no best epoch can be chosen; allowed: one "
             f"or more; {VAL_REMEDY}"
         ]
     if without_relevant.sum() == query.sum():
         return [
-            f"split: none of the {query.sum()} validation images has another image of its "
+            f"none of the {query.sum()} validation images has another image of its "
             f"class to find ({_named(ids[query])}), so no best epoch can be chosen; allowed: "
             f"one or more that does; {VAL_REMEDY}"
         ]
     others = int(gallery.sum()) - int((query & gallery).any())
     if others < FEWEST_VAL_OTHERS:
         return [
-            f"split: found {query.sum()} validation images to search among {others} others; "
+            f"found {query.sum()} validation images to search among {others} others; "
             f"allowed: {FEWEST_VAL_OTHERS} others or more; {VAL_REMEDY}"
         ]
     return []
@@ -128,7 +128,7 @@ def _against_choosing(queries: int) -> list[str]:
     if queries >= FEWEST_VAL_QUERIES:
         return []
     return [
-        f"split: found {queries} validation images with a match, too few to tell whether training "
+        f"found {queries} validation images with a match, too few to tell whether training "
         f"made the model better; split.protocol auto trains with {FEWEST_VAL_QUERIES} or more "
         "(of 80 images in classes of 8 or more); another one trains with these too"
     ]

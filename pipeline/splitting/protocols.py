@@ -23,7 +23,7 @@ from pipeline.splitting.left_out import LeftOut, find_left_out
 from pipeline.splitting.sampling import Sampler
 
 ONE_CLASS = (
-    "split: all images are of one class, or of none, so there is nothing to tell apart; to train "
+    "all images are of one class, or of none, so there is nothing to tell apart; to train "
     "and to measure, put them into folders of two classes or more"
 )
 ROLES = ("train", "val", "query", "gallery")

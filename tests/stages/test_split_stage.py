@@ -84,7 +84,7 @@ def test_a_split_that_was_asked_for_and_cannot_validate_is_refused(tmp_path: Pat
     ran = split(tmp_path, catalog, split__protocol="random", split__test_fraction=0.99)
     assert ran.returncode == 1
     assert ran.stderr.startswith(
-        "split: split: found no image for validation, so no best epoch can be chosen; allowed: "
+        "split: found no image for validation, so no best epoch can be chosen; allowed: "
         "one or more; lower split.test_fraction, or raise split.val_fraction, or "
     )
     assert not (tmp_path / "s.parquet").exists()
@@ -121,7 +121,7 @@ def test_folders_by_which_nothing_can_be_measured_stop_here(tmp_path: Path) -> N
     ran = split(tmp_path, build_catalog(labels, source_splits=roles), data__name="folder")
     assert ran.returncode == 1
     measured, remedy = ran.stderr.splitlines()
-    assert measured.startswith("split: split: none of the 3 queries has another image of its class")
+    assert measured.startswith("split: none of the 3 queries has another image of its class")
     assert remedy == (
         "split.protocol auto follows how the images are split already (by folders train, val and "
         "test or by a table); random splits them anew, test_only trains on none"

@@ -12,6 +12,7 @@ from app.commands.verify import verify
 from app.experiments.verification import MACHINE, record_machine
 from pipeline.errors import UserError
 from pipeline.machine import describe_machine
+from pipeline.portable_bits import THREADS
 from tests.helpers.clone import commit, copy_clone, git
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
@@ -28,7 +29,7 @@ def test_each_output_is_the_recorded_one_or_differs(first_run: Path, tmp_path: P
     trained["md5"] = "0" * 32 + ".dir"
     with (project / "dvc.lock").open("w") as out:
         yaml.dump(lock, out)
-    here = describe_machine("portable") | {"threads": "8"}  # pytest itself has one
+    here = describe_machine("portable") | {"threads": str(THREADS)}  # pytest itself has one
     record_machine(here | {"processor": "abacus"}, project / MACHINE)
     commit(project, "as another computer made it")
 

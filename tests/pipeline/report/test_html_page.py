@@ -89,6 +89,20 @@ def test_every_value_on_the_page_is_the_one_in_metrics(tmp_path: Path) -> None:
     assert read["finetuned/recall_at_1"] == "0.547 (0.512–0.581)"
 
 
+@pytest.mark.parametrize(("used", "other"), [("finetuned", "baseline"), ("baseline", "finetuned")])
+def test_the_figures_on_top_are_those_of_the_model_that_is_used(
+    tmp_path: Path, used: str, other: str
+) -> None:
+    contents = small_contents(tmp_path)
+    values = {"baseline": BASELINE["recall_at_1"], "finetuned": METRICS["recall_at_1"]}
+    page = render_page(replace(contents, record=replace(contents.record, use=used)))
+    card = page[page.index(f'<span class="name">recall_at_1 of {used}</span>') :]
+    card = card[: card.index("</div>")]
+    assert f'<span class="value">{values[used]:.3f}</span>' in card
+    assert f"{other} {values[other]:.3f}" in card
+    assert ('class="change"' in card) == (used == "finetuned")
+
+
 def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
     page = render_page(small_contents(tmp_path))
     assert "the 95% interval: how much it would differ with other classes.</p>" in page

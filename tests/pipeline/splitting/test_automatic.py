@@ -97,7 +97,7 @@ def test_roles_by_which_nothing_can_be_measured_are_an_obstacle() -> None:
     assert split.options.protocol == "official"
     assert split.untrained == []
     (obstacle,) = split.obstacles
-    assert obstacle.startswith("split: none of the 3 queries has another image of its class in ")
+    assert obstacle.startswith("none of the 3 queries has another image of its class in ")
 
 
 def test_a_validation_without_a_match_trains_nothing_and_says_so(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_validation_without_a_match_trains_nothing_and_says_so(tmp_path: Path)
     split = make_splits(build_catalog(labels, source_splits=roles), AUTO, seed=7)
     assert count(split) == {"unused": 16, "test": 4}
     (why,) = split.untrained
-    assert why.startswith("split: none of the 2 validation images has another image of its class")
+    assert why.startswith("none of the 2 validation images has another image of its class")
     path = tmp_path / "splits.parquet"
     write_table(split.table, path, SPLITS)
     assert not has_enough_to_train(path)

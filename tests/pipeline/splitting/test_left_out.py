@@ -26,7 +26,7 @@ VAL_REMEDY = (
 
 def too_few(queries: int) -> list[str]:
     return [
-        f"split: found {queries} validation images with a match, too few to tell whether training "
+        f"found {queries} validation images with a match, too few to tell whether training "
         "made the model better; split.protocol auto trains with 20 or more (of 80 images in "
         "classes of 8 or more); another one trains with these too"
     ]
@@ -86,7 +86,7 @@ def test_training_needs_a_validation() -> None:
     assert find(MEASURED) == LeftOut(
         [],
         [
-            "split: found no image for validation, so no best epoch can be chosen; allowed: one or "
+            "found no image for validation, so no best epoch can be chosen; allowed: one or "
             f"more; {VAL_REMEDY}"
         ],
         too_few(0),
@@ -96,7 +96,7 @@ def test_training_needs_a_validation() -> None:
 
 def test_training_needs_a_validation_with_something_to_find() -> None:
     assert find([*MEASURED, ([2], *VAL), ([3], *VAL)]).against_training == [
-        "split: none of the 2 validation images has another image of its class to find ('06', "
+        "none of the 2 validation images has another image of its class to find ('06', "
         "'07'), so no best epoch can be chosen; allowed: one or more that does; " + VAL_REMEDY
     ]
 
@@ -104,7 +104,7 @@ def test_training_needs_a_validation_with_something_to_find() -> None:
 def test_training_needs_a_validation_with_five_others() -> None:
     """Among which recall at 5 is measured."""
     assert find([*MEASURED, *[([2], *VAL)] * 5]).against_training == [
-        "split: found 5 validation images to search among 4 others; allowed: 5 others or more; "
+        "found 5 validation images to search among 4 others; allowed: 5 others or more; "
         + VAL_REMEDY
     ]
 
@@ -119,8 +119,7 @@ def test_training_needs_a_validation_with_five_others() -> None:
 )
 def test_training_needs_two_classes_and_two_images(rows: list[Row], line: str) -> None:
     assert find([*rows, *VALIDATED[4:]]).against_training == [
-        f"split: found {line}; allowed: two classes or more, one of them of two images or more; "
-        + REMEDY
+        f"found {line}; allowed: two classes or more, one of them of two images or more; " + REMEDY
     ]
 
 
@@ -133,21 +132,21 @@ def test_training_needs_two_classes_and_two_images(rows: list[Row], line: str) -
 )
 def test_measuring_needs_queries_and_a_gallery(rows: list[Row], role: str) -> None:
     assert find(rows).against_measuring == [
-        f"split: found no {role} image; allowed: one or more; {REMEDY}"
+        f"found no {role} image; allowed: one or more; {REMEDY}"
     ]
     assert not find([*rows, *VALIDATED[6:]]).enough_to_train
 
 
 def test_training_needs_images() -> None:
     assert find([([1], *TEST), ([1], *TEST)]).against_training[0] == (
-        f"split: found no train image; allowed: one or more; {REMEDY}"
+        f"found no train image; allowed: one or more; {REMEDY}"
     )
 
 
 def test_measuring_needs_a_query_with_a_relevant_image() -> None:
     rows: list[Row] = [([0], *TRAIN), ([1], *TEST), ([2], *TEST), ([3], *QUERY), ([4], *QUERY)]
     assert find(rows).against_measuring == [
-        "split: none of the 4 queries has another image of its class in the gallery ('01', '02', "
+        "none of the 4 queries has another image of its class in the gallery ('01', '02', "
         "'03' and 1 more), so nothing can be measured; allowed: one or more that does; add "
         f"images, or {REMEDY}"
     ]
