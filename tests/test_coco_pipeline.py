@@ -1,4 +1,4 @@
-"""The whole DAG on real COCO images with many labels: mined by labels, trained, measured."""
+"""All stages on real COCO images with many labels: mined by labels, trained, measured."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.data.tables import CATALOG, CLASSES, TRIPLETS, read_table
-from tests.helpers.clone import change_params, dvc, stages_run
 from tests.helpers.paths import SHARED
+from tests.helpers.whole_dag import run_dag
 
 ARCHIVE = SHARED / "datasets/tiny_coco.tar"
 PARAMS: dict[str, Any] = {
@@ -26,27 +26,33 @@ PARAMS: dict[str, Any] = {
     "batches.triplets.batch_size": 8,
     "head.dim": 16,
     "train.epochs": 2,
-    "train.workers": 0,
-    "evaluate.bootstrap": 100,
     "evaluate.neighbors": 8,
-    "plot": {"points": 100, "rows": 3, "columns": 4},
 }
 
-pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here")
+pytestmark = [
+    pytest.mark.dag,
+    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE} is not here"),
+]
 
 
-def test_images_have_all_their_labels(clone: Path) -> None:
-    catalog = read_table(clone / "data/catalog.parquet", CATALOG).to_pandas()
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages were run on these images."""
+    return run_dag(tmp_path_factory.mktemp("coco"), PARAMS)
+
+
+def test_images_have_all_their_labels(project: Path) -> None:
+    catalog = read_table(project / "data/catalog.parquet", CATALOG).to_pandas()
     assert set(catalog["source_split"]) == {"train", "query+gallery"}
     assert catalog["labels"].map(len).max() > 3
-    names = read_table(clone / "data/classes.parquet", CLASSES)["name"].to_pylist()
+    names = read_table(project / "data/classes.parquet", CLASSES)["name"].to_pylist()
     assert "person" in names
 
 
-def test_triplets_share_labels_or_none(clone: Path) -> None:
-    catalog = read_table(clone / "data/catalog.parquet", CATALOG).to_pandas()
+def test_triplets_share_labels_or_none(project: Path) -> None:
+    catalog = read_table(project / "data/catalog.parquet", CATALOG).to_pandas()
     labels = {i: set(of) for i, of in zip(catalog["image_id"], catalog["labels"], strict=True)}
-    triplets = read_table(clone / "data/triplets.parquet", TRIPLETS).to_pandas()
+    triplets = read_table(project / "data/triplets.parquet", TRIPLETS).to_pandas()
     assert len(triplets) > 40
     overlapping = 0
     for row in triplets.itertuples():
@@ -56,25 +62,21 @@ def test_triplets_share_labels_or_none(clone: Path) -> None:
     assert overlapping <= len(triplets) / 10  # only where no image is disjoint
 
 
-def test_metrics_count_all_labels(clone: Path) -> None:
+def test_metrics_count_all_labels(project: Path) -> None:
     for model in ("baseline", "finetuned"):
-        metrics = json.loads((clone / f"metrics/{model}.json").read_text())
+        metrics = json.loads((project / f"metrics/{model}.json").read_text())
         assert 0 < metrics["macro_map"] < 1
         assert 0 < metrics["map_low"] <= metrics["map"] <= metrics["map_high"] < 1
         assert 0 <= metrics["knn_accuracy"] <= 1
 
 
-def test_plain_batches_train_by_shared_labels(clone: Path) -> None:
-    changes = ("batches.name=random", "batches.random.batch_size=24", "loss.name=supcon")
-    ran = dvc(clone, "exp", "run", "train", *(part for each in changes for part in ("-S", each)))
-    assert stages_run(ran) == ["split", "mine", "train"]
-    assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) == 0
-    assert 0 < json.loads((clone / "metrics/train.json").read_text())["val_map_at_r"] < 1
+def test_plain_batches_train_by_shared_labels(tmp_path: Path) -> None:
+    plain = {"batches.name": "random", "batches.random.batch_size": 24, "loss.name": "supcon"}
+    folder = run_dag(tmp_path, PARAMS | plain, until="models/finetuned")
+    assert len(read_table(folder / "data/triplets.parquet", TRIPLETS)) == 0
+    assert 0 < json.loads((folder / "metrics/train.json").read_text())["val_map_at_r"] < 1
 
 
-def test_labels_alone_are_enough_to_mine(clone: Path) -> None:
-    changes = {"data.coco.images": False, "batches.name": "triplets", "loss.name": "triplet"}
-    change_params(clone, changes)
-    ran = dvc(clone, "repro", "mine")
-    assert stages_run(ran)[-1] == "mine"
-    assert len(read_table(clone / "data/triplets.parquet", TRIPLETS)) > 40
+def test_labels_alone_are_enough_to_mine(tmp_path: Path) -> None:
+    folder = run_dag(tmp_path, PARAMS | {"data.coco.images": False}, until="data/triplets.parquet")
+    assert len(read_table(folder / "data/triplets.parquet", TRIPLETS)) > 40

@@ -1,4 +1,4 @@
-"""A sweep in DVC's real queue: killed, continued, and with a failed experiment."""
+"""A sweep in DVC's real queue: killed, continued, with a failed experiment, and then compared."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from tests.helpers.queue_runs import list_tracked_runs, read_tree, run, run_and_
 def test_a_sweep_that_was_killed_continues_and_names_the_failed_experiment(clone: Path) -> None:
     skip_drawing(clone)
     (clone / "recipes/tiny.yaml").write_text(
-        "# Tiny\ntrain: {epochs: 1}\n"
+        "# Tiny\ntrain: {epochs: 2}\n"
         "sweep:\n"
-        "  - {batches.pk.classes: [4], evaluate.triplets: [1, 3]}\n"
-        "  - {batches.pk.classes: [1000], evaluate.triplets: [3]}\n"
+        "  - {batches.pk.classes: [4], train.seed: [1, 3]}\n"
+        "  - {batches.pk.classes: [1000], train.seed: [3]}\n"
     )
     log = run_and_kill(clone, "sweep", "tiny")
     assert log.count(": queued\n") == 3, log
@@ -23,15 +23,30 @@ def test_a_sweep_that_was_killed_continues_and_names_the_failed_experiment(clone
     assert ran.stderr.count(": queued before\n") == 2, ran.stderr
     assert read_tree(clone) == before
 
-    header, *rows = [line.split() for line in ran.stdout.splitlines()[:4]]
-    assert header[:3] == ["classes", "triplets", "val_map_at_r"]
-    assert [row[:2] for row in rows] == [["4", "1"], ["4", "3"], ["1000", "3"]]
-    assert [row[-1] == "failed" for row in rows] == [False, False, True]
-    assert "sweep: classes=1000 triplets=3: split: batches.pk.classes: found 1000" in ran.stderr
+    header, *rows = [line.split() for line in ran.stdout.splitlines()[:6]]
+    assert header[:3] == ["classes", "seed", "val_map_at_r"]
+    assert [row[:2] for row in rows] == [
+        *(["4", "1"], ["4", "3"], ["1000", "3"], ["4", "mean"], ["4", "sd"])
+    ]
+    assert [row[-1] == "failed" for row in rows[:3]] == [False, False, True]
+    assert "sweep: classes=1000 seed=3: split: batches.pk.classes: found 1000" in ran.stderr
 
     names = [name for name in dvc(clone, "exp", "list", "--name-only").stdout.split()
              if name.startswith("tiny_")]  # fmt: skip
     found = list_tracked_runs(clone)
-    assert {found[name].data.params["evaluate.triplets"] for name in names} == {"1", "3"}
+    assert {found[name].data.params["train.seed"] for name in names} == {"1", "3"}
     status = dvc(clone, "queue", "status").stdout
     assert (status.count("Success"), status.count("Failed"), status.count("tiny_")) == (2, 1, 3)
+
+    check_that_they_are_no_difference(clone, *names)
+
+
+def check_that_they_are_no_difference(clone: Path, one: str, other: str) -> None:
+    """Compare two trainings of one setting, of which each has another model."""
+    ran = run(clone, "compare", one, other)
+    assert ran.returncode == 0, ran.stderr
+    [main] = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] == ["map"]]
+    assert main[1] != main[2]
+    assert ran.stdout.splitlines()[-1].startswith(
+        "verdict: no difference: trainings of one setting (seeds "
+    )

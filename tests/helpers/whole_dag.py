@@ -29,8 +29,10 @@ QUICK: dict[str, Any] = {
 }
 
 
-def run_dag(folder: Path, params: Mapping[str, Any]) -> Path:
+def run_dag(folder: Path, params: Mapping[str, Any], *, until: str | None = None) -> Path:
     """Run all stages in `folder`, with params.yaml as it is but for `params`; return the folder.
+
+    until: run only the stages that this output needs.
 
     Raises:
         UserError: as the stage that stops.
@@ -42,7 +44,7 @@ def run_dag(folder: Path, params: Mapping[str, Any]) -> Path:
     shutil.copy(ROOT / "overrides.csv", folder)
     torch.set_num_threads(2)
     with chdir(folder):
-        for command in list_commands(values):
+        for command in list_commands(values, until=until):
             _, _, module, *arguments = shlex.split(command)
             main = importlib.import_module(module).main
             app = typer.Typer(add_completion=False)
@@ -51,16 +53,36 @@ def run_dag(folder: Path, params: Mapping[str, Any]) -> Path:
     return folder
 
 
-def list_commands(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the command of each stage and each item of its matrix, in an order that runs."""
+def list_commands(values: Mapping[str, Any], *, until: str | None = None) -> Iterator[str]:
+    """Yield the command of each stage and each item of its matrix, in an order that runs.
+
+    until: only what makes this output.
+    """
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     todo = [(stage, item) for stage in stages.values() for item in _items(stage)]
+    if until:
+        todo = _list_makers(until, todo, stages)
     made: set[str] = set()
     while todo:
         stage, item = next(pair for pair in todo if _needs(pair[0], pair[1], stages) <= made)
         todo.remove((stage, item))
         made |= {_fill(out, item, values) for out in _outputs(stage)}
         yield _fill(stage["cmd"], item, values)
+
+
+def _list_makers(
+    output: str, todo: list[tuple[Any, str]], stages: Mapping[str, Any]
+) -> list[tuple[Any, str]]:
+    """Return those of `todo` that make `output`, or what is needed to make it."""
+    [maker] = [
+        (stage, item)
+        for stage, item in todo
+        if output in {_fill(out, item, {}) for out in _outputs(stage)}
+    ]
+    makers = [maker]
+    for needed in sorted(_needs(*maker, stages)):
+        makers += [pair for pair in _list_makers(needed, todo, stages) if pair not in makers]
+    return makers
 
 
 def _items(stage: Mapping[str, Any]) -> list[str]:
