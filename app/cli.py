@@ -14,6 +14,7 @@ import typer
 
 from pipeline.errors import UserError
 from pipeline.logs import set_up_logging
+from pipeline.stopping import ends_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,8 @@ def main() -> None:
     """Run the command line; a UserError becomes one line on stderr and exit status 1."""
     set_up_logging("lookalike")
     try:
-        app()
+        with ends_on_signals():
+            app()
     except UserError as error:
         set_up_logging("lookalike")  # else the line would begin with the command's name
         logger.error(error)

@@ -107,9 +107,13 @@ class Tracker(_FailSafe):
         for path in paths:
             self._try(partial(self._log_artifact, path))
 
-    def pause(self) -> None:
-        """End the run for now: another stage continues it, unless DVC finds nothing left to do."""
-        self._try(lambda: self._client.set_terminated(self._run_id))
+    def pause(self, status: str = "FINISHED") -> None:
+        """End the run for now: another stage continues it, unless DVC finds nothing left to do.
+
+        status: as MLflow names it, or KILLED for a training that is to be continued.
+        """
+        if self._run_id:
+            self._try(lambda: self._client.set_terminated(self._run_id, status))
 
     def finish(self) -> None:
         """Mark the run complete; the next execution with this identity begins another."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.logs import set_up_logging
+from pipeline.stopping import LOST_WORKER, ends_on_signals, is_lost_worker
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/times")
@@ -35,17 +36,28 @@ def load() -> Params:
 def run(main: Callable[..., str | None], stage: str) -> None:
     """Run `main` as a command line; a UserError becomes one line on stderr and exit status 1.
 
+    Ctrl-C and SIGTERM end it in one line too (`ends_on_signals`), and so does a lost process.
+
     `main` may return the model it worked on, which then stands in the name of its time.
     """
     set_up_logging(stage)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=sys.modules["__main__"].__doc__)(_with_log_options(_timed(main, stage), stage))
     try:
-        app()
+        with ends_on_signals():
+            app()
     except UserError as error:
-        if is_first_process():  # torchrun starts many, and all of them say the same
-            logger.error(error)
-        sys.exit(1)
+        _fail(error)
+    except RuntimeError as error:
+        if not is_lost_worker(error):
+            raise
+        _fail(LOST_WORKER)
+
+
+def _fail(line: object) -> NoReturn:
+    if is_first_process():  # torchrun starts many, and all of them say the same
+        logger.error(line)
+    sys.exit(1)
 
 
 def _with_log_options(main: Callable[..., None], stage: str) -> Callable[..., None]:

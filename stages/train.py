@@ -118,8 +118,11 @@ def _train(
         trained = train(
             model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
         )
-    except UserError:
+    except Exception:
         tracker.fail()
+        raise
+    except BaseException:  # Ctrl-C or SIGTERM: the checkpoint is continued, and so is the run
+        tracker.pause("KILLED")
         raise
     tracker.pause()
     choice = choose_model(

@@ -28,6 +28,7 @@ LOAD = Path("pipeline/config/load.py")
 ERRORS = Path("pipeline/errors.py")
 LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
+STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking.py")
 RUNNER = Path("stages/runner.py")
 PACKAGE = Path("stages/__init__.py")  # Python runs it before any stage
@@ -42,6 +43,7 @@ WITHOUT_EFFECT = {
     ERRORS: "errors",
     LOGS: "messages",
     PROGRESS: "progress bars",
+    STOPPING: "the end by a signal",
     TRACKING: "MLflow",
     RUNNER: "the command line, the log and the times",
     MLFLOW_RUN: "MLflow",
@@ -185,14 +187,20 @@ def test_every_import_is_seen_by_these_tests(path: Path) -> None:
 
 def test_a_stage_fixes_its_bits_before_it_imports_anything_else() -> None:
     """Settings that numpy and torch read when they are imported would come too late."""
+    fixing = [
+        "from pathlib import Path",
+        "from pipeline import portable_bits",
+        "portable_bits.fix(Path('params.yaml'))",
+    ]
     for package in (PACKAGE, Path("app/__init__.py")):
         described, *statements = parse(package).body
         assert isinstance(described, ast.Expr)
-        assert [ast.unparse(each) for each in statements] == [
-            "from pathlib import Path",
-            "from pipeline import portable_bits",
-            "portable_bits.fix(Path('params.yaml'))",
-        ]
+        written = [ast.unparse(each) for each in statements]
+        if package == PACKAGE:
+            assert written[:2] == ["import signal", "import sys"]
+            assert written.pop().endswith("signal.signal(signal.SIGINT, signal.SIG_DFL)")
+            written = written[2:]
+        assert written == fixing
     assert imported_packages(Path("pipeline/portable_bits.py")) == {
         *("hashlib", "json", "logging", "os", "pathlib", "ruamel", "shutil", "sys"),
     }
@@ -344,6 +352,16 @@ def ends_in_raise(use: ast.AST, path: Path, seen: frozenset[str] = frozenset()) 
         and node.id == ast.unparse(target)
     ]
     return reads != [] and all(ends_in_raise(node, path, seen) for node in reads)
+
+
+def test_only_the_start_of_processes_is_kept_from_signals() -> None:
+    assert names(STOPPING) == {"unreached"}
+    for path, each in uses(STOPPING):
+        of = parents(path)
+        for use in outside_annotations(path, each.bound):
+            item = of[id(of[id(use)])]
+            assert isinstance(item, ast.withitem), path
+            assert item.optional_vars is None, path
 
 
 def test_a_progress_bar_yields_what_it_is_given() -> None:

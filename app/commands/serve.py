@@ -22,8 +22,8 @@ from pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# How long running searches may go on after Ctrl-C.
-SHUTDOWN_SECONDS = 5
+# How long running searches may go on after Ctrl-C: less than until `ends_on_signals` gives up.
+SHUTDOWN_SECONDS = 2
 
 
 def serve_search_page(
@@ -39,21 +39,17 @@ def serve_search_page(
             project is missing.
     """
     names = split_names(models)
-    started = perf_counter()
-    try:
-        # First, because it takes no time: what is loaded after it takes seconds.
-        with listen(host, port) as listening:
-            address = f"http://{find_local_host(host, listening)}:{listening.getsockname()[1]}"
-            if names == [BEST]:
-                names = list_best_first(root)
-            logger.info("%s: loading …", ", ".join(names))
-            if best := find_best(root):
-                logger.info("the default model is %s (%s)", best.name, best.because)
-            if open_page is None:
-                open_page = has_browser()
-            _run(root, listening, host=host, address=address, models=names, open_page=open_page)
-    except KeyboardInterrupt:
-        logger.info("stopped after %.0f s", perf_counter() - started)
+    # First, because it takes no time: what is loaded after it takes seconds.
+    with listen(host, port) as listening:
+        address = f"http://{find_local_host(host, listening)}:{listening.getsockname()[1]}"
+        if names == [BEST]:
+            names = list_best_first(root)
+        logger.info("%s: loading …", ", ".join(names))
+        if best := find_best(root):
+            logger.info("the default model is %s (%s)", best.name, best.because)
+        if open_page is None:
+            open_page = has_browser()
+        _run(root, listening, host=host, address=address, models=names, open_page=open_page)
 
 
 def split_names(models: str) -> list[str]:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pipeline.config.load import read_yaml
 from pipeline.config.schema import Params
 from pipeline.datasets import DATASETS
 from pipeline.errors import UserError
+from pipeline.stopping import Stopped
 
 # Read by every experiment, like params.yaml; *.dvc are the images that DVC tracks.
 CODE = (*CODE_FOLDERS, "dvc.yaml", "*.dvc")
@@ -209,12 +209,12 @@ class QueueWatch:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn a Ctrl-C in the block into one line of the log and exit status 130."""
+    """Say what goes on if Ctrl-C or SIGTERM ends the block."""
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped:
         logger.warning(
-            "interrupted; running experiments go on without this command, which can be run again; "
+            "running experiments go on without this command, which can be run again; "
             "to end them: dvc queue stop --kill"
         )
-        sys.exit(130)
+        raise

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.figures.umap_import import imported_umap
+from pipeline.stopping import unreached
 
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 # {method: {axes: {model: points}}}
@@ -84,7 +85,11 @@ def umap_in_background(
     forking after torch, numba or OpenMP started threads can hang).
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield {n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes}
+        with unreached():
+            projected = {
+                n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes
+            }
+        yield projected
 
 
 def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) -> dict[str, Points]:

@@ -14,6 +14,7 @@ from pipeline.models.devices import autocast, usable_workers
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
 from pipeline.progress import show_progress
+from pipeline.stopping import unreached
 
 
 class ResizedImages(Dataset[NDArray[np.uint8]]):
@@ -70,8 +71,10 @@ def embed_images(
     vectors = np.empty((len(dataset), model.dim), dtype=np.float32)
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
+    with unreached():
+        loaded = iter(batches)
     with torch.inference_mode(), autocast(device, precision):
-        for number, pixels in enumerate(show_progress(batches, total=len(batches), what=what)):
+        for number, pixels in enumerate(show_progress(loaded, total=len(batches), what=what)):
             embeddings = embed_pixels(model, pixels.to(device, non_blocking=True), hflip=hflip)
             start = number * batch_size
             vectors[start : start + len(embeddings)] = embeddings.cpu().numpy()

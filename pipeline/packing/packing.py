@@ -25,6 +25,7 @@ from pipeline.health.image_facts import ImageFacts
 from pipeline.packing.preparing import PreparedImage, prepare_image
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.progress import show_progress
+from pipeline.stopping import unreached
 
 # Images are sent to the processes in chunks. Memory holds at most about
 # processes * CHUNKS_AHEAD * CHUNK encoded images.
@@ -161,7 +162,8 @@ def _prepare_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         for chunk in _chunks(images, CHUNK):
-            waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
+            with unreached():
+                waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
             if len(waiting) >= processes * CHUNKS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:

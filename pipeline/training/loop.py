@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
+from pipeline.stopping import unreached
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
@@ -79,7 +81,8 @@ def train(
         _record(trained, {"epoch": 0} | trainer.validate(), params.train.monitor)
         on_epoch(trained.history[0])
     begun = len(trained.history) - 1
-    batches = iter(trainer.loader(first_epoch=begun))
+    with unreached():
+        batches = iter(trainer.loader(first_epoch=begun))
     for epoch in range(begun, params.train.epochs):
         if _is_early_end(trained, params.train.patience):
             break
@@ -141,5 +144,11 @@ def _resume(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
     state = checkpoint.load()
     if state is None:
         return TrainingResult(trainer.model, trainer.list_auto())
-    trainer.restore(state["trainer"])
-    return TrainingResult(trainer.model, trainer.list_auto(), **state["trained"])
+    before = deepcopy(trainer.state())
+    try:
+        trainer.restore(state["trainer"])
+        return TrainingResult(trainer.model, trainer.list_auto(), **state["trained"])
+    except Exception as error:  # of another shape: whatever the first part that does not fit gives
+        checkpoint.set_aside(error)
+        trainer.restore(before)
+        return TrainingResult(trainer.model, trainer.list_auto())

@@ -7,7 +7,6 @@ seconds of a core, which the training needs.
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from app.experiments.git import run_git
 from pipeline.errors import UserError
+from pipeline.stopping import ended_first
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def add(name: str, settings: Mapping[str, Any]) -> None:
         UserError: DVC refused.
     """
     options = [f"--set-param={key}={format_override(value)}" for key, value in settings.items()]
-    with _interrupted_later():
+    with ended_first():
         _call("exp", "run", "--queue", "--name", name, *options)
 
 
@@ -236,16 +236,3 @@ def _experiments() -> Iterator[Any]:
         raise UserError("dvc: found no .dvc here; experiments need one; run: dvc init") from None
     with repo:
         yield repo.experiments
-
-
-@contextmanager
-def _interrupted_later() -> Iterator[None]:
-    """Raise the KeyboardInterrupt of a Ctrl-C only after the block has ended."""
-    interrupts = []
-    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts:
-        raise KeyboardInterrupt

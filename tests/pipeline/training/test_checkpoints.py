@@ -39,3 +39,30 @@ def test_a_complete_run_leaves_no_checkpoint_not_even_of_abandoned_runs(
     finished.save({"epoch": 1})
     finished.discard()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text"])
+def test_a_damaged_file_is_set_aside_and_told(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = Checkpoint(tmp_path, "run")
+    checkpoint.save({"weights": torch.arange(1000)})
+    whole = checkpoint.path.read_bytes()
+    middle = len(whole) // 3
+    damaged = {
+        "empty": b"",
+        "cut": whole[:middle],
+        "flipped": bytes(255 - byte for byte in whole[:middle]) + whole[middle:],
+        "text": b"no weights\n",
+    }[damage]
+    checkpoint.path.write_bytes(damaged)
+    assert checkpoint.load() is None
+    assert checkpoint.load() is None  # nothing is there any more, so it is not told again
+    [line] = caplog.messages
+    assert line.startswith(f"{tmp_path}/run.pt: damaged (")
+    assert line.endswith(
+        "); training begins anew, and the file is kept as run.pt.damaged until it ends"
+    )
+    assert (tmp_path / "run.pt.damaged").read_bytes() == damaged
+    checkpoint.discard()
+    assert not list(tmp_path.iterdir())

@@ -197,6 +197,32 @@ def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
     assert epochs == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("part", ["model", "optimizer", "history", "all"])
+def test_a_checkpoint_of_another_shape_is_set_aside_and_training_begins_anew(
+    part: str, data: TrainingData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    params, network = make_params(train__epochs=1), SMALL_NETWORK
+    undisturbed = run(params, data, tmp_path / "undisturbed", network=network)
+    checkpoint = Checkpoint(tmp_path / "undisturbed", "run")
+    state = checkpoint.load()
+    assert state is not None
+    if part == "all":
+        state = {"epoch": 1}
+    elif part == "history":
+        state["trained"]["unknown"] = 1
+    elif part == "model":
+        name = next(iter(state["trainer"]["model"]))
+        state["trainer"]["model"][name] = torch.zeros(3)
+    else:
+        state["trainer"]["optimizer"] = {"groups": 7}
+    Checkpoint(tmp_path / "other", "run").save(state)
+    again = run(params, data, tmp_path / "other", network=network)
+    assert bits(again) == bits(undisturbed)
+    assert [line.partition(" (")[0] for line in caplog.messages if "damaged" in line] == [
+        f"{tmp_path}/other/run.pt: damaged"
+    ]
+
+
 def test_the_number_of_workers_changes_no_bit(data: TrainingData, tmp_path: Path) -> None:
     params = [make_params(train__epochs=1, train__workers=workers) for workers in (0, 2)]
     alone, helped = (

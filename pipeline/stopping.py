@@ -1,0 +1,147 @@
+"""Ctrl-C and `kill`: what a process started ends with it, soon, in one line and without loss.
+
+The entry of stages and commands is `ends_on_signals`; whoever starts processes does so in
+`unreached`.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import psutil
+
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+# Until then, files that were begun are removed and pools closed.
+SECONDS = 3.0
+LOST_WORKER = (
+    "a process that it started was killed, most often because memory ran out; free some, or lower "
+    "train.workers or embed.workers, and run it again"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Stopped(BaseException):
+    """Raised in the main thread by the first signal."""
+
+
+class _Signal:
+    """What this process was sent. held: blocks that end before anything stops."""
+
+    number: int | None = None
+    held = 0
+    leaving = threading.Lock()
+
+
+@contextmanager
+def ends_on_signals() -> Iterator[None]:
+    """End this process with status 130 or 143 if Ctrl-C or SIGTERM comes within the block.
+
+    Its children are killed at once and the block is left by `Stopped`. What is not done `SECONDS`
+    later is given up: a pool that waits for a lost process, or a long call of a library. After a
+    signal, any exception comes of it: that of a lost process, too.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    # A handler waits until the main thread runs Python again; what is written here does not.
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(read,), daemon=True).start()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(number, _stop)
+    os.register_at_fork(after_in_child=_forget)
+    try:
+        yield
+    except BaseException:
+        if _Signal.number is not None:
+            _leave(_Signal.number)
+        raise
+
+
+@contextmanager
+def unreached() -> Iterator[None]:
+    """Let processes that are started in the block not get Ctrl-C, which a terminal sends to all.
+
+    Each would print a traceback, and a pool can wait forever for one that held a lock. They end
+    with the process that started them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def ended_first() -> Iterator[None]:
+    """Let no signal stop this process before the block has ended."""
+    _Signal.held += 1
+    try:
+        yield
+    finally:
+        _Signal.held -= 1
+    if _Signal.number is not None and not _Signal.held:
+        raise Stopped
+
+
+def is_lost_worker(error: Exception) -> bool:
+    """Return whether `error` says that a process of a pool or of a torch loader was killed."""
+    return isinstance(error, BrokenProcessPool) or (
+        isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+    )
+
+
+def _watch(read: int) -> None:
+    """Wait for a signal, kill the children, give the main thread some time, and end the process."""
+    while (number := os.read(read, 1)[0]) not in SIGNALS:
+        continue  # another signal that has a handler
+    while _Signal.held:
+        time.sleep(0.02)
+    _Signal.number = number
+    _kill_children()
+    time.sleep(SECONDS)
+    _leave(number)
+
+
+def _stop(number: int, _frame: object) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the removal of files
+    _Signal.number = number
+    if not _Signal.held:
+        _kill_children()
+        raise Stopped
+
+
+def _kill_children() -> None:
+    """Kill all children but those in a group of their own, which are to outlive this process."""
+    group = os.getpgid(0)
+    for child in psutil.Process().children(recursive=True):
+        try:
+            # The tracker of Python's pools removes what they leave, and then ends by itself.
+            tracker = any("resource_tracker" in word for word in child.cmdline())
+            if os.getpgid(child.pid) == group and not tracker:
+                child.kill()
+        except (psutil.Error, OSError):
+            continue  # it has ended
+
+
+def _leave(number: int) -> None:
+    if not _Signal.leaving.acquire(blocking=False):
+        time.sleep(SECONDS)  # the other thread is ending the process
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts many, and all would say the same
+        logger.error("stopped by %s", SIGNALS[signal.Signals(number)])
+    sys.stderr.flush()
+    os._exit(128 + number)
+
+
+def _forget() -> None:
+    """In a forked child: be ended by signals, and write none to the watcher of the parent."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)

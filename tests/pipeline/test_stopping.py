@@ -1,0 +1,127 @@
+"""Ctrl-C and SIGTERM: the status, the one line, and what is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.stopping import is_lost_worker
+from tests.helpers.clone import wait_until
+from tests.helpers.paths import ROOT
+
+START = """
+import logging, os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from pipeline.logs import set_up_logging
+from pipeline.stopping import ended_first, ends_on_signals, unreached
+
+def sleep():
+    Path("started").touch()
+    time.sleep(600)
+
+def begun():
+    Path("started").touch()
+"""
+IN_A_POOL = """
+if __name__ == "__main__":
+    set_up_logging("pool")
+    with ends_on_signals(), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        with unreached():
+            futures = [pool.submit(sleep) for _ in range(2)]
+        futures[0].result()
+"""
+IN_A_CALL_THAT_IGNORES_IT = """
+set_up_logging("call")
+with ends_on_signals():
+    begun()
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+"""
+HELD = """
+set_up_logging("held")
+with ends_on_signals():
+    with ended_first():
+        begun()
+        time.sleep(4)
+        Path("ended").touch()
+    time.sleep(600)
+"""
+WITH_FILES = """
+set_up_logging("files")
+with ends_on_signals():
+    try:
+        begun()
+        time.sleep(600)
+    finally:
+        time.sleep(0.5)
+        Path("removed").touch()
+"""
+
+
+def start(folder: Path, text: str) -> subprocess.Popen[str]:
+    """Start a program in a group of its own, and return when it says that it has begun."""
+    (folder / "program.py").write_text(START + text)
+    process = subprocess.Popen(
+        [sys.executable, "program.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: (folder / "started").exists() or process.poll() is not None)
+    return process
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("pool", IN_A_POOL), ("call", IN_A_CALL_THAT_IGNORES_IT), ("files", WITH_FILES)],
+)
+def test_a_signal_ends_a_process_and_its_children_in_one_line(
+    number: signal.Signals, by: str, name: str, program: str, tmp_path: Path
+) -> None:
+    process = start(tmp_path, program)
+    children = psutil.Process(process.pid).children(recursive=True)
+    # As a terminal does it, Ctrl-C reaches all; `kill` reaches one.
+    (os.killpg if by == "Ctrl-C" else os.kill)(process.pid, number)
+    assert process.communicate(timeout=60)[1] == f"{name}: stopped by {by}\n"
+    assert process.returncode == 128 + number
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert (tmp_path / "removed").exists() == (name == "files")
+
+
+def test_a_second_ctrl_c_does_not_interrupt_what_the_first_began(tmp_path: Path) -> None:
+    process = start(tmp_path, WITH_FILES)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert process.communicate(timeout=60)[1] == "files: stopped by Ctrl-C\n"
+    assert (tmp_path / "removed").exists()
+
+
+def test_a_block_that_is_to_end_first_ends(tmp_path: Path) -> None:
+    process = start(tmp_path, HELD)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "held: stopped by Ctrl-C\n"
+    assert process.returncode == 130
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_lost_process_is_told_from_other_errors() -> None:
+    lost = "DataLoader worker (pid 7) is killed by signal: Killed. "
+    assert is_lost_worker(RuntimeError(lost))
+    assert is_lost_worker(BrokenProcessPool("abruptly terminated"))
+    assert not is_lost_worker(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_lost_worker(ValueError("DataLoader worker (pid 7) is slow"))
