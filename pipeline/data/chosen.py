@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.tables import read_metadata
+from pipeline.data.tables import read_metadata, told_as_damaged
 
 KEY, UNTRAINED = "lookalike.auto", "lookalike.untrained"  # in the metadata of a table
 
@@ -24,8 +24,13 @@ def read_untrained(path: Path) -> str:
 
 
 def read_chosen(path: Path) -> dict[str, Any]:
-    """Return what was chosen for the table at `path`, which must be readable; {} for nothing."""
-    chosen: dict[str, Any] = json.loads(read_metadata(path).get(KEY, "{}"))
+    """Return what was chosen for the table at `path`; {} for nothing.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    with told_as_damaged(path):
+        chosen: dict[str, Any] = json.loads(read_metadata(path).get(KEY, "{}"))
     return chosen
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.data.decoding import UndecodableError, decode
 from pipeline.data.joins import RowLookup
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 SCHEMA = pa.schema(
     [pa.field("image_id", pa.string(), False), pa.field("image", pa.binary(), False)]
@@ -71,13 +71,33 @@ class ShardWriter:
             self._shards += 1
 
 
+def _read_shard(path: Path) -> list[pa.RecordBatch]:
+    """Return the batches of a shard, memory-mapped.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate(full=True)  # else a damaged offset would be read as an address
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = one_line(error)
+        raise UserError(
+            f"{path}: damaged ({what}); get it back: dvc checkout, or make it again: "
+            "dvc repro -f download"
+        ) from None
+    return batches
+
+
 class PackedImages:
     """Random access to the images of a shard directory, by image_id.
 
     Memory-mapped, so that worker processes need no copy; only the directory is pickled.
 
     Raises:
-        UserError: the directory holds no shards, or an id is not in them.
+        UserError: the directory holds no shards, one is damaged, or an id is not in them.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -85,10 +105,7 @@ class PackedImages:
         paths = sorted(directory.glob("*.arrow"))
         if not paths:
             raise UserError(f"{directory}: found no *.arrow shards; run: dvc repro download")
-        self._batches: list[pa.RecordBatch] = []
-        for path in paths:
-            reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
-            self._batches += [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        self._batches = [batch for path in paths for batch in _read_shard(path)]
         lengths = [batch.num_rows for batch in self._batches]
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
         self.ids: list[str] = [

@@ -1,6 +1,7 @@
 """The tables between stages: each column is defined here once, and checked at both ends."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pyarrow.parquet as pq
 
 from pipeline.data.files import final_path, written_whole
 from pipeline.errors import UserError, one_line
+
+# For a file of the pipeline that is damaged.
+REMEDY = "get it back: dvc checkout, or make it again: dvc repro"
 
 
 def _column(name: str, kind: pa.DataType, *, nullable: bool = False) -> pa.Field:
@@ -254,30 +258,48 @@ def write_table(
     if metadata:
         table = table.replace_schema_metadata(dict(metadata))
     with written_whole(path) as (unfinished,):
-        pq.write_table(table, unfinished, compression="zstd")
+        # Checksums, because zstd notices few of the bytes that a disk or a copy changes.
+        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, kind: Table) -> pa.Table:
     """Return the table at `path`, checked against `kind`.
 
     Raises:
-        UserError: the file is missing or is not Parquet, or its columns are not those of `kind`.
+        UserError: the file is missing, damaged or not Parquet, or its columns are not those of
+            `kind`.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro")
-    try:
+    with told_as_damaged(path):
         # Not by pq.read_table, which imports all of pyarrow.dataset first.
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             table = opened.read()
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a Parquet file ({one_line(error)}); run: dvc repro") from None
-    return _check(table, kind, where=str(path))
+        return _check(table, kind, where=str(path))
+
+
+@contextmanager
+def told_as_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Raise whatever the Parquet file at `path` gives as a UserError that ends with `remedy`.
+
+    Damaged bytes make Arrow raise all of these, and sometimes a MemoryError for a length.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        what = one_line(error)
+        raise UserError(f"{path}: damaged, or not a Parquet file ({what}); {remedy}") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata in the table at `path`, which must be readable."""
-    held = pq.read_schema(path).metadata or {}
-    return {key.decode(): value.decode() for key, value in held.items()}
+    """Return the metadata in the table at `path`.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    with told_as_damaged(path):
+        held = pq.read_schema(path).metadata or {}
+        return {key.decode(): value.decode() for key, value in held.items()}
 
 
 def _check(table: pa.Table, kind: Table, *, where: str) -> pa.Table:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.tables import told_as_damaged
 from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.source_files import walk_files
 from pipeline.datasets.source_image import NoImagesError, SourceImage
@@ -147,12 +148,8 @@ def _check_chosen(
 
 
 def _open(path: Path, options: HuggingFaceOptions) -> pq.ParquetFile:
-    try:
+    with told_as_damaged(path, "get a whole copy"):
         content = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{path}: not a Parquet file ({one_line(error)}); get a whole copy"
-        ) from None
     for key, column in (("image", options.image), ("label", options.label)):
         if column not in content.schema_arrow.names:
             found = name_choices(column, content.schema_arrow.names)

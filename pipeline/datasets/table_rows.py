@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TextIO
 from unicodedata import normalize
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError, all_faults, one_line
+from pipeline.data.tables import told_as_damaged
+from pipeline.errors import UserError, all_faults
 
 REQUIRED = ("label", "path")
 ROLES = ("is_query", "is_gallery")  # of the rows of test and validation
@@ -111,11 +111,10 @@ def _delimiter(text: TextIO) -> str:
 
 
 def _read_parquet(table: Path) -> tuple[list[str], list[Line]]:
-    try:
+    with told_as_damaged(table, "save it again"):
         content = pq.ParquetFile(table).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{table}: not a Parquet file ({one_line(error)}); save it again") from None
-    rows = enumerate(zip(*(column.to_pylist() for column in content.columns), strict=True), start=1)
+        columns = [column.to_pylist() for column in content.columns]
+    rows = enumerate(zip(*columns, strict=True), start=1)
     return content.column_names, [(f"{table}: row {number}", values) for number, values in rows]
 
 

@@ -89,7 +89,7 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro index")
     try:
         index = faiss.read_index(str(path))
-    except RuntimeError:
+    except (RuntimeError, MemoryError):  # a damaged length may ask for any amount
         raise UserError(f"{path}: not a faiss index; run: dvc repro index") from None
     if index.ntotal != len(ids):
         raise UserError(

@@ -38,3 +38,27 @@ def test_an_image_that_is_damaged_is_told_by_its_id(tmp_path: Path) -> None:
             f"{tmp_path}: image 'a': damaged (image file is truncated); allowed: images as "
             "download packs them; run: dvc repro -f download"
         )
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "start", "end", "offsets"])
+def test_a_damaged_shard_is_told_by_its_file(damage: str, tmp_path: Path) -> None:
+    packed(tmp_path, **{f"{n:02}": encode("PNG") for n in range(20)})
+    [path] = tmp_path.glob("*.arrow")
+    whole = path.read_bytes()
+    # Where the second of the offsets of the image_ids stands, each of two bytes.
+    offsets = whole.index(b"\x00\x00\x00\x00\x02\x00\x00\x00\x04\x00\x00\x00") + 4
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut": whole[: len(whole) // 2],
+            "start": b"something" + whole[9:],
+            "end": whole[:-30] + bytes(30),
+            "offsets": whole[:offsets] + b"\xff\xff\xff\x7f" + whole[offsets + 4 :],
+        }[damage]
+    )
+    with pytest.raises(UserError) as caught:
+        PackedImages(tmp_path)
+    told = str(caught.value)
+    assert told.startswith(f"{path}: damaged (")
+    assert told.endswith("); get it back: dvc checkout, or make it again: dvc repro -f download")
+    assert "\n" not in told

@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.tables import CATALOG, CLASSES, EMBEDDINGS, QUERIES, read_table, write_table
+from pipeline.data.tables import (
+    CATALOG,
+    CLASSES,
+    EMBEDDINGS,
+    QUERIES,
+    read_metadata,
+    read_table,
+    write_table,
+)
 from pipeline.errors import UserError
 
 GOOD = {"label": pa.array([0, 1], pa.int32()), "name": ["a", "b"], "group": ["g", None]}
@@ -85,5 +94,34 @@ def test_no_file_and_no_parquet_file(tmp_path: Path) -> None:
     line = f"{tmp_path / 'none.parquet'}: no such file; run the stage that writes it: dvc repro"
     assert str(missing.value) == line
     (tmp_path / "text.parquet").write_text("label,name\n")
-    with pytest.raises(UserError, match=r"text.parquet: not a Parquet file \(.+\); run: dvc repro"):
+    with pytest.raises(UserError) as damaged:
         read_table(tmp_path / "text.parquet", CLASSES)
+    told = str(damaged.value)
+    assert told.startswith(f"{tmp_path}/text.parquet: damaged, or not a Parquet file (")
+    assert told.endswith("); get it back: dvc checkout, or make it again: dvc repro")
+
+
+def test_damaged_bytes_are_told_and_never_read_as_other_values(tmp_path: Path) -> None:
+    """Each byte of the pages is in a checksum; of the others, some are without meaning."""
+    path, random = tmp_path / "t.parquet", np.random.default_rng(0)
+    numbers = pa.array(random.random(50 * 8, dtype=np.float32))
+    vectors = pa.FixedSizeListArray.from_arrays(numbers, 8)
+    table = pa.table({"image_id": [f"{n:02}" for n in range(50)], "embedding": vectors})
+    write_table(table, path, EMBEDDINGS, metadata={"key": "text"})
+    whole, right = path.read_bytes(), read_table(path, EMBEDDINGS)
+    told = []
+    for number in range(400):
+        damaged = bytearray(whole)
+        place = int(random.integers(len(whole)))
+        if number % 2:
+            damaged[place] ^= 1 << int(random.integers(8))
+        else:
+            del damaged[place:]
+        path.write_bytes(damaged)
+        try:
+            assert read_table(path, EMBEDDINGS).equals(right)
+            read_metadata(path)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) > 300
+    assert not any("\n" in line for line in told)

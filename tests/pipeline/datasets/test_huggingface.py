@@ -144,7 +144,9 @@ def test_a_file_that_is_no_parquet_is_an_error(tmp_path: Path) -> None:
     make_huggingface(tmp_path)
     (tmp_path / "default/test/0000.parquet").write_text("version https://git-lfs.github.com")
     line = error_line(tmp_path)
-    assert line.startswith(f"{tmp_path}/default/test/0000.parquet: not a Parquet file (")
+    assert line.startswith(
+        f"{tmp_path}/default/test/0000.parquet: damaged, or not a Parquet file ("
+    )
     assert line.endswith("); get a whole copy")
 
 

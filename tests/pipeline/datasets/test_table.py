@@ -273,7 +273,7 @@ def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "t.parquet")
     (tmp_path / "t.csv").write_bytes(b"label,\xff")
     assert error_line(tmp_path, "t.parquet").startswith(
-        f"{tmp_path}/t.parquet: not a Parquet file ("
+        f"{tmp_path}/t.parquet: damaged, or not a Parquet file ("
     )
     assert error_line(tmp_path, "t.csv").startswith(f"{tmp_path}/t.csv: not a CSV file in UTF-8 (")
 
