@@ -40,7 +40,7 @@ def test_an_image_that_is_damaged_is_told_by_its_id(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "start", "end", "offsets"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "end", "offsets"])
 def test_a_damaged_shard_is_told_by_its_file(damage: str, tmp_path: Path) -> None:
     packed(tmp_path, **{f"{n:02}": encode("PNG") for n in range(20)})
     [path] = tmp_path.glob("*.arrow")
@@ -51,7 +51,6 @@ def test_a_damaged_shard_is_told_by_its_file(damage: str, tmp_path: Path) -> Non
         {
             "empty": b"",
             "cut": whole[: len(whole) // 2],
-            "start": b"something" + whole[9:],
             "end": whole[:-30] + bytes(30),
             "offsets": whole[:offsets] + b"\xff\xff\xff\x7f" + whole[offsets + 4 :],
         }[damage]
