@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pipeline.config.load import read_yaml
+from pipeline.stopping import LOST_WORKER
 from tests.helpers.clone import change_params, restore, runs, wait_until
 from tests.helpers.processes import environment
 from tests.helpers.whole_dag import list_commands
@@ -19,10 +20,10 @@ from tests.helpers.whole_dag import list_commands
 BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
-def interrupt(
-    place: Path, stage: str, *, when: Callable[[psutil.Process], bool], number: signal.Signals
-) -> None:
-    """Run a stage as a shell does, send it a signal at some moment, and check what it leaves."""
+def start_stage(
+    place: Path, stage: str, when: Callable[[psutil.Process], bool]
+) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Run a stage as a shell does, in a group of its own; return it and its children at a moment."""
     commands = list_commands(read_yaml(place / "params.yaml"))
     command = next(each for each in commands if f"stages.{stage} " in each)
     process = subprocess.Popen(
@@ -36,27 +37,55 @@ def interrupt(
     it = psutil.Process(process.pid)
     wait_until(lambda: process.poll() is not None or when(it))
     assert process.poll() is None, "it ended before the moment came"
-    children = it.children(recursive=True)
-    # As a terminal does it, Ctrl-C reaches all; `kill` reaches one.
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    return process, it.children(recursive=True)
+
+
+def check_end(
+    place: Path,
+    process: subprocess.Popen[str],
+    children: list[psutil.Process],
+    *,
+    line: str,
+    status: int,
+) -> None:
+    """Wait for the end of a process, and check what it says and leaves."""
     said = process.communicate(timeout=120)[1]
-    assert process.returncode == 128 + number, said
+    assert process.returncode == status, said
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == f"{stage}: stopped by {BY[number]}"
+    assert said.splitlines()[-1] == line
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert list(place.rglob(".unfinished-*")) == []
 
 
-def has_workers(process: psutil.Process) -> bool:
-    """Whether the processes of a pool, or of a loader, have started."""
-    return len(process.children()) > 1
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal: as a terminal does it, Ctrl-C reaches all processes; `kill` reaches one."""
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+
+
+def list_workers(process: psutil.Process) -> list[psutil.Process]:
+    """Return the processes of a pool, or of a loader, that have started."""
+    children = process.children()
+    return [each for each in children if "resource_tracker" not in " ".join(each.cmdline())]
 
 
 @pytest.mark.parametrize("number", BY, ids=BY.values())
 @pytest.mark.parametrize("stage", ["download", "embed", "plot"])
 def test_a_stage_with_a_pool_ends(stage: str, number: signal.Signals, clone: Path) -> None:
     change_params(clone, {"embed.workers": 2})
-    interrupt(clone, stage, when=has_workers, number=number)
+    process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
+    interrupt(process, number)
+    check_end(
+        clone, process, children, line=f"{stage}: stopped by {BY[number]}", status=128 + number
+    )
+    restore(clone)
+
+
+@pytest.mark.parametrize("stage", ["download", "embed"])
+def test_a_process_that_is_killed_ends_the_stage(stage: str, clone: Path) -> None:
+    change_params(clone, {"embed.workers": 2})
+    process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
+    list_workers(psutil.Process(process.pid))[0].kill()
+    check_end(clone, process, children, line=f"{stage}: {LOST_WORKER}", status=1)
     restore(clone)
 
 
@@ -66,7 +95,9 @@ def test_a_training_ends_with_its_checkpoint_and_its_run_is_no_more_running(clon
     def has_an_epoch(_: psutil.Process) -> bool:
         return any((clone / "checkpoints").glob("*.pt"))
 
-    interrupt(clone, "train", when=has_an_epoch, number=signal.SIGINT)
-    assert any((clone / "checkpoints").glob("*.pt"))
+    process, children = start_stage(clone, "train", when=has_an_epoch)
+    interrupt(process, signal.SIGINT)
+    check_end(clone, process, children, line="train: stopped by Ctrl-C", status=130)
+    assert has_an_epoch(psutil.Process())
     assert sorted(run.info.status for run in runs(clone)) == ["FINISHED", "KILLED"]
     restore(clone)
