@@ -23,7 +23,7 @@ BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 def start_stage(
     place: Path, stage: str, when: Callable[[psutil.Process], bool]
 ) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """Run a stage as a shell does, in a group of its own; return it and its children at a moment."""
+    """Run a stage in a group of its own; at a moment, return it and its children."""
     commands = list_commands(read_yaml(place / "params.yaml"))
     command = next(each for each in commands if f"stages.{stage} " in each)
     process = subprocess.Popen(
