@@ -11,10 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test check lint lock clean
+.PHONY: help install repro test test-slow check lint lock clean
 
 help:  ## list these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## make .venv from requirements.lock
 
@@ -31,11 +31,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 repro: install  ## run the whole pipeline: images to a measured index
 	dvc repro
 
-test: install lint  ## lint, types and all tests
+test: install lint  ## lint, types and all tests but the long ones
 	python -m pytest
 
+test-slow: install  ## the long tests: emulated processors, simulations, signals at many moments
+	python -m pytest -m long
+
 check: install lint  ## for daily work: lint, types and the quick tests (no whole DAG, no browser)
-	python -m pytest -m "not dag and not browser and not slow"
+	python -m pytest -m "not dag and not browser and not slow and not long"
 
 lint: install  ## formatting, lint and types alone
 	ruff format --check .

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.util import _exit_function
+from typing import Any, NoReturn
 
 import psutil
 
@@ -56,10 +58,12 @@ def ends_on_signals() -> Iterator[None]:
         if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
             signal.signal(number, _stop)
     os.register_at_fork(after_in_child=_forget)
+    sys.unraisablehook = _report_unraisable
     try:
         yield
     except BaseException:
         if _Signal.number is not None:
+            _exit_function()  # else Python's tracker warns of the semaphores of pools
             _leave(_Signal.number)
         raise
 
@@ -80,14 +84,17 @@ def unreached() -> Iterator[None]:
 
 @contextmanager
 def ended_first() -> Iterator[None]:
-    """Let no signal stop this process before the block has ended."""
+    """Let no signal stop the main thread before the block has ended, or `SECONDS` have passed.
+
+    For calls of a library that catches whatever is raised, and for what is not to be half done.
+    """
     _Signal.held += 1
     try:
         yield
     finally:
         _Signal.held -= 1
-    if _Signal.number is not None and not _Signal.held:
-        raise Stopped
+        if _Signal.number is not None and not _Signal.held:
+            _stop_main_thread()
 
 
 def is_lost_worker(error: Exception) -> bool:
@@ -101,7 +108,8 @@ def _watch(read: int) -> None:
     """Wait for a signal, kill the children, give the main thread some time, and end the process."""
     while (number := os.read(read, 1)[0]) not in SIGNALS:
         continue  # another signal that has a handler
-    while _Signal.held:
+    until = time.monotonic() + SECONDS
+    while _Signal.held and time.monotonic() < until:
         time.sleep(0.02)
     _Signal.number = number
     _kill_children()
@@ -114,8 +122,14 @@ def _stop(number: int, _frame: object) -> None:
         signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the removal of files
     _Signal.number = number
     if not _Signal.held:
-        _kill_children()
-        raise Stopped
+        _stop_main_thread()
+
+
+def _stop_main_thread() -> NoReturn:
+    # torch would raise an error of its lost processes, wherever this thread is by then.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _kill_children()
+    raise Stopped
 
 
 def _kill_children() -> None:
@@ -129,6 +143,12 @@ def _kill_children() -> None:
                 child.kill()
         except (psutil.Error, OSError):
             continue  # it has ended
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """Print an exception in a __del__ as Python does, unless it comes of a signal."""
+    if _Signal.number is None:
+        sys.__unraisablehook__(unraisable)
 
 
 def _leave(number: int) -> None:

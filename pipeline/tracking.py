@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pipeline.config.dotted_keys import flatten
 from pipeline.errors import one_line
+from pipeline.stopping import ended_first
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class _FailSafe:
         if self._failed and self.gives_up:
             return None
         try:
-            return act()
+            with ended_first():
+                return act()
         except Exception as error:  # no failure of tracking may end a training
             if not self._failed:
                 logger.warning("warning: %s: %s", self.consequence, one_line(error))

@@ -12,12 +12,9 @@ from PIL import Image, ImageDraw
 from app.commands.query import QueryOptions, query_photos
 from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.data.training_record import read_record
-from tests.helpers.overlay import overlaid
-from tests.helpers.whole_dag import run_dag
+from tests.helpers.whole_dag import QUICK, run_dag
 
 pytestmark = pytest.mark.dag
-
-PARAMS = overlaid({})
 
 
 def paint(path: Path, c: int, number: int) -> None:
@@ -72,7 +69,7 @@ def test_folders_of_all_sizes(
 ) -> None:
     source = make_folder(tmp_path / "images", classes=classes, each=each)
     folder = run(tmp_path, source)
-    assert read(folder, "train")["epochs"] == (PARAMS["train"]["epochs"] if trained else 0)
+    assert read(folder, "train")["epochs"] == (QUICK["train.epochs"] if trained else 0)
     before, after = read(folder, "baseline"), read(folder, "finetuned")
     assert before["queries"] == after["queries"] > 0
     assert (before["map"] == after["map"]) or trained

@@ -86,27 +86,25 @@ def arithmetic(*before: str, **variables: str) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {},
-        ADVERSE,
-        {"OMP_NUM_THREADS": "3", "TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "5"},
-    ],
-    ids=["nothing set", "all set otherwise", "three threads"],
-)
-def test_arithmetic_has_the_same_bits_in_any_shell(variables: dict[str, str]) -> None:
-    assert arithmetic(**variables) == EVERYWHERE
+def test_arithmetic_has_these_bits() -> None:
+    assert arithmetic() == EVERYWHERE
 
 
 @pytest.mark.slow
-def test_arithmetic_has_the_same_bits_on_one_core() -> None:
+def test_arithmetic_has_the_same_bits_in_another_shell_on_one_core() -> None:
     first = min(os.sched_getaffinity(0))
     pin = f"import os, sys; os.sched_setaffinity(0, [{first}]); os.execv(sys.argv[1], sys.argv[1:])"
-    assert arithmetic(sys.executable, "-c", pin) == EVERYWHERE
+    place = {"TZ": "Asia/Tokyo", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "5"}
+    assert arithmetic(sys.executable, "-c", pin, **ADVERSE, **place) == EVERYWHERE
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("threads", ["2", "3", "8"])
+def test_arithmetic_has_the_same_bits_whatever_the_threads(threads: str) -> None:
+    assert arithmetic(OMP_NUM_THREADS=threads) == EVERYWHERE
+
+
+@pytest.mark.long
 def test_arithmetic_has_the_same_bits_on_a_processor_of_another_maker() -> None:
     """An emulated one of Intel, or of AMD where this one is Intel's, both without AVX-512."""
     emulator = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")

@@ -5,8 +5,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -36,8 +39,15 @@ def start_stage(
     )
     it = psutil.Process(process.pid)
     wait_until(lambda: process.poll() is not None or when(it))
-    assert process.poll() is None, "it ended before the moment came"
-    return process, it.children(recursive=True)
+    return process, list_children(it)
+
+
+def list_children(process: psutil.Process) -> list[psutil.Process]:
+    """Return the children of a process and theirs; none of one that has ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def check_end(
@@ -59,7 +69,8 @@ def check_end(
 
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send a signal: as a terminal does it, Ctrl-C reaches all processes; `kill` reaches one."""
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    with suppress(ProcessLookupError):  # it has ended
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
 
 
 def list_workers(process: psutil.Process) -> list[psutil.Process]:
@@ -68,8 +79,19 @@ def list_workers(process: psutil.Process) -> list[psutil.Process]:
     return [each for each in children if "resource_tracker" not in " ".join(each.cmdline())]
 
 
-@pytest.mark.parametrize("number", BY, ids=BY.values())
-@pytest.mark.parametrize("stage", ["download", "embed", "plot"])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("download", signal.SIGINT),
+        ("embed", signal.SIGTERM),
+        ("plot", signal.SIGINT),
+        *(
+            pytest.param(stage, number, marks=pytest.mark.long)
+            for stage in ("download", "embed", "plot")
+            for number in BY
+        ),
+    ],
+)
 def test_a_stage_with_a_pool_ends(stage: str, number: signal.Signals, clone: Path) -> None:
     change_params(clone, {"embed.workers": 2})
     process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
@@ -82,7 +104,7 @@ def test_a_stage_with_a_pool_ends(stage: str, number: signal.Signals, clone: Pat
 
 @pytest.mark.parametrize("stage", ["download", "embed"])
 def test_a_process_that_is_killed_ends_the_stage(stage: str, clone: Path) -> None:
-    change_params(clone, {"embed.workers": 2})
+    change_params(clone, {"embed.workers": 2, "embed.batch_size": 1})
     process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
     list_workers(psutil.Process(process.pid))[0].kill()
     check_end(clone, process, children, line=f"{stage}: {LOST_WORKER}", status=1)
@@ -100,4 +122,24 @@ def test_a_training_ends_with_its_checkpoint_and_its_run_is_no_more_running(clon
     check_end(clone, process, children, line="train: stopped by Ctrl-C", status=130)
     assert has_an_epoch(psutil.Process())
     assert sorted(run.info.status for run in runs(clone)) == ["FINISHED", "KILLED"]
+    restore(clone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", range(40))
+def test_a_stage_ends_at_any_moment(moment: int, clone: Path) -> None:
+    """Also in its first seconds, when it imports, and in its last ones."""
+    random = Random(moment)
+    stage = random.choice(["download", "embed", "train", "evaluate", "plot"])
+    number = random.choice([*BY])
+    change_params(clone, {"embed.workers": 2, "train.workers": 2, "train.epochs": 20})
+    passed = time.monotonic() + random.uniform(0, 12)
+    process, children = start_stage(clone, stage, when=lambda _: time.monotonic() > passed)
+    interrupt(process, number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode in (0, -number, 128 + number), said
+    assert "Traceback" not in said
+    assert said.count("stopped by") == (process.returncode == 128 + number)
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert list(clone.rglob(".unfinished-*")) == []
     restore(clone)

@@ -17,11 +17,14 @@ import typer
 from ruamel.yaml import YAML
 
 from pipeline.config.load import read_yaml
+from tests.helpers.mlflow_store import put_empty_store
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
 
-# Fewer images of a page, fewer resamples, no worker processes: none of it decides what is tested.
+# Fewer images of a page, epochs and resamples, and no worker processes: none of it decides what is
+# tested.
 QUICK: dict[str, Any] = {
+    "train.epochs": 2,
     "train.workers": 0,
     "embed.workers": 0,
     "evaluate.bootstrap": 100,
@@ -42,6 +45,7 @@ def run_dag(folder: Path, params: Mapping[str, Any], *, until: str | None = None
     with (folder / "params.yaml").open("w") as out:
         YAML().dump(values, out)
     shutil.copy(ROOT / "overrides.csv", folder)
+    put_empty_store(folder)
     torch.set_num_threads(2)
     with chdir(folder):
         for command in list_commands(values, until=until):

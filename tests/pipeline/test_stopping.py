@@ -53,7 +53,7 @@ set_up_logging("held")
 with ends_on_signals():
     with ended_first():
         begun()
-        time.sleep(4)
+        time.sleep(1)
         Path("ended").touch()
     time.sleep(600)
 """

@@ -10,13 +10,15 @@ import pytest
 
 from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
 from tests.helpers.clone import free_port, running, wait_until
+from tests.helpers.mlflow_store import put_empty_store
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
 
 
 @pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    put_empty_store(tmp_path)
 
 
 def execution(root: Path, **changes: Any) -> RunIdentity:
@@ -180,6 +182,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_server_named_by_the_environment_gets_the_run(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "mlflow.db").unlink()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     track(execution(tmp_path), rows=ROWS, finish=True)
     (run,) = runs(server)

@@ -2,7 +2,7 @@
 
 A world is a draw of classes: class centres of N(0, I) in 16 dimensions, and images around them
 with a spread that differs between classes. The true value is the mean over all worlds of one kind,
-each with the same number of classes in its gallery. Run with `-s` to see the table.
+each with the same number of classes in its gallery. `pytest -m long -s` prints the table.
 """
 
 import numpy as np
@@ -14,8 +14,6 @@ from pipeline.evaluation.intervals_over import MIN_CLASSES
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
-
-pytestmark = pytest.mark.slow
 
 NAMES = ("recall_at_1", "map", "macro_map")
 DIMENSION, SPREAD = 16, 1.2
@@ -104,11 +102,16 @@ UNEQUAL = np.random.default_rng(3).integers(3, 30, 25)
 @pytest.mark.parametrize(
     ("what", "sets"),
     [
-        ("25 classes of 20 images", single(np.full(25, 20))),
-        ("80 classes of 10 images", single(np.full(80, 10))),
-        ("25 classes of 3 to 29 images", single(UNEQUAL)),
-        ("6 classes of 20 images", single(np.full(6, 20))),
-        ("40 classes, two for each of 400 images", several(40, 400)),
+        pytest.param("25 classes of 20 images", single(np.full(25, 20)), marks=pytest.mark.slow),
+        *(
+            pytest.param(what, sets, marks=pytest.mark.long)
+            for what, sets in (
+                ("80 classes of 10 images", single(np.full(80, 10))),
+                ("25 classes of 3 to 29 images", single(UNEQUAL)),
+                ("6 classes of 20 images", single(np.full(6, 20))),
+                ("40 classes, two for each of 400 images", several(40, 400)),
+            )
+        ),
     ],
 )
 def test_intervals_over_classes_contain_the_value_of_other_classes_and_those_over_images_do_not(
@@ -125,6 +128,7 @@ def test_intervals_over_classes_contain_the_value_of_other_classes_and_those_ove
     assert max(cover([over["images"]], f"{what}: over images").values()) < 0.75
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("classes", range(4, MIN_CLASSES))
 def test_intervals_over_too_few_classes_contain_it_too_seldom(classes: int) -> None:
     """So `choose_intervals_over` takes images instead."""
@@ -136,6 +140,7 @@ def test_intervals_over_too_few_classes_contain_it_too_seldom(classes: int) -> N
     assert 0.8 <= shares["recall_at_1"] < 0.94
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dimension", "spread", "what"), [(4, 0.4, "few dimensions"), (16, 0.25, "metrics near 1")]
 )
@@ -152,6 +157,7 @@ def test_intervals_over_classes_contain_it_less_often_in_two_cases(
     assert 0.7 <= min(shares.values()) < 0.95
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gallery", ["the queries", "other images, drawn once"])
 @pytest.mark.parametrize("sizes", [np.full(10, 40), UNEQUAL], ids=["equal", "unequal"])
 def test_intervals_over_images_contain_the_value_of_other_images(sizes: Ints, gallery: str) -> None:
