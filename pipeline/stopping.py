@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.util import _exit_function
+from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from typing import Any, NoReturn
 
 import psutil
