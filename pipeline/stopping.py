@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from typing import Any, NoReturn
 
@@ -63,7 +65,6 @@ def ends_on_signals() -> Iterator[None]:
         yield
     except BaseException:
         if _Signal.number is not None:
-            _exit_function()  # else Python's tracker warns of the semaphores of pools
             _leave(_Signal.number)
         raise
 
@@ -80,6 +81,23 @@ def unreached() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of fresh processes that Ctrl-C does not reach; submit to it in `unreached`.
+
+    Left by an exception it does not wait for them, because a pool of which one was killed may wait
+    for ever. Fresh (spawned): a fork would copy the threads of Arrow, numba or OpenMP in an unknown
+    state, so the caller's main module must be importable.
+    """
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 @contextmanager
@@ -114,7 +132,7 @@ def _watch(read: int) -> None:
     _Signal.number = number
     _kill_children()
     time.sleep(SECONDS)
-    _leave(number)
+    _leave(number, whole=False)
 
 
 def _stop(number: int, _frame: object) -> None:
@@ -151,13 +169,30 @@ def _report_unraisable(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def _leave(number: int) -> None:
+def end_at_once(status: int) -> NoReturn:
+    """End this process and its children, without waiting for anything that may wait for them."""
+    _kill_children()
+    clearing = threading.Thread(target=_exit_function, daemon=True)
+    clearing.start()  # it removes the semaphores of pools, of which Python's tracker would warn
+    clearing.join(SECONDS)
+    _flush_and_exit(status)
+
+
+def _leave(number: int, *, whole: bool = True) -> None:
+    """Say why, once, and end. whole: remove what pools leave, by the main thread."""
     if not _Signal.leaving.acquire(blocking=False):
-        time.sleep(SECONDS)  # the other thread is ending the process
+        time.sleep(2 * SECONDS)  # the other thread is ending the process
     if os.environ.get("RANK", "0") == "0":  # torchrun starts many, and all would say the same
         logger.error("stopped by %s", SIGNALS[signal.Signals(number)])
+    if whole:
+        end_at_once(128 + number)
+    _flush_and_exit(128 + number)
+
+
+def _flush_and_exit(status: int) -> NoReturn:
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(128 + number)
+    os._exit(status)
 
 
 def _forget() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
 from pipeline.logs import set_up_logging
-from pipeline.stopping import LOST_WORKER, ends_on_signals, is_lost_worker
+from pipeline.stopping import LOST_WORKER, end_at_once, ends_on_signals, is_lost_worker
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/times")
@@ -47,17 +47,15 @@ def run(main: Callable[..., str | None], stage: str) -> None:
         with ends_on_signals():
             app()
     except UserError as error:
-        _fail(error)
+        if is_first_process():  # torchrun starts many, and all of them say the same
+            logger.error(error)
+        sys.exit(1)
     except RuntimeError as error:
         if not is_lost_worker(error):
             raise
-        _fail(LOST_WORKER)
-
-
-def _fail(line: object) -> NoReturn:
-    if is_first_process():  # torchrun starts many, and all of them say the same
-        logger.error(line)
-    sys.exit(1)
+        if is_first_process():
+            logger.error(LOST_WORKER)
+        end_at_once(1)
 
 
 def _with_log_options(main: Callable[..., None], stage: str) -> Callable[..., None]:

@@ -2,10 +2,9 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import product
-from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.figures.umap_import import imported_umap
-from pipeline.stopping import unreached
+from pipeline.stopping import unreached, worker_pool
 
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 # {method: {axes: {model: points}}}
@@ -81,10 +80,9 @@ def umap_in_background(
     """Project each model's vectors by UMAP in a second process, while the caller continues.
 
     Yields, for each number of axes, a future of {model: points [N, axes]}; they are computed in
-    the order of `axes`. The caller's main module must be importable (the process is spawned:
-    forking after torch, numba or OpenMP started threads can hang).
+    the order of `axes`.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with worker_pool(1) as pool:
         with unreached():
             projected = {
                 n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes

@@ -1,10 +1,9 @@
 """Pack a dataset: read and decode each image once, store it in shards, write the tables."""
 
 import logging
-import multiprocessing
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from itertools import islice, pairwise
@@ -25,7 +24,7 @@ from pipeline.health.image_facts import ImageFacts
 from pipeline.packing.preparing import PreparedImage, prepare_image
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.progress import show_progress
-from pipeline.stopping import unreached
+from pipeline.stopping import unreached, worker_pool
 
 # Images are sent to the processes in chunks. Memory holds at most about
 # processes * CHUNKS_AHEAD * CHUNK encoded images.
@@ -158,9 +157,7 @@ def _prepare_all(
 ) -> Generator[PreparedImage, None, None]:
     """Yield each image prepared, in order; a bounded number of chunks is prepared at a time."""
     waiting: deque[Future[list[PreparedImage]]] = deque()
-    # spawn: a fork would copy Arrow's threads of this process in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with worker_pool(processes) as pool:
         for chunk in _chunks(images, CHUNK):
             with unreached():
                 waiting.append(pool.submit(_prepare_chunk, chunk, max_side))

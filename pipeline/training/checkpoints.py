@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from pipeline.data.files import remove_abandoned, written_whole
-from pipeline.errors import one_line
 
 DAMAGED = ".damaged"  # after the name of a file that is set aside
 
@@ -44,7 +43,7 @@ class Checkpoint:
             logger.warning(
                 "%s: damaged (%s); training begins anew, and the file is kept as %s until it ends",
                 self.path,
-                one_line(error),
+                " ".join(str(error).split()) or type(error).__name__,
                 aside.name,
             )
 
