@@ -74,9 +74,13 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def list_workers(process: psutil.Process) -> list[psutil.Process]:
-    """Return the processes of a pool, or of a loader, that have started."""
-    children = process.children()
-    return [each for each in children if "resource_tracker" not in " ".join(each.cmdline())]
+    """Return the processes of a pool, or of a loader, that run."""
+    found = []
+    with suppress(psutil.NoSuchProcess):  # one of them has just ended
+        for child in process.children():
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_the_commands_list_show_and_apply(place: Path) -> None:
     assert "tune.space: seed: cannot be searched" in run(place, "show", "tuned").stderr
     applied = run(place, "apply", "long")
     assert applied.stdout == "params.yaml: 1 value changed\n  train.epochs: 5 -> 10\n"
-    assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 3\n", "  epochs: 10\n")
+    assert (place / "params.yaml").read_text() == PARAMS.replace("  epochs: 5\n", "  epochs: 10\n")
 
 
 def test_a_value_of_the_user_is_applied_and_a_wrong_one_is_one_line(place: Path) -> None:
