@@ -1,6 +1,6 @@
 """Ctrl-C and `kill`: what a process started ends with it, soon, in one line and without loss.
 
-The entry of stages and commands is `ends_on_signals`; whoever starts processes does so in
+The entry of stages and commands is `ends_on_signals`; processes are started by a `WorkerPool` or in
 `unreached`.
 """
 
@@ -10,13 +10,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import psutil
 
@@ -27,6 +27,9 @@ LOST_WORKER = (
     "a process that it started was killed, most often because memory ran out; free some, or lower "
     "train.workers or embed.workers, and run it again"
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -83,21 +86,24 @@ def unreached() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@contextmanager
-def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of fresh processes that Ctrl-C does not reach; submit to it in `unreached`.
+class WorkerPool(ProcessPoolExecutor):
+    """A pool of fresh processes that Ctrl-C does not reach, for a `with` statement.
 
     Left by an exception it does not wait for them, because a pool of which one was killed may wait
     for ever. Fresh (spawned): a fork would copy the threads of Arrow, numba or OpenMP in an unknown
     state, so the caller's main module must be importable.
     """
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+
+    def __init__(self, processes: int) -> None:
+        super().__init__(processes, mp_context=get_context("spawn"))
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> Future[T]:
+        """Return the future of a call in one of the processes, which are started here."""
+        with unreached():
+            return super().submit(function, *args, **options)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import stages  # noqa: F401
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,11 +68,14 @@ def _restore_logging() -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Let no test of hypothesis fail because the machine is slow or busy."""
+    """Make tests the same on a busy machine and in a shell's background."""
     settings.register_profile(
         "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("patient")
+    # A shell that runs the tests in the background makes them ignore Ctrl-C, and so the stages that
+    # they start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -355,7 +355,7 @@ def ends_in_raise(use: ast.AST, path: Path, seen: frozenset[str] = frozenset()) 
 
 
 def test_only_the_start_of_processes_is_kept_from_signals() -> None:
-    assert names(STOPPING) == {"unreached", "worker_pool"}
+    assert names(STOPPING) == {"unreached", "WorkerPool"}
     for path, each in uses(STOPPING):
         of = parents(path)
         for use in outside_annotations(path, each.bound):

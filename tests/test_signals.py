@@ -26,7 +26,10 @@ BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 def start_stage(
     place: Path, stage: str, when: Callable[[psutil.Process], bool]
 ) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """Run a stage in a group of its own; at a moment, return it and its children."""
+    """Run a stage in a group of its own; at a moment, return it and its children.
+
+    when: asked of the stage's process.
+    """
     commands = list_commands(read_yaml(place / "params.yaml"))
     command = next(each for each in commands if f"stages.{stage} " in each)
     process = subprocess.Popen(
@@ -74,13 +77,27 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def list_workers(process: psutil.Process) -> list[psutil.Process]:
-    """Return the processes of a pool, or of a loader, that run."""
+    """Return the processes of a pool, or of a loader, that run.
+
+    None before the stage ends in one line: what it imports may start processes too (`ldconfig`).
+    """
     found = []
+    if not catches(process, signal.SIGTERM):
+        return found
     with suppress(psutil.NoSuchProcess):  # one of them has just ended
         for child in process.children():
             if "resource_tracker" not in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+def catches(process: psutil.Process, number: signal.Signals) -> bool:
+    """Return whether a process has a handler of this signal."""
+    with suppress(OSError):  # it has ended
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = next(line.split()[1] for line in status.splitlines() if line[:6] == "SigCgt")
+        return bool(int(caught, 16) >> (number - 1) & 1)
+    return False
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.figures.umap_import import imported_umap
-from pipeline.stopping import unreached, worker_pool
+from pipeline.stopping import WorkerPool
 
 Points = NDArray[np.float32]  # [N, 2], or [N, 3] where a layout has three axes
 # {method: {axes: {model: points}}}
@@ -82,12 +82,8 @@ def umap_in_background(
     Yields, for each number of axes, a future of {model: points [N, axes]}; they are computed in
     the order of `axes`.
     """
-    with worker_pool(1) as pool:
-        with unreached():
-            projected = {
-                n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes
-            }
-        yield projected
+    with WorkerPool(1) as pool:
+        yield {n: pool.submit(project_umap, dict(vectors), seed=seed, axes=n) for n in axes}
 
 
 def project_umap(vectors: Mapping[str, Vectors], *, seed: int, axes: int = 2) -> dict[str, Points]:

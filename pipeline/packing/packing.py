@@ -24,7 +24,7 @@ from pipeline.health.image_facts import ImageFacts
 from pipeline.packing.preparing import PreparedImage, prepare_image
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.progress import show_progress
-from pipeline.stopping import unreached, worker_pool
+from pipeline.stopping import WorkerPool
 
 # Images are sent to the processes in chunks. Memory holds at most about
 # processes * CHUNKS_AHEAD * CHUNK encoded images.
@@ -157,10 +157,9 @@ def _prepare_all(
 ) -> Generator[PreparedImage, None, None]:
     """Yield each image prepared, in order; a bounded number of chunks is prepared at a time."""
     waiting: deque[Future[list[PreparedImage]]] = deque()
-    with worker_pool(processes) as pool:
+    with WorkerPool(processes) as pool:
         for chunk in _chunks(images, CHUNK):
-            with unreached():
-                waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
+            waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
             if len(waiting) >= processes * CHUNKS_AHEAD:
                 yield from waiting.popleft().result()
         while waiting:

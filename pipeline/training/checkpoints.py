@@ -41,9 +41,9 @@ class Checkpoint:
         with suppress(FileNotFoundError):  # another process of this training was first
             os.replace(self.path, aside)
             logger.warning(
-                "%s: damaged (%s); training begins anew, and the file is kept as %s until it ends",
+                "%s: damaged (%r); training begins anew, and the file is kept as %s until it ends",
                 self.path,
-                " ".join(str(error).split()) or type(error).__name__,
+                error,
                 aside.name,
             )
 

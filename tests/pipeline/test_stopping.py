@@ -17,11 +17,9 @@ from tests.helpers.paths import ROOT
 
 START = """
 import logging, os, signal, sys, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from pipeline.logs import set_up_logging
-from pipeline.stopping import ended_first, ends_on_signals, unreached
+from pipeline.stopping import WorkerPool, ended_first, ends_on_signals
 
 def sleep():
     Path("started").touch()
@@ -33,9 +31,8 @@ def begun():
 IN_A_POOL = """
 if __name__ == "__main__":
     set_up_logging("pool")
-    with ends_on_signals(), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        with unreached():
-            futures = [pool.submit(sleep) for _ in range(2)]
+    with ends_on_signals(), WorkerPool(2) as pool:
+        futures = [pool.submit(sleep) for _ in range(2)]
         futures[0].result()
 """
 IN_A_CALL_THAT_IGNORES_IT = """

@@ -200,7 +200,7 @@ def test_images_without_any_label_are_one_class(tmp_path: Path) -> None:
 def test_labels_alone_are_packed_without_images_or_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.packing.packing.worker_pool", failing)
+    monkeypatch.setattr("pipeline.packing.packing.WorkerPool", failing)
     images = [
         SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(640, 400 + n))
         for n in range(9)
