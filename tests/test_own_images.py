@@ -61,8 +61,10 @@ def check_searchable(
 
 @pytest.mark.parametrize(
     ("classes", "each", "trained"),
-    [(2, 2, False), (3, 8, False), (10, 12, True), (60, 3, True)],
-    ids=["2x2", "3x8", "10x12", "60x3"],
+    [
+        *((2, 2, False), (3, 8, False), (10, 12, True), (60, 3, True)),
+        *(pytest.param(*size, True, marks=pytest.mark.long) for size in ((10, 30), (200, 3))),
+    ],
 )
 def test_folders_of_all_sizes(
     classes: int, each: int, trained: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

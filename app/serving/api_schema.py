@@ -37,7 +37,7 @@ class SearchOptions(BaseModel):
         description="search only images of this group",
     )
     gallery: bool = Field(
-        False, description="search only the gallery, the test images that evaluation searches"
+        False, description="search only the gallery, the images that evaluation searches"
     )
     crop: Literal["center", "none"] = Field(
         "center",

@@ -96,9 +96,10 @@ def test_the_figures_on_top_are_those_of_the_model_that_is_used(
     contents = small_contents(tmp_path)
     values = {"baseline": BASELINE["recall_at_1"], "finetuned": METRICS["recall_at_1"]}
     page = render_page(replace(contents, record=replace(contents.record, use=used)))
-    card = page[page.index(f'<span class="name">recall_at_1 of {used}</span>') :]
+    card = page[page.index('<span class="name">recall_at_1</span>') :]
     card = card[: card.index("</div>")]
     assert f'<span class="value">{values[used]:.3f}</span>' in card
+    assert f'<span class="interval">{used} (' in card
     assert f"{other} {values[other]:.3f}" in card
     assert ('class="change"' in card) == (used == "finetuned")
 
