@@ -10,8 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.errors import name_choices
 
-Count = Annotated[int, Ge(1)]
-Amount = Annotated[int, Ge(0)]
+# Upper bounds are far above what anybody means: a slip of the keyboard is told by its name, not by
+# the memory that runs out.
+MOST = 10**9
+Count = Annotated[int, Ge(1), Le(MOST)]
+Amount = Annotated[int, Ge(0), Le(MOST)]
+Width = Annotated[int, Ge(1), Le(2**16)]  # numbers of a vector
+Side = Annotated[int, Ge(8), Le(2**13)]  # pixels
+Processes = Annotated[int, Ge(0), Le(2**10)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -22,8 +28,8 @@ AUTO: Final = "auto"
 VALUE = "value"
 _Auto = Annotated[Literal["auto"], Tag(AUTO)]
 _by_tag = Discriminator(lambda value: AUTO if value == AUTO else VALUE)
-AutoCount = Annotated[Annotated[int, Ge(1), Tag(VALUE)] | _Auto, _by_tag]
-AutoImageSize = Annotated[Annotated[int, Ge(8), Tag(VALUE)] | _Auto, _by_tag]
+AutoCount = Annotated[Annotated[Count, Tag(VALUE)] | _Auto, _by_tag]
+AutoSide = Annotated[Annotated[Side, Tag(VALUE)] | _Auto, _by_tag]
 AutoPositive = Annotated[Annotated[float, Gt(0), Tag(VALUE)] | _Auto, _by_tag]
 AutoFraction = Annotated[Annotated[float, Gt(0), Lt(1), Tag(VALUE)] | _Auto, _by_tag]
 

@@ -129,5 +129,5 @@ def chosen(params: Path) -> str:
     try:
         values = YAML(typ="safe").load(params.read_text(encoding="utf-8"))
         return str(values["bits"])
-    except (OSError, YAMLError, ValueError, KeyError, TypeError):
+    except (OSError, YAMLError, ValueError, KeyError, TypeError, RecursionError):
         return "portable"

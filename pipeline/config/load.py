@@ -37,6 +37,8 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: no such file; run from the root of the project") from None
     except NOT_YAML as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: lists or mappings in each other, too deep to be read") from None
 
 
 def check_params(values: Any, *, where: str) -> Params:

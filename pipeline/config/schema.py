@@ -11,11 +11,13 @@ from pipeline.errors import name_choices
 from pipeline.options import (
     Amount,
     AutoFraction,
-    AutoImageSize,
+    AutoSide,
     Choice,
     Count,
+    Processes,
     Section,
     Share,
+    Width,
     choice,
 )
 from pipeline.training.batches import BATCHES, Batches
@@ -27,6 +29,8 @@ from pipeline.training.validation_metrics import VALIDATION_METRICS
 Precision = Literal["auto", "fp32", "bf16"]
 Bits = Literal["portable", "fast"]
 Fraction = Annotated[float, Gt(0), Lt(1)]
+Lines = Annotated[int, Ge(1), Le(1000)]  # of a sheet
+Neighbors = Annotated[int, Ge(1), Le(10_000)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]  # what numpy, torch and faiss all take
 
 
@@ -45,7 +49,7 @@ class SplitParams(Section):
 class BackboneParams(Section):
     name: str
     weights: str | None
-    image_size: AutoImageSize
+    image_size: AutoSide
     pooling: Literal["avg", "gem", "flatten"]
     level: Literal[0, 1, 2, 3, "pool"]
 
@@ -61,8 +65,8 @@ class MineParams(Section):
 
 class HeadParams(Section):
     name: Literal["linear", "mlp", "none"]
-    dim: Count
-    hidden: Count
+    dim: Width
+    hidden: Width
     init: Literal["pca", "random"]
     normalize: bool
 
@@ -108,7 +112,7 @@ class TrainParams(Section):
     freeze: Literal["none", "batch_norm", "backbone"]
     cross_batch_memory: Amount
     chunk_size: Count | None
-    workers: Amount
+    workers: Processes
     augment: AugmentParams
 
 
@@ -116,7 +120,7 @@ class EmbedParams(Section):
     batch_size: Count
     hflip: bool
     precision: Precision
-    workers: Amount
+    workers: Processes
 
 
 class IndexParams(Section):
@@ -132,9 +136,9 @@ class NearDuplicateParams(Section):
 class EvaluateParams(Section):
     k: Counts
     knn: Counts
-    neighbors: Count
+    neighbors: Neighbors
     triplets: Count
-    bootstrap: Annotated[int, Ge(100)]
+    bootstrap: Annotated[int, Ge(100), Le(10**6)]
     failure_k: Count
     false_match_rate: Fraction
     near_duplicate: NearDuplicateParams
@@ -142,8 +146,8 @@ class EvaluateParams(Section):
 
 class PlotParams(Section):
     points: Count
-    rows: Count
-    columns: Count
+    rows: Lines
+    columns: Lines
 
 
 class TrackParams(Section):

@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, float | int | str]:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); run: dvc repro") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: found no mapping of names to numbers; run: dvc repro")

@@ -44,5 +44,5 @@ def read_record(directory: Path) -> TrainingRecord:
         return TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run: dvc repro train") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not the record of a training ({error}); run: dvc repro") from None

@@ -179,7 +179,7 @@ def _parse(content: bytes) -> _Instances:
             raise
         try:
             plain = json.loads(content, parse_constant=lambda _: None)
-        except ValueError:
+        except (ValueError, RecursionError):
             plain = None
         if plain is None:
             raise

@@ -184,5 +184,5 @@ def _read_spec(path: Path) -> EmbedderSpec:
         fields |= {"head": HeadSpec(**fields["head"])}
         fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
         return EmbedderSpec(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a model's description ({error}); run: dvc repro") from None

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from PIL import Image
 
 from pipeline.datasets.dataset import Dataset
@@ -36,7 +38,7 @@ from pipeline.datasets.products.vessels import (
 )
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
-from pipeline.options import Count, Section
+from pipeline.options import Section, Side
 
 # Of each option the least value, and why.
 LEAST = {
@@ -65,9 +67,9 @@ GROUPS: dict[str, Callable[[np.random.Generator, Reals], list[Part]]] = {
 class ProductsOptions(Section):
     """image_size: pixels of a side."""
 
-    classes: Count
-    per_class: Count
-    image_size: Count
+    classes: Annotated[int, Ge(1), Le(10**6)]
+    per_class: Annotated[int, Ge(1), Le(10**6)]
+    image_size: Side
 
 
 def read_images(_source: Path, options: ProductsOptions, seed: int) -> Iterator[SourceImage]:

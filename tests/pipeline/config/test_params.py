@@ -194,6 +194,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"evaluate__near_duplicate__cosine": -1.1},
         "evaluate.near_duplicate.cosine: found -1.1; allowed: greater than or equal to -1",
     ),
+    "more processes than anybody means": (
+        {"train__workers": 10**6},
+        "train.workers: found 1000000; allowed: less than or equal to 1024",
+    ),
+    "larger images than anybody means": (
+        {"backbone__image_size": 10**9},
+        "backbone.image_size: found 1000000000; allowed: auto, or less than or equal to 8192",
+    ),
+    "more products than anybody means": (
+        {"data__products__classes": 10**12},
+        "data.products.classes: found 1000000000000; allowed: less than or equal to 1000000",
+    ),
+    "wider vectors than anybody means": (
+        {"head__dim": 10**9},
+        "head.dim: found 1000000000; allowed: less than or equal to 65536",
+    ),
     "a top of none": (
         {"evaluate__failure_k": 0},
         "evaluate.failure_k: found 0; allowed: greater than or equal to 1",
@@ -290,6 +306,14 @@ def test_a_missing_file_is_error_text(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read_params(tmp_path / "params.yaml")
     wanted = f"{tmp_path / 'params.yaml'}: no such file; run from the root of the project"
+    assert str(error.value) == wanted
+
+
+def test_lists_in_lists_without_end_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(UserError) as error:
+        read_params(tmp_path / "params.yaml")
+    wanted = f"{tmp_path / 'params.yaml'}: lists or mappings in each other, too deep to be read"
     assert str(error.value) == wanted
 
 
