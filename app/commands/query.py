@@ -31,6 +31,7 @@ from pipeline.figures.fonts import glyphs_warned_once
 
 MAX_CLASSES_WIDTH = 48
 TRAINED_ON = "  (trained on)"
+NO_THRESHOLD = "whether a photo is of something else is not told: there is no match_threshold"
 NO_MATCH = "perhaps not in the catalog: no score above {:.4f} (match_threshold)"
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, o
         find_trained_on(root, chosen.name, catalog),
     )
     logger.info("%s", search.describe(chosen))
+    if search.threshold is None:
+        logger.info(NO_THRESHOLD)
     start_up = time.time() - psutil.Process().create_time()
     times: list[Times] = []
     rows: list[dict[str, object]] = []

@@ -65,7 +65,7 @@ def format_metrics(metrics: pd.DataFrame) -> str:
 def advise_seeds(sides: Sides, found: Comparison) -> list[str]:
     """Return how to include seed variance, in lines; none where it is included or absent."""
     trained = _list_trained(sides)
-    if found.has_seed_variance or not trained or _are_one_setting(sides):
+    if found.identical or found.has_seed_variance or not trained or _are_one_setting(sides):
         return []
     several = " ".join(f"{side}1,{side}2,{side}3" if side in trained else side for side in "AB")
     return [
@@ -82,6 +82,8 @@ def describe_verdict(sides: Sides, found: Comparison) -> str:
     each may differ by more than chance in most cases, if seed variance is large.
     """
     metrics = found.metrics
+    if found.identical:
+        return f"no difference: each query has the same results; {_describe_main(metrics)}"
     if not _are_one_setting(sides):
         of_settings = found.has_seed_variance or not _list_trained(sides)
         return describe_judgement(metrics, subject="" if of_settings else NETWORKS)

@@ -80,8 +80,10 @@ class Catalog:
         row = self._rows.find(image_id)
         return int(self._widths[row]), int(self._heights[row])
 
-    def is_relevant(self, query: str, image_id: str) -> bool:
-        """Return whether two images of the catalog share a label."""
+    def is_relevant(self, query: str, image_id: str) -> bool | None:
+        """Return whether two images of the catalog share a label; None where all have the same."""
+        if len(self.classes) == 1:
+            return None
         return not self.labels_of(query).isdisjoint(self.labels_of(image_id))
 
     def find_label(self, name: str) -> int:

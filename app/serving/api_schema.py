@@ -82,7 +82,7 @@ class NeighborImage(BaseModel):
     trained_on: bool = Field(description="whether this model was trained on it")
     relevant: bool | None = Field(
         description="whether it shares a class with the query; null for a photo, whose class is "
-        "not known"
+        "not known, and where all images have one class"
     )
 
 
@@ -97,7 +97,9 @@ class ModelNeighbors(BaseModel):
         "be a match; false: the photo is perhaps not in the catalog; null for an image of the "
         "catalog, and where no threshold was chosen"
     )
-    relevant_count: int | None = Field(description="number of relevant neighbors; null for a photo")
+    relevant_count: int | None = Field(
+        description="number of relevant neighbors; null where their relevance is"
+    )
     embed_ms: Milliseconds
     search_ms: Milliseconds
 

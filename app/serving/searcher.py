@@ -209,14 +209,13 @@ class Searcher:
         search_ms = _milliseconds_since(started)
         trained_on = self._trained_on[model_index.model]
         neighbors = self._describe(found.neighbors, query.image_id, trained_on)
+        known = query.image_id is not None and all(each.relevant is not None for each in neighbors)
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,
             neighbors=neighbors,
             match=found.match,
-            relevant_count=(
-                None if query.image_id is None else sum(bool(each.relevant) for each in neighbors)
-            ),
+            relevant_count=sum(bool(each.relevant) for each in neighbors) if known else None,
             embed_ms=embed_ms,
             search_ms=search_ms,
         )

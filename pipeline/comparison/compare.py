@@ -63,6 +63,7 @@ class Comparison:
     higher value is not better. unit_count: the number of resampled units; by_class: whether these
     are classes, or single queries. shared, only_a, only_b: numbers of queries. has_seed_variance:
     whether the intervals include what another training of the same setting would change.
+    identical: whether each query has the same values on both sides, as where nothing was trained.
     """
 
     metrics: pd.DataFrame
@@ -72,6 +73,7 @@ class Comparison:
     only_a: int
     only_b: int
     has_seed_variance: bool
+    identical: bool
 
 
 def compare(
@@ -96,6 +98,11 @@ def compare(
     """
     tables = [table.set_index("image_id") for table in (*a.queries, *b.queries)]
     shared = sorted(set.intersection(*(set(table.index) for table in tables)))
+    if all(table.empty for table in tables):
+        raise UserError(
+            "A and B: nothing was measured, because no image can be a query; allowed: models of "
+            "images with two classes or more"
+        )
     if not shared:
         raise UserError("A and B: found no query that both have; allowed: models of one split")
     columns = _list_shared_columns(tables)
@@ -133,6 +140,7 @@ def compare(
         only_a=len(set(tables[0].index) - set(shared)),
         only_b=len(set(tables[split].index) - set(shared)),
         has_seed_variance=degrees_of_freedom > 0,
+        identical=np.array_equal(mean_a, mean_b, equal_nan=True),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.commands.query import QueryOptions, format_neighbors, query_photos
+from app.commands.query import NO_THRESHOLD, QueryOptions, format_neighbors, query_photos
 from app.searching.best_model import list_best_first, resolve_model
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex, Neighbor
@@ -77,6 +77,7 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     assert ran.returncode == 1, ran.stderr
     logged = ran.stderr.splitlines()
     assert logged.pop(0) == ("query: searching 40 images with the model finetuned (it is a test)")
+    assert logged.pop(0) == f"query: {NO_THRESHOLD}"
     assert logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: {FORMAT_NAMES}"
     assert re.fullmatch(
         r"query: start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
@@ -245,7 +246,8 @@ def test_nothing_is_written_where_no_photo_can_be_read(
     caplog.set_level("INFO")
     assert not query(searchable, photos / "bad.jpg", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    _, bad, last = caplog.messages
+    _, untold, bad, last = caplog.messages
+    assert untold == NO_THRESHOLD
     assert bad.startswith(f"{photos}/bad.jpg: not an image")
     assert re.fullmatch(r"start-up \d+\.\d s; 0 photos", last)
     assert capsys.readouterr().out == ""

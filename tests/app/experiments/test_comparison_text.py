@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from app.experiments.comparison_text import describe_judgement
+from app.experiments.comparison_text import (
+    Sides,
+    advise_seeds,
+    describe_judgement,
+    describe_verdict,
+)
+from pipeline.comparison.compare import COMPARISON, Comparison
 
 
 @pytest.mark.parametrize(
@@ -33,4 +39,24 @@ def test_an_infinite_interval_is_inconclusive() -> None:
     assert describe_judgement(pd.DataFrame([row], columns=columns)) == (
         "inconclusive: fewer than 6 classes or queries, or one label on so many that over 50% of "
         "their pairs share a label; map +1.000 (inconclusive)"
+    )
+
+
+def test_of_the_same_results_no_seed_is_advised_and_nothing_is_said_of_networks() -> None:
+    """As where nothing was trained, so that both models are one network."""
+    row = ("map", 20, 0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 1.0)
+    found = Comparison(
+        metrics=pd.DataFrame([row], columns=[field.name for field in COMPARISON.columns]),
+        unit_count=20,
+        by_class=False,
+        shared=20,
+        only_a=0,
+        only_b=0,
+        has_seed_variance=False,
+        identical=True,
+    )
+    sides: Sides = [[], []]
+    assert advise_seeds(sides, found) == []
+    assert describe_verdict(sides, found) == (
+        "no difference: each query has the same results; map +0.000 (+0.000 to +0.000)"
     )

@@ -109,6 +109,19 @@ def test_classes_that_share_a_name_have_their_label_added(searchable: Path, tmp_
     assert [catalog.is_relevant(ids[0], other) for other in ids[1:]] == [True, False, True]
 
 
+def test_where_all_images_have_one_class_none_is_called_relevant(
+    searchable: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searchable / "data", tmp_path / "data")
+    catalog = read_table(tmp_path / "data/catalog.parquet", CATALOG)
+    column = catalog.schema.get_field_index("labels")
+    alike = catalog.set_column(column, "labels", pa.array([[0]] * len(catalog), LABELS))
+    write_table(alike, tmp_path / "data/catalog.parquet", CATALOG)
+    write_dataset_tables(tmp_path / "data", classes=build_classes(["unlabelled"]))
+    one, other = alike["image_id"].to_pylist()[:2]
+    assert Catalog(tmp_path).is_relevant(one, other) is None
+
+
 def test_of_many_classes_the_first_are_named(searchable: Path, tmp_path: Path) -> None:
     shutil.copytree(searchable / "data", tmp_path / "data")
     table = read_table(tmp_path / "data/catalog.parquet", CATALOG)

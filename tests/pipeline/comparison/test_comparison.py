@@ -49,6 +49,18 @@ def test_queries_are_paired_by_image_id() -> None:
     found = compare(Side([a], True), Side([a.sample(frac=1, random_state=1)], True), CLASS_OF)
     assert found.metrics["difference"].tolist() == [0, 0]
     assert found.metrics["p"].tolist() == [1, 1]
+    assert found.identical
+    assert not compare(Side([a], True), Side([make_table(0.5, seed=2)], True), CLASS_OF).identical
+
+
+def test_where_nothing_was_measured_nothing_is_compared() -> None:
+    empty = Side([table([], [])], True)
+    with pytest.raises(UserError) as error:
+        compare(empty, empty, CLASS_OF)
+    assert str(error.value) == (
+        "A and B: nothing was measured, because no image can be a query; allowed: models of images "
+        "with two classes or more"
+    )
 
 
 def test_a_query_without_positives_has_no_difference() -> None:
