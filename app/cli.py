@@ -196,7 +196,10 @@ def duplicates(
     groups = command.list_duplicates(Path(), out=out)
     if overrides:
         count = command.propose_drops(groups, Path("overrides.csv"))
-        print(f"added {count} to overrides.csv; look at them, and run: dvc repro")
+        print(
+            f"added {count} to overrides.csv, all images of such groups; delete the line of each "
+            "that is in the right class, and run: dvc repro"
+        )
 
 
 @app.command()

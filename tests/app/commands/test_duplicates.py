@@ -98,7 +98,10 @@ def test_exact_duplicates_across_classes_are_proposed_to_be_dropped_once(project
     overrides.write_text("image_id,action,label\nshop/1.bmp,relabel,garden")
     for added in (1, 0):
         ran = run_module(project, "app.cli", "duplicates", "--overrides")
-        line = f"added {added} to overrides.csv; look at them, and run: dvc repro"
+        line = (
+            f"added {added} to overrides.csv, all images of such groups; delete the line of each "
+            "that is in the right class, and run: dvc repro"
+        )
         assert ran.stdout.splitlines()[-1] == line
         assert overrides.read_text() == (
             "image_id,action,label\nshop/1.bmp,relabel,garden\ngarden/1.png,drop,\n"
