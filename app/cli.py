@@ -5,16 +5,15 @@ Each command imports its file only when it is called: torch, pandas and optuna t
 """
 
 import logging
-import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.entry import run_entry
 from pipeline.logs import set_up_logging
-from pipeline.stopping import ends_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -224,15 +223,10 @@ def serve(
 
 
 def main() -> None:
-    """Run the command line; a UserError becomes one line on stderr and exit status 1."""
+    """Run the command line, as `pipeline.entry.run_entry` does."""
     set_up_logging("lookalike")
-    try:
-        with ends_on_signals():
-            app()
-    except UserError as error:
-        set_up_logging("lookalike")  # else the line would begin with the command's name
-        logger.error(error)
-        sys.exit(1)
+    # A line does not begin with the command's name, which the messages have where it helps.
+    run_entry(app, before_error=partial(set_up_logging, "lookalike"))
 
 
 if __name__ == "__main__":

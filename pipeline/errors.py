@@ -11,8 +11,8 @@ class UserError(Exception):
     """A mistake that the user can correct, in one line.
 
     Several mistakes in params.yaml or in a table have one line each.
-    The text says where, what was found, what is allowed and what to do. `stages.runner` logs it
-    without a traceback and exits with status 1.
+    The text says where, what was found, what is allowed and what to do. `pipeline.entry` logs it
+    without a traceback and exits with status 2.
     """
 
 

@@ -5,6 +5,7 @@ A line begins with the stage or command that says it: "split: no image is for va
 
 import logging
 import sys
+from contextlib import suppress
 
 # A stage that runs as `python -m stages.split` logs as __main__.
 ROOTS = ("pipeline", "stages", "app", "__main__")
@@ -14,8 +15,9 @@ class _Handler(logging.Handler):
     """Prints to whatever sys.stderr is at that moment, as `print` would."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
-        sys.stderr.flush()
+        with suppress(AttributeError, OSError, ValueError):  # closed, or nobody reads it any more
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
 
 
 def set_up_logging(name: str, *, verbose: bool = False, quiet: bool = False) -> None:

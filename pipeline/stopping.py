@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -21,11 +21,12 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import psutil
 
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-# Until then, files that were begun are removed and pools closed.
-SECONDS = 3.0
+# Until then, files that were begun are removed and pools closed; in the first half of it, what is
+# not to be half done ends.
+SECONDS = 4.0
 LOST_WORKER = (
-    "a process that it started was killed, most often because memory ran out; free some, or lower "
-    "train.workers or embed.workers, and run it again"
+    "a process that it started was killed, most often because memory ran out; free some, for train "
+    "and embed lower their workers, and run it again"
 )
 
 P = ParamSpec("P")
@@ -103,12 +104,16 @@ class WorkerPool(ProcessPoolExecutor):
             return super().submit(function, *args, **options)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        manager = self._executor_manager_thread
         self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+        if manager is not None:
+            # It frees the semaphores; a process that ends meanwhile is warned of them.
+            manager.join(SECONDS / 4)  # type: ignore[attr-defined]
 
 
 @contextmanager
 def ended_first() -> Iterator[None]:
-    """Let no signal stop the main thread before the block has ended, or `SECONDS` have passed.
+    """Let no signal stop the main thread before the block has ended, or half of `SECONDS` passed.
 
     For calls of a library that catches whatever is raised, and for what is not to be half done.
     """
@@ -133,11 +138,11 @@ def _watch(read: int) -> None:
     while (number := os.read(read, 1)[0]) not in SIGNALS:
         continue  # another signal that has a handler
     until = time.monotonic() + SECONDS
-    while _Signal.held and time.monotonic() < until:
+    while _Signal.held and time.monotonic() < until - SECONDS / 2:
         time.sleep(0.02)
     _Signal.number = number
     _kill_children()
-    time.sleep(SECONDS)
+    time.sleep(max(0, until - time.monotonic()))
     _leave(number, whole=False)
 
 
@@ -180,24 +185,38 @@ def end_at_once(status: int) -> NoReturn:
     _kill_children()
     clearing = threading.Thread(target=_exit_function, daemon=True)
     clearing.start()  # it removes the semaphores of pools, of which Python's tracker would warn
-    clearing.join(SECONDS)
-    _flush_and_exit(status)
+    clearing.join(SECONDS / 4)
+    flush_and_exit(status)
 
 
 def _leave(number: int, *, whole: bool = True) -> None:
     """Say why, once, and end. whole: remove what pools leave, by the main thread."""
     if not _Signal.leaving.acquire(blocking=False):
         time.sleep(2 * SECONDS)  # the other thread is ending the process
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts many, and all would say the same
+    # A pipe that nobody reads would keep the line, and so this process, for ever.
+    threading.Thread(target=_exit_later, args=(128 + number,), daemon=True).start()
+    if is_first_process():
         logger.error("stopped by %s", SIGNALS[signal.Signals(number)])
     if whole:
         end_at_once(128 + number)
-    _flush_and_exit(128 + number)
+    flush_and_exit(128 + number)
 
 
-def _flush_and_exit(status: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _exit_later(status: int) -> NoReturn:
+    time.sleep(SECONDS / 4)
+    os._exit(status)
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and writes: the only one, or the first that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def flush_and_exit(status: int) -> NoReturn:
+    """End this process without taking its libraries apart in memory, which takes seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or nobody reads it any more
+            stream.flush()
     os._exit(status)
 
 

@@ -119,14 +119,35 @@ class Tracker(_FailSafe):
 
     def finish(self) -> None:
         """Mark the run complete; the next execution with this identity begins another."""
-        self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "true"))
-        self._try(lambda: self._client.set_terminated(self._run_id))
+        self._end("true", "FINISHED")
 
     def fail(self) -> None:
         """Mark the run failed, if one was begun; the next execution begins another."""
         if self._run_id:
-            self._try(lambda: self._client.set_tag(self._run_id, COMPLETE, "failed"))
-            self._try(lambda: self._client.set_terminated(self._run_id, "FAILED"))
+            self._end("failed", "FAILED")
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Pause the run at the end of the block, which is what it tracks.
+
+        An exception makes it failed; Ctrl-C or SIGTERM KILLED, and the next execution continues it.
+        """
+        try:
+            yield
+        except Exception:
+            self.fail()
+            raise
+        except BaseException:
+            self.pause("KILLED")
+            raise
+        self.pause()
+
+    def _end(self, complete: str, status: str) -> None:
+        def end() -> None:
+            self._client.set_tag(self._run_id, COMPLETE, complete)
+            self._client.set_terminated(self._run_id, status)
+
+        self._try(end)
 
     def _open(self) -> None:
         with _database_lock(self._identity.root):

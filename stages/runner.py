@@ -3,10 +3,10 @@
 import inspect
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +15,10 @@ import typer
 
 from pipeline.config.load import read_params
 from pipeline.config.schema import Params
-from pipeline.errors import UserError
+from pipeline.entry import run_entry
 from pipeline.logs import set_up_logging
-from pipeline.stopping import LOST_WORKER, end_at_once, ends_on_signals, is_lost_worker
+from pipeline.stopping import flush_and_exit
+from pipeline.stopping import is_first_process as is_first_process
 
 PARAMS = Path("params.yaml")
 TIMES = Path("logs/times")
@@ -34,28 +35,14 @@ def load() -> Params:
 
 
 def run(main: Callable[..., str | None], stage: str) -> None:
-    """Run `main` as a command line; a UserError becomes one line on stderr and exit status 1.
-
-    Ctrl-C and SIGTERM end it in one line too (`ends_on_signals`), and so does a lost process.
+    """Run `main` as a command line, as `pipeline.entry.run_entry` does.
 
     `main` may return the model it worked on, which then stands in the name of its time.
     """
     set_up_logging(stage)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(help=sys.modules["__main__"].__doc__)(_with_log_options(_timed(main, stage), stage))
-    try:
-        with ends_on_signals():
-            app()
-    except UserError as error:
-        if is_first_process():  # torchrun starts many, and all of them say the same
-            logger.error(error)
-        sys.exit(1)
-    except RuntimeError as error:
-        if not is_lost_worker(error):
-            raise
-        if is_first_process():
-            logger.error(LOST_WORKER)
-        end_at_once(1)
+    run_entry(app)
 
 
 def _with_log_options(main: Callable[..., None], stage: str) -> Callable[..., None]:
@@ -86,30 +73,23 @@ def _timed(main: Callable[..., str | None], stage: str) -> Callable[..., None]:
             seconds = time.monotonic() - started
             _note_time(name, seconds)
             logger.info("%s%.1f s", f"{model}: " if model else "", seconds)
-        _leave()
+        # A stage closes what it opens, so nothing waits for the interpreter's end.
+        flush_and_exit(0)
 
     return timed
 
 
-def _leave() -> None:
-    # A stage closes what it opens, so nothing waits for the interpreter's end. To take the
-    # libraries apart in memory first costs each process that imports torch 1 to 3 seconds.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes the files: the only one, or the first that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def times() -> dict[str, float]:
     """Return the seconds that each stage took when it last ran in this folder."""
-    return {path.stem: json.loads(path.read_text())["seconds"] for path in TIMES.glob("*.json")}
+    found = {}
+    for path in TIMES.glob("*.json"):
+        with suppress(OSError, ValueError, TypeError, KeyError):  # damaged, and not worth a word
+            found[path.stem] = float(json.loads(path.read_text())["seconds"])
+    return found
 
 
 def _note_time(stage: str, seconds: float) -> None:
     # Unversioned on purpose: a time in a versioned file would change its hash on every run.
-    TIMES.mkdir(parents=True, exist_ok=True)
-    (TIMES / f"{stage}.json").write_text(json.dumps({"seconds": round(seconds, 3)}))
+    with suppress(OSError):  # nor is the work lost where the time cannot be written
+        TIMES.mkdir(parents=True, exist_ok=True)
+        (TIMES / f"{stage}.json").write_text(json.dumps({"seconds": round(seconds, 3)}))

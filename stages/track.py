@@ -1,15 +1,16 @@
 """Params, metrics, figures and report of this run of the DAG -> one finished run in MLflow."""
 
 import csv
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.data.fingerprint import read_dataset_fingerprint
+from pipeline.data.json_files import read_json
 from pipeline.data.metrics_files import read_metrics_files, read_texts
 from pipeline.data.training_record import read_record
+from pipeline.errors import UserError
 from pipeline.tracking import Tracker
 from stages import runner
 from stages.mlflow_run import describe_run
@@ -29,25 +30,36 @@ def main(
     """Log the run to MLflow; if that fails, log a warning and go on."""
     of_models = read_metrics_files(metrics / f"{stem}.json" for stem in METRICS)
     dataset = read_dataset_fingerprint(catalog)
+    spec = read_json(model / "model.json", dict[str, Any], what="a model's description")
+    record, epochs = read_record(model), _read_history(history)
     tracker = Tracker(describe_run(runner.load(), dataset))
     tracker.open()
-    with history.open() as opened:
-        for row in csv.DictReader(opened):
-            tracker.log_epoch({name: float(value) for name, value in row.items() if value})
+    for row in epochs:
+        tracker.log_epoch(row)
     for stem, values in of_models.items():
         tracker.log_metrics({f"{stem}/{name}": value for name, value in values.items()})
         for name, text in read_texts(metrics / f"{stem}.json").items():  # a metric is a number
             tracker.tag(f"{stem}/{name}", text)
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
-    spec = json.loads((model / "model.json").read_text())
-    for key, value in read_record(model).auto.items():
+    for key, value in record.auto.items():
         tracker.tag(f"auto.{key}", str(value))
-    tracker.tag("image_size", str(spec["image_size"]))
-    tracker.tag("trained_in", str(spec["trained_in"]))
+    for name in ("image_size", "trained_in"):
+        tracker.tag(name, str(spec.get(name)))
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{dataset}\n")
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    try:
+        with path.open(encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(
+            f"{path}: not a history of a training ({error}); run: dvc checkout"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -68,29 +68,36 @@ def main(
     # The catalog holds the fingerprint of the images, so they need not be read here.
     inputs = fingerprint_files(_settings(params), [baseline, embeddings, catalog, splits, triplets])
     checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
-    if has_enough_to_train(splits):
-        data = read_training_data(images=images, catalog=catalog, splits=splits, triplets=triplets)
-        vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
-        done = _train(model, data, params, vectors_of, checkpoint, tracker)
-    else:
-        because = f"nothing was trained: {read_untrained(splits) or UNTRAINED}"
-        record = TrainingRecord("baseline", because, best_epoch=0, auto={})
-        done = Trained(model, record, {"epochs": 0})
-    if not runner.is_first_process():
-        return
-    logger.info("query and serve use the model %s: %s", done.record.use, done.record.because)
-    auto = read_chosen(splits) | done.record.auto
-    if params.backbone.image_size == AUTO:
-        auto["backbone.image_size"] = model.spec.image_size
-    record = replace(done.record, auto=auto)
-    numbers = label_metrics(done.metrics, dataset=params.data.name, fingerprint=fingerprint)
-    with written_whole(out, metrics, history) as unfinished:
-        save_embedder(done.model, unfinished[0])
-        write_record(unfinished[0], record)
-        write_metrics(unfinished[1], numbers)
-        pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[2])
+    with tracker.followed():
+        if has_enough_to_train(splits):
+            data = read_training_data(
+                images=images, catalog=catalog, splits=splits, triplets=triplets
+            )
+            vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
+            done = _train(model, data, params, vectors_of, checkpoint, tracker)
+        else:
+            because = f"nothing was trained: {read_untrained(splits) or UNTRAINED}"
+            record = TrainingRecord("baseline", because, best_epoch=0, auto={})
+            done = Trained(model, record, {"epochs": 0})
+        if not runner.is_first_process():
+            return
+        logger.info("query and serve use the model %s: %s", done.record.use, done.record.because)
+        auto = read_chosen(splits) | done.record.auto
+        if params.backbone.image_size == AUTO:
+            auto["backbone.image_size"] = model.spec.image_size
+        labels = label_metrics(done.metrics, dataset=params.data.name, fingerprint=fingerprint)
+        whole = replace(done, record=replace(done.record, auto=auto), metrics=labels)
+        _write(whole, out, metrics, history)
     checkpoint.discard()
     tell_of_other_datasets(metrics)
+
+
+def _write(done: Trained, out: Path, metrics: Path, history: Path) -> None:
+    with written_whole(out, metrics, history) as unfinished:
+        save_embedder(done.model, unfinished[0])
+        write_record(unfinished[0], done.record)
+        write_metrics(unfinished[1], done.metrics)
+        pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[2])
 
 
 def _train(
@@ -114,17 +121,8 @@ def _train(
         seed=training_seed(params),
         vectors=vectors_of(data.train_ids),
     )
-    try:
-        trained = train(
-            model, data, params, checkpoint=checkpoint, on_epoch=_reporter(params, tracker)
-        )
-    except Exception:
-        tracker.fail()
-        raise
-    except BaseException:  # Ctrl-C or SIGTERM: the checkpoint is continued, and so is the run
-        tracker.pause("KILLED")
-        raise
-    tracker.pause()
+    on_epoch = _reporter(params, tracker)
+    trained = train(model, data, params, checkpoint=checkpoint, on_epoch=on_epoch)
     choice = choose_model(
         before, trained.val_vectors, data.val, distance=params.index.distance, seed=params.seed
     )

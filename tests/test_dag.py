@@ -30,6 +30,7 @@ LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
 STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking.py")
+ENTRY = Path("pipeline/entry.py")
 RUNNER = Path("stages/runner.py")
 PACKAGE = Path("stages/__init__.py")  # Python runs it before any stage
 MLFLOW_RUN = Path("stages/mlflow_run.py")
@@ -45,6 +46,7 @@ WITHOUT_EFFECT = {
     PROGRESS: "progress bars",
     STOPPING: "the end by a signal",
     TRACKING: "MLflow",
+    ENTRY: "the command line",
     RUNNER: "the command line, the log and the times",
     MLFLOW_RUN: "MLflow",
 }
@@ -355,13 +357,13 @@ def ends_in_raise(use: ast.AST, path: Path, seen: frozenset[str] = frozenset()) 
 
 
 def test_only_the_start_of_processes_is_kept_from_signals() -> None:
-    assert names(STOPPING) == {"unreached", "WorkerPool"}
+    assert names(STOPPING) == {"unreached", "ended_first", "WorkerPool"}
     for path, each in uses(STOPPING):
         of = parents(path)
         for use in outside_annotations(path, each.bound):
             item = of[id(of[id(use)])]
             assert isinstance(item, ast.withitem), path
-            assert (item.optional_vars is None) == (each.name == "unreached"), path
+            assert (item.optional_vars is None) == (each.name != "WorkerPool"), path
 
 
 def test_a_progress_bar_yields_what_it_is_given() -> None:
@@ -371,7 +373,7 @@ def test_a_progress_bar_yields_what_it_is_given() -> None:
 
 
 def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
-    assert names(LOAD) == names(LOGS) == set()
+    assert names(LOAD) == names(LOGS) == names(ENTRY) == set()
     names_of_stages = {None, "load", "run", "is_first_process", "times"}
     assert names(RUNNER) <= names_of_stages
     for path, each in uses(RUNNER):
@@ -397,7 +399,9 @@ def test_nothing_is_read_back_from_mlflow() -> None:
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in made:
                 call = parents(path)[id(node)]
-                assert isinstance(parents(path)[id(call)], ast.Expr), path
+                whole = parents(path)[id(call)]
+                assert isinstance(whole, ast.Expr | ast.withitem), path
+                assert getattr(whole, "optional_vars", None) is None, path
 
 
 # --- who may import whom ------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Files and folders written whole or not at all, so that a kill leaves no half-written one."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -8,7 +9,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pipeline.errors import UserError
+from pipeline.stopping import ended_first
+
 PREFIX = ".unfinished-"  # of the folders in which files are until they are whole
+OLD = ".old"  # after the name of a folder that is replaced
+# For what reasons a system does not let a file be written.
+REFUSALS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
 
 
 @contextmanager
@@ -16,8 +31,9 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Yield a path for each of `paths` to write a file or a folder to, of the same name in a folder
     beside it; at the end of the body they replace `paths` together.
 
-    A file is replaced in one step. Several are replaced in turn, and a folder is removed before
-    that: a kill in that moment leaves some of them missing or old, but none half written.
+    A file is replaced in one step. Several are replaced in turn, and a folder is moved away before
+    that: a kill in that moment leaves some of them missing or old, but none half written; Ctrl-C
+    waits for it. Where the disk refuses, whatever a library raises becomes an OSError of the path.
     The parent folders are made. If the body fails, what it has written is removed, and `paths` stay
     as they were. Each file keeps the permissions that it was created with.
 
@@ -31,8 +47,15 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """
     with ExitStack() as folders:
         parts = tuple(folders.enter_context(unfinished_in(p.parent)) / p.name for p in paths)
-        yield parts
-        replace_all(parts, paths)
+        try:
+            yield parts
+            replace_all(parts, paths)
+        except UserError:
+            raise
+        except Exception as error:
+            if (number := _find_errno(error)) is None:
+                raise
+            raise OSError(number, os.strerror(number), str(paths[0])) from error
 
 
 @contextmanager
@@ -63,10 +86,23 @@ def final_path(path: Path) -> Path:
 
 def replace_all(unfinished: Sequence[Path], paths: Sequence[Path]) -> None:
     """Move each of `unfinished` to its place among `paths`, on the same disk."""
-    for part, path in zip(unfinished, paths, strict=True):
-        if path.is_dir():  # no system call replaces a folder that is not empty
-            shutil.rmtree(path)
-        os.replace(part, path)
+    with ended_first():
+        for part, path in zip(unfinished, paths, strict=True):
+            if path.is_dir():  # no system call replaces a folder that is not empty
+                os.replace(path, part.with_name(part.name + OLD))
+            os.replace(part, path)
+
+
+def _find_errno(error: Exception) -> int | None:
+    """Return the number of the system's error that `error` comes of, if it names no file itself."""
+    if getattr(error, "filename", None) is not None:
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error.__context__, OSError):  # torch's RuntimeError
+        return error.__context__.errno
+    text = str(error)  # of faiss or safetensors
+    return next((number for number in REFUSALS if os.strerror(number) in text), None)
 
 
 def remove_abandoned(parent: Path) -> None:

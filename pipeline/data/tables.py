@@ -282,10 +282,13 @@ def read_table(path: Path, kind: Table) -> pa.Table:
 def told_as_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Raise whatever the Parquet file at `path` gives as a UserError that ends with `remedy`.
 
-    Damaged bytes make Arrow raise all of these, and sometimes a MemoryError for a length.
+    Damaged bytes make Arrow raise all of these, and sometimes a MemoryError for a length. An error
+    of the system, such as a missing right, stays what it is.
     """
     try:
         yield
+    except PermissionError:
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         what = one_line(error)
         raise UserError(f"{path}: damaged, or not a Parquet file ({what}); {remedy}") from None

@@ -6,9 +6,11 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.errors import UserError
+from pydantic import ConfigDict
+
+from pipeline.data.json_files import read_json
 
 RECORD_FILE = "training.json"
 
@@ -21,7 +23,9 @@ class TrainingRecord:
     key of params.yaml -> what was chosen for it.
     """
 
-    use: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    use: Literal["baseline", "finetuned"]
     because: str
     best_epoch: int
     auto: dict[str, Any]
@@ -40,9 +44,4 @@ def read_record(directory: Path) -> TrainingRecord:
         UserError: there is none, or it is not what `write_record` writes.
     """
     path = directory / RECORD_FILE
-    try:
-        return TrainingRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run: dvc repro train") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not the record of a training ({error}); run: dvc repro") from None
+    return read_json(path, TrainingRecord, what="the record of a training")

@@ -4,24 +4,30 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal, cast
 
 import torch
+from annotated_types import Ge, Le
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.files import written_whole
-from pipeline.errors import UserError
+from pipeline.data.json_files import read_json
+from pipeline.errors import UserError, name_choices
 from pipeline.models.backbones import Backbone, build_backbone, find_preprocessing
-from pipeline.models.heads import HeadSpec, make_head, used_options
+from pipeline.models.heads import HEADS, HeadSpec, make_head, used_options
 from pipeline.models.pca import principal_axes
 from pipeline.models.pooling import POOLINGS
-from pipeline.models.preprocessing import Preprocessing
+from pipeline.models.preprocessing import INTERPOLATIONS, Preprocessing
 from pipeline.models.weights import load_weights
 
 WEIGHTS_FILE = "model.safetensors"
 SPEC_FILE = "model.json"
+DESCRIPTION = "a model's description"
+
+Level = Literal[0, 1, 2, 3, "pool"] | None  # of a feature pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +40,9 @@ class EmbedderSpec(Preprocessing):
     """
 
     backbone: str
-    image_size: int
+    image_size: Annotated[int, Ge(1), Le(2**13)]
     pooling: str
-    level: int | str | None
+    level: Level
     head: HeadSpec = field(default_factory=HeadSpec)
     normalize: bool = True
     pretrained: bool = False
@@ -90,7 +96,7 @@ def build_baseline(
         backbone=name,
         image_size=image_size,
         pooling=pooling,
-        level=backbone.level,
+        level=cast(Level, backbone.level),
         pretrained=weights is not None,
         **asdict(find_preprocessing(name)),
     )
@@ -179,10 +185,15 @@ def load_embedder(directory: Path) -> Embedder:
 
 
 def _read_spec(path: Path) -> EmbedderSpec:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields |= {"head": HeadSpec(**fields["head"])}
-        fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
-        return EmbedderSpec(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: not a model's description ({error}); run: dvc repro") from None
+    spec = read_json(path, EmbedderSpec, what=DESCRIPTION)
+    for key, found, allowed in (
+        ("pooling", spec.pooling, POOLINGS),
+        ("interpolation", spec.interpolation, INTERPOLATIONS),
+        ("head.name", spec.head.name, HEADS),
+    ):
+        if found not in allowed:
+            raise UserError(f"{path}: {key}: {name_choices(found, allowed)}; run: dvc checkout")
+    lacking = [key for key, value in asdict(make_head(spec.head)).items() if value is None]
+    if lacking:
+        raise UserError(f"{path}: head.{lacking[0]}: found null; run: dvc checkout")
+    return spec

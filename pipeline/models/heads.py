@@ -5,16 +5,21 @@ A new head is one class here, one line of HEADS and its name in `HeadParams` of 
 
 from dataclasses import asdict, dataclass, fields
 
+from pydantic import ConfigDict
 from torch import nn
+
+from pipeline.options import Width
 
 
 @dataclass(frozen=True)
 class HeadSpec:
     """A head as model.json names it; an option that the head does not use is null."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     name: str = "none"
-    dim: int | None = None
-    hidden: int | None = None
+    dim: Width | None = None
+    hidden: Width | None = None
 
 
 @dataclass(frozen=True)

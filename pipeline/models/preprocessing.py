@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pydantic import ConfigDict
 from torch import Tensor
+
+from pipeline.options import Positive
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,8 +31,10 @@ INTERPOLATIONS = {
 class Preprocessing:
     """The input a network expects: mean and std of RGB in [0, 1], and how images are resized."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: str = "bilinear"
 
 

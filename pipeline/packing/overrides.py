@@ -58,10 +58,13 @@ def apply_overrides(images: Iterable[SourceImage], path: Path) -> list[SourceIma
 def _read(path: Path) -> list[Override]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; make it with the one line: {','.join(COLUMNS)}")
-    with open(path, newline="", encoding="utf-8-sig") as text:
-        lines = csv.reader(text)
-        check_columns(next(lines, []), path)
-        rows = [(f"{path}: line {lines.line_num}", row) for row in lines if row]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as text:
+            lines = csv.reader(text)
+            check_columns(next(lines, []), path)
+            rows = [(f"{path}: line {lines.line_num}", row) for row in lines if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV in UTF-8 ({error}); save it as such") from None
     short = [
         f"{where}: found {len(row)} values; allowed: 3" for where, row in rows if len(row) != 3
     ]

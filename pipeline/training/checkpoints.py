@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
@@ -13,6 +14,13 @@ from pipeline.data.files import remove_abandoned, written_whole
 DAMAGED = ".damaged"  # after the name of a file that is set aside
 
 logger = logging.getLogger(__name__)
+
+
+def _check_sums(path: Path) -> None:
+    """Raise a ValueError if a changed byte is in the file at `path`: torch reads it as it is."""
+    with ZipFile(path) as archive:
+        if (name := archive.testzip()) is not None:
+            raise ValueError(f"{name} is not what its checksum says")
 
 
 class Checkpoint:
@@ -29,7 +37,10 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
+            _check_sums(self.path)
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (PermissionError, MemoryError):  # the file may be good
+            raise
         except Exception as error:  # a damaged file gives any
             self.set_aside(error)
             return None
@@ -49,10 +60,10 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace what was saved; a kill at any moment leaves the old state or the new one."""
-        with written_whole(self.path) as (unfinished,):
-            torch.save(state, unfinished)
-            with unfinished.open("rb") as saved:
-                os.fsync(saved.fileno())  # so that it is whole after a power cut too
+        with written_whole(self.path) as (unfinished,), unfinished.open("wb") as saved:
+            torch.save(state, saved)
+            saved.flush()
+            os.fsync(saved.fileno())  # so that it is whole after a power cut too
 
     def discard(self) -> None:
         """Delete it and the checkpoints of abandoned runs, whole or half written: this run is

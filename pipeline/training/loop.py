@@ -148,6 +148,8 @@ def _resume(trainer: Trainer, checkpoint: Checkpoint) -> TrainingResult:
     try:
         trainer.restore(state["trainer"])
         return TrainingResult(trainer.model, trainer.list_auto(), **state["trained"])
+    except MemoryError:
+        raise
     except Exception as error:  # of another shape: whatever the first part that does not fit gives
         checkpoint.set_aside(error)
         trainer.restore(before)

@@ -1,6 +1,7 @@
 """Whether training made the model better: the choice between it and the baseline, on validation."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.stats import permutation_test
@@ -36,7 +37,7 @@ class ModelChoice:
     p: float
 
     @property
-    def use(self) -> str:
+    def use(self) -> Literal["baseline", "finetuned"]:
         """The model to search with: the fine-tuned one where it is clearly better."""
         better = self.p <= ALPHA and self.finetuned[1] >= self.baseline[1]
         return "finetuned" if better and not self._too_few else "baseline"

@@ -35,9 +35,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_users_mistake_is_one_line_and_status_1(place: Path) -> None:
+def test_a_users_mistake_is_one_line_and_status_2(place: Path) -> None:
     ran = run(place, "--fail")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr == (
         "embed: data/x.parquet: found nothing; allowed: something; run: dvc repro\n"
     )
@@ -48,7 +48,7 @@ def test_a_mistake_in_params_stops_a_stage_that_does_not_read_it(place: Path) ->
     text = (place / "params.yaml").read_text()
     (place / "params.yaml").write_text(text.replace("seed: 7 ", "sed: 7 "))
     ran = run(place)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.startswith("embed: params.yaml: sed: unknown key; found 'sed'; allowed: ")
     assert ran.stderr.endswith("did you mean 'seed'?\n")
 

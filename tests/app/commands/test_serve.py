@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,28 @@ def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
     # Nothing else: Pillow does not warn of a photo that is within the limits.
     assert re.fullmatch(rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped by Ctrl-C\n", last)
     assert process.returncode == 130
+
+
+@pytest.mark.slow
+def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None:
+    with started(searchable, "--models", "finetuned") as process:
+        address = read_lines(process, 2)[1].split()[1].removeprefix("http://")
+        name, port = address.split(":")
+        with ExitStack() as uploads:
+            for _ in range(3):
+                upload = uploads.enter_context(socket.create_connection((name, int(port))))
+                upload.sendall(
+                    f"POST /api/search HTTP/1.1\r\nHost: {address}\r\n"
+                    "Content-Length: 100000\r\n\r\nthe first bytes".encode()
+                )
+            with open_client(f"http://{address}") as client:
+                assert client.get("/api/choices").status_code == 200  # it has got the uploads
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            said = process.stderr.read() if process.stderr else ""
+    assert said == "serve: stopped by SIGTERM\n"
+    assert process.returncode == 143
+    assert time.monotonic() - begun < 60  # in 2 s, on a machine that is not busy
 
 
 @pytest.mark.slow

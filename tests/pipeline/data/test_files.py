@@ -1,10 +1,19 @@
 """Files are written whole or not at all, several of them together."""
 
+import errno
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pipeline.data.files import PREFIX, written_whole
 from tests.helpers.paths import ROOT
@@ -73,3 +82,42 @@ def test_two_writers_of_one_path_do_not_disturb_each_other(tmp_path: Path) -> No
         assert (tmp_path / "file").read_text() == "other"
     assert (tmp_path / "file").read_text() == "one"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def _by_arrow(path: Path) -> None:
+    pq.write_table(pa.table({"x": np.random.default_rng(0).random(100_000)}), path)
+
+
+def _by_faiss(path: Path) -> None:
+    index = faiss.IndexFlatL2(32)
+    index.add(np.zeros((5000, 32), np.float32))
+    faiss.write_index(index, str(path))
+
+
+def _by_safetensors(path: Path) -> None:
+    save_file({"x": torch.zeros(200_000)}, path)
+
+
+def _by_torch(path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(torch.zeros(200_000), file)
+
+
+@pytest.mark.parametrize("write", [_by_arrow, _by_faiss, _by_safetensors, _by_torch])
+def test_whatever_a_library_raises_where_the_disk_refuses_names_the_path(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """The limit of a file's size stands for a full disk, which a test cannot make."""
+    path = tmp_path / "made/file"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with (
+            pytest.raises(OSError, match="File too large") as error,
+            written_whole(path) as (part,),
+        ):
+            write(part)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(path))
+    assert list(path.parent.iterdir()) == []

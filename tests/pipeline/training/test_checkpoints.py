@@ -8,6 +8,9 @@ import torch
 from pipeline.data.files import PREFIX
 from pipeline.training.checkpoints import Checkpoint
 
+# Where the numbers of `torch.arange(1000)` begin: 0, 1, 2 as int64.
+NUMBERS = b"".join(number.to_bytes(8, "little") for number in range(3))
+
 
 def test_what_is_saved_is_loaded_until_it_is_discarded(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "new", "run")
@@ -41,7 +44,7 @@ def test_a_complete_run_leaves_no_checkpoint_not_even_of_abandoned_runs(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "one bit", "text"])
 def test_a_damaged_file_is_set_aside_and_told(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,6 +56,7 @@ def test_a_damaged_file_is_set_aside_and_told(
         "empty": b"",
         "cut": whole[:middle],
         "flipped": bytes(255 - byte for byte in whole[:middle]) + whole[middle:],
+        "one bit": whole[: whole.index(NUMBERS)] + b"\1" + whole[whole.index(NUMBERS) + 1 :],
         "text": b"no weights\n",
     }[damage]
     checkpoint.path.write_bytes(damaged)

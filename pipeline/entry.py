@@ -1,0 +1,91 @@
+"""The entry of every stage and command: what stops it becomes one line and an exit status."""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.data.files import final_path
+from pipeline.errors import UserError, one_line
+from pipeline.stopping import (
+    LOST_WORKER,
+    end_at_once,
+    ends_on_signals,
+    is_first_process,
+    is_lost_worker,
+)
+
+# Of the person who runs it, and of the machine; a fault of ours is a traceback, with Python's 1.
+USERS_FAULT, MACHINES_FAULT = 2, 1
+
+REMEDIES = {
+    errno.ENOSPC: "free some",
+    errno.EDQUOT: "free some, or ask for a larger quota",
+    errno.EFBIG: "raise the limit: ulimit -f",
+    errno.EROFS: "write to another disk, or mount this one for writing",
+    errno.EACCES: "give yourself the right, or run it as who has it",
+    errno.EPERM: "give yourself the right, or run it as who has it",
+    errno.EMFILE: "raise the limit: ulimit -n",
+    errno.EIO: "the disk or its connection fails; try another",
+}
+NO_MEMORY = (
+    "memory ran out ({}); free some, raise the limit (ulimit -v), or lower batch sizes, workers or "
+    "backbone.image_size"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run_entry(app: Callable[[], object], *, before_error: Callable[[], None] | None = None) -> None:
+    """Run a command line, and end this process if it is stopped.
+
+    Status 2: a `UserError`. Status 1: a fault of the machine (`describe_fault`) or a process that
+    was lost. 130, 143: Ctrl-C, SIGTERM (`ends_on_signals`). Each is one line on stderr.
+
+    before_error: called before a line is logged.
+    """
+    try:
+        with ends_on_signals():
+            app()
+    except UserError as error:
+        text, status = str(error), USERS_FAULT
+    except Exception as error:
+        if is_lost_worker(error):
+            _tell(LOST_WORKER, before_error)
+            end_at_once(MACHINES_FAULT)
+        if (described := describe_fault(error)) is None:
+            raise
+        text, status = described, MACHINES_FAULT
+    else:
+        return
+    _tell(text, before_error)
+    sys.exit(status)
+
+
+def describe_fault(error: Exception) -> str | None:
+    """Return what to say of an error that memory, a disk or a right gives; None for any other.
+
+    >>> describe_fault(PermissionError(errno.EACCES, "Permission denied", "models/a"))
+    'models/a: permission denied; give yourself the right, or run it as who has it'
+    >>> describe_fault(ValueError("of ours")) is None
+    True
+    """
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
+        return NO_MEMORY.format(one_line(error)[:200])
+    if str(error).startswith(("CUDA out of memory", "std::bad_alloc")):
+        return NO_MEMORY.format(one_line(error)[:200])
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        where = (
+            "" if error.filename is None else f"{final_path(Path(os.fsdecode(error.filename)))}: "
+        )
+        return f"{where}{os.strerror(error.errno).lower()}; {REMEDIES[error.errno]}"
+    return None
+
+
+def _tell(text: str, before_error: Callable[[], None] | None) -> None:
+    if before_error is not None:
+        before_error()
+    if is_first_process():  # torchrun starts many, and all of them say the same
+        logger.error(text)
