@@ -11,13 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.stopping import is_lost_worker
+from pipeline.stopping import LOST_WORKER, is_lost_worker
 from tests.helpers.clone import wait_until
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
 
 START = """
 import logging, os, signal, sys, time
 from pathlib import Path
+from pipeline.entry import run_entry
 from pipeline.logs import set_up_logging
 from pipeline.stopping import WorkerPool, ended_first, ends_on_signals
 
@@ -34,6 +36,17 @@ if __name__ == "__main__":
     with ends_on_signals(), WorkerPool(2) as pool:
         futures = [pool.submit(sleep) for _ in range(2)]
         futures[0].result()
+"""
+WITH_A_LOST_PROCESS = """
+def lose():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    set_up_logging("lost")
+    def main():
+        with WorkerPool(2) as pool:
+            pool.submit(lose).result()
+    run_entry(main)
 """
 IN_A_CALL_THAT_IGNORES_IT = """
 set_up_logging("call")
@@ -97,6 +110,16 @@ def test_a_signal_ends_a_process_and_its_children_in_one_line(
     assert process.returncode == 128 + number
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert (tmp_path / "removed").exists() == (name == "files")
+
+
+@pytest.mark.parametrize(
+    "_attempt", [0, *(pytest.param(each, marks=pytest.mark.long) for each in range(1, 40))]
+)
+def test_a_process_that_a_pool_loses_is_one_line(_attempt: int, tmp_path: Path) -> None:
+    """Often: the pool's own thread frees semaphores meanwhile, of which Python warns."""
+    (tmp_path / "program.py").write_text(START + WITH_A_LOST_PROCESS)
+    ran = run_module(tmp_path, "program")
+    assert (ran.returncode, ran.stderr) == (1, f"lost: {LOST_WORKER}\n")
 
 
 def test_a_second_ctrl_c_does_not_interrupt_what_the_first_began(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_an_experiment_in_a_copy_without_images_gets_a_line_that_says_what_to_do
     project: Path, copy: Path
 ) -> None:
     failed = download(copy, "images", root=project)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     (line,) = failed.stderr.splitlines()
     assert line.startswith("download: images: found no images; allowed: ")
     assert line.endswith(
@@ -220,7 +220,7 @@ def test_loose_images_beside_one_stray_folder_stop_before_packing(tmp_path: Path
     for name in ("0.png", "1.png", "old/2.png"):
         write_image(tmp_path / "images" / name, 1)
     failed = download(tmp_path, "images")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.splitlines() == [
         "download: images: found 2 images in no class folder ('0.png' is the first) and 1 in class "
         "folders (old); allowed: fewer in none, which are left out; move them into class folders, "
@@ -278,7 +278,7 @@ def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: 
         failed = download(tmp_path, "unused")
         server.shutdown()
     assert len(read_table(tmp_path / "data/catalog.parquet", CATALOG)) == 3
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1].startswith(f"download: {url}: the sha256 is ")
 
 
@@ -298,7 +298,7 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
         path = project / "images" / name
         path.write_bytes(path.read_bytes()[:500])
     failed = download(project, "images")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     (line,) = failed.stderr.splitlines()
     assert line.startswith(
         "download: 6 of 48 images (12.5%) cannot be decoded (6 damaged); allowed: 5 "
@@ -336,7 +336,7 @@ def test_a_bad_source_is_one_line_and_nothing_written(
         tar.add(project / "params.yaml", "../evil.png", filter=None)
         tar.addfile(tarfile.TarInfo("../evil.png"))
     failed = download(project, source)
-    assert (failed.returncode, failed.stderr) == (1, line + "\n")
+    assert (failed.returncode, failed.stderr) == (2, line + "\n")
     assert not (project / "data").exists()
     assert not (project / "evil.png").exists()
 
@@ -358,7 +358,7 @@ def test_a_split_is_written_and_what_it_leaves_without_use_reported(
 
 def test_a_split_that_fits_nothing_is_one_line(packed: Path, tmp_path: Path) -> None:
     failed = split(packed, tmp_path, protocol="official")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr == (
         "split: split.protocol: found official, but this dataset has no official split; allowed "
         "for it: auto, class_disjoint, random, test_only\n"

@@ -154,7 +154,7 @@ def test_a_test_image_without_embedding_is_one_line(project: Path) -> None:
         project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
     )
     done = plot(project)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "plot: data/splits.parquet: 1 of 12 image_ids are not in embeddings/finetuned.parquet, the "
         "first is 'p00'; both must come from one run: dvc repro"

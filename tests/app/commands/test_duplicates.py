@@ -111,5 +111,5 @@ def test_exact_duplicates_across_classes_are_proposed_to_be_dropped_once(project
 def test_without_the_table_the_stage_is_named(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").touch()
     ran = run_module(tmp_path, "app.cli", "duplicates")
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lookalike: data/health.parquet: no such file or folder; ")

@@ -115,7 +115,7 @@ def test_a_missing_index_is_an_error_of_one_line(
     clone = tmp_path / "clone"
     shutil.copytree(searchable, clone, ignore=shutil.ignore_patterns("index"))
     ran = run_module(clone, "app.cli", "query", str(photos))
-    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
         "lookalike: index/finetuned/ids.parquet: no such file or folder; make it: dvc repro, "
         "or if the project has a remote, fetch it: dvc pull\n"

@@ -111,7 +111,7 @@ def test_a_taken_port_is_an_error_before_anything_is_loaded(tmp_path: Path) -> N
         failed = serve(tmp_path, "--port", str(port))
     line = f"--port: found {port}, which is taken; allowed: a free one; "
     assert failed.stderr == f"lookalike: {line}run: lookalike serve --port 0\n"
-    assert failed.returncode == 1
+    assert failed.returncode == 2
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "198.51.100.7"])
@@ -121,7 +121,7 @@ def test_an_address_of_another_machine_is_an_error(tmp_path: Path, host: str) ->
         f"lookalike: --host: found '{host}'; allowed: a name or address of this machine, "
         "such as 127.0.0.1, or 0.0.0.0 for all of its addresses\n"
     )
-    assert failed.returncode == 1
+    assert failed.returncode == 2
 
 
 def test_no_model_at_all_is_an_error(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     shutil.copytree(searchable, project)
     (project / "index/baseline/index.faiss").unlink()
     failed = serve(project, "--port", "0")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.splitlines()[2:] == [
         "lookalike: index/baseline/index.faiss: no such file or folder; make it: dvc repro, or "
         "if the project has a remote, fetch it: dvc pull"

@@ -241,7 +241,7 @@ def test_a_value_of_the_user_that_changes_nothing_is_a_warning(place: Path) -> N
 def test_without_git_a_recipe_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(place))
     ran = run(place, "apply", "long")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr == "lookalike: git: found no such command; install git, or add it to PATH\n"
 
 
@@ -265,7 +265,7 @@ def test_a_wrong_params_file_is_not_reported_as_a_wrong_recipe(
 ) -> None:
     (place / "params.yaml").unlink() if text is None else (place / "params.yaml").write_text(text)
     ran = run(place, "apply", "long")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.startswith(f"lookalike: {line}")
     assert ran.stderr.count("\n") == 1
 
@@ -294,7 +294,7 @@ def test_a_wrong_recipe_is_one_line_and_changes_nothing(place: Path) -> None:
         ("lnog", "lookalike: recipes: found 'lnog'; allowed: long, wrong; did"),
     ):
         ran = run(place, "apply", name)
-        assert ran.returncode == 1
+        assert ran.returncode == 2
         assert ran.stderr.startswith(line)
         assert ran.stderr.count("\n") == 1
         assert (place / "params.yaml").read_text() == PARAMS
