@@ -10,6 +10,7 @@ from tests.helpers.clone import (
     outputs,
     restore,
     running,
+    skip_drawing,
     stages_run,
     wait_until,
 )
@@ -35,6 +36,7 @@ def test_another_loss_runs_train_and_the_stages_after_it(clone: Path) -> None:
 
 
 def test_another_k_runs_evaluate_and_plot(clone: Path) -> None:
+    skip_drawing(clone)
     ran = dvc(clone, "exp", "run", "-S", "evaluate.k=[1,2]")
     assert stages_run(ran) == ["evaluate@baseline", "evaluate@finetuned", "plot", "track"]
     restore(clone)

@@ -114,7 +114,7 @@ def test_arithmetic_has_the_same_bits_on_a_processor_of_another_maker() -> None:
     assert arithmetic(emulator, "-cpu", processor) == EVERYWHERE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_compares_two_kinds_of_bits() -> None:
     portable, fast = (bits.run("resnet18:32", kind) for kind in ("portable", "fast"))
     assert (portable["instructions"], portable["threads"]) == ("AVX2", portable_bits.THREADS)

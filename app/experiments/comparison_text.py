@@ -82,9 +82,9 @@ def describe_verdict(sides: Sides, found: Comparison) -> str:
     each may differ by more than chance in most cases, if seed variance is large.
     """
     metrics = found.metrics
-    if found.identical:
-        return f"no difference: each query has the same results; {_describe_main(metrics)}"
     if not _are_one_setting(sides):
+        if found.identical:
+            return f"no difference: each query has the same results; {_describe_main(metrics)}"
         of_settings = found.has_seed_variance or not _list_trained(sides)
         return describe_judgement(metrics, subject="" if of_settings else NETWORKS)
     seeds = [provenance_diff.find_training_seed(each) for each in _list_provenance(sides)]

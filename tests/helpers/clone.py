@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
+from tests.helpers.mlflow_store import put_empty_store
 from tests.helpers.overlay import overlay
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment
@@ -48,6 +49,7 @@ def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
     git(place, "config", "user.email", "a@b.c")
     git(place, "config", "user.name", "a")
     commit(place, "start")
+    put_empty_store(place)
     ran = dvc(place, "repro")
     assert ran.returncode == 0, ran.stderr[-4000:]
     commit(place, "first run")

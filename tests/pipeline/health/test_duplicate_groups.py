@@ -82,6 +82,7 @@ def test_hashes_that_differ_in_every_part_but_one_are_found(most_bits: int) -> N
         assert group_alike(bits, colours, most_bits=most_bits).tolist() == found
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_images_take_seconds() -> None:
     """Hashes as those of photographs: some bits are set in most of them."""
     rng = np.random.default_rng(0)

@@ -116,7 +116,7 @@ def test_many_identical_images_are_found_in_gallery_order() -> None:
     assert search.MAX_FETCHED >= 600
 
 
-@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF4,Flat", "PQ4"])
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF4,Flat", "PQ4x4"])
 @pytest.mark.parametrize("share", [0.5, 0.03])
 def test_of_all_images_only_those_that_are_allowed_are_found(factory: str, share: float) -> None:
     """A flat index finds what one of the allowed images alone finds, the query itself left out."""

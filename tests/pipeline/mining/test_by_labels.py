@@ -194,7 +194,7 @@ def test_tied_candidates_are_sampled_evenly() -> None:
         assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_least_overlapping_are_sampled_evenly_too() -> None:
     # All share label 0, so none is disjoint; 3-6 share fewest with 0 and its positive 1 or 2.
     lists = [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0], [0], [0, 5], [0, 5, 6], [0, 1]]

@@ -361,7 +361,13 @@ SEVERAL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "triplet-random",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("supcon-pk", "triplet-mined")),
+    ],
+)
 def test_training_with_several_labels_lowers_the_loss_and_ranks_validation_better(
     name: str, crossed: TrainingData, tmp_path: Path
 ) -> None:

@@ -122,7 +122,13 @@ def test_the_reason_is_told(changes: dict[str, object], use: str, told: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("classes", "each", "most"), [(6, 10, 0.06), (20, 3, 0.05), (3, 2, 0.0)])
+@pytest.mark.parametrize(
+    ("classes", "each", "most"),
+    [
+        (6, 10, 0.06),
+        *(pytest.param(*size, marks=pytest.mark.long) for size in ((20, 3, 0.05), (3, 2, 0.0))),
+    ],
+)
 def test_of_two_equally_good_models_the_trained_one_is_seldom_taken(
     classes: int, each: int, most: float
 ) -> None:
