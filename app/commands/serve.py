@@ -86,6 +86,7 @@ def _run(
     # torch takes seconds to import, and no other command needs it.
     import uvicorn
 
+    from app.serving.head_limit import HeadLimitProtocol
     from app.serving.searcher import Searcher
     from app.serving.server import build_app
 
@@ -113,6 +114,7 @@ def _run(
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=HeadLimitProtocol,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = uvicorn.Server(config)

@@ -44,6 +44,8 @@ PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 60
 # Enough for 20 people, each with a running search and one that they gave up.
 MAX_SEARCHES = 48
+# Photos that are received or searched at a time: each is held in memory.
+MAX_UPLOADS = 96
 
 STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
@@ -122,6 +124,8 @@ def _serve_overrides(app: FastAPI, searcher: Searcher, path: Path) -> None:
 def _serve_searches(
     app: FastAPI, searcher: Searcher, queue: RequestQueue, *, upload_seconds: float
 ) -> None:
+    uploads = RequestQueue(max_running=1, max_admitted=MAX_UPLOADS)
+
     @app.get("/api/random-query", tags=["search"])
     async def random_query() -> RandomQuery:
         """A random query image of the test split."""
@@ -132,14 +136,15 @@ def _serve_searches(
         request: Request, options: Annotated[PhotoSearchOptions, Query()]
     ) -> SearchResponse:
         """Search with a photo, sent as the body of the request."""
-        with queue.admit():
+        with uploads.admit():
             photo = await receive_upload(
                 request.stream(),
                 max_bytes=searcher.choices.max_bytes,
                 seconds=upload_seconds,
                 name=options.name,
             )
-            return await queue.run(partial(searcher.search_photo, photo, options))
+            with queue.admit():  # not before: who sends slowly keeps no place of the others
+                return await queue.run(partial(searcher.search_photo, photo, options))
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
     async def search_by_image(
@@ -199,7 +204,7 @@ def _handle_errors(app: FastAPI) -> None:
     def respond(request: Request, status: int, error: str) -> JSONResponse:
         # Requests of others may hold characters that control a terminal.
         logger.warning("%s %d: %s", request.method, status, escape_unprintable(error))
-        headers = {"retry-after": "2"} if status == 503 else None
+        headers = {"retry-after": "2"} if status == 429 else None
         return JSONResponse({"error": error}, status, headers)
 
     @app.exception_handler(UserError)
@@ -213,7 +218,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(QueueFullError)
     async def queue_full(request: Request, _: QueueFullError) -> JSONResponse:
-        return respond(request, 503, "too many searches are waiting; try again in a moment")
+        return respond(request, 429, "too many searches are waiting; try again in a moment")
 
     @app.exception_handler(ClientDisconnect)
     async def disconnected(_: Request, __: ClientDisconnect) -> Response:

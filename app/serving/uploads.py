@@ -8,6 +8,12 @@ from collections.abc import AsyncIterable
 DRAIN_FACTOR = 8
 
 
+# Seconds that every upload may take, and the bytes a second it must then have had on average, so
+# that who sends a byte now and then keeps no place of the others for long.
+GRACE = 5.0
+LEAST_RATE = 32 * 2**10
+
+
 class UploadError(Exception):
     """An upload that is refused, with the HTTP status and the error of the response."""
 
@@ -24,14 +30,17 @@ async def receive_upload(
     Its bytes are counted as they arrive: the Content-Length header may be missing or wrong.
 
     Raises:
-        UploadError: it is larger than `max_bytes`, or has not arrived within `seconds`.
+        UploadError: it is larger than `max_bytes`, has not arrived within `seconds`, or arrives at
+            less than LEAST_RATE after GRACE.
     """
     body = bytearray()
     size = 0
+    begun = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(min(seconds, GRACE)) as limit:
             async for chunk in chunks:
                 size += len(chunk)
+                limit.reschedule(begun + min(seconds, GRACE + size / LEAST_RATE))
                 if size <= max_bytes:
                     body += chunk
                 elif size <= DRAIN_FACTOR * max_bytes:
@@ -39,8 +48,11 @@ async def receive_upload(
                 else:
                     break
     except TimeoutError:
+        taken = asyncio.get_running_loop().time() - begun
         raise UploadError(
-            408, f"{name}: found {size:,} bytes after {seconds:g} seconds; allowed: all by then"
+            408,
+            f"{name}: found {size:,} bytes after {taken:.1f} seconds; allowed: all within "
+            f"{seconds:g} seconds, and {LEAST_RATE // 2**10} KiB a second",
         ) from None
     if size > max_bytes:
         most = f"{max_bytes / 2**20:g} MiB"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 
 import httpx
 import uvicorn
@@ -15,11 +16,16 @@ TIMEOUT = 60
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """Yield the address at which `app` is served from a thread of this process."""
+def serving(app: ASGIApp, **options: Any) -> Iterator[str]:
+    """Yield the address at which `app` is served from a thread of this process.
+
+    options: of uvicorn.Config.
+    """
     with listen("127.0.0.1", 0) as listening:
         # Without log_config, its messages reach the root logger, where caplog reads them.
-        config = uvicorn.Config(app, log_level="error", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app, log_level="error", log_config=None, access_log=False, **options
+        )
         server = uvicorn.Server(config)
         thread = Thread(target=lambda: server.run(sockets=[listening]))
         thread.start()

@@ -3,11 +3,13 @@
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.stopping import Stopped
 from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
 from tests.helpers.clone import free_port, running, wait_until
 from tests.helpers.mlflow_store import put_empty_store
@@ -80,6 +82,31 @@ def test_a_killed_training_goes_on_in_its_own_run(tmp_path: Path) -> None:
     track(execution(tmp_path), rows=ROWS, finish=True)
     (run,) = runs(uri)
     assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "complete"),
+    [
+        (None, "FINISHED", None),
+        (OSError("the disk is full"), "FAILED", "failed"),
+        (Stopped(), "KILLED", None),
+    ],
+)
+def test_a_run_ends_as_what_it_follows(
+    raised: BaseException | None, status: str, complete: str | None, tmp_path: Path
+) -> None:
+    tracker = Tracker(execution(tmp_path))
+
+    def follow() -> None:
+        with tracker.followed():
+            tracker.open()
+            if raised is not None:
+                raise raised
+
+    with suppress(OSError, Stopped):
+        follow()
+    (run,) = runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert (run.info.status, run.data.tags.get("lookalike.complete")) == (status, complete)
 
 
 def test_a_complete_run_is_never_written_to_again(tmp_path: Path) -> None:

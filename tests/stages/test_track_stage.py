@@ -42,3 +42,11 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     assert maps == {"baseline/map": 0, "finetuned/map": 0.25, "train/map": 0.5}
     assert run.data.tags["auto.split.protocol"] == "official"
     assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
+
+    (tmp_path / "history.csv").write_bytes(b"epoch,loss\n1,half\n")
+    ran = run_module(tmp_path, "stages.track", *OPTIONS.split())
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "track: history.csv: not a history of a training (could not convert string to float: "
+        "'half'); run: dvc checkout\n",
+    )

@@ -3,12 +3,14 @@
 import base64
 import io
 import json
+import re
 import shutil
 import socket
 import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -22,6 +24,7 @@ from app.searching.catalog import Catalog
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.addresses import ANY_HOST
 from app.serving.api_schema import PhotoSearchOptions
+from app.serving.head_limit import HeadLimitProtocol
 from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.data.tables import SPLITS, read_table
@@ -300,8 +303,48 @@ def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
                 response += sent.recv(4096)
     status, _, rest = response.decode().partition("\r\n")
     assert status == "HTTP/1.1 408 Request Timeout"
-    line = "photo: found 3 bytes after 0.2 seconds; allowed: all by then"
-    assert json.loads(rest.partition("\r\n\r\n")[2]) == {"error": line}
+    assert re.fullmatch(
+        r"photo: found 3 bytes after [\d.]+ seconds; allowed: all within 0.2 seconds, and 32 KiB a "
+        "second",
+        json.loads(rest.partition("\r\n\r\n")[2])["error"],
+    )
+
+
+def test_slow_senders_keep_no_place_of_others(
+    searcher: Searcher, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than may search at a time send a byte; searches go on, and they are sent away."""
+    monkeypatch.setattr("app.serving.uploads.GRACE", 1.0)
+    head = b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\na"
+    with serving(build_app(searcher, max_searches=2)) as address, ExitStack() as senders:
+        server = ("127.0.0.1", int(address.rpartition(":")[2]))
+        slow = [
+            senders.enter_context(socket.create_connection(server, timeout=TIMEOUT))
+            for _ in range(8)
+        ]
+        for each in slow:
+            each.sendall(head)
+        with open_client(address) as client:
+            assert client.get(path_of(query)).status_code == 200
+        assert {each.recv(12) for each in slow} == {b"HTTP/1.1 408"}
+
+
+def test_a_head_that_is_never_whole_is_not_waited_for(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.serving.head_limit.HEAD_SECONDS", 0.5)
+    whole = b"GET /api/random-query HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(build_app(searcher), http=HeadLimitProtocol) as address:
+        server = ("127.0.0.1", int(address.rpartition(":")[2]))
+        for before in (b"", whole):  # on a new connection, and on one that goes on
+            with socket.create_connection(server, timeout=TIMEOUT) as half:
+                half.sendall(before)
+                received = b"" if not before else half.recv(4096)
+                assert received.startswith(b"HTTP/1.1 200" if before else b"")
+                half.sendall(whole[:20])
+                while received := half.recv(4096):
+                    continue
+                assert received == b""
 
 
 def test_an_upload_that_the_client_cancels_is_not_logged(
@@ -543,7 +586,7 @@ def test_without_a_file_of_overrides_nothing_can_be_corrected(
 def test_a_full_queue_is_an_error_that_says_to_try_again(searcher: Searcher, query: str) -> None:
     with client_of(build_app(searcher, max_searches=0)) as client:
         response = client.get(path_of(query))
-    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "2")
     assert response.json() == {"error": "too many searches are waiting; try again in a moment"}
 
 
