@@ -87,13 +87,13 @@ def test_a_killed_training_goes_on_in_its_own_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raised", "status", "complete"),
     [
-        (None, "FINISHED", None),
+        (None, "FINISHED", "false"),
         (OSError("the disk is full"), "FAILED", "failed"),
-        (Stopped(), "KILLED", None),
+        (Stopped(), "KILLED", "false"),
     ],
 )
 def test_a_run_ends_as_what_it_follows(
-    raised: BaseException | None, status: str, complete: str | None, tmp_path: Path
+    raised: BaseException | None, status: str, complete: str, tmp_path: Path
 ) -> None:
     tracker = Tracker(execution(tmp_path))
 

@@ -203,7 +203,11 @@ def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
 def test_tables_and_metrics_are_written_together_or_not_at_all(project: Path) -> None:
     assert index(project).returncode == 0
     (project / "metrics").touch()  # where a folder should be
-    assert "metrics" in error_of(evaluate(project))
+    run = evaluate(project)
+    assert (run.returncode, run.stderr.splitlines()[-1]) == (
+        1,
+        "evaluate: metrics: file exists; a file is where a folder is needed; move it away",
+    )
     assert not (project / "results/m").exists()
 
 

@@ -77,7 +77,8 @@ def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
 @pytest.mark.slow
 def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None:
     with started(searchable, "--models", "finetuned") as process:
-        address = read_lines(process, 2)[1].split()[1].removeprefix("http://")
+        lines = " ".join(read_lines(process, 3))
+        address = lines[lines.index("http://") :].split()[0].removeprefix("http://")
         name, port = address.split(":")
         with ExitStack() as uploads:
             for _ in range(3):

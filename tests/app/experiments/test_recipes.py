@@ -227,7 +227,7 @@ def test_a_value_of_the_user_is_applied_and_a_wrong_one_is_one_line(place: Path)
         "train.epochs: 5 -> 12",
     ]
     wrong = run(place, "apply", "long", "-S", "train.epochz=12")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert wrong.stderr.startswith("lookalike: -S train.epochz=12: train.epochz: unknown key; ")
 
 
