@@ -16,6 +16,8 @@ from tests.helpers.clone import wait_until
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
+pytestmark = pytest.mark.slow
+
 START = """
 import logging, os, signal, sys, time
 from pathlib import Path

@@ -12,6 +12,8 @@ from stages.backbone import find_weights
 from tests.helpers.dataset_tables import build_catalog
 from tests.helpers.overlay import overlaid
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_relative_file_that_is_missing_here_is_taken_from_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

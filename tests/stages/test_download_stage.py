@@ -21,6 +21,8 @@ from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
+pytestmark = pytest.mark.slow
+
 TINY_COCO = ROOT.parent / "shared/datasets/tiny_coco.tar"
 OUTPUTS = {"images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet"}
 
@@ -159,7 +161,6 @@ def test_what_is_corrected_by_hand_is_corrected_before_the_split(project: Path) 
     assert "class0/8.png" not in labels
 
 
-@pytest.mark.slow
 def test_an_archive_gives_what_its_folder_gives(project: Path) -> None:
     with tarfile.open(project / "p.tar.gz", "w:gz") as tar:
         tar.add(project / "images", "images")
@@ -240,7 +241,6 @@ def test_images_in_formats_that_are_not_read_are_one_line(project: Path) -> None
     )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not TINY_COCO.is_file(), reason="shared/datasets/tiny_coco.tar is not there")
 @pytest.mark.parametrize("images", [True, False])
 def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool) -> None:
@@ -260,7 +260,6 @@ def test_coco_is_packed_with_its_images_or_without(tmp_path: Path, images: bool)
     assert sum(splits["is_query"].to_pylist()) == 48
 
 
-@pytest.mark.slow
 def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: Path) -> None:
     for place in ("train/coast/1.png", "train/coast/2.png", "test/coast/3.png"):
         write_image(tmp_path / "MIT_split" / place, 1)

@@ -33,6 +33,8 @@ from tests.helpers.dataset_tables import build_catalog, build_splits, write_data
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
+pytestmark = pytest.mark.slow
+
 N = 60
 IDS = [f"p{i:02d}" for i in range(N)]
 # Twelve classes: four for training, two for validation, the others for test. p59 is alone in its

@@ -14,6 +14,8 @@ from pipeline.packing.packing import Outputs, pack
 from tests.helpers.dataset_tables import build_splits
 from tests.helpers.processes import run_module
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Photograph:

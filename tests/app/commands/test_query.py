@@ -32,6 +32,8 @@ from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
 from tests.helpers.processes import run_module
 from tests.helpers.searchable import truncate_large_png, write_threshold
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ["neighbors.parquet", "sheet.png"]
 
 
@@ -55,7 +57,6 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.slow
 def test_file_names_of_any_bytes_are_kept_as_text(
     searchable: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +69,6 @@ def test_file_names_of_any_bytes_are_kept_as_text(
     assert shown in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.slow
 def test_photos_that_can_be_read_are_searched_and_others_logged(
     searchable: Path, photos: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -108,7 +108,6 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     assert Image.open(out / "sheet.png").width > 4 * 160
 
 
-@pytest.mark.slow
 def test_a_missing_index_is_an_error_of_one_line(
     searchable: Path, photos: Path, tmp_path: Path
 ) -> None:

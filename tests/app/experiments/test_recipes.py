@@ -21,6 +21,8 @@ from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_module
 
+pytestmark = pytest.mark.slow
+
 PARAMS = (ROOT / "params.yaml").read_text()
 RECIPES = [read_recipe(ROOT / "recipes", name) for name in list_names(ROOT / "recipes")]
 

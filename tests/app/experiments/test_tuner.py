@@ -16,6 +16,8 @@ from pipeline import tracking
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PARAMS = (ROOT / "params.yaml").read_text()
 SPACE = {"optimizer.adamw.lr": {"low": 1e-4, "high": 0.01, "log": True}, "head.dim": [16, 32]}
 LOG = "Running stage 'train':\ntrain: no memory\nERROR: failed to reproduce 'train': …\n"

@@ -21,6 +21,8 @@ from pipeline.errors import UserError
 from pipeline.index.build import read_index, write_index
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
 
+pytestmark = pytest.mark.slow
+
 MAKE_IT = "make it: dvc repro, or if the project has a remote, fetch it: dvc pull"
 
 

@@ -23,6 +23,8 @@ from pipeline.evaluation.measure import measure
 from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, vote
 
+pytestmark = pytest.mark.slow
+
 
 def accuracies(case: Case, *, k: Sequence[int]) -> Accuracies:
     return measure_knn(case.vectors, case.labels, case.is_query, case.is_gallery, k=k)

@@ -17,6 +17,8 @@ from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, naive_class, naive_interpolated, naive_metrics
 
+pytestmark = pytest.mark.slow
+
 
 def evaluate(case: Case, *, k: int, **options: object) -> RetrievalMetrics:
     return measure(
@@ -219,7 +221,6 @@ def test_triplets_report_the_cosine_for_every_distance() -> None:
     assert metrics.means["cosine_negative"] == 0
 
 
-@pytest.mark.slow
 @settings(deadline=None)
 @given(cases())
 def test_curves_equal_their_definitions(case: Case) -> None:

@@ -19,6 +19,8 @@ from pipeline.index.build import (
     write_index,
 )
 
+pytestmark = pytest.mark.slow
+
 VECTORS = np.random.default_rng(0).normal(size=(600, 16)).astype(np.float32)
 
 

@@ -16,6 +16,8 @@ from pipeline.models.backbones import build_backbone, find_preprocessing
 from pipeline.models.embedder import attach_head, build_baseline, load_embedder, save_embedder
 from pipeline.models.torchvision_families import PyramidLevel
 
+pytestmark = pytest.mark.slow
+
 NAME = "fasterrcnn_resnet50_fpn"
 SMALL = "fasterrcnn_mobilenet_v3_large_320_fpn"
 LEVELS = {

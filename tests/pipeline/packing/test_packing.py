@@ -256,6 +256,7 @@ def read_fingerprint(
     return read_dataset_fingerprint(to.catalog)
 
 
+@pytest.mark.slow
 def test_a_dataset_has_one_fingerprint_in_any_order(tmp_path: Path) -> None:
     images = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
     first = read_fingerprint(images, tmp_path)
@@ -263,6 +264,7 @@ def test_a_dataset_has_one_fingerprint_in_any_order(tmp_path: Path) -> None:
     assert read_fingerprint(reversed(images), tmp_path) == first
 
 
+@pytest.mark.slow
 def test_the_fingerprint_changes_with_the_bytes_of_one_image_or_with_one_label(
     tmp_path: Path,
 ) -> None:

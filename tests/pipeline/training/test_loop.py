@@ -24,6 +24,8 @@ from pipeline.training.training_data import TrainingData, Validation
 from pipeline.training.validation_metrics import VALIDATION_METRICS
 from tests.helpers.overlay import overlaid
 
+pytestmark = pytest.mark.slow
+
 CLASSES, IMAGES, VAL = 6, 6, 3
 SMALL_NETWORK = "shufflenet_v2_x0_5"  # where what it learns does not matter
 
@@ -165,7 +167,6 @@ def test_training_lowers_the_loss_and_finds_validation_images(
     assert trained.best_value > 0.5  # chance is about 2/17
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -360,7 +361,6 @@ SEVERAL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
