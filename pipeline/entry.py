@@ -33,6 +33,8 @@ REMEDIES = {
     errno.EMFILE: "raise the limit: ulimit -n",
     errno.EIO: "the disk or its connection fails; try another",
 }
+# In the RuntimeErrors of torch, on a processor and on a GPU, and of faiss.
+OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "std::bad_alloc")
 NO_MEMORY = (
     "memory ran out ({}); free some, raise the limit (ulimit -v), or lower batch sizes, workers or "
     "backbone.image_size"
@@ -75,10 +77,9 @@ def describe_fault(error: Exception) -> str | None:
     >>> describe_fault(ValueError("of ours")) is None
     True
     """
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's RuntimeError
-        return NO_MEMORY.format(one_line(error)[:200])
-    if str(error).startswith(("CUDA out of memory", "std::bad_alloc")):
-        return NO_MEMORY.format(one_line(error)[:200])
+    text = one_line(error)
+    if isinstance(error, MemoryError) or any(each in text for each in OF_MEMORY):
+        return NO_MEMORY.format(text[:200])
     if isinstance(error, OSError) and error.errno in REMEDIES:
         where = (
             "" if error.filename is None else f"{final_path(Path(os.fsdecode(error.filename)))}: "

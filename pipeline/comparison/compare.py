@@ -97,14 +97,7 @@ def compare(
     bits.
     """
     tables = [table.set_index("image_id") for table in (*a.queries, *b.queries)]
-    shared = sorted(set.intersection(*(set(table.index) for table in tables)))
-    if all(table.empty for table in tables):
-        raise UserError(
-            "A and B: nothing was measured, because no image can be a query; allowed: models of "
-            "images with two classes or more"
-        )
-    if not shared:
-        raise UserError("A and B: found no query that both have; allowed: models of one split")
+    shared = _list_shared_queries(tables)
     columns = _list_shared_columns(tables)
     values = np.stack([table.loc[shared, columns].to_numpy(np.float64) for table in tables])
     split = len(a.queries)
@@ -178,6 +171,19 @@ def correct_by_holm(p: Floats) -> Floats:
     steps = p[order] * np.arange(len(p), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
+
+
+def _list_shared_queries(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Return the image_ids that all tables have as their index, sorted; at least one."""
+    if all(table.empty for table in tables):
+        raise UserError(
+            "A and B: nothing was measured, because no image can be a query; allowed: models of "
+            "images with two classes or more"
+        )
+    shared = sorted(set.intersection(*(set(table.index) for table in tables)))
+    if not shared:
+        raise UserError("A and B: found no query that both have; allowed: models of one split")
+    return shared
 
 
 def _list_shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
