@@ -4,20 +4,24 @@ import hashlib
 import random
 import re
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.packing.fetching import ATTEMPTS, BLOCK_BYTES, fetch
+from pipeline.packing.fetching import ATTEMPTS, BLOCK_BYTES, Pace, fetch
 from pipeline.packing.sources import open_source
 
 BODY = random.Random(0).randbytes(300_000)  # the same in every test process
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
+
+NO_LENGTH = -1
 
 
 class Server(ThreadingHTTPServer):
@@ -34,6 +38,9 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.status = 200
         self.breaks_after: list[int] = []  # of each next response, in bytes
+        self.announced: int | None = None  # in place of the length
+        self.chunked = False
+        self.drips = ""  # which part of each response comes byte by byte: "header", "body"
         self.requested: list[str | None] = []  # the Range of each request
 
     @property
@@ -43,8 +50,10 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"  # 1.0 has no chunks
 
     def do_GET(self) -> None:
+        self.close_connection = True
         server = self.server
         server.requested.append(self.headers.get("Range"))
         body = server.files.get(self.path, server.body)
@@ -54,14 +63,20 @@ class Handler(BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
-        if start >= len(body):
+        if start and start >= len(body):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(body)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if server.drips == "header":
+            self.send_slowly(b"HTTP/1.1 200 OK\r\n" + b"X-Long: header\r\n" * 1000)
+            return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
+        if server.announced != NO_LENGTH:
+            self.send_header("Content-Length", str(server.announced or len(body) - start))
+        if server.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         if start:
             end = len(body)
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
@@ -69,7 +84,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", server.version)
         self.end_headers()
         broken = server.breaks_after.pop(0) if server.breaks_after else len(body)
-        self.wfile.write(body[start : start + broken])
+        if server.drips == "body":
+            self.send_slowly(body[start:])
+        elif server.chunked:
+            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        else:
+            self.wfile.write(body[start : start + broken])
+
+    def send_slowly(self, content: bytes) -> None:
+        with suppress(OSError):  # the client went away
+            for value in content:
+                self.wfile.write(bytes([value]))
+                time.sleep(0.01)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -78,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
@@ -102,24 +128,132 @@ def test_a_second_fetch_sends_no_request(server: Server, tmp_path: Path) -> None
     assert server.requested == [None]
 
 
-def test_without_a_checksum_what_comes_is_taken(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("announced", [None, NO_LENGTH])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_without_a_checksum_data_of_the_announced_length_are_taken(
+    server: Server, tmp_path: Path, announced: int | None, chunked: bool
+) -> None:
+    server.announced, server.chunked = announced, chunked
     assert fetch_now(server, tmp_path, None).read_bytes() == BODY
+
+
+QUICK = Pace(least_bytes=1000, seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("drips", "line"),
+    [
+        (
+            "header",
+            r"not fetched \(too slow: no whole header in 0\.2 s; allowed: at least 1,000 bytes\); "
+            r"0 bytes are here; run it again later",
+        ),
+        (
+            "body",
+            r"not fetched \(too slow: \d+ bytes in 0\.2 s; allowed: at least 1,000 bytes\); "
+            r"\d+ bytes are here; run it again to continue from there",
+        ),
+    ],
+)
+def test_a_server_that_sends_byte_by_byte_is_given_up(
+    server: Server, tmp_path: Path, drips: str, line: str
+) -> None:
+    server.drips = drips
+    with pytest.raises(UserError) as caught:
+        fetch(server.url, tmp_path, checksum=None, wait_seconds=0.0, pace=QUICK)
+    assert re.fullmatch(rf"{server.url}: {line}", str(caught.value))
+    assert len(server.requested) == ATTEMPTS
+    server.drips = ""
+    assert fetch_now(server, tmp_path).read_bytes() == BODY
+    have = re.fullmatch(r"bytes=(\d+)-", str(server.requested[-1]))
+    assert (have is not None and int(have[1]) > ATTEMPTS) == (drips == "body")
+
+
+# A chunked body may be longer than the header says, and one of HTTP/1.0 end anywhere.
+@pytest.mark.parametrize(
+    ("announced", "found"), [(299_999, "more than 299,999"), (300_001, "300,000")]
+)
+@pytest.mark.parametrize("checksum", [None, SHA256])
+def test_another_length_than_announced_is_refused_and_not_kept(
+    server: Server, tmp_path: Path, announced: int, found: str, checksum: str | None
+) -> None:
+    server.announced, server.chunked = announced, True
+    assert failure(server, tmp_path, checksum) == (
+        f"{server.url}: {found} bytes came; allowed: the {announced:,} that the server announced; "
+        "run it again, or correct the URL"
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (
+            b"\xef\xbb\xbf\n<!DOCTYPE html><title>Sign in</title><script>if (1 > 0) a()</script>"
+            b"<p>Please <b>log in</b>\x1b[31m first, R\xe9my" + bytes(100),
+            "a page that begins 'Sign in Please log in [31m first, R�my'",
+        ),
+        (b"<HTML><!-- nothing --></HTML>", "a page that begins '<HTML><!-- nothing --></HTML>'"),
+        (
+            b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+            "a text that begins 'AccessDenied'",
+        ),
+        (b'{"error": "sign in"}', """a text that begins '{"error": "sign in"}'"""),
+        ("é".encode() * 5000, f"a text that begins '{'é' * 80}'"),
+        (b"version https://git-lfs", "a text that begins 'version https://git-lfs'"),
+        (b"", "an empty file"),
+    ],
+)
+@pytest.mark.parametrize("checksum", [None, SHA256])
+def test_a_page_or_a_text_in_place_of_data_is_refused_and_not_kept(
+    server: Server, tmp_path: Path, body: bytes, found: str, checksum: str | None
+) -> None:
+    server.files["/p.tar"] = body
+    assert failure(server, tmp_path, checksum) == (
+        f"{server.url}: {found} came; allowed: an archive or a file of data; it needs a login or "
+        "another URL: correct the URL, or fetch the file yourself and set data.source"
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_a_text_may_be_one_but_no_page(server: Server, tmp_path: Path) -> None:
+    url = server.url.replace("p.tar", "labels.csv")
+    server.files["/labels.csv"] = b"<html>"
+    with pytest.raises(UserError, match="a page that begins '<html>' came"):
+        fetch(url, tmp_path, checksum=None)
+    server.files["/labels.csv"] = b"image,label\n"
+    assert fetch(url, tmp_path, checksum=None).read_bytes() == b"image,label\n"
+
+
+@pytest.mark.parametrize(("announced", "needs"), [(None, "300,000"), (NO_LENGTH, r"[\d,]+")])
+def test_more_than_the_disk_takes_is_refused_as_soon_as_it_is_known(
+    server: Server, tmp_path: Path, announced: int | None, needs: str
+) -> None:
+    server.announced, server.chunked = announced, announced == NO_LENGTH
+    with pytest.raises(UserError) as caught:
+        fetch(server.url, tmp_path, checksum=None, free_bytes=50_000)
+    assert re.fullmatch(
+        f"{server.url}: needs {needs} bytes or more; allowed: the 50,000 that are free for "
+        f"{tmp_path}; free some space",
+        str(caught.value),
+    )
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50_000
 
 
 def test_a_broken_connection_is_resumed_by_range(server: Server, tmp_path: Path) -> None:
     server.breaks_after = [BLOCK_BYTES + 9, BLOCK_BYTES + 9]
     assert fetch_now(server, tmp_path).read_bytes() == BODY
-    assert server.requested == [None, "bytes=65536-", "bytes=131072-"]
+    assert server.requested == [None, "bytes=65545-", "bytes=131090-"]
 
 
 def test_an_interrupted_run_is_resumed_by_the_next(server: Server, tmp_path: Path) -> None:
     server.breaks_after = [100_000, 0, 0, 0]
     text = failure(server, tmp_path)
     assert text.startswith(f"{server.url}: not fetched (")
-    assert text.endswith("); 65,536 bytes are here; run it again to continue from there")
+    assert text.endswith("); 100,000 bytes are here; run it again to continue from there")
     server.requested.clear()
     assert fetch_now(server, tmp_path).read_bytes() == BODY
-    assert server.requested == ["bytes=65536-"]
+    assert server.requested == ["bytes=100000-"]
     left = {path.suffix for path in tmp_path.iterdir()}
     assert left <= {".tar", ".lock"}
 
@@ -146,7 +280,7 @@ def test_a_server_that_cannot_resume_starts_anew(
     server.ranges, server.version, server.breaks_after = ranges, version, [100_000]
     assert fetch_now(server, tmp_path).read_bytes() == BODY
     # A weak ETag may be of several bodies, so the download begins again.
-    assert server.requested == [None, "bytes=65536-" if version == '"v1"' else None]
+    assert server.requested == [None, "bytes=100000-" if version == '"v1"' else None]
 
 
 @pytest.mark.parametrize("checksum", [SHA256, MD5], ids=["sha256", "md5"])
@@ -212,7 +346,8 @@ def test_a_refused_request_is_not_sent_again(server: Server, tmp_path: Path) -> 
 def test_a_request_is_sent_again_while_the_server_is_down(server: Server, tmp_path: Path) -> None:
     server.status = 503
     assert failure(server, tmp_path) == (
-        f"{server.url}: not fetched (HTTP 503 Service Unavailable); 0 bytes are here"
+        f"{server.url}: not fetched (HTTP 503 Service Unavailable); 0 bytes are here; "
+        "run it again later"
     )
     assert len(server.requested) == ATTEMPTS
 
