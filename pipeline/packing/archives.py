@@ -8,7 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,15 @@ SPARE_BYTES = 256 * 2**20
 # link (PATH_MAX of Linux), and a header of a tar with the long names and attributes before it.
 LINK_BYTES = 4096
 HEADER_BYTES = 2**20
+# A small archive must not make hours of work, so what is counted is work. Real ones stay far below:
+# the files of images have hundreds of bytes, and hardly get smaller by compression.
+FREE_MEMBERS, BYTES_PER_MEMBER = 100_000, 64  # of the archive
+FREE_CONTENT, TIMES_ITS_SIZE = 4 * 2**30, 100
+# Of a tar: headers, and what comes after the end. GNU tar fills up to 10 KiB, tapes to megabytes.
+FREE_OVERHEAD, OVERHEAD_PER_MEMBER = 64 * 2**20, 8 * 2**10
+LINKS_BYTES = 32 * 2**20  # names and targets of the symbolic links, which are kept to the end
+FOLDERS_DEEP = 64
+LINKS_DEEP = 40  # Linux follows no more
 # Of the fields of a zip's member (APPNOTE.TXT, 4.4.2 and 4.4.4).
 ENCRYPTED, NAME_IS_UTF8 = 0x1, 0x800
 MS_DOS = 0
@@ -63,68 +72,152 @@ def unpack(archive: Path, folder: Path, *, free_bytes: int | None = None) -> Non
     """Write the files of `archive` into `folder`, which is made.
 
     Symbolic links are made last, so that no member is written through one, and all of them must
-    lead to a file or a folder of the archive; a hard link becomes a copy. Names in a zip are read
-    as UTF-8 where they are, as macOS writes them without saying so, and with backslashes as
-    Windows may write them.
+    lead to a file or a folder of the archive; a hard link, of a file before it, counts as a copy.
+    Names in a zip are read as UTF-8 where they are, as macOS writes them without saying so, and
+    with backslashes as Windows may write them.
 
     free_bytes: how much may be written; by default the free space of the disk, less a reserve.
 
     Raises:
         UserError: a member has an absolute path or `..`, is a device, or is a link that points
             outside or to nothing, or has more than LINK_BYTES; the files are larger than
-            `free_bytes`; the archive is damaged, encrypted or of another format. The files unpacked
-            before the error stay in `folder`.
+            `free_bytes`; the archive has more members, content, headers, links or levels of folders
+            than its size explains; it is damaged, encrypted or of another format. The files
+            unpacked before the error stay in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if free_bytes is None:
         free_bytes = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
-    total = 0
+    work = _Work(archive, free_bytes, folder)
     links: dict[str, _Link] = {}
     with _damage_as_user_error(archive):
-        for member in _members(archive):
+        for member in _members(archive, work):
             if isinstance(member, _Link):
-                links[member.name] = member
+                work.add_link(member)
+                links[posixpath.normpath(member.name)] = member
                 continue
-            total += member.size
-            if total > free_bytes:
-                raise UserError(
-                    f"{archive}: unpacks to more than the {free_bytes:,} bytes that are free for "
-                    f"{folder} (at '{member.name}'); free some space, or unpack it elsewhere and "
-                    "set data.source to that folder"
-                )
+            work.add_content(member.name, member.size)
             _write(member, folder, archive=archive)
-    _make_links(list(links.values()), folder, archive=archive)
+    _make_links(links, folder, archive=archive)
 
 
-def _make_links(links: Sequence[_Link], folder: Path, *, archive: Path) -> None:
-    try:
-        for link in links:
-            _make_link(link, folder, archive=archive)
-        # A target may lead through another link: where it is, only all of them together tell.
-        for link in links:
-            _check_target(link, folder, archive=archive)
-    except UserError:
-        for link in links:
-            if (folder / link.name).is_symlink():
-                (folder / link.name).unlink()
-        raise
+class _Work:
+    """Counts what an archive makes us do, and refuses it where that is out of proportion.
+
+    Raises (each method):
+        UserError: there is more than is allowed for an archive of this size.
+    """
+
+    def __init__(self, archive: Path, free_bytes: int, folder: Path) -> None:
+        self.archive, self.free_bytes, self.folder = archive, free_bytes, folder
+        self.size = archive.stat().st_size
+        self.members = self.content = self.links = 0
+
+    def add_member(self, name: str) -> None:
+        self.members += 1
+        self._check("members", self.members, FREE_MEMBERS + self.size // BYTES_PER_MEMBER)
+        if name.count("/") > FOLDERS_DEEP:
+            found = f"is in more than {FOLDERS_DEEP} folders"
+            raise _member_error(self.archive, name[:LINK_BYTES], found=found)
+
+    def add_content(self, name: str, size: int) -> None:
+        self.content += size
+        if self.content > self.free_bytes:
+            raise UserError(
+                f"{self.archive}: unpacks to more than the {self.free_bytes:,} bytes that are free "
+                f"for {self.folder} (at '{name}'); free some space, or unpack it elsewhere and "
+                "set data.source to that folder"
+            )
+        allowed = FREE_CONTENT + TIMES_ITS_SIZE * self.size
+        self._check("bytes of unpacked files", self.content, allowed)
+
+    def add_link(self, link: _Link) -> None:
+        self.links += len(link.name) + len(link.target)
+        self._check("bytes of symbolic links", self.links, LINKS_BYTES)
+
+    def check_overhead(self, unpacked: int) -> None:
+        """unpacked: how many bytes of the tar itself have been read."""
+        allowed = FREE_OVERHEAD + OVERHEAD_PER_MEMBER * self.members
+        self._check("bytes beside its files", unpacked - self.content, allowed)
+
+    def _check(self, what: str, found: int, allowed: int) -> None:
+        if found > allowed:
+            raise UserError(
+                f"{self.archive}: has {found:,} {what} or more; allowed for an archive of "
+                f"{self.size:,} bytes: {allowed:,}; if you trust it, unpack it yourself and set "
+                "data.source to that folder"
+            )
 
 
-def _make_link(link: _Link, folder: Path, *, archive: Path) -> None:
-    path = folder / link.name
-    if Path(os.path.realpath(path.parent)) != Path(os.path.realpath(folder), link.name).parent:
-        raise _member_error(archive, link.name, found="is in a folder that is a link")
-    with _name_as_user_error(link.name, archive=archive):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(link.target)
+def _make_links(links: Mapping[str, _Link], folder: Path, *, archive: Path) -> None:
+    """Make the links, if all of them lead to something. links: by their normalized names."""
+    targets = _LinkTargets(links, folder)
+    for name, link in links.items():
+        if any(targets.is_link(str(parent)) for parent in PurePosixPath(name).parents[:-1]):
+            raise _member_error(archive, link.name, found="is in a folder that is a link")
+        try:
+            target, _ = targets.follow(name)
+            if not os.path.lexists(folder / target):
+                raise _BadLinkError("to no file")
+        except _BadLinkError as error:
+            found = f"is a link {error}, '{link.target}'"
+            raise _member_error(archive, link.name, found=found) from None
+    for link in links.values():
+        path = folder / link.name
+        with _name_as_user_error(link.name, archive=archive):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(link.target)
 
 
-def _check_target(link: _Link, folder: Path, *, archive: Path) -> None:
-    real = Path(os.path.realpath(folder / link.name))
-    if not real.is_relative_to(os.path.realpath(folder)):
-        raise _leads_out(link.name, link.target, archive=archive)
-    if not real.exists():
-        raise _member_error(archive, link.name, found=f"is a link to no file, '{link.target}'")
+class _BadLinkError(Exception):
+    """Where a symbolic link leads that must not."""
+
+
+class _LinkTargets:
+    """Where symbolic links lead, through other links of the archive.
+
+    By their names alone, and each link once: `os.path.realpath` would follow a chain again for
+    each of its links.
+    """
+
+    def __init__(self, links: Mapping[str, _Link], folder: Path) -> None:
+        self.links, self.folder = links, folder
+        self.known: dict[str, tuple[str, int]] = {}
+
+    def is_link(self, path: str) -> bool:
+        """Whether it is one of `links`, or of an archive that was unpacked here before."""
+        return path in self.links or (self.folder / path).is_symlink()
+
+    def follow(self, name: str, depth: int = 1) -> tuple[str, int]:
+        """Return (the path in the folder that the link `name` leads to, through how many links).
+
+        Raises:
+            _BadLinkError: it leads out of the folder, or through more than LINKS_DEEP.
+        """
+        if name not in self.known:
+            self.known[name] = name, 1  # of a circle: here is no file
+            self.known[name] = self._resolve(name, depth)
+        found = self.known[name]
+        if found[1] > LINKS_DEEP:
+            raise _BadLinkError(f"through more than {LINKS_DEEP} links")
+        return found
+
+    def _resolve(self, name: str, depth: int) -> tuple[str, int]:
+        path, followed = posixpath.dirname(name), 1
+        if depth > LINKS_DEEP:
+            return path, depth
+        for part in self.links[name].target.split("/"):
+            if part in (".", ""):
+                continue
+            if part == ".." and not path:
+                raise _BadLinkError("to a path outside")
+            path = posixpath.dirname(path) if part == ".." else posixpath.join(path, part)
+            if path in self.links:
+                path, more = self.follow(path, depth + 1)
+                followed += more
+            elif self.is_link(path):
+                raise _BadLinkError("through a link of another archive")
+        return path, followed
 
 
 @contextmanager
@@ -140,11 +233,11 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
         ) from None
 
 
-def _members(archive: Path) -> Iterator[_Member | _Link]:
+def _members(archive: Path, work: _Work) -> Iterator[_Member | _Link]:
     if _is_tar(archive):
-        return _tar_members(archive)
+        return _tar_members(archive, work)
     if zipfile.is_zipfile(archive):
-        return _zip_members(archive)
+        return _zip_members(archive, work)
     raise UserError(
         f"{archive}: neither a folder nor an archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
         ".tar.xz, .zip; set data.source to one of these"
@@ -195,22 +288,26 @@ def _is_tar(archive: Path) -> bool:
     return True
 
 
-def _tar_members(archive: Path) -> Iterator[_Member | _Link]:
+def _tar_members(archive: Path, work: _Work) -> Iterator[_Member | _Link]:
     with tarfile.open(archive, "r:*", tarinfo=_CheckedHeader) as tar:
-        for entry in tar:
+        while (entry := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # all of them would stay in memory
+            work.add_member(entry.name)
+            work.check_overhead(entry.offset_data)
             _check_name(entry.name, archive=archive)
             if entry.isdir():
                 continue
             if entry.issym():
                 yield _link(entry.name, entry.linkname, archive=archive)
-                continue
-            file = _linked(tar, entry, archive=archive) if entry.islnk() else entry
-            if not file.isreg():
+            elif entry.islnk():
+                yield _hard_link(entry, work)
+            elif entry.isreg():
+                yield _Member(entry.name, entry.size, partial(_open_tar_member, tar, entry))
+            else:
                 raise _member_error(archive, entry.name, found="is a device or a pipe")
-            yield _Member(entry.name, file.size, partial(_open_tar_member, tar, file))
         # A compressed archive has its checksum at the end, so all of it is read.
         while tar.fileobj is not None and tar.fileobj.read(2**20):
-            pass
+            work.check_overhead(tar.fileobj.tell())
 
 
 def _open_tar_member(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
@@ -220,23 +317,27 @@ def _open_tar_member(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
-def _linked(tar: tarfile.TarFile, link: tarfile.TarInfo, *, archive: Path) -> tarfile.TarInfo:
-    """Return the file that a hard link is another name of."""
+def _hard_link(link: tarfile.TarInfo, work: _Work) -> _Member:
+    """Return the file that a hard link is another name of, which is before it in the archive.
+
+    It is read from where it was unpacked: to go back in a compressed archive unpacks all again.
+    """
     target = posixpath.normpath(link.linkname)
     if _is_outside(target):
-        raise _leads_out(link.name, link.linkname, archive=archive)
-    file = next(
-        (entry for entry in tar.getmembers() if posixpath.normpath(entry.name) == target), None
-    )
-    if file is None or not file.isreg():
-        raise _member_error(archive, link.name, found=f"is a link to no file, '{link.linkname}'")
-    return file
+        raise _leads_out(link.name, link.linkname, archive=work.archive)
+    file = work.folder / target
+    if not file.is_file() or target == posixpath.normpath(link.name):
+        found = f"is a link to no file, '{link.linkname}'"
+        raise _member_error(work.archive, link.name, found=found)
+    return _Member(link.name, file.stat().st_size, lambda: open(file, "rb"))
 
 
-def _zip_members(archive: Path) -> Iterator[_Member | _Link]:
+def _zip_members(archive: Path, work: _Work) -> Iterator[_Member | _Link]:
     with zipfile.ZipFile(archive) as zipped:
+        _check_overlap(zipped)
         for entry in zipped.infolist():
             name = _zip_name(entry)
+            work.add_member(name)
             _check_name(name, archive=archive)
             if entry.is_dir() or name.endswith("/"):
                 continue
@@ -249,6 +350,15 @@ def _zip_members(archive: Path) -> Iterator[_Member | _Link]:
                 continue
             chunk = 2**20 if entry.compress_type in _BOUNDED else 2**12
             yield _Member(name, entry.file_size, partial(zipped.open, entry), chunk)
+
+
+def _check_overlap(zipped: zipfile.ZipFile) -> None:
+    """Refuse entries that share bytes: a few of these could be the content of many files."""
+    end = 0
+    for entry in sorted(zipped.infolist(), key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise zipfile.BadZipFile(f"'{entry.filename}' overlaps another file")
+        end = entry.header_offset + zipfile.sizeFileHeader + entry.compress_size  # type: ignore[attr-defined]
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:

@@ -471,3 +471,147 @@ def test_a_tar_of_headers_before_headers_is_damaged(tmp_path: Path) -> None:
     assert refused(tmp_path / "p.tar", tmp_path / "out").startswith(
         f"{tmp_path / 'p.tar'}: damaged archive (maximum recursion depth exceeded"
     )
+
+
+def empty_members(path: Path) -> Path:
+    return make_tar(path, *((tar_member(f"{n}"), b"") for n in range(150)), mode="w:gz")
+
+
+def zeros(path: Path) -> Path:
+    return make_tar(path, (tar_member("x"), bytes(2**20)), mode="w:gz")
+
+
+def hard_links(path: Path) -> Path:
+    links = [(tar_member(f"{n}", linkname="x", **HARD), b"") for n in range(20)]
+    return make_tar(path, (tar_member("x"), os.urandom(50_000)), *links)
+
+
+def long_links(path: Path) -> Path:
+    links = [(tar_member(f"{n}", linkname="x" * 4000, **SOFT), b"") for n in range(20)]
+    return make_tar(path, (tar_member("x"), b""), *links)
+
+
+def zeros_after_the_end(path: Path) -> Path:
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        tar.addfile(tar_member("x"))
+        tar.fileobj.write(bytes(2**17))  # type: ignore[union-attr]
+    return path
+
+
+def long_headers(path: Path) -> Path:
+    headers = {"comment": "a" * 50_000}
+    return make_tar(path, *((tar_member(f"{n}", pax_headers=headers), b"") for n in range(3)))
+
+
+@pytest.mark.parametrize(
+    ("make", "found", "allowed"),
+    [
+        (empty_members, "{more} members", lambda size: 100 + size // 64),
+        (zeros, "1,048,576 bytes of unpacked files", lambda size: 900_000 + 2 * size),
+        (hard_links, "1,050,000 bytes of unpacked files", lambda size: 900_000 + 2 * size),
+        (long_links, "32,008 bytes of symbolic links", lambda _: 32_000),
+        (zeros_after_the_end, "141,312 bytes beside its files", lambda _: 100_010),
+        (long_headers, "102,400 bytes beside its files", lambda _: 100_020),
+    ],
+)
+def test_work_out_of_proportion_to_the_archive_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], Path],
+    found: str,
+    allowed: Callable[[int], int],
+) -> None:
+    limits = {
+        "FREE_MEMBERS": 100,
+        "FREE_CONTENT": 900_000,
+        "TIMES_ITS_SIZE": 2,
+        "LINKS_BYTES": 32_000,
+        "FREE_OVERHEAD": 100_000,
+        "OVERHEAD_PER_MEMBER": 10,
+    }
+    archive = make(tmp_path / "p")
+    for name, value in limits.items():
+        monkeypatch.setattr(f"pipeline.packing.archives.{name}", value)
+    size = archive.stat().st_size
+    found = found.format(more=allowed(size) + 1)
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: has {found} or more; allowed for an archive of {size:,} bytes: "
+        f"{allowed(size):,}; if you trust it, unpack it yourself and set data.source to that folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "found"),
+    [
+        (1, "'041' is a link through more than 40 links, '040'"),
+        (-1, "'2000' is a link through more than 40 links, '1999'"),
+    ],
+)
+def test_a_chain_of_links_is_as_long_as_linux_follows(
+    tmp_path: Path, step: int, found: str
+) -> None:
+    def chain(length: int) -> Path:
+        links = [
+            (tar_member(f"{n + 1:03}", linkname=f"{n:03}", **SOFT), b"") for n in range(length)
+        ]
+        return make_tar(tmp_path / f"{length}.tar", (tar_member("000"), b"x"), *links[::step])
+
+    unpack(chain(40), tmp_path / "out")
+    assert (tmp_path / "out/040").read_bytes() == b"x"
+    archive = chain(2000)  # more than Python's recursion limit
+    assert refused(archive, tmp_path / "in") == (
+        f"{archive}: member {found}; allowed: files and folders "
+        "inside the archive; make a new archive without it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "found"),
+    [
+        ({"m": "here/.."}, "'m' is a link through a link of another archive, 'here/..'"),
+        ({"here/m": ".."}, "'here/m' is in a folder that is a link"),
+    ],
+)
+def test_links_of_two_archives_do_not_lead_out_together(
+    tmp_path: Path, link: dict[str, str], found: str
+) -> None:
+    first, second = (
+        make_tar(
+            tmp_path / f"{place}.tar",
+            *((tar_member(name, linkname=target, **SOFT), b"") for name, target in links.items()),
+        )
+        for place, links in enumerate([{"here": "."}, link])
+    )
+    unpack(first, tmp_path / "out")
+    assert refused(second, tmp_path / "out") == (
+        f"{second}: member {found}; allowed: files and folders inside the archive; make a new "
+        "archive without it"
+    )
+
+
+def test_a_hard_link_is_of_a_file_before_it(tmp_path: Path) -> None:
+    file, link = (tar_member("x"), b"x"), (tar_member("y", linkname="x", **HARD), b"")
+    itself = tar_member("x", linkname="./x", **HARD)
+    for members, name in (
+        ((link, file), "y' is a link to no file, 'x"),
+        ((file, (itself, b"")), "x' is a link to no file, './x"),
+    ):
+        archive = make_tar(tmp_path / "p.tar", *members)
+        assert f"member '{name}'; allowed" in refused(archive, tmp_path / "out")
+
+
+def test_a_zip_whose_files_share_bytes_is_damaged(tmp_path: Path) -> None:
+    archive = tmp_path / "p.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("a.jpg", b"x" * 1000)
+        zipped.writestr("b.jpg", b"x" * 1000)
+        zipped.filelist[1].header_offset = 0
+    assert refused(archive, tmp_path / "out") == (
+        f"{archive}: damaged archive ('b.jpg' overlaps another file); get a whole copy of it"
+    )
+
+
+def test_a_file_in_too_many_folders_is_refused(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "p.tar", (tar_member("a/" * 65 + "x"), b"x"))
+    assert "' is in more than 64 folders; allowed: " in refused(archive, tmp_path / "out")
+    unpack(make_tar(tmp_path / "q.tar", (tar_member("a/" * 64 + "x"), b"x")), tmp_path / "out")
