@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-slow check lint lock clean
+.PHONY: help install repro test test-slow check lint lock audit clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: install  ## formatting, lint and types alone
 lock:  ## renew requirements.lock with the latest releases that resolve together
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml -o requirements.lock
+
+audit: install  ## ask for known vulnerabilities of the locked versions, which needs the network
+	python -m tests.helpers.audit
 
 clean:  ## remove .venv and caches; data, models and results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
