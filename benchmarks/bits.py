@@ -70,7 +70,7 @@ def run(network: str, bits: str) -> Measured:
     """Return what `measure` prints in a fresh process, whose `bits` a params.yaml sets."""
     with TemporaryDirectory() as folder:
         Path(folder, "params.yaml").write_text(f"bits: {bits}\n")
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-m", "benchmarks.bits", "--measure", network],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},

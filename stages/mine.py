@@ -64,7 +64,8 @@ def _mine_by_embeddings(
 ) -> MinedTriplets:
     from pipeline.mining.by_embeddings import mine_by_embeddings
 
-    assert vectors is not None
+    if vectors is None:
+        raise ValueError("mining by embeddings needs the vectors")
     return mine_by_embeddings(
         vectors,
         labels,

@@ -1,6 +1,7 @@
 """The MLflow run that the stages of one pipeline execution share."""
 
 import os
+import shutil
 import subprocess
 
 from pipeline.config.schema import Params
@@ -29,7 +30,9 @@ def describe_run(params: Params, dataset: str) -> RunIdentity:
 
 
 def _git_commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - git
     return found.stdout.strip()

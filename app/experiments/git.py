@@ -1,5 +1,6 @@
 """Git: the last commit, the changes since then, files of a revision."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,10 +13,11 @@ def run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
     Raises:
         UserError: git is not installed.
     """
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UserError("git: found no such command; install git, or add it to PATH") from None
+    git = shutil.which("git")
+    if git is None:
+        raise UserError("git: found no such command; install git, or add it to PATH")
+    command = [git, *arguments]  # a list: no shell reads it
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - git
 
 
 def head_commit() -> str:

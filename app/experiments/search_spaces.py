@@ -139,8 +139,9 @@ def _are(kinds: type | tuple[type, ...], *values: Any) -> bool:
 def _list_dimension_ends(dimension: BaseDistribution) -> list[Any]:
     if isinstance(dimension, CategoricalDistribution):
         return list(dimension.choices)
-    assert isinstance(dimension, IntDistribution | FloatDistribution)
-    return [dimension.low, dimension.high]
+    if isinstance(dimension, IntDistribution | FloatDistribution):
+        return [dimension.low, dimension.high]
+    raise TypeError(dimension)
 
 
 def _count_values(dimension: BaseDistribution) -> float:

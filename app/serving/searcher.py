@@ -67,7 +67,7 @@ class Searcher:
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
         self._thresholds = {model: read_match_threshold(root, model) for model in models}
         self._trained_on = {model: find_trained_on(root, model, self.catalog) for model in models}
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - which images are shown is no secret
         for model_index in self.model_indexes.values():
             # Reads the table of vectors now, so that the first search does not wait for it.
             model_index.read_vector(model_index.ids[0])
@@ -194,8 +194,9 @@ class Searcher:
         started = perf_counter()
         if image is not None:
             vector = model_index.embed(image, crop=options.crop)
+        elif query.image_id is None:
+            raise ValueError("neither an image nor the name of one")
         else:
-            assert query.image_id is not None
             vector = model_index.read_vector(query.image_id)
         embed_ms, started = _milliseconds_since(started), perf_counter()
         allowed = self._mask_allowed(model_index, options)

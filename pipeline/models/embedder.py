@@ -141,7 +141,8 @@ def attach_head(
         torch.manual_seed(seed)
         head = make_head(head_spec).build(baseline.backbone.feature_dim)
     if init == "pca" and isinstance(head, nn.Linear):
-        assert vectors is not None
+        if vectors is None:
+            raise ValueError("the principal axes of no vectors")
         axes = principal_axes(vectors, head.out_features, seed=seed)
         head.load_state_dict({"weight": torch.from_numpy(axes), "bias": torch.zeros(len(axes))})
     spec = replace(baseline.spec, head=head_spec, normalize=normalize)

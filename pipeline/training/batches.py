@@ -186,9 +186,9 @@ class TripletBatches(Batches):
     def passes(
         self, _labels: LabelSets, triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
-        if misfits := self.find_too_few(0 if triplets is None else len(triplets)):
+        misfits = self.find_too_few(0 if triplets is None else len(triplets))
+        if triplets is None or misfits:
             raise UserError("\n".join(misfits))
-        assert triplets is not None
         whole = len(triplets) - len(triplets) % self.batch_size
         while True:
             shuffled = rng.permutation(triplets)[:whole]

@@ -43,7 +43,8 @@ class GradientCache:
         """Backpropagate the gradient of what `embed` returned to the network's weights."""
         if len(self.chunks) == 1:
             return  # the loss's backward reached the weights
-        assert embeddings.grad is not None
+        if embeddings.grad is None:
+            raise ValueError("the loss was not backpropagated to the embeddings")
         gradients = torch.split(embeddings.grad, [len(chunk) for chunk in self.chunks])
         for place, (chunk, gradient) in enumerate(zip(self.chunks, gradients, strict=True)):
             last = place == len(self.chunks) - 1

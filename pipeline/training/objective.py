@@ -41,9 +41,10 @@ class Objective(nn.Module):
         self.miner = params.miner.options.build(normalize=space.normalize)
         if members is None:
             self.loss = loss.build(space)
-        else:
-            assert isinstance(loss, GradedLoss)  # refuse_label_sets refuses others
+        elif isinstance(loss, GradedLoss):
             self.loss = loss.build_graded(space)
+        else:
+            raise TypeError(f"{loss} takes no label sets, which refuse_label_sets should have said")
         self.anchor_count = batches.anchor_count
         self.of_triplets = batches.mined and loss.takes_triplets()
         if params.train.cross_batch_memory:

@@ -172,7 +172,7 @@ def _run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Files, not pipes: the workers that `queue start` leaves behind would keep pipes open.
     with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own Python, by a list
             [sys.executable, "-m", "dvc", *arguments],
             env=os.environ | {"PATH": path},
             stdin=subprocess.DEVNULL,

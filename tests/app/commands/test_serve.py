@@ -99,7 +99,7 @@ def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None
 
 @pytest.mark.slow
 def test_others_who_can_search_cannot_correct(searchable: Path) -> None:
-    with started(searchable, "--host", "0.0.0.0", "--models", "finetuned") as process:
+    with started(searchable, "--host", "0.0.0.0", "--models", "finetuned") as process:  # noqa: S104 - what it tests
         logged = read_lines(process, 4)
         assert logged[3].endswith("can search and see all images\n")
         with open_client(logged[2].split()[1]) as client:

@@ -22,7 +22,7 @@ from app.serving.addresses import (
         ("127.9.9.9", True),
         ("::1", True),
         ("localhost", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # noqa: S104 - what it tests
         ("::", False),
         ("192.168.1.5", False),
         ("localhost.evil.example", False),
@@ -69,16 +69,16 @@ def test_a_server_at_a_network_address_answers_to_it_and_to_the_names_of_the_mac
 
 
 def test_a_server_at_all_addresses_answers_to_any_name() -> None:
-    with listen("0.0.0.0", 0) as listening:
-        assert find_allowed_hosts("0.0.0.0", listening) == ANY_HOST
-        assert find_local_host("0.0.0.0", listening) == "127.0.0.1"
-        assert find_network_host(listening) not in ("0.0.0.0", "")
+    with listen("0.0.0.0", 0) as listening:  # noqa: S104 - what it tests
+        assert find_allowed_hosts("0.0.0.0", listening) == ANY_HOST  # noqa: S104 - what it tests
+        assert find_local_host("0.0.0.0", listening) == "127.0.0.1"  # noqa: S104 - what it tests
+        assert find_network_host(listening) not in ("0.0.0.0", "")  # noqa: S104 - what it tests
 
 
 def test_without_a_network_address_the_name_of_the_machine_is_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with listen("0.0.0.0", 0) as listening, monkeypatch.context() as offline:
+    with listen("0.0.0.0", 0) as listening, monkeypatch.context() as offline:  # noqa: S104 - what it tests
         offline.setattr(socket, "socket", raise_unreachable)
         offline.setattr(socket, "gethostname", lambda: "desk")
         assert find_network_host(listening) == "desk"

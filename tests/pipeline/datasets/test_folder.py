@@ -129,7 +129,7 @@ def test_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
 
 def test_an_image_pickles_and_reads_its_bytes(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg")
-    (image,) = pickle.loads(pickle.dumps(read(tmp_path)))  # noqa: S301
+    (image,) = pickle.loads(pickle.dumps(read(tmp_path)))  # noqa: S301 - of our own
     assert image.read() == b"cat/1.jpg"
 
 

@@ -17,9 +17,10 @@ from pipeline.errors import UserError
 from pipeline.packing.fetching import ATTEMPTS, BLOCK_BYTES, Pace, fetch
 from pipeline.packing.sources import open_source
 
-BODY = random.Random(0).randbytes(300_000)  # the same in every test process
+# The same in every test process.
+BODY = random.Random(0).randbytes(300_000)  # noqa: S311 - a seed
 SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
-MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
+MD5 = f"md5:{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"
 
 NO_LENGTH = -1
 
@@ -309,7 +310,7 @@ def test_what_was_fetched_under_another_checksum_is_fetched_again(
 ) -> None:
     fetch_now(server, tmp_path, MD5)
     server.body, server.version = BODY[::-1], '"v2"'
-    md5 = f"md5:{hashlib.md5(BODY[::-1]).hexdigest()}"
+    md5 = f"md5:{hashlib.md5(BODY[::-1], usedforsecurity=False).hexdigest()}"
     assert fetch_now(server, tmp_path, md5).read_bytes() == BODY[::-1]
 
 
@@ -323,7 +324,7 @@ def test_all_archives_of_a_dataset_are_unpacked_into_one_folder(
             zipped.writestr(f"{name}2017/1.jpg", name)
         server.files[f"/{path.name}"] = path.read_bytes()
         url = f"http://127.0.0.1:{server.server_port}/{path.name}"
-        archives[url] = f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
+        archives[url] = f"md5:{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
     downloads = tmp_path / "downloads"
     for _ in range(2):
         with open_source(tmp_path / "unused", archives, downloads=downloads) as folder:

@@ -54,7 +54,7 @@ def test_same_seed_gives_the_same_bytes_in_any_order_and_after_a_pickle():
     some = listed()[::17]
     forward = [image.read() for image in some]
     make_product.cache_clear()
-    backward = [pickle.loads(pickle.dumps(p.read))() for p in reversed(some)]  # noqa: S301
+    backward = [pickle.loads(pickle.dumps(p.read))() for p in reversed(some)]  # noqa: S301 - of our own
     assert forward == backward[::-1]
 
 
