@@ -14,6 +14,9 @@ from pipeline.config.schema import CHOICES, Params
 from pipeline.errors import UserError, closest, name_choices
 from pipeline.options import VALUE
 
+# A YAML of a kilobyte can name a list ten times in a list that is named ten times, and so on, which
+# is read in an instant and fills all memory when it is printed.
+MOST_VALUES = 100_000
 # What the reader raises: for "2020-13-45" a plain ValueError, for "!!bool a" a KeyError.
 NOT_YAML = (YAMLError, ValueError, KeyError)
 
@@ -32,13 +35,33 @@ def read_params(path: Path) -> Params:
 def read_yaml(path: Path) -> Any:
     """Return the plain values of a YAML 1.2 file, as DVC reads it (so 1e-3 is a number)."""
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if _count_values(values, {}) > MOST_VALUES:
+            raise UserError(
+                f"{path}: has more than {MOST_VALUES:,} values, or one that contains itself; "
+                "allowed: fewer; write them without aliases (*name)"
+            )
+        return values
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; run from the root of the project") from None
     except NOT_YAML as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{path}: lists or mappings in each other, too deep to be read") from None
+
+
+def _count_values(values: Any, known: dict[int, float]) -> float:
+    """Return how many values there are, an alias counted as what it stands for.
+
+    known: id of a value -> its count, of those that were counted before.
+    """
+    if not isinstance(values, dict | list | set):
+        return 1
+    if id(values) not in known:
+        known[id(values)] = float("inf")  # while it is counted: it contains itself
+        inner = values.values() if isinstance(values, dict) else values
+        known[id(values)] = 1 + sum(_count_values(value, known) for value in inner)
+    return known[id(values)]
 
 
 def check_params(values: Any, *, where: str) -> Params:

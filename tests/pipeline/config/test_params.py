@@ -1,5 +1,6 @@
 """params.yaml: what is in the repository is valid; each mistake is reported, word for word."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,29 @@ def test_params_do_not_change() -> None:
     params = read_params(PARAMS)
     with pytest.raises(ValueError, match="frozen"):
         params.seed = 8  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]\n"
+        + "".join(
+            f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+            for before, name in itertools.pairwise("abcdefghi")
+        ),
+        "a: &a [*a]\n",
+        f"a: [{'1,' * 100_000}]\n",
+    ],
+    ids=["aliases of aliases", "itself", "as many"],
+)
+def test_more_values_than_anybody_writes_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert str(caught.value) == (
+        f"{path}: has more than 100,000 values, or one that contains itself; allowed: fewer; write "
+        "them without aliases (*name)"
+    )
+    path.write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_yaml(path) == {"a": [1, 2], "b": [1, 2]}
