@@ -531,7 +531,7 @@ def test_work_out_of_proportion_to_the_archive_is_refused(
     }
     archive = make(tmp_path / "p")
     for name, value in limits.items():
-        monkeypatch.setattr(f"pipeline.packing.archives.{name}", value)
+        monkeypatch.setattr(f"pipeline.packing.archive_work.{name}", value)
     size = archive.stat().st_size
     found = found.format(more=allowed(size) + 1)
     assert refused(archive, tmp_path / "out") == (
