@@ -94,13 +94,12 @@ def replace_all(unfinished: Sequence[Path], paths: Sequence[Path]) -> None:
 
 
 def _find_errno(error: Exception) -> int | None:
-    """Return the number of the system's error that `error` comes of, if it names no file itself."""
+    """Return for which of REFUSALS `error` was raised, if it names no file itself; else None."""
     if getattr(error, "filename", None) is not None:
         return None
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    if isinstance(error.__context__, OSError):  # torch's RuntimeError
-        return error.__context__.errno
+    of_system = error if isinstance(error, OSError) else error.__context__  # torch's RuntimeError
+    if isinstance(of_system, OSError) and of_system.errno in REFUSALS:
+        return of_system.errno
     text = str(error)  # of faiss or safetensors
     return next((number for number in REFUSALS if os.strerror(number) in text), None)
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.data.digests import digest_file
 from pipeline.data.tables import read_metadata
 from pipeline.errors import UserError
 
@@ -21,8 +22,7 @@ def fingerprint_files(settings: str, files: Iterable[Path]) -> str:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 digest.update(f"\0{file.as_posix()}\0".encode())
-                with file.open("rb") as opened:
-                    digest.update(hashlib.file_digest(opened, "sha256").digest())
+                digest.update(digest_file(file).encode())
     return digest.hexdigest()[:16]
 
 

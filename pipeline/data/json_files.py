@@ -24,8 +24,8 @@ def read_json(path: Path, kind: type[T], *, what: str) -> T:
         raise UserError(f"{path}: no such file; run: dvc repro") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+        key = ".".join(map(str, first["loc"]))  # empty where the whole is no JSON
+        fault = f"{key}: {first['msg']}" if key else first["msg"]
         raise UserError(
-            f"{path}: not {what} ({key}{first['msg']}); run: dvc checkout, or if that does not "
-            "help: dvc repro"
+            f"{path}: not {what} ({fault}); run: dvc checkout, or if that does not help: dvc repro"
         ) from None

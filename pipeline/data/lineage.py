@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.data.digests import digest_file
 from pipeline.errors import UserError, advise_making
 
 # As pipeline/models/embedder.py writes them; not imported from there, as torch takes seconds.
@@ -74,8 +75,7 @@ def digest_model(directory: Path) -> str:
                 f"{path}: no such file; a model is a directory with {' and '.join(MODEL_FILES)}; "
                 f"{advise_making()}"
             )
-        with path.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        digest.update(digest_file(path).encode())
     return digest.hexdigest()[:16]
 
 

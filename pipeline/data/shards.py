@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,15 @@ from pipeline.data.decoding import UndecodableError, decode
 from pipeline.data.joins import RowLookup
 from pipeline.errors import UserError, one_line
 
+# checksum: CRC-32 of image_id and image. Of a changed byte a decoder often makes other pixels.
 SCHEMA = pa.schema(
-    [pa.field("image_id", pa.string(), False), pa.field("image", pa.binary(), False)]
+    [
+        pa.field("image_id", pa.string(), False),
+        pa.field("image", pa.binary(), False),
+        pa.field("checksum", pa.uint32(), False),
+    ]
 )
+REMEDY = "get it back: dvc checkout, or make it again: dvc repro -f download"
 # DVC hashes, links and pushes a shard as a whole. Small batches stay below Arrow's 32-bit offsets.
 SHARD_BYTES = 256 * 2**20
 BATCH_BYTES = 16 * 2**20
@@ -50,8 +57,9 @@ class ShardWriter:
         if not self._rows:
             return
         ids, images = zip(*self._rows, strict=True)
+        sums = pa.array([_checksum(*row) for row in self._rows], pa.uint32())
         self._open_shard().write_batch(
-            pa.record_batch([pa.array(ids), pa.array(images)], schema=SCHEMA)
+            pa.record_batch([pa.array(ids), pa.array(images), sums], schema=SCHEMA)
         )
         self._in_shard += self._in_batch
         self._rows, self._in_batch = [], 0
@@ -71,24 +79,35 @@ class ShardWriter:
             self._shards += 1
 
 
+def _checksum(image_id: str, encoded: bytes) -> int:
+    return crc32(encoded, crc32(image_id.encode()))
+
+
 def _read_shard(path: Path) -> list[pa.RecordBatch]:
     """Return the batches of a shard, memory-mapped.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or has other columns.
     """
     try:
         reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        if not reader.schema.equals(SCHEMA):
+            raise UserError(
+                f"{path}: found columns {_describe(reader.schema)}; allowed: {_describe(SCHEMA)}; "
+                f"{REMEDY}"
+            )
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         for batch in batches:
             batch.validate(full=True)  # else a damaged offset would be read as an address
     except (pa.ArrowException, OSError, ValueError) as error:
-        what = one_line(error)
-        raise UserError(
-            f"{path}: damaged ({what}); get it back: dvc checkout, or make it again: "
-            "dvc repro -f download"
-        ) from None
+        raise UserError(f"{path}: damaged ({one_line(error)}); {REMEDY}") from None
     return batches
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(
+        f"{field.name} {field.type}{' or null' if field.nullable else ''}" for field in schema
+    )
 
 
 class PackedImages:
@@ -120,10 +139,20 @@ class PackedImages:
         return len(self.ids)
 
     def read(self, image_id: str) -> bytes:
-        """Return the encoded bytes of one image."""
+        """Return the encoded bytes of one image.
+
+        Raises:
+            UserError: there is none of this id, or its bytes are not those that were packed.
+        """
         row = self._rows.find(image_id)
-        batch = int(np.searchsorted(self._starts, row, side="right")) - 1
-        encoded: bytes = self._batches[batch].column(1)[row - int(self._starts[batch])].as_py()
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        batch, row_in_batch = self._batches[number], row - int(self._starts[number])
+        encoded: bytes = batch.column(1)[row_in_batch].as_py()
+        if _checksum(image_id, encoded) != batch.column(2)[row_in_batch].as_py():
+            raise UserError(
+                f"{self.directory}: image '{image_id}': damaged (its bytes are not those that were "
+                f"packed); {REMEDY}"
+            )
         return encoded
 
     def decode(self, image_id: str) -> Image.Image:
@@ -148,7 +177,7 @@ class PackedImages:
         except UndecodableError as error:
             raise UserError(
                 f"{self.directory}: image '{image_id}': {error}; allowed: images as download "
-                "packs them; run: dvc repro -f download"
+                f"packs them; {REMEDY}"
             ) from None
 
     def require(self, image_ids: Sequence[str]) -> None:

@@ -336,5 +336,8 @@ def _check_column(values: pa.ChunkedArray, field: pa.Field, *, where: str) -> No
     if not fits:
         wanted = "fixed_size_list<float>[D]" if field.type == EMBEDDING else field.type
         raise UserError(f"{where}: found type {values.type}; allowed: {wanted}")
-    if not field.nullable and values.null_count:
-        raise UserError(f"{where}: {values.null_count} values are null; allowed: none")
+    nulls = 0 if field.nullable else values.null_count
+    if isinstance(field.type, pa.ListType):
+        nulls += pc.list_flatten(values).null_count
+    if nulls:
+        raise UserError(f"{where}: {nulls} values are null; allowed: none")

@@ -13,6 +13,7 @@ import faiss
 import pyarrow as pa
 
 from pipeline.data.arrays import Vectors
+from pipeline.data.digests import digest_file
 from pipeline.data.files import written_whole
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.lineage import Lineage, check_lineage, from_metadata, to_metadata
@@ -22,6 +23,7 @@ from pipeline.index.centring import add_centring
 from pipeline.index.distances import find_centre, prepare_vectors, subtract
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
+DIGEST = "lookalike.index"  # in the metadata of ids.parquet: of index.faiss, SHA-256
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # The links of these graphs depend on the order in which threads finish, so one thread builds them.
 # Those of HNSW do not, since faiss 1.15.
@@ -68,29 +70,33 @@ def write_index(
 ) -> None:
     """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`, both or neither.
 
-    lineage: of the vectors; it is kept in the metadata of ids.parquet.
+    lineage: of the vectors; it is kept in the metadata of ids.parquet, with a digest of the index.
     """
     table = pa.table({"image_id": pa.array(ids, pa.string())})
     files = (directory / INDEX_FILE, directory / IDS_FILE)
     with written_whole(*files) as (unfinished, unfinished_ids):
         faiss.write_index(index, str(unfinished))
-        write_table(table, unfinished_ids, IDS, metadata=to_metadata(lineage))
+        metadata = to_metadata(lineage) | {DIGEST: digest_file(unfinished)}
+        write_table(table, unfinished_ids, IDS, metadata=metadata)
 
 
 def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
     """Return (index, image_id of each row) of `directory`.
 
     Raises:
-        UserError: a file is missing or is not an index, or the two are of different length.
+        UserError: a file is missing or not as it was written, or the two are not of one index.
     """
     ids = read_table(directory / IDS_FILE, IDS)["image_id"].to_pylist()
     path = directory / INDEX_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro index")
-    try:
-        index = faiss.read_index(str(path))
-    except (RuntimeError, MemoryError):  # a damaged length may ask for any amount
-        raise UserError(f"{path}: not a faiss index; run: dvc repro index") from None
+    # Of a changed vector faiss would tell nothing, of a changed list only when it is searched.
+    if read_metadata(directory / IDS_FILE).get(DIGEST) != digest_file(path):
+        raise UserError(
+            f"{path}: its digest is not the one in {IDS_FILE}: it is damaged, or of another index; "
+            "run: dvc checkout, or if that does not help: dvc repro index"
+        )
+    index = faiss.read_index(str(path))
     if index.ntotal != len(ids):
         raise UserError(
             f"{path}: found {index.ntotal} vectors; allowed: {len(ids)}, one for each row of "

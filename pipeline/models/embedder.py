@@ -2,17 +2,18 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
 from annotated_types import Ge, Le
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.data.arrays import Vectors
+from pipeline.data.digests import digest_file
 from pipeline.data.files import written_whole
 from pipeline.data.json_files import read_json
 from pipeline.errors import UserError, name_choices
@@ -47,6 +48,13 @@ class EmbedderSpec(Preprocessing):
     normalize: bool = True
     pretrained: bool = False
     trained_in: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SavedSpec(EmbedderSpec):
+    """What model.json holds: the spec, and a digest of it and of the weights."""
+
+    digest: str
 
 
 class Embedder(nn.Module):
@@ -155,10 +163,10 @@ def save_embedder(model: Embedder, directory: Path) -> None:
     Equal weights give equal bytes.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    text = json.dumps(asdict(model.spec), indent=2) + "\n"
     with written_whole(directory / WEIGHTS_FILE, directory / SPEC_FILE) as (weights, spec):
-        spec.write_text(text, encoding="utf-8")
         save_file(tensors, weights)
+        saved = asdict(model.spec) | {"digest": _digest(model.spec, weights)}
+        spec.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
         # safetensors makes files that only their owner can read.
         shutil.copymode(spec, weights)
 
@@ -167,7 +175,7 @@ def load_embedder(directory: Path) -> Embedder:
     """Return the embedder that `save_embedder` wrote, on the CPU, in eval mode.
 
     Raises:
-        UserError: a file is missing or damaged, or the weights do not fit the spec.
+        UserError: a file is missing or not as it was written, or the weights do not fit the spec.
     """
     for name in (SPEC_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
@@ -175,18 +183,28 @@ def load_embedder(directory: Path) -> Embedder:
                 f"{directory / name}: no such file; a model is a directory with {SPEC_FILE} and "
                 f"{WEIGHTS_FILE}; run: dvc repro"
             )
-    model = build_embedder(_read_spec(directory / SPEC_FILE))
     path = directory / WEIGHTS_FILE
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path}: damaged ({error}); run: dvc repro") from None
-    load_weights(model, state, where=str(path))
+    model = build_embedder(_read_spec(directory / SPEC_FILE, path))
+    load_weights(model, load_file(path), where=str(path))
     return model
 
 
-def _read_spec(path: Path) -> EmbedderSpec:
-    spec = read_json(path, EmbedderSpec, what=DESCRIPTION)
+def _digest(spec: EmbedderSpec, weights: Path) -> str:
+    """Return 64 hex digits that change with a spec and the content of a file of weights."""
+    text = json.dumps(asdict(spec), sort_keys=True)
+    return sha256(f"{text}\n{digest_file(weights)}".encode()).hexdigest()
+
+
+def _read_spec(path: Path, weights: Path) -> EmbedderSpec:
+    """Return the spec at `path`, after checking that it and the weights are as they were written:
+    a changed weight is a weight like any other."""
+    saved = read_json(path, _SavedSpec, what=DESCRIPTION)
+    spec = EmbedderSpec(**{each.name: getattr(saved, each.name) for each in fields(EmbedderSpec)})
+    if saved.digest != _digest(spec, weights):
+        raise UserError(
+            f"{path}: its digest is not that of it and {weights.name}: one of them is damaged, or "
+            "they are of two models; run: dvc checkout, or if that does not help: dvc repro"
+        )
     for key, found, allowed in (
         ("pooling", spec.pooling, POOLINGS),
         ("interpolation", spec.interpolation, INTERPOLATIONS),

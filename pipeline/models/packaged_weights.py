@@ -3,12 +3,12 @@
 Each is a package of its own, so that no network is needed after installation.
 """
 
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.data.digests import digest_file
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def load_packaged(name: str, network: "nn.Module") -> "StateDict":
         raise UserError(refuse_packaged(name))
     file = WEIGHTS_FILES[name]
     path = _find(file)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
+    if digest_file(path) != file.sha256:
         raise UserError(f"{path}: found other bytes than were published; run: make clean install")
     # The file has other names for the same tensors in the same order.
     return dict(zip(network.state_dict(), read_weights(path).values(), strict=False))

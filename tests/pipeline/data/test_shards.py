@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.data.shards import PackedImages, ShardWriter
 from pipeline.errors import UserError
 from tests.helpers.encoded_images import FORMATS, SIZE, encode, exif_of
+
+REMEDY = "get it back: dvc checkout, or make it again: dvc repro -f download"
 
 
 def packed(folder: Path, **images: bytes) -> PackedImages:
@@ -36,7 +39,7 @@ def test_an_image_that_is_damaged_is_told_by_its_id(tmp_path: Path) -> None:
             read("a")
         assert str(caught.value) == (
             f"{tmp_path}: image 'a': damaged (image file is truncated); allowed: images as "
-            "download packs them; run: dvc repro -f download"
+            f"download packs them; {REMEDY}"
         )
 
 
@@ -59,5 +62,41 @@ def test_a_damaged_shard_is_told_by_its_file(damage: str, tmp_path: Path) -> Non
         PackedImages(tmp_path)
     told = str(caught.value)
     assert told.startswith(f"{path}: damaged (")
-    assert told.endswith("); get it back: dvc checkout, or make it again: dvc repro -f download")
+    assert told.endswith(f"); {REMEDY}")
     assert "\n" not in told
+
+
+@pytest.mark.parametrize("changed", ["image", "checksum"])
+def test_a_changed_byte_of_an_image_is_told_by_its_id(changed: str, tmp_path: Path) -> None:
+    """A BMP holds its pixels as they are: each byte of them is a pixel like any other."""
+    bitmaps = {name: encode("BMP") for name in "ab"}
+    images = packed(tmp_path, **bitmaps)
+    [path] = tmp_path.glob("*.arrow")
+    content = bytearray(path.read_bytes())
+    assert images.read("a") == bitmaps["a"]
+    at = content.index(bitmaps["a"]) + len(bitmaps["a"]) - 5
+    if changed == "checksum":
+        sums = pa.ipc.open_file(path).get_batch(0).column(2).buffers()[1].to_pybytes()[:4]
+        at = content.rindex(sums)
+    content[at] ^= 1
+    path.write_bytes(content)
+    images = PackedImages(tmp_path)
+    assert images.read("b") == bitmaps["b"]
+    with pytest.raises(UserError) as caught:
+        images.read("a")
+    assert str(caught.value) == (
+        f"{tmp_path}: image 'a': damaged (its bytes are not those that were packed); {REMEDY}"
+    )
+
+
+def test_a_shard_of_other_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "00000.arrow"
+    table = pa.table({"image_id": ["a"], "image": [b"x"]})
+    with pa.ipc.new_file(str(path), table.schema) as out:
+        out.write_table(table)
+    with pytest.raises(UserError) as caught:
+        PackedImages(tmp_path)
+    assert str(caught.value) == (
+        f"{path}: found columns image_id string or null, image binary or null; allowed: image_id "
+        f"string, image binary, checksum uint32; {REMEDY}"
+    )

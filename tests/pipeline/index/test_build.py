@@ -113,16 +113,29 @@ def test_the_error_for_a_missing_or_broken_index_names_the_stage_to_run(tmp_path
         f"{path}: found 600 vectors; allowed: 599, one for each row of ids.parquet; run: dvc "
         "repro index"
     )
-    path.write_bytes(b"nothing")
-    with pytest.raises(UserError) as caught:
-        read_index(tmp_path)
-    assert str(caught.value) == f"{path}: not a faiss index; run: dvc repro index"
     path.unlink()
     with pytest.raises(UserError) as caught:
         read_index(tmp_path)
     assert str(caught.value) == (
         f"{path}: no such file; run the stage that writes it: dvc repro index"
     )
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF4,Flat"])
+def test_a_changed_byte_of_an_index_is_noticed(factory: str, tmp_path: Path) -> None:
+    """faiss would read a changed vector as it is, and fail at a changed list when it searches."""
+    index = build_index(VECTORS, factory=factory, distance="cosine", seed=0)
+    path = tmp_path / "index.faiss"
+    write_index(tmp_path, index, [f"p{i}" for i in range(600)])
+    whole = path.read_bytes()
+    for at in (0, 30, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(UserError) as caught:
+            read_index(tmp_path)
+        assert str(caught.value) == (
+            f"{path}: its digest is not the one in ids.parquet: it is damaged, or of another "
+            "index; run: dvc checkout, or if that does not help: dvc repro index"
+        )
 
 
 MADE = Lineage("0123456789abcdef", hflip=False, precision="fp32")
