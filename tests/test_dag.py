@@ -32,7 +32,8 @@ STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking.py")
 ENTRY = Path("pipeline/entry.py")
 RUNNER = Path("stages/runner.py")
-PACKAGE = Path("stages/__init__.py")  # Python runs it before any stage
+# Python runs them before any stage.
+PACKAGE, LAUNCH = Path("stages/__init__.py"), Path("pipeline/launch.py")
 MLFLOW_RUN = Path("stages/mlflow_run.py")
 # Files that cannot change what a stage writes, and what each is used for: the tests below show
 # that the code of the stages uses them for nothing else. As dependencies they would re-run all for
@@ -69,8 +70,8 @@ def imported(stage: str) -> set[Path]:
             files |= set(packages_of(file))
         waiting += files - found - WITHOUT_EFFECT.keys()
         found |= files
-    # What the package of the stages does is spelled out by a test below.
-    return {file for file in found - {first, PACKAGE} if has_code(file)}
+    # What these two do is spelled out by a test below.
+    return {file for file in found - {first, PACKAGE, LAUNCH} if has_code(file)}
 
 
 def reads(each: Import, path: Path) -> bool:
@@ -189,20 +190,24 @@ def test_every_import_is_seen_by_these_tests(path: Path) -> None:
 
 def test_a_stage_fixes_its_bits_before_it_imports_anything_else() -> None:
     """Settings that numpy and torch read when they are imported would come too late."""
-    silencing = [
-        *("import signal", "import sys", "from pathlib import Path"),
-        "signal.signal(signal.SIGINT, signal.SIG_DFL)",
-    ]
-    fixing = [
-        "from pipeline import portable_bits",
-        "portable_bits.fix(Path('params.yaml'))",
-    ]
-    for package in (PACKAGE, Path("app/__init__.py")):
-        described, *statements = parse(package).body
+    for package, imports in ((PACKAGE, {"sys"}), (Path("app/__init__.py"), {"sys", "pathlib"})):
+        described, *statements, last = parse(package).body
         assert isinstance(described, ast.Expr)
-        assert isinstance(statements[3], ast.If)
-        statements[3:4] = statements[3].body
-        assert [ast.unparse(each) for each in statements] == silencing + fixing
+        assert isinstance(last, ast.Expr)
+        assert ast.unparse(last).startswith("prepare(program=")
+        assert ast.unparse(statements[-1]) == "from pipeline.launch import prepare"
+        assert imported_packages(package) == imports | {"pipeline"}
+        assert all(isinstance(each, ast.Import | ast.ImportFrom) for each in statements)
+    [prepare] = [
+        each
+        for each in parse(LAUNCH).body
+        if isinstance(each, ast.FunctionDef) and each.name == "prepare"
+    ]
+    assert ast.unparse(prepare.body[-1]) == "portable_bits.fix(Path('params.yaml'))"
+    assert imported_packages(LAUNCH) == {
+        *("contextlib", "pathlib", "pipeline", "resource", "signal", "sys"),
+    }
+    assert [each.file for each in find_imports(LAUNCH)] == [Path("pipeline/portable_bits.py")]
     assert imported_packages(Path("pipeline/portable_bits.py")) == {
         *("hashlib", "json", "logging", "os", "pathlib", "ruamel", "shutil", "sys"),
     }
