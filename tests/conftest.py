@@ -3,7 +3,6 @@
 import app  # noqa: F401, I001 - first, with stages: they tell numpy and torch which bits to compute
 import stages  # noqa: F401
 
-import logging
 import os
 import shutil
 import signal
@@ -14,8 +13,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from pipeline.logs import ROOTS
 from tests.helpers.clone import SMALL, copy_clone, run_clone
+from tests.helpers.processes import restored_logging
 
 # The processes of pytest-xdist share the cores, so each computes with one thread. A stage that a
 # test starts has the threads of `bits: portable` again: `stages` sets its environment anew.
@@ -58,13 +57,8 @@ def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
-    """Undo `set_up_logging` after each test, so that caplog gets the messages of the next one."""
-    loggers = [logging.getLogger(root) for root in ROOTS]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
+    with restored_logging():
+        yield
 
 
 def pytest_configure() -> None:

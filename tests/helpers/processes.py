@@ -1,10 +1,20 @@
 """Processes that tests start: stages, servers and the command line, as a person runs them."""
 
+import importlib
+import io
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr
 from pathlib import Path
 
+import typer
+
+from pipeline.entry import MACHINES_FAULT, USERS_FAULT, describe_fault
+from pipeline.errors import UserError
+from pipeline.logs import ROOTS, set_up_logging
 from tests.helpers.paths import ROOT
 
 
@@ -26,3 +36,34 @@ def run_module(
         text=True,
         check=False,
     )
+
+
+def run_stage(folder: Path, stage: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Do what `python -m stages.<stage>` does in `folder`, in this process: no seconds of imports.
+
+    Stages as processes of their own are run by DVC in clones (tests/helpers/clone.py).
+    """
+    app = typer.Typer(add_completion=False)
+    app.command()(importlib.import_module(f"stages.{stage}").main)
+    printed, status = io.StringIO(), 0
+    with chdir(folder), redirect_stderr(printed), restored_logging():
+        set_up_logging(stage)
+        try:
+            app(list(options), standalone_mode=False)
+        except (UserError, OSError) as error:
+            logging.getLogger("stages").error(describe_fault(error) or error)
+            status = USERS_FAULT if isinstance(error, UserError) else MACHINES_FAULT
+    return subprocess.CompletedProcess([stage, *options], status, "", printed.getvalue())
+
+
+@contextmanager
+def restored_logging() -> Iterator[None]:
+    """Undo `set_up_logging` at the end of the block, so that caplog gets what is logged later."""
+    loggers = [logging.getLogger(root) for root in ROOTS]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)

@@ -19,7 +19,7 @@ from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_module, run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -74,8 +74,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     stage: str, folder: Path, *options: str, root: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    variables = {} if root is None else {"DVC_ROOT": str(root)}
-    return run_module(folder, f"stages.{stage}", *options, **variables)
+    if root is None:
+        return run_stage(folder, stage, *options)
+    return run_module(folder, f"stages.{stage}", *options, DVC_ROOT=str(root))
 
 
 def download(

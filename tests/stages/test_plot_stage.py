@@ -28,7 +28,7 @@ from tests.helpers.dataset_tables import (
     write_dataset_tables,
 )
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_stage
 
 IDS = [f"p{i:02d}" for i in range(12)]
 LABELS = [i % 3 for i in range(12)]
@@ -66,7 +66,7 @@ def plot(project: Path) -> subprocess.CompletedProcess[str]:
         "--model model --metrics metrics --rejected data/rejected.csv --health data/health.parquet"
     )
     pages = "--report plots/report.html --projector plots/projector"
-    return run_module(project, "stages.plot", *f"{data} {made} {rest} {numbers} {pages}".split())
+    return run_stage(project, "plot", *f"{data} {made} {rest} {numbers} {pages}".split())
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The stages index, evaluate and mine as DVC runs them: from files to files."""
+"""The stages index, evaluate and mine: from files to files."""
 
 import io
 import json
@@ -31,7 +31,7 @@ from pipeline.data.tables import (
 )
 from tests.helpers.dataset_tables import build_catalog, build_splits, write_dataset_tables
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -88,24 +88,23 @@ def set_param(project: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def run_stage(project: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    shared = ["--embeddings", "embeddings.parquet", "--splits", "splits.parquet"]
-    return run_module(project, f"stages.{name}", *shared, *options)
+SHARED = ("--embeddings", "embeddings.parquet", "--splits", "splits.parquet")
 
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
     options = ("--embeddings", "embeddings.parquet", "--model", "m", "--out", "index/m")
-    return run_module(project, "stages.index", *options)
+    return run_stage(project, "index", *options)
 
 
 def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
     options = ["--model", "m", "--catalog", "catalog.parquet", "--images", "images"]
     options += ["--index", "index/m", "--metrics", "metrics/m.json", "--results", "results/m"]
-    return run_stage(project, "evaluate", *options)
+    return run_stage(project, "evaluate", *SHARED, *options)
 
 
 def mine(project: Path) -> subprocess.CompletedProcess[str]:
-    return run_stage(project, "mine", "--catalog", "catalog.parquet", "--out", "triplets.parquet")
+    options = ("--catalog", "catalog.parquet", "--out", "triplets.parquet")
+    return run_stage(project, "mine", *SHARED, *options)
 
 
 def error_of(run: subprocess.CompletedProcess[str]) -> str:

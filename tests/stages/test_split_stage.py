@@ -12,7 +12,7 @@ from pipeline.data.chosen import read_chosen, read_untrained
 from pipeline.data.tables import SPLITS, read_table
 from tests.helpers.dataset_tables import build_catalog, build_health, write_dataset_tables
 from tests.helpers.overlay import overlaid
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_stage
 
 Groups = Sequence[Sequence[str]]
 
@@ -29,7 +29,7 @@ def split(
     health = build_health(catalog["image_id"].to_pylist(), exact=exact, near=near)
     write_dataset_tables(folder, catalog=catalog, health=health)
     files = ("--catalog", "catalog.parquet", "--health", "health.parquet", "--out", "s.parquet")
-    return run_module(folder, "stages.split", *files)
+    return run_stage(folder, "split", *files)
 
 
 def test_duplicates_on_both_sides_of_an_official_split_are_told_and_stay(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from pipeline.data.training_record import TrainingRecord, write_record
 from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_stage
 
 OPTIONS = "--catalog catalog.parquet --metrics metrics --history history.csv --figures figures "
 OPTIONS += "--report report.html --model models/finetuned --out tracked.txt"
@@ -30,7 +30,7 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     record = TrainingRecord("finetuned", "it is a test", 3, {"split.protocol": "official"})
     write_record(tmp_path / "models/finetuned", record)
 
-    ran = run_module(tmp_path, "stages.track", *OPTIONS.split())
+    ran = run_stage(tmp_path, "track", *OPTIONS.split())
 
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "tracked.txt").exists()
@@ -44,7 +44,7 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
 
     (tmp_path / "history.csv").write_bytes(b"epoch,loss\n1,half\n")
-    ran = run_module(tmp_path, "stages.track", *OPTIONS.split())
+    ran = run_stage(tmp_path, "track", *OPTIONS.split())
     assert (ran.returncode, ran.stderr) == (
         2,
         "track: history.csv: not a history of a training (could not convert string to float: "

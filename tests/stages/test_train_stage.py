@@ -18,6 +18,7 @@ from pipeline.data.joins import read_labels, read_vectors_of
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.data.training_record import read_record
 from pipeline.evaluation.measure import measure
+from pipeline.training.checkpoints import Checkpoint
 from stages import train
 from stages.stage_code import fingerprint_code
 from tests.helpers.clone import change_params
@@ -142,27 +143,49 @@ def test_a_complete_training_leaves_no_checkpoint_and_a_finished_run(project: Pa
     assert (tracked.info.status, tracked.data.tags["lookalike.complete"]) == ("FINISHED", "false")
 
 
+@pytest.mark.parametrize("resumed", [True, False])
+def test_an_unfinished_training_is_resumed_or_begins_anew(
+    resumed: bool, unfinished: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(unfinished, copy)
+    change_params(copy, {"plot.points": 7} if resumed else {"loss.contrastive.neg_margin": 0.3})
+    run(copy)
+    assert (read_history(copy)[1]["loss"] == MARK) is resumed
+    assert not list(copy.glob("checkpoints/*"))
+
+
 @pytest.mark.parametrize(
     ("changes", "resumed"),
     [
         ({}, True),
-        ({"plot.points": 7}, True),
-        ({"loss.contrastive.neg_margin": 0.3}, False),
         ({"train.seed": 8}, False),
         ({"launch": "torchrun --nproc-per-node 2"}, False),
         ({"bits": "fast"}, False),
     ],
     ids=str,
 )
-def test_a_checkpoint_is_resumed_by_the_same_settings_alone(
-    changes: dict[str, Any], resumed: bool, unfinished: Path, tmp_path: Path
+def test_a_checkpoint_is_of_the_same_settings_alone(
+    changes: dict[str, Any],
+    resumed: bool,
+    unfinished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It stops where the training would begin."""
     copy = tmp_path / "project"
     shutil.copytree(unfinished, copy)
     change_params(copy, changes)
-    run(copy)
-    assert (read_history(copy)[1]["loss"] == MARK) is resumed
-    assert not list(copy.glob("checkpoints/*"))
+    loaded = []
+
+    def stop(*arguments: Any) -> None:
+        loaded.append(next(each for each in arguments if isinstance(each, Checkpoint)).load())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stages.train._train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(copy)
+    assert (loaded[0] is not None) is resumed
 
 
 def test_a_checkpoint_is_resumed_by_the_same_code_alone(unfinished: Path) -> None:

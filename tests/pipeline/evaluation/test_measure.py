@@ -221,7 +221,7 @@ def test_triplets_report_the_cosine_for_every_distance() -> None:
     assert metrics.means["cosine_negative"] == 0
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(cases())
 def test_curves_equal_their_definitions(case: Case) -> None:
     queries = queries_with_relevant(case)
