@@ -290,8 +290,9 @@ def told_as_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     except PermissionError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        what = one_line(error)
-        raise UserError(f"{path}: damaged, or not a Parquet file ({what}); {remedy}") from None
+        memory = "too large for the free memory, " if isinstance(error, MemoryError) else ""
+        what = f"{memory}damaged, or not a Parquet file ({one_line(error)})"
+        raise UserError(f"{path}: {what}; {remedy}") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -99,6 +99,24 @@ def test_a_null_inside_of_a_list_is_refused(
     assert str(caught.value).endswith(f"column {column}: 1 values are null; allowed: none")
 
 
+def test_a_lack_of_memory_is_not_told_as_damage_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(classes(), path, CLASSES)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 9 failed")
+
+    monkeypatch.setattr("pipeline.data.tables._check", fail)
+    with pytest.raises(UserError) as caught:
+        read_table(path, CLASSES)
+    assert str(caught.value) == (
+        f"{path}: too large for the free memory, damaged, or not a Parquet file (malloc of size 9 "
+        "failed); get it back: dvc checkout, or make it again: dvc repro"
+    )
+
+
 def test_an_open_table_takes_metrics_and_nothing_else(tmp_path: Path) -> None:
     row = {field.name: pa.array([0], field.type) for field in QUERIES.columns
            if not pa.types.is_string(field.type)}  # fmt: skip
