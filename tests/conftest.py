@@ -4,16 +4,15 @@ import app  # noqa: F401, I001 - first, with stages: they tell numpy and torch w
 import stages  # noqa: F401
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.clone import SMALL, copy_clone, run_clone
+from tests.helpers.once import build_once
 from tests.helpers.processes import restored_logging
 
 # The processes of pytest-xdist share the cores, so each computes with one thread. A stage that a
@@ -33,17 +32,7 @@ MARKED_BY_FIXTURE = {
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this working tree, with small params, run once for all tests; do not change it."""
-    own = tmp_path_factory.getbasetemp()
-    # The processes of pytest-xdist have a folder each, in one of the session.
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    ready = shared / "first_run" / "lookalike"
-    done = ready.with_name("done")
-    with FileLock(shared / "first_run.lock"):
-        if not done.exists():
-            shutil.rmtree(ready, ignore_errors=True)  # a failed run of another process
-            run_clone(ready, SMALL)
-            done.touch()
-    return ready
+    return build_once(tmp_path_factory, "first_run", lambda place: run_clone(place, SMALL))
 
 
 @pytest.fixture(scope="module")
