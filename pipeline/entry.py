@@ -14,6 +14,7 @@ from pipeline.stopping import (
     end_at_once,
     ends_on_signals,
     is_first_process,
+    is_lost_peer,
     is_lost_worker,
 )
 
@@ -57,6 +58,8 @@ def run_entry(app: Callable[[], object], *, before_error: Callable[[], None] | N
     except UserError as error:
         text, status = str(error), USERS_FAULT
     except Exception as error:
+        if is_lost_peer(error):
+            end_at_once(MACHINES_FAULT)
         if is_lost_worker(error):
             _tell(LOST_WORKER, before_error)
             end_at_once(MACHINES_FAULT)

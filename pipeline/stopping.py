@@ -29,6 +29,9 @@ LOST_WORKER = (
     "and embed lower their workers, and run it again"
 )
 
+# In the environment of processes that stages/torchrun.py started: it says itself what stopped them.
+LAUNCHED = "LOOKALIKE_LAUNCHED"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -133,6 +136,16 @@ def is_lost_worker(error: Exception) -> bool:
     )
 
 
+def is_lost_peer(error: Exception) -> bool:
+    """Return whether `error` says that another process of a training is gone, which was first."""
+    text = str(error)
+    return (
+        LAUNCHED in os.environ
+        and isinstance(error, RuntimeError)
+        and ("closed by peer" in text or "reset by peer" in text)
+    )
+
+
 def _watch(read: int) -> None:
     """Wait for a signal, kill the children, give the main thread some time, and end the process."""
     while (number := os.read(read, 1)[0]) not in SIGNALS:
@@ -195,7 +208,7 @@ def _leave(number: int, *, whole: bool = True) -> None:
         time.sleep(2 * SECONDS)  # the other thread is ending the process
     # A pipe that nobody reads would keep the line, and so this process, for ever.
     threading.Thread(target=_exit_later, args=(128 + number,), daemon=True).start()
-    if is_first_process():
+    if is_first_process() and LAUNCHED not in os.environ:
         logger.error("stopped by %s", SIGNALS[signal.Signals(number)])
     if whole:
         end_at_once(128 + number)

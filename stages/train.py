@@ -28,8 +28,9 @@ from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import HISTORY, TrainingResult, train
 from pipeline.training.model_choice import ModelChoice, choose_model
+from pipeline.training.processes import count_processes
 from pipeline.training.seeds import training_seed
-from pipeline.training.trainer import EpochMetrics, embed_validation
+from pipeline.training.trainer import EpochMetrics, embed_validation, prepare_processes
 from pipeline.training.training_data import TrainingData, has_enough_to_train, read_training_data
 from stages import runner
 from stages.mlflow_run import describe_run
@@ -114,13 +115,14 @@ def _train(
             "run: dvc repro mine, or choose another batches.name"
         )
     make_deterministic()
-    before = embed_validation(baseline, data, params)
     model = attach_head(
         baseline,
         **params.head.model_dump(),
         seed=training_seed(params),
         vectors=vectors_of(data.train_ids),
     )
+    prepare_processes(model, data, params)
+    before = embed_validation(baseline, data, params)
     on_epoch = _reporter(params, tracker)
     trained = train(model, data, params, checkpoint=checkpoint, on_epoch=on_epoch)
     choice = choose_model(
@@ -148,8 +150,9 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
 
 def _settings(params: Params) -> str:
     sections = {"head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
-    included = sections | {"seed", "bits", "launch"}
-    return params.model_dump_json(include=included) + params.index.distance
+    included = sections | {"seed", "bits"}
+    settings = params.model_dump_json(include=included)
+    return f"{settings}{params.index.distance} {count_processes()}"
 
 
 def _best_metrics(trained: TrainingResult, choice: ModelChoice) -> dict[str, Any]:

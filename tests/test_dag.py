@@ -32,6 +32,7 @@ STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking.py")
 ENTRY = Path("pipeline/entry.py")
 RUNNER = Path("stages/runner.py")
+TORCHRUN = Path("stages/torchrun.py")
 # Python runs them before any stage.
 PACKAGE, LAUNCH = Path("stages/__init__.py"), Path("pipeline/launch.py")
 MLFLOW_RUN = Path("stages/mlflow_run.py")
@@ -49,6 +50,7 @@ WITHOUT_EFFECT = {
     TRACKING: "MLflow",
     ENTRY: "the command line",
     RUNNER: "the command line, the log and the times",
+    TORCHRUN: "the start of several processes",
     MLFLOW_RUN: "MLflow",
 }
 

@@ -103,8 +103,25 @@ def _memory(loss: nn.Module, miner: nn.Module | None, *, dim: int, size: int) ->
 def _gather(values: Tensor) -> Tensor:
     if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
         return values
-    # The gradient is summed over the processes here and averaged by DistributedDataParallel, which
-    # gives the gradient of the whole batch.
-    from torch.distributed.nn.functional import all_gather
+    gathered: Tensor = _Gather.apply(values)  # type: ignore[no-untyped-call]
+    return gathered
 
-    return torch.cat(all_gather(values))  # type: ignore[no-untyped-call]
+
+class _Gather(torch.autograd.Function):
+    """The values of all processes, in the order of their ranks, with their gradients.
+
+    The gradient is summed over the processes here and averaged by DistributedDataParallel, which
+    gives the gradient of the whole batch.
+    """
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:  # type: ignore[override]
+        shares = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(shares, values.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        of_all = gradient.contiguous().clone()
+        torch.distributed.all_reduce(of_all)
+        return of_all.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]

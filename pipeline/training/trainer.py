@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints, Vectors
-from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.devices import (
     find_device,
@@ -33,6 +32,16 @@ from pipeline.training.batches import Batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.objective import Objective
+from pipeline.training.processes import (
+    batch_norms,
+    compute_once,
+    count_processes,
+    gather_rows,
+    join_processes,
+    own_share,
+    refuse_uneven,
+    share_batch_norm,
+)
 from pipeline.training.seeds import training_seed
 from pipeline.training.training_data import TrainingData
 from pipeline.training.validation_metrics import VALIDATION_K, VALIDATION_METRICS
@@ -108,11 +117,6 @@ class Trainer:
         for epoch, batches in islice(epochs, first_epoch, None):
             seeds = np.random.default_rng([training_seed(self.params), epoch, 1])
             for rows in batches:
-                if len(rows) % processes:
-                    raise UserError(
-                        f"batches: found {len(rows)} images a batch for {processes} processes; "
-                        f"allowed: a multiple of {processes}"
-                    )
                 of_images = seeds.integers(2**63, size=len(rows))
                 here = slice(rank * len(rows) // processes, (rank + 1) * len(rows) // processes)
                 yield list(zip(rows[here].tolist(), of_images[here].tolist(), strict=True))
@@ -140,7 +144,7 @@ class Trainer:
         if self.params.train.freeze == "backbone":
             self.model.backbone.eval()
         if self.params.train.freeze == "batch_norm":
-            for module in _batch_norms(self.model):
+            for module in batch_norms(self.model):
                 module.eval()
 
     def scale(self, pixels: Tensor) -> Tensor:
@@ -163,10 +167,13 @@ class Trainer:
 
     def validate(self) -> EpochMetrics:
         """Return the validation metrics, by the same code as the evaluate stage."""
-        self._share_statistics()
+        vectors = self.embed_validation()
+        return compute_once(partial(self._measure, vectors))
+
+    def _measure(self, vectors: Vectors) -> EpochMetrics:
         val = self.data.val
         measured = measure(
-            self.embed_validation(),
+            vectors,
             val.labels,
             val.is_query,
             val.is_gallery,
@@ -179,13 +186,6 @@ class Trainer:
     def embed_validation(self) -> Vectors:
         """Return float32 [V, D], the embeddings of the validation images."""
         return embed_validation(self.model, self.data, self.params, device=self.device)
-
-    def _share_statistics(self) -> None:
-        # Each process has batch norm statistics of other slices. All validate with those of the
-        # first, which are saved: otherwise one could stop early and leave the others waiting.
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
     def list_auto(self) -> dict[str, Any]:
         """Return dotted key -> value of what was chosen where params.yaml says `auto`."""
@@ -220,23 +220,42 @@ class Trainer:
         }
 
 
+def prepare_processes(model: Embedder, data: TrainingData, params: Params) -> None:
+    """Join the processes that train, if there are several, before any image is read.
+
+    Raises:
+        UserError: the batches cannot be shared out evenly, or the batch norm of the model cannot.
+    """
+    if (processes := count_processes()) == 1:
+        return
+    device, batches = find_device(), params.batches.options.fit(data.train_labels)
+    epochs = batches.epochs(
+        data.train_labels, data.triplets, steps=params.train.steps, seed=training_seed(params)
+    )
+    refuse_uneven(next(epochs), processes=processes)
+    share_batch_norm(model, params.train.freeze, device=device)
+    join_processes(device)
+
+
 def embed_validation(
     model: Embedder, data: TrainingData, params: Params, *, device: torch.device | None = None
 ) -> Vectors:
     """Return float32 [V, D], the embeddings of the validation images by any model, all made alike.
 
-    device: None for the one that training takes.
+    Each process embeds a share of them. device: None for the one that training takes.
     """
     device = device or find_device()
-    return embed_images(
+    share = own_share(len(data.val.ids), batch_size=VALIDATION_BATCH)
+    vectors = embed_images(
         model,
         data.images,
-        data.val.ids,
+        data.val.ids[share],
         batch_size=VALIDATION_BATCH,
         precision=resolve_precision(params.train.precision, device),
         workers=params.train.workers,
         device=device,
     )
+    return gather_rows(vectors)
 
 
 class _Stream:
@@ -252,13 +271,8 @@ class _Stream:
 def _freeze(model: Embedder, what: str) -> None:
     frozen: dict[str, list[nn.Module]] = {
         "none": [],
-        "batch_norm": list(_batch_norms(model)),
+        "batch_norm": list(batch_norms(model)),
         "backbone": [model.backbone],
     }
     for module in frozen[what]:
         module.requires_grad_(False)
-
-
-def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
-    return (module for module in model.modules() if isinstance(module, kinds))

@@ -160,7 +160,8 @@ def test_an_unfinished_training_is_resumed_or_begins_anew(
     [
         ({}, True),
         ({"train.seed": 8}, False),
-        ({"launch": "torchrun --nproc-per-node 2"}, False),
+        ({"launch": "another"}, True),
+        ({"processes": 2}, False),
         ({"bits": "fast"}, False),
     ],
     ids=str,
@@ -175,7 +176,8 @@ def test_a_checkpoint_is_of_the_same_settings_alone(
     """It stops where the training would begin."""
     copy = tmp_path / "project"
     shutil.copytree(unfinished, copy)
-    change_params(copy, changes)
+    monkeypatch.setenv("WORLD_SIZE", str(changes.get("processes", 1)))
+    change_params(copy, {key: value for key, value in changes.items() if key != "processes"})
     loaded = []
 
     def stop(*arguments: Any) -> None:

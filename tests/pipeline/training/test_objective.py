@@ -1,9 +1,11 @@
 """What reaches the loss: mined triplets, a miner's choice, a memory, every process's slice."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from pipeline.training.graded_losses import jaccard_relevance, membership
 from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss
 from pipeline.training.miners import MINERS
 from pipeline.training.objective import Objective
+from pipeline.training.processes import compute_once, gather_rows, own_share
 from tests.helpers.overlay import overlaid
 
 DIM, CLASSES, IMAGES = 4, 4, 3
@@ -269,6 +272,7 @@ def learn(changes: dict[str, Any], *, rank: int, share: int) -> tuple[list[Tenso
 
 def _work(rank: int, share: int, place: str) -> None:
     torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(share)}
     torch.distributed.init_process_group(
         "gloo",
         init_method=f"file://{place}/meeting",
@@ -277,6 +281,10 @@ def _work(rank: int, share: int, place: str) -> None:
         timeout=timedelta(seconds=600),
     )
     torch.save([learn(each, rank=rank, share=share) for each in SHARED], f"{place}/{rank}.pt")
+    rows = np.arange(300 * 2, dtype=np.float32).reshape(300, 2)
+    gathered = gather_rows(rows[own_share(300, batch_size=128)])
+    assert np.array_equal(gathered, rows)
+    assert compute_once(lambda: {"rank": rank}) == {"rank": 0}
     torch.distributed.barrier()  # no process leaves while the other still communicates
     torch.distributed.destroy_process_group()
 
