@@ -38,27 +38,29 @@ def drop_metadata(encoded: bytes) -> bytes:
 
 
 def _drop_chunks(png: bytes) -> bytes:
-    kept, place = [png[:8]], 8
+    view = memoryview(png)  # whose parts are not copied
+    kept, place = [view[:8]], 8
     while place < len(png):
         end = place + 12 + int.from_bytes(png[place : place + 4], "big")
         name = png[place + 4 : place + 8]
         if name == b"eXIf":  # its checksum may be what is wrong
             checksum = zlib.crc32(png[place + 4 : end - 4]).to_bytes(4, "big")
-            kept.append(png[place : end - 4] + checksum)
+            kept += [view[place : end - 4], memoryview(checksum)]
         elif name in _PNG_CHUNKS:
-            kept.append(png[place:end])
+            kept.append(view[place:end])
         place = end
     return b"".join(kept)
 
 
 def _drop_segments(jpeg: bytes) -> bytes:
-    kept, place = [jpeg[:2]], 2
+    view = memoryview(jpeg)
+    kept, place = [view[:2]], 2
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _JPEG_SCAN:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
         if jpeg[place + 1] not in _JPEG_METADATA:
-            kept.append(jpeg[place:end])
+            kept.append(view[place:end])
         place = end
-    return b"".join([*kept, jpeg[place:]])
+    return b"".join([*kept, view[place:]])
 
 
 def _drop_tags(tiff: bytes) -> bytes:

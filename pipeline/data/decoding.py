@@ -4,7 +4,7 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,7 @@ TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 SIGNATURE_BYTES = 16
+STRIP_PIXELS = 2**20  # that are converted at a time: of all, there would be several copies
 ITEM_SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)  # width and height of an item of a container
 
 Result = TypeVar("Result")
@@ -86,7 +87,8 @@ def decode(encoded: bytes, *, least_size: tuple[int, int] | None = None) -> Imag
         UndecodableError: the bytes are empty, not an image of FORMATS, or not a whole one, or it
             has more than MAX_PIXELS.
     """
-    return _read(encoded, lambda opened: _decode(opened, least_size))
+    image, turn = inspect(encoded, lambda opened: _decode(opened, least_size))
+    return image if turn is None else image.transpose(turn)
 
 
 def read_header(encoded: bytes) -> Header:
@@ -94,7 +96,45 @@ def read_header(encoded: bytes) -> Header:
 
     More than twice MAX_PIXELS are refused here too.
     """
-    return _read(encoded, lambda opened: Header(_format_of(opened), *opened.size))
+    return inspect(encoded, lambda opened: Header(format_of(opened), *opened.size))
+
+
+def inspect(encoded: bytes, look: Callable[[ImageFile.ImageFile], Result]) -> Result:
+    """Return what `look` makes of an image that is opened, but not decoded, which `look` may do.
+
+    Where metadata are in the way, `look` is called again without them. Raises as `read_header`.
+    """
+    _set_up_pillow()
+    if not encoded:
+        raise UndecodableError("empty", advice=f"allowed: an image ({FORMAT_NAMES})")
+    for size in _item_sizes(encoded):
+        _check_size(*size)
+    try:
+        return _open_and(look, encoded)
+    except UndecodableError:
+        raise
+    except Image.DecompressionBombError:  # Pillow does not say how many
+        raise _too_many(f"more than {2 * MAX_PIXELS // 10**6} million") from None
+    except UnidentifiedImageError:
+        if has_signature(encoded):
+            raise _damaged("its header cannot be read") from None
+        raise UndecodableError("not an image", advice=f"allowed: {FORMAT_NAMES}") from None
+    except Exception as error:  # Pillow's decoders raise many types of errors on damaged bytes
+        raise _damaged(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def format_of(opened: ImageFile.ImageFile) -> str:
+    """Return a format of FORMATS: an MPO, of two lenses or with a preview, is a JPEG with others
+    behind it."""
+    return "JPEG" if opened.format == "MPO" else str(opened.format)
+
+
+def sizes_in_memory(opened: ImageFile.ImageFile, encoded: bytes) -> list[tuple[int, int]]:
+    """Return the sizes of all that is decoded whole: the image; a TIFF's tile, which may be the
+    larger; and what an AVIF or HEIC holds before it is cropped."""
+    tags = getattr(opened, "tag_v2", {})
+    tile = (tags.get(ExifTags.Base.TileWidth, 1), tags.get(ExifTags.Base.TileLength, 1))
+    return [opened.size, tile, *_item_sizes(encoded)]
 
 
 def is_image_file(path: Path) -> bool:
@@ -144,54 +184,42 @@ def _set_up_pillow() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _read(encoded: bytes, use: Callable[[ImageFile.ImageFile], Result]) -> Result:
-    _set_up_pillow()
-    if not encoded:
-        raise UndecodableError("empty", advice=f"allowed: an image ({FORMAT_NAMES})")
-    if encoded[4:8] == b"ftyp":
-        _check_item_sizes(encoded)
+def _open_and(look: Callable[[ImageFile.ImageFile], Result], encoded: bytes) -> Result:
+    """Return what `look` makes of the image; where metadata are in the way, of it without them."""
     try:
-        return _open_and(use, encoded)
-    except UndecodableError:
-        raise
-    except Image.DecompressionBombError:  # Pillow does not say how many
-        raise _too_many(f"more than {2 * MAX_PIXELS // 10**6} million") from None
-    except UnidentifiedImageError:
-        if has_signature(encoded):
-            raise _damaged("its header cannot be read") from None
-        raise UndecodableError("not an image", advice=f"allowed: {FORMAT_NAMES}") from None
-    except Exception as error:  # Pillow's decoders raise many types of errors on damaged bytes
-        raise _damaged(" ".join(str(error).split()) or type(error).__name__) from None
-
-
-def _open_and(use: Callable[[ImageFile.ImageFile], Result], encoded: bytes) -> Result:
-    """Return what `use` makes of the image; where metadata are in the way, of it without them."""
-    try:
-        with Image.open(io.BytesIO(encoded), formats=tuple(FORMATS)) as opened:
-            return use(opened)
+        return _look_once(look, encoded)
     except (UndecodableError, Image.DecompressionBombError):
         raise
-    except Exception:
-        bare = drop_metadata(encoded)
-        if bare == encoded:
-            raise
-        with Image.open(io.BytesIO(bare), formats=tuple(FORMATS)) as opened:
-            return use(opened)
+    except Exception as error:
+        failed = error.with_traceback(None)  # its frames keep the pixels decoded before it
+        failed.__cause__ = failed.__context__ = None
+    bare = drop_metadata(encoded)
+    if bare == encoded:
+        raise failed
+    return _look_once(look, bare)
 
 
-def _decode(opened: ImageFile.ImageFile, least_size: tuple[int, int] | None) -> Image.Image:
-    if least_size is not None and _format_of(opened) == "JPEG":
+def _look_once(look: Callable[[ImageFile.ImageFile], Result], encoded: bytes) -> Result:
+    with Image.open(io.BytesIO(encoded), formats=tuple(FORMATS)) as opened:
+        return look(opened)
+
+
+def _decode(
+    opened: ImageFile.ImageFile, least_size: tuple[int, int] | None
+) -> tuple[Image.Image, Image.Transpose | None]:
+    """Return the RGB image, and how it is turned: later, when what it was made of is free."""
+    if least_size is not None and format_of(opened) == "JPEG":
         opened.draft(None, least_size)
-    _check_size(*opened.size)
-    tags = getattr(opened, "tag_v2", {})  # a TIFF's tile is decoded whole, and may be the larger
-    _check_size(tags.get(ExifTags.Base.TileWidth, 1), tags.get(ExifTags.Base.TileLength, 1))
-    return _to_rgb(_turn(opened))
+    for size in sizes_in_memory(opened, b""):  # `inspect` has checked those of a container
+        _check_size(*size)
+    opened.load()
+    return _to_rgb(opened), _find_turn(opened)
 
 
-def _check_item_sizes(container: bytes) -> None:
-    """Check what an AVIF or HEIC holds before it is cropped, which its own size may not tell."""
-    for match in ITEM_SIZE.finditer(container):
-        _check_size(*struct.unpack(">II", match[1]))
+def _item_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
+    if encoded[4:8] == b"ftyp":
+        for match in ITEM_SIZE.finditer(encoded):
+            yield struct.unpack(">II", match[1])
 
 
 def _check_size(width: int, height: int) -> None:
@@ -199,29 +227,32 @@ def _check_size(width: int, height: int) -> None:
         raise _too_many(f"{width} x {height}")
 
 
-def _format_of(opened: ImageFile.ImageFile) -> str:
-    # MPO, of two lenses or with a preview, is a JPEG with others behind it.
-    return "JPEG" if opened.format == "MPO" else str(opened.format)
+def _find_turn(opened: ImageFile.ImageFile) -> Image.Transpose | None:
+    """Return what makes it upright. (ImageOps.exif_transpose rewrites EXIF, and fails on rubbish.)
 
-
-def _turn(opened: Image.Image) -> Image.Image:
-    """Return an image upright. (ImageOps.exif_transpose rewrites EXIF, and so fails on rubbish.)"""
-    opened.load()
+    opened: loaded, as what is behind the pixels of a PNG is read with them.
+    """
     try:
-        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation))
+        return TURNS.get(opened.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # Pillow raises many types of errors on broken EXIF
-        turn = None
-    return opened if turn is None else opened.transpose(turn)
+        return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the RGB image, of the same pixels in memory where it is one: copies take gigabytes."""
     if image.mode[0] in "IF":  # more than 8 bits of gray, which Pillow would clip to white
         image = Image.fromarray(to_levels(np.asarray(image)))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", rgba.size, "white")
-        image.paste(rgba, mask=rgba.getchannel("A"))
-    return image.convert("RGB")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image._new(image.im)  # as `copy` does, which copies the pixels too
+    transparent = image.has_transparency_data
+    rgb = Image.new("RGB", image.size, "white")
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = strip.convert("RGBA" if transparent else "RGB")
+        rgb.paste(strip, (0, top), strip.getchannel("A") if transparent else None)
+        rgb.info = {} if transparent else strip.info
+    return rgb
 
 
 def _damaged(details: str) -> UndecodableError:

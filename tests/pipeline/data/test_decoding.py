@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ from tests.helpers.encoded_images import (
     png_chunk,
 )
 from tests.helpers.imports import parse, python_files
-from tests.helpers.paths import SHARED
+from tests.helpers.paths import ROOT, SHARED
 
 # As `decode` does in a process without pytest, which resets the filters at each test.
 pytestmark = pytest.mark.filterwarnings(
@@ -417,6 +418,79 @@ def test_what_is_transparent_is_white() -> None:
 def test_the_inks_of_a_jpeg_become_colors() -> None:
     inks = Image.new("CMYK", SIZE, (0, 255, 255, 0))
     assert is_near(decode(encode("JPEG", inks, quality=95)), np.full((40, 48, 3), (255, 0, 0)))
+
+
+CLEAR = {"P": 3, "L": 100, "RGB": (200, 9, 9)}  # a color of PNG that is transparent
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [(mode, {}) for mode in MODES] + [(mode, {"transparency": CLEAR[mode]}) for mode in CLEAR],
+)
+def test_pixels_do_not_depend_on_how_many_are_converted_at_a_time(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the profile, which is stored with them."""
+    source = photograph().convert("L") if mode == "I;16" else photograph()
+    image = source.quantize(8) if mode == "P" else source.convert(mode)
+    kind = "TIFF" if mode in {"CMYK", "YCbCr", "LAB"} else "PNG"
+    encoded = encode(kind, image, icc_profile=b"a profile", **options)
+    whole = decode(encoded)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 7 * SIZE[0])
+    strips = decode(encoded)
+    assert np.array_equal(strips, whole)
+    assert strips.info == whole.info
+
+
+def test_a_profile_of_gray_pixels_is_kept_as_that_of_color() -> None:
+    for image in (photograph(), photograph().convert("L")):
+        assert decode(encode("PNG", image, icc_profile=b"a profile")).info == {
+            "icc_profile": b"a profile"
+        }
+
+
+PEAK = """
+import sys
+from contextlib import suppress
+from pipeline.data.decoding import UndecodableError, decode
+from tests.helpers.memory import peak_above
+
+def work(encoded):
+    with suppress(UndecodableError):
+        decode(encoded)
+
+small, large = sys.stdin.buffer.read().split(b"NEXT")
+work(small)
+print(peak_above(lambda: work(large)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells a process's peak of memory")
+@pytest.mark.parametrize(
+    ("mode", "options", "end", "most"),
+    [
+        ("RGB", {}, 0, 4.5),
+        ("RGBA", {}, 0, 11.5),  # a strip of 2**20 pixels is a third of this image
+        ("P", {"transparency": 1}, 0, 7.5),
+        ("RGB", {}, 64, 4.5),  # cut: decoded twice, as metadata may be what is wrong
+    ],
+)
+def test_an_image_is_not_copied_whole(
+    mode: str, options: dict[str, int], end: int, most: float
+) -> None:
+    """most: bytes of memory a pixel; an RGB image in memory has four."""
+    size = (2_000, 1_600)
+    image = photograph().resize(size, Image.Resampling.NEAREST).convert(mode)
+    large = insert_chunk(encode("PNG", image, **options), CHUNKS["short pHYs"], before=b"IEND")
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK],
+        check=True,
+        cwd=ROOT,
+        input=encode("PNG") + b"NEXT" + large[: len(large) - end],
+        capture_output=True,
+    )
+    assert int(done.stdout) / (size[0] * size[1]) < most
 
 
 @pytest.mark.parametrize("kind", FORMATS)
