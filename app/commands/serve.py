@@ -87,9 +87,11 @@ def _run(
     import uvicorn
 
     from app.serving.head_limit import HeadLimitProtocol
+    from app.serving.memory_budget import return_freed_memory
     from app.serving.searcher import Searcher
     from app.serving.server import build_app
 
+    return_freed_memory()
     searcher = Searcher(root, models)
     app = build_app(
         searcher,

@@ -1,8 +1,9 @@
-"""Untrusted images: uploads and files, decoded within limits of bytes and pixels."""
+"""Untrusted images: files, decoded within limits of bytes and pixels."""
 
 import logging
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -24,8 +25,15 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
             or too many, or the image has too many pixels (by its header, before decoding).
     """
     _check_bytes(len(encoded), name=name)
-    try:
+    with named_errors(name):
         return decode(encoded)
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Turn an UndecodableError into a UserError of one line that begins with `name`."""
+    try:
+        yield
     except UndecodableError as error:
         raise UserError(f"{name}: {error}; {error.advice}") from None
 

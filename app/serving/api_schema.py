@@ -137,7 +137,9 @@ class Choices(BaseModel):
     query_count: int = Field(description="number of query images in the test split")
     overrides: bool = Field(description="whether POST /api/overrides is served: on this machine")
     max_bytes: int = Field(description="most bytes of an uploaded photo")
-    max_pixels: int = Field(description="most pixels of an uploaded photo")
+    max_pixels: dict[str, int] = Field(
+        description="most pixels of an uploaded photo, for each kind of image"
+    )
 
 
 class Override(BaseModel):

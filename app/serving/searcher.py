@@ -3,7 +3,8 @@
 import base64
 import io
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +17,14 @@ from app.searching.best_model import ModelName, find_best
 from app.searching.catalog import Catalog
 from app.searching.matching import find_matches, read_match_threshold
 from app.searching.model_index import ModelIndex, Neighbor
+from app.searching.photo_memory import (
+    BYTES_PER_PIXEL,
+    decode_in_memory,
+    max_pixels,
+    read_photo_header,
+)
 from app.searching.training import find_trained_on, was_trained
-from app.searching.untrusted_images import MAX_BYTES, decode_photo
+from app.searching.untrusted_images import MAX_BYTES
 from app.serving.api_schema import (
     BestModel,
     Choices,
@@ -30,7 +37,6 @@ from app.serving.api_schema import (
     SearchResponse,
 )
 from pipeline.data.arrays import Mask
-from pipeline.data.decoding import MAX_PIXELS
 from pipeline.errors import UserError
 from pipeline.packing.overrides import DROP, RELABEL
 
@@ -85,6 +91,15 @@ class Searcher:
         )
         self.choices = self._list_choices(find_best(root), trained=was_trained(root))
 
+    def measure_photo(self, encoded: bytes, options: PhotoSearchOptions) -> int:
+        """Return the bytes that `search_photo` takes at most to decode a photo.
+
+        Raises:
+            RefusedPhotoError: its header cannot be read, or says that it has too many pixels.
+        """
+        with _refusing():
+            return read_photo_header(encoded, name=options.name).memory
+
     def search_photo(self, encoded: bytes, options: PhotoSearchOptions) -> SearchResponse:
         """Return the neighbors of a photo that each model finds; their relevance is not known.
 
@@ -94,10 +109,8 @@ class Searcher:
         """
         self._check_options(options)
         started = perf_counter()
-        try:
-            image = decode_photo(encoded, name=options.name)
-        except UserError as error:
-            raise RefusedPhotoError(str(error)) from None
+        with _refusing():
+            image = decode_in_memory(encoded, name=options.name)
         preview = _make_preview(image) if options.preview else None
         query = QueryImage(image_id=None, classes=[], group=None, preview=preview)
         return self._search(query, image, options, read_ms=_milliseconds_since(started))
@@ -166,7 +179,7 @@ class Searcher:
             query_count=len(self.catalog.queries),
             overrides=False,
             max_bytes=MAX_BYTES,
-            max_pixels=MAX_PIXELS,
+            max_pixels={kind: max_pixels(kind) for kind in BYTES_PER_PIXEL},
         )
 
     def _search(
@@ -261,9 +274,19 @@ class Searcher:
             )
 
 
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise RefusedPhotoError(str(error)) from None
+
+
 def _make_preview(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    # `thumbnail` would change the image itself, and a copy of it takes as much memory again.
+    share = min(1, PREVIEW_SIDE / max(image.size))
+    width, height = (max(1, round(side * share)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     encoded = io.BytesIO()
     small.save(encoded, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()

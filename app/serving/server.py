@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from app.searching.catalog import UnknownNameError
+from app.searching.photo_memory import PHOTO_MEMORY
 from app.searching.untrusted_images import escape_unprintable
 from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
@@ -30,6 +31,7 @@ from app.serving.api_schema import (
 )
 from app.serving.browser_images import encode_for_browser
 from app.serving.cross_site import CrossSiteGuard
+from app.serving.memory_budget import MemoryBudget
 from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
     RefusedOverrideError,
@@ -37,14 +39,14 @@ from app.serving.searcher import (
     Searcher,
     UnknownImageError,
 )
-from app.serving.uploads import UploadError, receive_upload
+from app.serving.uploads import UploadError, open_spool, receive_upload
 from pipeline.errors import UserError
 
 PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 60
 # Enough for 20 people, each with a running search and one that they gave up.
 MAX_SEARCHES = 48
-# Photos that are received or searched at a time: each is held in memory.
+# Photos that are received or searched at a time: each is a file, and a little of it in memory.
 MAX_UPLOADS = 96
 
 STATUSES: dict[type[UserError], int] = {
@@ -125,6 +127,15 @@ def _serve_searches(
     app: FastAPI, searcher: Searcher, queue: RequestQueue, *, upload_seconds: float
 ) -> None:
     uploads = RequestQueue(max_running=1, max_admitted=MAX_UPLOADS)
+    memory = MemoryBudget(PHOTO_MEMORY)
+
+    async def search_within_memory(
+        photo: IO[bytes], size: int, options: PhotoSearchOptions
+    ) -> SearchResponse:
+        async with memory.reserve(size):
+            decoded = await queue.run(lambda: searcher.measure_photo(_read(photo), options))
+        async with memory.reserve(size + decoded):
+            return await queue.run(lambda: searcher.search_photo(_read(photo), options))
 
     @app.get("/api/random-query", tags=["search"])
     async def random_query() -> RandomQuery:
@@ -136,15 +147,16 @@ def _serve_searches(
         request: Request, options: Annotated[PhotoSearchOptions, Query()]
     ) -> SearchResponse:
         """Search with a photo, sent as the body of the request."""
-        with uploads.admit():
-            photo = await receive_upload(
+        with uploads.admit(), open_spool() as photo:
+            size = await receive_upload(
                 request.stream(),
+                photo,
                 max_bytes=searcher.choices.max_bytes,
                 seconds=upload_seconds,
                 name=options.name,
             )
             with queue.admit():  # not before: who sends slowly keeps no place of the others
-                return await queue.run(partial(searcher.search_photo, photo, options))
+                return await search_within_memory(photo, size, options)
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
     async def search_by_image(
@@ -153,6 +165,11 @@ def _serve_searches(
         """Search with an image of the catalog; a `/` in its image_id may be sent as `%2F`."""
         with queue.admit():
             return await queue.run(partial(searcher.search_image, image_id, options))
+
+
+def _read(photo: IO[bytes]) -> bytes:
+    photo.seek(0)
+    return photo.read()
 
 
 def _serve_images(app: FastAPI, searcher: Searcher) -> None:
@@ -251,6 +268,6 @@ def _describe(error: RequestValidationError) -> str:
 
 
 def _count_threads() -> int:
-    # At least two, so that a huge photo does not delay other searches; at most eight, because each
-    # such photo takes 300 MB of memory while it is decoded.
+    # At least two, so that a huge photo does not delay other searches; at most eight, each of which
+    # takes memory to embed.
     return max(2, min(8, os.cpu_count() or 1))

@@ -1,6 +1,7 @@
 """The search page's server over real HTTP: responses, limits, and each error."""
 
 import base64
+import errno
 import io
 import json
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from app.searching.catalog import Catalog
+from app.searching.photo_memory import BYTES_PER_PIXEL, PHOTO_MEMORY, max_pixels
 from app.searching.untrusted_images import MAX_BYTES, decode_photo
 from app.serving.addresses import ANY_HOST
 from app.serving.api_schema import PhotoSearchOptions
@@ -143,6 +145,13 @@ def test_without_crop_the_whole_image_is_embedded(
         assert found(response, model) == expected(searcher, model, vector, 5, exclude=query)
 
 
+def test_a_preview_of_a_small_photo_has_its_size(client: httpx.Client) -> None:
+    photo = draw("red", "disc", 99)
+    preview = client.post("/api/search?preview=true", content=photo).json()["query"]["preview"]
+    encoded = base64.b64decode(preview.partition(",")[2])
+    assert Image.open(io.BytesIO(encoded)).size == Image.open(io.BytesIO(photo)).size
+
+
 def test_a_preview_is_the_decoded_photo(client: httpx.Client) -> None:
     sideways = Image.new("RGB", (1600, 400), "teal")
     exif = Image.Exif()
@@ -215,7 +224,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
         "image_count": len(ids),
         "query_count": len(searcher.catalog.queries),
         "max_bytes": 32 * 2**20,
-        "max_pixels": 100_000_000,
+        "max_pixels": {kind: max_pixels(kind) for kind in BYTES_PER_PIXEL},
     }
     # Those for training too.
     assert len(choices["classes"]) == len(COLOURS) * len(SHAPES)
@@ -253,10 +262,15 @@ REFUSED = [
     (
         "",
         png_of(11_000, 10_000),
-        "photo: too many pixels (11000 x 10000); allowed: at most 100 million; make the image "
-        "smaller",
+        "photo: too many pixels (11000 x 10000); allowed in a PNG: at most 24.5 million; make the "
+        "image smaller",
     ),
-    ("", png_of(100_000, 100_000), "photo: too many pixels (more than 200 million); "),
+    (
+        "",
+        png_of(100_000, 100_000),
+        "photo: too many pixels (more than 200 million); allowed in a JPEG: at most 200 million, "
+        "in a progressive JPEG: at most ",
+    ),
     ("", draw("red", "disc", 1)[:500], "photo: damaged ("),
 ]
 
@@ -289,6 +303,54 @@ def test_the_bytes_of_an_upload_are_counted_with_and_without_a_length_header(
     assert most.json() == {
         "error": "photo: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC"
     }
+
+
+def test_large_photos_wait_for_each_other_and_small_ones_do_not(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two is told to take all the memory, and the small one next to none."""
+    large, small = draw("red", "disc", 1), draw("red", "disc", 2)
+    lock, now, most = Lock(), 0, 0
+    search = searcher.search_photo
+
+    def search_slowly(photo: bytes, options: PhotoSearchOptions) -> Any:
+        nonlocal now, most
+        with lock:
+            now += photo == large
+            most = max(most, now)
+        response = search(photo, options)
+        with lock:
+            now -= photo == large
+        return response
+
+    monkeypatch.setattr(
+        searcher, "measure_photo", lambda photo, _: PHOTO_MEMORY if photo == large else 0
+    )
+    monkeypatch.setattr(searcher, "search_photo", search_slowly)
+    monkeypatch.setattr("app.serving.server._count_threads", lambda: 4)
+    with client_of(build_app(searcher)) as client, ThreadPoolExecutor(9) as people:
+        photos = [large, small, large] * 3
+        answers = people.map(lambda photo: client.post("/api/search", content=photo), photos)
+        assert {each.status_code for each in answers} == {200}
+    assert most == 1
+
+
+def test_a_photo_that_finds_no_room_on_disk_is_one_line(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.serving.server.open_spool", Full)
+    response = client.post("/api/search?name=a.jpg", content=b"text")
+    assert (response.status_code, response.json()) == (
+        507,
+        {
+            "error": "a.jpg: cannot be kept while it is searched (No space left on device); set "
+            "TMPDIR"
+        },
+    )
 
 
 def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
