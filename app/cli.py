@@ -215,11 +215,18 @@ def serve(
     open_page: Annotated[
         bool | None, typer.Option("--open/--no-open", help="in your browser; default: if possible")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LOOKALIKE_TOKEN",
+            help="that requests need; default: one is made where --host is not this machine alone",
+        ),
+    ] = None,
 ) -> None:
     """Open the search page: drop a photo, see what each model finds."""
     from app.commands.serve import serve_search_page
 
-    serve_search_page(Path(), host=host, port=port, models=models, open_page=open_page)
+    serve_search_page(Path(), host=host, port=port, models=models, open_page=open_page, token=token)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from app.serving.addresses import (
     is_loopback,
     listen,
 )
+from app.serving.token_guard import check_token, make_token
 from pipeline.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -27,18 +28,29 @@ SHUTDOWN_SECONDS = 2
 
 
 def serve_search_page(
-    root: Path, *, host: str, port: int, models: str, open_page: bool | None
+    root: Path,
+    *,
+    host: str,
+    port: int,
+    models: str,
+    open_page: bool | None,
+    token: str | None = None,
 ) -> None:
     """Serve the search page of the project at `root` until Ctrl-C.
 
     port: 0 for any free port. models: names with commas between them, or best. open_page: whether
-    to open the page in a browser; None where that is possible.
+    to open the page in a browser; None where that is possible. token: that requests need; None:
+    one is made where other machines can reach the server, and otherwise none is needed.
 
     Raises:
-        UserError: no model is named, the address is taken or not of this machine, or a file of the
-            project is missing.
+        UserError: no model is named, the token has other characters, the address is taken or not
+            of this machine, or a file of the project is missing.
     """
     names = split_names(models)
+    if token is not None:
+        check_token(token)
+    elif not is_loopback(host):
+        token = make_token()
     # First, because it takes no time: what is loaded after it takes seconds.
     with listen(host, port) as listening:
         address = f"http://{find_local_host(host, listening)}:{listening.getsockname()[1]}"
@@ -49,7 +61,15 @@ def serve_search_page(
             logger.info("the default model is %s (%s)", best.name, best.because)
         if open_page is None:
             open_page = has_browser()
-        _run(root, listening, host=host, address=address, models=names, open_page=open_page)
+        _run(
+            root,
+            listening,
+            host=host,
+            address=address,
+            token=token,
+            models=names,
+            open_page=open_page,
+        )
 
 
 def split_names(models: str) -> list[str]:
@@ -79,6 +99,7 @@ def _run(
     *,
     host: str,
     address: str,
+    token: str | None,
     models: Sequence[str],
     open_page: bool,
 ) -> None:
@@ -96,21 +117,24 @@ def _run(
     app = build_app(
         searcher,
         hosts=find_allowed_hosts(host, listening),
-        # Others may search, but not change files here.
+        token=token,
+        # Who was given the token may search, but not change files here.
         overrides=root / OVERRIDES if is_loopback(host) else None,
     )
     served = f"{searcher.choices.image_count:,} images, {', '.join(models)}"
     start_up = perf_counter() - started
-    logger.info("%s  (%s; start-up %.1f s; stop with Ctrl-C)", address, served, start_up)
+    with_token = "" if token is None else f"/?token={token}"
+    logger.info(
+        "%s%s  (%s; start-up %.1f s; stop with Ctrl-C)", address, with_token, served, start_up
+    )
     if not is_loopback(host):
-        network = f"{find_network_host(listening)}:{listening.getsockname()[1]}"
-        logger.info(
-            "--host %s: everyone who can reach http://%s can search and see all images",
-            host,
-            network,
+        network = f"http://{find_network_host(listening)}:{listening.getsockname()[1]}{with_token}"
+        # A warning, so that --quiet does not hide the only address that lets people in.
+        logger.warning(
+            "--host %s: whoever has the address %s can search and see all images", host, network
         )
     if open_page:
-        webbrowser.open(address)
+        webbrowser.open(address + with_token)
     config = uvicorn.Config(
         app,
         log_level="warning",

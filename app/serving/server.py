@@ -39,6 +39,7 @@ from app.serving.searcher import (
     Searcher,
     UnknownImageError,
 )
+from app.serving.token_guard import TokenGuard
 from app.serving.uploads import UploadError, open_spool, receive_upload
 from pipeline.errors import UserError
 
@@ -77,13 +78,15 @@ def build_app(
     searcher: Searcher,
     *,
     hosts: Sequence[str] = LOOPBACK,
+    token: str | None = None,
     overrides: Path | None = None,
     upload_seconds: float = UPLOAD_SECONDS,
     max_searches: int = MAX_SEARCHES,
 ) -> FastAPI:
     """Return the application.
 
-    hosts: the host names it answers to, see `find_allowed_hosts`. overrides: the file to which the
+    hosts: the host names it answers to, see `find_allowed_hosts`. token: that requests need, see
+    `TokenGuard`; None where they need none. overrides: the file to which the
     page may add corrections; None where it may not. upload_seconds: within which a photo must
     arrive. max_searches: that run and wait; further ones are refused.
     """
@@ -94,6 +97,8 @@ def build_app(
         favicon_url="/page/icon.svg",
         responses={"4XX": {"model": ErrorResponse}, "5XX": {"model": ErrorResponse}},
     )
+    if token is not None:
+        app.add_middleware(TokenGuard, token=token)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(CrossSiteGuard)  # outermost: its headers are on every response
     _handle_errors(app)

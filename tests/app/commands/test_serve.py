@@ -98,12 +98,36 @@ def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None
 
 
 @pytest.mark.slow
-def test_others_who_can_search_cannot_correct(searchable: Path) -> None:
-    with started(searchable, "--host", "0.0.0.0", "--models", "finetuned") as process:  # noqa: S104 - what it tests
-        logged = read_lines(process, 4)
-        assert logged[3].endswith("can search and see all images\n")
-        with open_client(logged[2].split()[1]) as client:
-            assert client.get("/api/choices").json()["overrides"] is False
+@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "a.token")])
+def test_a_token_is_needed_where_others_can_connect_or_one_is_given(
+    searchable: Path, options: tuple[str, str]
+) -> None:
+    """Others who have it can search, but not correct."""
+    with started(searchable, *options, "--models", "finetuned") as process:
+        logged = read_lines(process, 4 if options[0] == "--host" else 3)
+        address = logged[2].split()[1]
+        shown = re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=([\w-]{32}|a\.token)", address)
+        assert shown, logged
+        for line in logged[3:]:
+            assert re.fullmatch(
+                r"serve: --host 0\.0\.0\.0: whoever has the address http://\S+:\d+/\?token="
+                rf"{shown[1]} can search and see all images\n",
+                line,
+            )
+        with open_client(address.partition("/?")[0]) as client:
+            assert client.get("/api/choices").status_code == 401
+            assert client.get(address).status_code == 303
+            choices = client.get("/api/choices").json()
+            assert choices["overrides"] == (options[0] == "--token")
+
+
+def test_a_token_of_other_characters_is_an_error(tmp_path: Path) -> None:
+    failed = serve(tmp_path, "--token", "a b")
+    assert failed.stderr == (
+        "lookalike: --token: found 'a b'; allowed: letters, digits and . _ ~ -; leave it out and "
+        "one is made\n"
+    )
+    assert failed.returncode == 2
 
 
 def test_a_taken_port_is_an_error_before_anything_is_loaded(tmp_path: Path) -> None:
