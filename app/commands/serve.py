@@ -107,21 +107,21 @@ def _run(
     # torch takes seconds to import, and no other command needs it.
     import uvicorn
 
+    from app.serving.current_searcher import CurrentSearcher
     from app.serving.head_limit import HeadLimitProtocol
     from app.serving.memory_budget import return_freed_memory
-    from app.serving.searcher import Searcher
     from app.serving.server import build_app
 
     return_freed_memory()
-    searcher = Searcher(root, models)
+    current = CurrentSearcher(root, models)
     app = build_app(
-        searcher,
+        current,
         hosts=find_allowed_hosts(host, listening),
         token=token,
         # Who was given the token may search, but not change files here.
         overrides=root / OVERRIDES if is_loopback(host) else None,
     )
-    served = f"{searcher.choices.image_count:,} images, {', '.join(models)}"
+    served = f"{current().choices.image_count:,} images, {', '.join(models)}"
     start_up = perf_counter() - started
     with_token = "" if token is None else f"/?token={token}"
     logger.info(
@@ -133,6 +133,7 @@ def _run(
         logger.warning(
             "--host %s: whoever has the address %s can search and see all images", host, network
         )
+    current.watch()
     if open_page:
         webbrowser.open(address + with_token)
     config = uvicorn.Config(

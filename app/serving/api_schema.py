@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_NAME_LENGTH = 255
 
 Milliseconds = Annotated[float, Field(description="time in milliseconds", examples=[4.2])]
+Version = Annotated[
+    str, Field(description="another one when a new index was taken up, or the server started anew")
+]
 Classes = Annotated[
     list[str], Field(description="names of the image's classes", examples=[["ball 01"]])
 ]
@@ -110,6 +113,7 @@ class SearchResponse(BaseModel):
     query: QueryImage
     models: list[ModelNeighbors] = Field(description="in the order of `Choices.models`")
     read_ms: Milliseconds
+    version: Version
 
 
 class RandomQuery(BaseModel):
@@ -135,6 +139,7 @@ class Choices(BaseModel):
     groups: list[str] = Field(description="names of the groups that have images")
     image_count: int = Field(description="number of images that are searched")
     query_count: int = Field(description="number of query images in the test split")
+    version: Version
     overrides: bool = Field(description="whether POST /api/overrides is served: on this machine")
     max_bytes: int = Field(description="most bytes of an uploaded photo")
     max_pixels: dict[str, int] = Field(

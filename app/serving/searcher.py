@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -90,6 +91,15 @@ class Searcher:
             lambda model: self.catalog.mask_gallery(self.model_indexes[model].ids)
         )
         self.choices = self._list_choices(find_best(root), trained=was_trained(root))
+
+    def require_all_images(self) -> None:
+        """Raise a UserError unless each index holds the images of the catalog, and no others: it
+        does not while a run of the pipeline replaces them one after the other."""
+        for model, model_index in self.model_indexes.items():
+            if set(model_index.ids) != self._image_ids:
+                raise UserError(
+                    f"index/{model}: holds other images than data/images; run: dvc repro"
+                )
 
     def measure_photo(self, encoded: bytes, options: PhotoSearchOptions) -> int:
         """Return the bytes that `search_photo` takes at most to decode a photo.
@@ -179,6 +189,7 @@ class Searcher:
             query_count=len(self.catalog.queries),
             overrides=False,
             max_bytes=MAX_BYTES,
+            version=uuid4().hex[:8],
             max_pixels={kind: max_pixels(kind) for kind in BYTES_PER_PIXEL},
         )
 
@@ -195,7 +206,8 @@ class Searcher:
             self._search_model(model_index, query, image, options)
             for model_index in self.model_indexes.values()
         ]
-        return SearchResponse(query=query, models=models, read_ms=read_ms)
+        version = self.choices.version
+        return SearchResponse(query=query, models=models, read_ms=read_ms, version=version)
 
     def _search_model(
         self,

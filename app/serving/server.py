@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from app.searching.catalog import UnknownNameError
 from app.searching.photo_memory import PHOTO_MEMORY
-from app.searching.untrusted_images import escape_unprintable
+from app.searching.untrusted_images import MAX_BYTES, escape_unprintable
 from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
     Choices,
@@ -75,7 +75,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_app(
-    searcher: Searcher,
+    current: Callable[[], Searcher],
     *,
     hosts: Sequence[str] = LOOPBACK,
     token: str | None = None,
@@ -85,8 +85,9 @@ def build_app(
 ) -> FastAPI:
     """Return the application.
 
-    hosts: the host names it answers to, see `find_allowed_hosts`. token: that requests need, see
-    `TokenGuard`; None where they need none. overrides: the file to which the
+    current: gives the searcher, which each request asks for once, so that it sees one index alone;
+    a CurrentSearcher. hosts: the host names it answers to, see `find_allowed_hosts`. token: that
+    requests need, see `TokenGuard`; None where they need none. overrides: the file to which the
     page may add corrections; None where it may not. upload_seconds: within which a photo must
     arrive. max_searches: that run and wait; further ones are refused.
     """
@@ -103,33 +104,33 @@ def build_app(
     app.add_middleware(CrossSiteGuard)  # outermost: its headers are on every response
     _handle_errors(app)
     queue = RequestQueue(max_running=_count_threads(), max_admitted=max_searches)
-    _serve_choices(app, searcher.choices.model_copy(update={"overrides": overrides is not None}))
-    _serve_searches(app, searcher, queue, upload_seconds=upload_seconds)
+    _serve_choices(app, current, overrides=overrides is not None)
+    _serve_searches(app, current, queue, upload_seconds=upload_seconds)
     if overrides is not None:
-        _serve_overrides(app, searcher, overrides)
-    _serve_images(app, searcher)
+        _serve_overrides(app, current, overrides)
+    _serve_images(app, current)
     _serve_page(app)
     return app
 
 
-def _serve_choices(app: FastAPI, choices: Choices) -> None:
+def _serve_choices(app: FastAPI, current: Callable[[], Searcher], *, overrides: bool) -> None:
     @app.get("/api/choices", tags=["search"])
     async def list_choices() -> Choices:
         """What a search can choose from, and the limits of an upload."""
-        return choices
+        return current().choices.model_copy(update={"overrides": overrides})
 
 
-def _serve_overrides(app: FastAPI, searcher: Searcher, path: Path) -> None:
+def _serve_overrides(app: FastAPI, current: Callable[[], Searcher], path: Path) -> None:
     queue = RequestQueue(max_running=1)  # each reads the file and writes it anew
 
     @app.post("/api/overrides", tags=["images"])
     async def override(override: Override) -> Override:
         """Correct an image: a row is added to overrides.csv, which `dvc repro` applies."""
-        return await queue.run(partial(searcher.override, override, path))
+        return await queue.run(partial(current().override, override, path))
 
 
 def _serve_searches(
-    app: FastAPI, searcher: Searcher, queue: RequestQueue, *, upload_seconds: float
+    app: FastAPI, current: Callable[[], Searcher], queue: RequestQueue, *, upload_seconds: float
 ) -> None:
     uploads = RequestQueue(max_running=1, max_admitted=MAX_UPLOADS)
     memory = MemoryBudget(PHOTO_MEMORY)
@@ -137,6 +138,7 @@ def _serve_searches(
     async def search_within_memory(
         photo: IO[bytes], size: int, options: PhotoSearchOptions
     ) -> SearchResponse:
+        searcher = current()
         async with memory.reserve(size):
             decoded = await queue.run(lambda: searcher.measure_photo(_read(photo), options))
         async with memory.reserve(size + decoded):
@@ -145,7 +147,7 @@ def _serve_searches(
     @app.get("/api/random-query", tags=["search"])
     async def random_query() -> RandomQuery:
         """A random query image of the test split."""
-        return RandomQuery(image_id=searcher.sample_query())
+        return RandomQuery(image_id=current().sample_query())
 
     @app.post("/api/search", tags=["search"], openapi_extra=PHOTO_BODY)
     async def search_by_photo(
@@ -156,7 +158,7 @@ def _serve_searches(
             size = await receive_upload(
                 request.stream(),
                 photo,
-                max_bytes=searcher.choices.max_bytes,
+                max_bytes=MAX_BYTES,
                 seconds=upload_seconds,
                 name=options.name,
             )
@@ -169,7 +171,7 @@ def _serve_searches(
     ) -> SearchResponse:
         """Search with an image of the catalog; a `/` in its image_id may be sent as `%2F`."""
         with queue.admit():
-            return await queue.run(partial(searcher.search_image, image_id, options))
+            return await queue.run(partial(current().search_image, image_id, options))
 
 
 def _read(photo: IO[bytes]) -> bytes:
@@ -177,7 +179,7 @@ def _read(photo: IO[bytes]) -> bytes:
     return photo.read()
 
 
-def _serve_images(app: FastAPI, searcher: Searcher) -> None:
+def _serve_images(app: FastAPI, current: Callable[[], Searcher]) -> None:
     queue = RequestQueue(max_running=_count_threads())
 
     @app.get(
@@ -194,7 +196,7 @@ def _serve_images(app: FastAPI, searcher: Searcher) -> None:
         ] = None,
     ) -> Response:
         """An image of the catalog, as a JPEG unless browsers show its own format."""
-        encoded = await queue.run(partial(searcher.read_image, image_id))
+        encoded = await queue.run(partial(current().read_image, image_id))
         # After another run of the pipeline, the same URL may be another image: a browser must ask.
         tag = f'"{sha256(encoded).hexdigest()[:24]}-{max_side or 0}"'
         headers = {"etag": tag, "cache-control": "private, no-cache"}

@@ -89,6 +89,25 @@ class Lock:
                     sources[dependency] = md5
         return Provenance(settings, sources, frozenset(stages))
 
+    def is_of_one_run(self, path: str) -> bool:
+        """Return whether all stages that the output `path` comes from read what the stages before
+        them wrote last: not while a run is under way, nor after one that stopped halfway."""
+        recorded = self.outputs()
+        return all(
+            md5 == recorded.get(dependency, md5)
+            for name in self.trace(path).stages
+            for dependency, md5 in self.inputs_of(name).items()
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Return output -> its bytes, of a folder those of its files, of all stages."""
+        return {
+            each["path"]: each["size"]
+            for stage in self.stages.values()
+            for each in stage.get("outs", [])
+            if "size" in each
+        }
+
     def _writers(self) -> dict[str, str]:
         """Return output -> the stage that writes it."""
         return {

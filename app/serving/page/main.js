@@ -27,6 +27,8 @@ async function go(target, { push }) {
     const next = typeof target === "function" ? await target(controller.signal) : target;
     const started = performance.now();
     const response = await search(next, controller.signal);
+    // Another run of the pipeline replaced the index since this page asked what there is.
+    if (response && response.version !== choices.version) choices = await loadChoices();
     if (controller !== running) return;
     state = next;
     if (push && formatUrl(next) !== location.pathname + location.search) {

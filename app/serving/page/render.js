@@ -53,7 +53,7 @@ export function renderChoices(choices) {
   byId("classes").replaceChildren(
     ...choices.classes.map((name) => element("option", { value: name })));
   byId("class").placeholder = `all ${formatCount(choices.classes.length, "class", "classes")}`;
-  byId("group").append(...options(choices.groups));
+  byId("group").replaceChildren(byId("group").options[0], ...options(choices.groups));
   byId("group").options[0].textContent =
     `all ${formatCount(choices.groups.length, "group", "groups")}`;
   byId("group-field").hidden = !choices.groups.length;

@@ -15,9 +15,10 @@ import pytest
 
 from app.serving.searcher import Searcher
 from pipeline.errors import UserError
+from tests.helpers.encoded_images import header_of
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment, run_module
-from tests.helpers.searchable import truncate_large_png, write_models
+from tests.helpers.searchable import write_models
 from tests.helpers.serving import open_client
 
 
@@ -64,11 +65,15 @@ def test_it_serves_at_the_logged_address_until_ctrl_c(searchable: Path) -> None:
         with open_client(address[1]) as client:
             choices = client.get("/api/choices").json()
             assert (choices["image_count"], choices["overrides"]) == (40, True)
-            refused = client.post("/api/search", content=truncate_large_png())
+            # Of 120 million pixels, which a JPEG may have, and which Pillow warns of.
+            large = header_of("JPEG", 12_000, 10_000)[:-50]
+            refused = client.post("/api/search", content=large)
             assert refused.status_code == 400
         process.send_signal(signal.SIGINT)
         last = process.stderr.read() if process.stderr else ""
-    damaged = "photo: damaged (image file is truncated); give the whole image"
+    damaged = (
+        "photo: damaged (image file is truncated (15 bytes not processed)); give the whole image"
+    )
     # Nothing else: Pillow does not warn of a photo that is within the limits.
     assert re.fullmatch(rf"serve: POST 400: {re.escape(damaged)}\nserve: stopped by Ctrl-C\n", last)
     assert process.returncode == 130

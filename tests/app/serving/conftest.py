@@ -17,5 +17,5 @@ def searcher(searchable: Path) -> Searcher:
 
 @pytest.fixture(scope="module")
 def address(searcher: Searcher) -> Iterator[str]:
-    with serving(build_app(searcher)) as served:
+    with serving(build_app(lambda: searcher)) as served:
         yield served

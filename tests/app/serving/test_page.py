@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from app.searching.catalog import Catalog
+from app.serving.current_searcher import CurrentSearcher
 from app.serving.searcher import Searcher
 from app.serving.server import build_app
 from pipeline.data.training_record import TrainingRecord, write_record
@@ -335,7 +336,7 @@ def test_the_default_model_and_what_training_did_are_told(
         (TrainingRecord("baseline", "nothing was trained", 0, {}), ("", "not trained")),
     ):
         write_record(project / "models/finetuned", record)
-        app = build_app(Searcher(project, MODELS))
+        app = build_app(CurrentSearcher(project, MODELS))
         with serving(app) as address, opened_page(browser) as page:
             page.goto(f"{address}/?image={query}")
             for model, note in zip(MODELS, notes, strict=True):
@@ -370,7 +371,7 @@ def test_a_wrong_image_is_corrected_in_the_overrides(
     browser: Browser, searcher: Searcher, tmp_path: Path
 ) -> None:
     overrides, (first, second) = tmp_path / "overrides.csv", searcher.catalog.queries[:2]
-    app = build_app(searcher, overrides=overrides)
+    app = build_app(lambda: searcher, overrides=overrides)
     with serving(app) as address, opened_page(browser, refused=("/api/overrides",)) as page:
         page.goto(f"{address}/?image={quote(first, safe='')}")
         written = page.locator("#wrong-status")
@@ -410,7 +411,7 @@ def test_a_server_for_other_machines_offers_no_correction(
 
 def test_a_stopped_server_is_an_error(browser: Browser, searcher: Searcher) -> None:
     with opened_page(browser, refused=("/api/random",)) as page:
-        with serving(build_app(searcher)) as stopped:
+        with serving(build_app(lambda: searcher)) as stopped:
             page.goto(stopped)
             expect(page.locator("#indexed")).not_to_be_empty()
         page.get_by_role("button", name="Random query").click()

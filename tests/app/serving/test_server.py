@@ -111,7 +111,8 @@ def test_a_match_of_a_photo_is_told_whatever_the_filters(
     other = next(
         name for name in Catalog(project).classes if name != nearest.neighbors[0].classes[0]
     )
-    with client_of(build_app(Searcher(project, MODELS))) as client:
+    loaded = Searcher(project, MODELS)
+    with client_of(build_app(lambda: loaded)) as client:
         for filters in ({}, {"class": other}, {"class": "red disc", "group": "square"}):
             params = {"k": 40, **filters}
             response = client.post("/api/search", content=photo, params=params).json()
@@ -224,6 +225,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
         "image_count": len(ids),
         "query_count": len(searcher.catalog.queries),
         "max_bytes": 32 * 2**20,
+        "version": searcher.choices.version,
         "max_pixels": {kind: max_pixels(kind) for kind in BYTES_PER_PIXEL},
     }
     # Those for training too.
@@ -328,7 +330,7 @@ def test_large_photos_wait_for_each_other_and_small_ones_do_not(
     )
     monkeypatch.setattr(searcher, "search_photo", search_slowly)
     monkeypatch.setattr("app.serving.server._count_threads", lambda: 4)
-    with client_of(build_app(searcher)) as client, ThreadPoolExecutor(9) as people:
+    with client_of(build_app(lambda: searcher)) as client, ThreadPoolExecutor(9) as people:
         photos = [large, small, large] * 3
         answers = people.map(lambda photo: client.post("/api/search", content=photo), photos)
         assert {each.status_code for each in answers} == {200}
@@ -354,7 +356,7 @@ def test_a_photo_that_finds_no_room_on_disk_is_one_line(
 
 
 def test_an_upload_that_takes_too_long_is_refused(searcher: Searcher) -> None:
-    app = build_app(searcher, upload_seconds=0.2)
+    app = build_app(lambda: searcher, upload_seconds=0.2)
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
     with serving(app) as address:
         server = ("127.0.0.1", int(address.rpartition(":")[2]))
@@ -378,7 +380,7 @@ def test_slow_senders_keep_no_place_of_others(
     """More than may search at a time send a byte; searches go on, and they are sent away."""
     monkeypatch.setattr("app.serving.uploads.GRACE", 1.0)
     head = b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\na"
-    with serving(build_app(searcher, max_searches=2)) as address, ExitStack() as senders:
+    with serving(build_app(lambda: searcher, max_searches=2)) as address, ExitStack() as senders:
         server = ("127.0.0.1", int(address.rpartition(":")[2]))
         slow = [
             senders.enter_context(socket.create_connection(server, timeout=TIMEOUT))
@@ -396,7 +398,7 @@ def test_a_head_that_is_never_whole_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr("app.serving.head_limit.HEAD_SECONDS", 0.5)
     whole = b"GET /api/random-query HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with serving(build_app(searcher), http=HeadLimitProtocol) as address:
+    with serving(build_app(lambda: searcher), http=HeadLimitProtocol) as address:
         server = ("127.0.0.1", int(address.rpartition(":")[2]))
         for before in (b"", whole):  # on a new connection, and on one that goes on
             with socket.create_connection(server, timeout=TIMEOUT) as half:
@@ -413,7 +415,7 @@ def test_an_upload_that_the_client_cancels_is_not_logged(
     searcher: Searcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = "POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nabc"
-    with serving(build_app(searcher)) as address:
+    with serving(build_app(lambda: searcher)) as address:
         server = ("127.0.0.1", int(address.rpartition(":")[2]))
         with socket.create_connection(server, timeout=TIMEOUT) as sent:
             sent.sendall(head.encode())
@@ -489,7 +491,7 @@ def test_another_host_name_for_this_machine_is_refused(
         assert client.get("/api/random-query", headers={"host": host}).status_code == 400, host
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
         assert client.get("/api/random-query", headers={"host": host}).status_code == 200, host
-    with client_of(build_app(searcher, hosts=ANY_HOST)) as open_to_all:
+    with client_of(build_app(lambda: searcher, hosts=ANY_HOST)) as open_to_all:
         assert open_to_all.get("/api/random-query", headers={"host": "a.b"}).status_code == 200
 
 
@@ -551,7 +553,7 @@ def overrides(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def correcting(searcher: Searcher, overrides: Path) -> Iterator[httpx.Client]:
-    with client_of(build_app(searcher, overrides=overrides)) as client:
+    with client_of(build_app(lambda: searcher, overrides=overrides)) as client:
         yield client
 
 
@@ -646,7 +648,7 @@ def test_without_a_file_of_overrides_nothing_can_be_corrected(
 
 
 def test_a_full_queue_is_an_error_that_says_to_try_again(searcher: Searcher, query: str) -> None:
-    with client_of(build_app(searcher, max_searches=0)) as client:
+    with client_of(build_app(lambda: searcher, max_searches=0)) as client:
         response = client.get(path_of(query))
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
     assert response.json() == {"error": "too many searches are waiting; try again in a moment"}
@@ -669,7 +671,7 @@ def test_a_failure_of_the_server_is_one_line_and_the_next_search_works(
     def fail(*_: object) -> None:
         raise raised
 
-    with serving(build_app(searcher)) as address:
+    with serving(build_app(lambda: searcher)) as address:
         with monkeypatch.context() as broken, open_client(address) as first:
             broken.setattr(searcher, "search_image", fail)
             response = first.get(path_of(query))

@@ -33,7 +33,7 @@ PATHS = (
 
 @pytest.fixture(scope="module")
 def guarded(searcher: Searcher) -> Iterator[str]:
-    with serving(build_app(searcher, token=TOKEN)) as address:
+    with serving(build_app(lambda: searcher, token=TOKEN)) as address:
         yield address
 
 
