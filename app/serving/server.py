@@ -133,15 +133,18 @@ def _serve_searches(
     app: FastAPI, current: Callable[[], Searcher], queue: RequestQueue, *, upload_seconds: float
 ) -> None:
     uploads = RequestQueue(max_running=1, max_admitted=MAX_UPLOADS)
-    memory = MemoryBudget(PHOTO_MEMORY)
+    # All searches wait in one line, for memory, of which each takes a thread's share or more: so
+    # there is a thread where there is memory. In a line of their own, photos, which take longest,
+    # would wait for each other alone, and twenty people ten times as long for them as one.
+    memory, share = MemoryBudget(PHOTO_MEMORY), PHOTO_MEMORY // _count_threads()
+    headers = RequestQueue(max_running=1)
 
     async def search_within_memory(
         photo: IO[bytes], size: int, options: PhotoSearchOptions
     ) -> SearchResponse:
         searcher = current()
-        async with memory.reserve(size):
-            decoded = await queue.run(lambda: searcher.measure_photo(_read(photo), options))
-        async with memory.reserve(size + decoded):
+        decoded = await headers.run(lambda: searcher.measure_photo(_read(photo), options))
+        async with memory.reserve(max(size + decoded, share)):
             return await queue.run(lambda: searcher.search_photo(_read(photo), options))
 
     @app.get("/api/random-query", tags=["search"])
@@ -171,7 +174,8 @@ def _serve_searches(
     ) -> SearchResponse:
         """Search with an image of the catalog; a `/` in its image_id may be sent as `%2F`."""
         with queue.admit():
-            return await queue.run(partial(current().search_image, image_id, options))
+            async with memory.reserve(share):
+                return await queue.run(partial(current().search_image, image_id, options))
 
 
 def _read(photo: IO[bytes]) -> bytes:
