@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Barrier, Lock
+from threading import Barrier, Event, Lock
 from typing import Any
 
 import httpx
@@ -335,6 +335,32 @@ def test_large_photos_wait_for_each_other_and_small_ones_do_not(
         answers = people.map(lambda photo: client.post("/api/search", content=photo), photos)
         assert {each.status_code for each in answers} == {200}
     assert most == 1
+
+
+def test_all_searches_wait_in_one_line(
+    searcher: Searcher, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else photos would wait for each other alone, and much longer than others."""
+    begun, end = Event(), Event()
+    search = searcher.search_photo
+
+    def search_when_told(photo: bytes, options: PhotoSearchOptions) -> Any:
+        begun.set()
+        assert end.wait(TIMEOUT)
+        return search(photo, options)
+
+    monkeypatch.setattr(searcher, "measure_photo", lambda *_: PHOTO_MEMORY)
+    monkeypatch.setattr(searcher, "search_photo", search_when_told)
+    with client_of(build_app(lambda: searcher)) as client, ThreadPoolExecutor(2) as people:
+        first = people.submit(client.post, "/api/search", content=draw("red", "disc", 1))
+        assert begun.wait(TIMEOUT)
+        second = people.submit(client.get, path_of(query))
+        try:
+            with pytest.raises(TimeoutError):
+                second.result(0.3)
+        finally:
+            end.set()
+        assert (first.result().status_code, second.result().status_code) == (200, 200)
 
 
 def test_a_photo_that_finds_no_room_on_disk_is_one_line(
