@@ -103,7 +103,7 @@ def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "a.token")])
+@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "a.token")])  # noqa: S104 - what it tests
 def test_a_token_is_needed_where_others_can_connect_or_one_is_given(
     searchable: Path, options: tuple[str, str]
 ) -> None:
