@@ -180,7 +180,10 @@ def lose(name: str) -> Callable[[Path], str]:
 def damage_index(project: Path) -> str:
     path = project / "index/finetuned/index.faiss"
     path.write_bytes(b"nothing")
-    return f"{path}: not a faiss index; run: dvc repro index"
+    return (
+        f"{path}: its digest is not the one in ids.parquet: it is damaged, or of another index; "
+        "run: dvc checkout, or if that does not help: dvc repro index"
+    )
 
 
 @pytest.mark.parametrize(
