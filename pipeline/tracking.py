@@ -1,26 +1,38 @@
-"""MLflow: one pipeline execution is one run. A failure of tracking is a warning, no error."""
+"""MLflow: one pipeline execution is one run. A failure of tracking is a warning, no error.
+
+A server may be away for a while, because it is restarted or the network fails. What it is to be
+told waits meanwhile, in order, and nothing else does.
+"""
 
 import hashlib
 import json
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.config.dotted_keys import flatten
 from pipeline.errors import one_line
 from pipeline.stopping import ended_first
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-# Set before mlflow is imported, unless the user set them. By default MLflow retries for minutes.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+# How long the end of an execution waits for a server that is away: it may be restarted.
+PATIENCE_SECONDS = 90.0
+# A server that is away costs a training a tenth of its time at most.
+PAUSE_FACTOR = 10
+TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+LATER = "run again: dvc repro -f -s track (of an experiment, after dvc exp apply)"
+# Set before mlflow is imported, unless the user set them. By default MLflow retries for minutes,
+# and what is tried again here is more than a request: it cannot make a run twice.
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -51,63 +63,43 @@ class RunIdentity:
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-class _FailSafe:
-    """Uses MLflow without ever raising: the first failure is logged as a warning, no other.
+class Tracker:
+    """Writes to one MLflow run, and never raises.
 
-    consequence: what a failure means for the user. gives_up: after the first failure.
+    What a server that is away does not take waits until it is back, or until `finish` has waited
+    for `PATIENCE_SECONDS`. What MLflow refuses ends the tracking. Each is a warning, once.
     """
-
-    consequence: str
-    gives_up = True
-    _failed = False
-
-    def _try(self, act: Callable[[], T]) -> T | None:
-        if self._failed and self.gives_up:
-            return None
-        try:
-            with ended_first():
-                return act()
-        except Exception as error:  # no failure of tracking may end a training
-            if not self._failed:
-                logger.warning("warning: %s: %s", self.consequence, one_line(error))
-            self._failed = True
-            return None
-
-
-class Tracker(_FailSafe):
-    """Writes to one MLflow run; after the first failure it warns once and stops writing."""
-
-    consequence = "this run is not tracked in MLflow"
 
     def __init__(self, identity: RunIdentity) -> None:
         self._identity = identity
         self._client: Any = None
         self._run_id: str | None = None
         self._logged_epochs = -1  # epoch 0 is the model before training
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._next_try = 0.0
+        self._warned = self._refused = False
 
     def open(self) -> None:
         """Continue the unfinished run of this execution, or begin one."""
-        self._try(self._open)
+        self._send(self._open)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Log the metrics of an epoch at the step `epoch`, unless that step was logged before."""
-        step = int(row["epoch"])
-        if step > self._logged_epochs:
-            metrics = {name: value for name, value in row.items() if name != "epoch"}
-            self._try(lambda: self._log(metrics, step=step))
+        metrics = {name: value for name, value in row.items() if name != "epoch"}
+        self._send(partial(self._log, metrics, int(row["epoch"]), _now(), once=True))
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log metrics that have no epoch."""
-        self._try(lambda: self._log(metrics, step=0))
+        self._send(partial(self._log, metrics, 0, _now()))
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""
-        self._try(lambda: self._client.set_tag(self._run_id, name, value))
+        self._send(lambda: self._client.set_tag(self._run_id, name, value))
 
     def log_artifacts(self, paths: list[Path]) -> None:
         """Log files as artifacts, under `plots`."""
         for path in paths:
-            self._try(partial(self._log_artifact, path))
+            self._send(partial(self._log_artifact, path))
 
     def pause(self, status: str = "FINISHED") -> None:
         """End the run for now: another stage continues it, unless DVC finds nothing left to do.
@@ -115,11 +107,24 @@ class Tracker(_FailSafe):
         status: as MLflow names it, or KILLED for a training that is to be continued.
         """
         if self._run_id:
-            self._try(lambda: self._client.set_terminated(self._run_id, status))
+            self._next_try = 0
+            self._send(lambda: self._client.set_terminated(self._run_id, status))
 
     def finish(self) -> None:
-        """Mark the run complete; the next execution with this identity begins another."""
+        """Mark the run complete; the next execution with this identity begins another.
+
+        It waits for a server that is away, as nothing else will tell it.
+        """
         self._end("true", "FINISHED")
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._waiting and time.monotonic() < until:
+            time.sleep(PATIENCE_SECONDS / 100)
+            self._send_waiting()
+        if self._waiting:
+            seconds = f"for {PATIENCE_SECONDS:.0f} s"
+            logger.warning(
+                "warning: MLflow did not answer %s: nothing is tracked; %s", seconds, LATER
+            )
 
     def fail(self) -> None:
         """Mark the run failed, if one was begun; the next execution begins another."""
@@ -147,7 +152,41 @@ class Tracker(_FailSafe):
             self._client.set_tag(self._run_id, COMPLETE, complete)
             self._client.set_terminated(self._run_id, status)
 
-        self._try(end)
+        self._next_try = 0
+        self._send(end)
+
+    def _send(self, act: Callable[[], object]) -> None:
+        """Do `act` after all that waits, or let it wait too."""
+        if self._refused:
+            return
+        self._waiting.append(act)
+        if time.monotonic() >= self._next_try:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        while self._waiting:
+            began = time.monotonic()
+            try:
+                with ended_first():
+                    self._waiting[0]()
+            except Exception as error:  # no failure of tracking may end a training
+                self._keep_waiting(error, seconds=time.monotonic() - began)
+                return
+            self._waiting.popleft()
+
+    def _keep_waiting(self, error: Exception, *, seconds: float) -> None:
+        """Warn of an error, and try again later, unless MLflow refused: then give up."""
+        self._next_try = time.monotonic() + seconds * PAUSE_FACTOR
+        if not _is_away(error):
+            self._refused = True
+            self._waiting.clear()
+            logger.warning("warning: this run is not tracked in MLflow: %s", one_line(error))
+        elif not self._warned:
+            self._warned = True
+            logger.warning(
+                "warning: MLflow does not answer, and is told later what happens: %s",
+                one_line(error),
+            )
 
     def _open(self) -> None:
         with _database_lock(self._identity.root):
@@ -158,6 +197,7 @@ class Tracker(_FailSafe):
             self._client.update_run(self._run_id, status="RUNNING")
         else:
             self._run_id = self._begin(experiment)
+        self._log_params()
         losses = self._client.get_metric_history(self._run_id, "loss")
         self._logged_epochs = max((metric.step for metric in losses), default=-1)
 
@@ -170,8 +210,6 @@ class Tracker(_FailSafe):
         return found[0].info.run_id if found else None
 
     def _begin(self, experiment: str) -> str:
-        from mlflow.entities import Param
-
         name = self._identity.tags.get("dvc_exp_name") or None
         tags = {
             "lookalike.key": self._identity.key,
@@ -181,17 +219,25 @@ class Tracker(_FailSafe):
             **{f"machine.{name}": text for name, text in self._identity.machine.items()},
         }
         run_id: str = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
-        params = [Param(k, str(v)[:6000]) for k, v in flatten(self._identity.params).items()]
-        for start in range(0, len(params), 100):  # MLflow takes 100 at a time
-            self._client.log_batch(run_id, params=params[start : start + 100])
         return run_id
 
-    def _log(self, metrics: Mapping[str, float], *, step: int) -> None:
-        import time
+    def _log_params(self) -> None:
+        """Log the params, of a run that goes on too: it may have been begun just before a kill."""
+        from mlflow.entities import Param
 
+        params = [Param(k, str(v)[:6000]) for k, v in flatten(self._identity.params).items()]
+        for start in range(0, len(params), 100):  # MLflow takes 100 at a time
+            self._client.log_batch(self._run_id, params=params[start : start + 100])
+
+    def _log(self, metrics: Mapping[str, float], step: int, now: int, once: bool = False) -> None:
+        """Log metrics at a step. once: unless the step was logged before this process began.
+
+        now: when they were measured. The same values of the same time are one, if told twice.
+        """
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        if once and step <= self._logged_epochs:
+            return
         logged = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run_id, metrics=logged)
 
@@ -199,29 +245,43 @@ class Tracker(_FailSafe):
         self._client.log_artifact(self._run_id, str(path), "plots")
 
 
-class TrackedEpochs(_FailSafe):
+class TrackedEpochs:
     """Reads the epochs of running experiments, by the names that they have in DVC.
 
-    It warns once, at the first failure, and tries again each time: a search takes days, in which a
-    server may be down and come back.
+    It never raises. It warns once, at the first failure, and tries again each time: a search takes
+    days, in which a server may be down and come back.
     """
-
-    consequence = "epochs are not read from MLflow, so nothing is ended early until they are"
-    gives_up = False
 
     def __init__(self, root: Path, experiment: str) -> None:
         """root, experiment: as in `RunIdentity`."""
         self._root = root
         self._experiment = experiment
         self._client: Any = None
+        self._warned = False
 
     def epochs(self, name: str, metric: str) -> dict[int, float]:
         """Return epoch -> value of a metric so far, in the latest run of the experiment `name`."""
-        return self._try(lambda: self._epochs(name, metric)) or {}
+        with self._warned_of():
+            return self._epochs(name, metric)
+        return {}
 
     def end(self, name: str) -> None:
         """Mark the unfinished runs of a killed experiment, so that none is continued."""
-        self._try(lambda: self._end(name))
+        with self._warned_of():
+            self._end(name)
+
+    @contextmanager
+    def _warned_of(self) -> Iterator[None]:
+        try:
+            with ended_first():
+                yield
+        except Exception as error:  # no failure of tracking may end a search
+            if not self._warned:
+                consequence = (
+                    "epochs are not read from MLflow, so nothing is ended early until they are"
+                )
+                logger.warning("warning: %s: %s", consequence, one_line(error))
+            self._warned = True
 
     def _epochs(self, name: str, metric: str) -> dict[int, float]:
         return {
@@ -248,8 +308,21 @@ class TrackedEpochs(_FailSafe):
         return list(self._client.search_runs([experiment.experiment_id], query))
 
 
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether MLflow may take the same another time: it is not reached, or busy, or failed."""
+    status = getattr(error, "get_http_status_code", None)  # of an MlflowException
+    if status is None and getattr(error, "response", None) is None:  # requests, filelock
+        return isinstance(error, OSError) and error.errno is None
+    found = status() if status else error.response.status_code  # type: ignore[attr-defined]
+    return bool(found >= SERVER_ERROR or found == TOO_MANY_REQUESTS)
+
+
 def _connect(root: Path) -> Any:
-    for name, value in _PATIENCE.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     for library in ("alembic", "mlflow"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,17 +1,16 @@
 """Tracking against a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
 
-import sys
-import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import tracking
 from pipeline.stopping import Stopped
 from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
-from tests.helpers.clone import free_port, running, wait_until
+from tests.helpers.clone import free_port
+from tests.helpers.mlflow_server import mlflow_server
 from tests.helpers.mlflow_store import put_empty_store
 
 ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
@@ -182,44 +181,107 @@ def test_images_lie_under_the_project_whatever_the_current_folder(tmp_path: Path
     assert [path.read_bytes() for path in found] == [b"image"]
 
 
-def test_a_server_that_is_down_costs_one_warning_and_little_time(
+def test_a_server_that_is_down_costs_a_warning_and_at_the_end_some_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 1.0)
+    track(execution(tmp_path), rows=ROWS * 50, finish=True)
+    warned, ended = caplog.messages
+    assert warned.startswith(
+        "warning: MLflow does not answer, and is told later what happens: API request to http://"
+    )
+    assert ended == (
+        "warning: MLflow did not answer for 1 s: nothing is tracked; run again: "
+        "dvc repro -f -s track (of an experiment, after dvc exp apply)"
+    )
+
+
+def test_what_mlflow_refuses_ends_the_tracking_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = {"x" * 300: 1}  # a name that is too long
+    track(execution(tmp_path, params=params), rows=ROWS, finish=True)
+    assert caplog.messages == [
+        "warning: this run is not tracked in MLflow: "
+        "'Param key' exceeds the maximum length of 250 characters"
+    ]
+
+
+def test_what_a_server_that_is_away_did_not_take_is_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = Tracker(execution(tmp_path))
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+        tracker.open()
+        tracker.log_epoch(ROWS[0])
+    tracker.log_epoch(ROWS[1])  # perhaps too early to try again
+    tracker.log_metrics({"finetuned/recall_at_1": 0.5})
+    tracker.finish()
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (run,) = runs(uri)
+    assert (run.info.status, run.data.metrics["finetuned/recall_at_1"]) == ("FINISHED", 0.5)
+    assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+    assert len(caplog.messages) == 1
+
+
+def test_a_run_that_was_begun_just_before_a_kill_gets_its_params(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(Tracker, "_log_params", lambda _: 1 / 0)
+        Tracker(execution(tmp_path)).open()
     track(execution(tmp_path), rows=ROWS, finish=True)
-    messages = caplog.messages
-    assert len(messages) == 1
-    assert messages[0].startswith("warning: this run is not tracked in MLflow: ")
+    (run,) = runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert run.data.params["loss.triplet.margin"] == "0.1"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on loopback."""
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 's.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+@pytest.fixture
+def folder_of_server(tmp_path: Path) -> Path:
+    """Return the folder of a server, whose tables exist."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    put_empty_store(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_restarted_has_all_of_the_run_once(
+    folder_of_server: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    with running(folder, *command):
-        wait_until(lambda: _answers(f"{uri}/health"))
-        yield uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    (tmp_path / "sheet.png").write_bytes(b"image")
+    tracker = Tracker(execution(tmp_path))
+    with mlflow_server(folder_of_server, port):
+        tracker.open()
+        tracker.log_epoch(ROWS[0])
+    tracker.log_epoch(ROWS[1])
+    tracker.log_artifacts([tmp_path / "sheet.png"])
+    with mlflow_server(folder_of_server, port):
+        tracker.finish()
+        (run,) = runs(uri)
+        assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+        assert run.info.status == "FINISHED"
+    assert [f.read_bytes() for f in folder_of_server.rglob("plots/sheet.png")] == [b"image"]
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.slow
 def test_a_server_named_by_the_environment_gets_the_run(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder_of_server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mlflow.db").unlink()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    track(execution(tmp_path), rows=ROWS, finish=True)
-    (run,) = runs(server)
-    assert history(server, run, "loss") == [(1, 2.0), (2, 1.0)]
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with mlflow_server(folder_of_server, port):
+        track(execution(tmp_path), rows=ROWS, finish=True)
+        (run,) = runs(uri)
+        assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
     assert not (tmp_path / "mlflow.db").exists()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=60):  # noqa: S310 - of our own server
-            return True
-    except OSError:
-        return False
