@@ -24,11 +24,13 @@ def append_overrides(path: Path, rows: Iterable[Row]) -> list[Row]:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ",".join(COLUMNS) + "\n"
+        lines = csv.reader(io.StringIO(text, newline=""))
+        check_columns(next(lines, []), path)
+        named = {line[0] for line in lines if line}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); allowed: a file in UTF-8") from None
-    lines = csv.reader(io.StringIO(text, newline=""))
-    check_columns(next(lines, []), path)
-    named = {line[0] for line in lines if line}
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV ({error}); save it as such") from None
     added = [row for row in rows if row[0] not in named]
     written = io.StringIO(newline="")
     csv.writer(written, lineterminator="\n").writerows(added)

@@ -25,8 +25,12 @@ def list_stage_outputs(root: Path) -> list[Path]:
     path = root / DAG
     if not path.is_file():
         return []
-    stages = (read_yaml(path) or {}).get("stages") or {}
-    return [root / each for stage in stages.values() for each in _list_paths(stage)]
+    values = read_yaml(path)
+    try:
+        stages = (values or {}).get("stages") or {}
+        return [root / each for stage in stages.values() for each in _list_paths(stage)]
+    except (AttributeError, TypeError, ValueError, StopIteration):
+        raise UserError(f"{path}: not a DAG of DVC; run: git checkout {DAG}") from None
 
 
 def _list_paths(stage: dict[str, Any]) -> Iterator[str]:

@@ -5,15 +5,44 @@ from difflib import get_close_matches
 
 # How many faults of one kind an error names.
 SHOWN = 10
+# Of a line of an error, the characters that are shown at its beginning and at its end: what it
+# quotes may be of any length.
+FIRST, LAST = 1200, 600
 
 
 class UserError(Exception):
     """A mistake that the user can correct, in one line.
 
-    Several mistakes in params.yaml or in a table have one line each.
+    Several mistakes in params.yaml or in a table have one line each. What it quotes may come from a
+    file of any bytes: what cannot be printed is escaped, and of a very long line the middle left
+    out.
     The text says where, what was found, what is allowed and what to do. `pipeline.entry` logs it
     without a traceback and exits with status 2.
+
+    >>> str(UserError("a.csv: found 'b\\n\\x1b[2J'", "a.csv: 2 faults in all"))
+    "a.csv: found 'b\\\\n\\\\x1b[2J'\\na.csv: 2 faults in all"
     """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*(_shorten(escape_unprintable(line)) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+
+def escape_unprintable(text: str) -> str:
+    """Return `text` in one line: line breaks and all that cannot be printed as escapes.
+
+    A file name may be any bytes but a slash; Python keeps those that are not UTF-8 as lone
+    surrogates, which can be neither printed nor written to a table.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= FIRST + LAST + 3 else f"{line[:FIRST]} … {line[-LAST:]}"
 
 
 def one_line(error: Exception) -> str:
@@ -62,4 +91,4 @@ def all_faults(faults: Sequence[str], *, where: str) -> UserError:
     if len(faults) == 1:
         return UserError(faults[0])
     first = f", the first {SHOWN} of them above" if len(faults) > SHOWN else ""
-    return UserError("\n".join([*faults[:SHOWN], f"{where}: {len(faults)} faults in all{first}"]))
+    return UserError(*faults[:SHOWN], f"{where}: {len(faults)} faults in all{first}")

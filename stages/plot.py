@@ -11,6 +11,7 @@ import typer
 from pipeline.data import tables
 from pipeline.data.arrays import Vectors
 from pipeline.data.class_names import names_of, read_class_names
+from pipeline.data.files import written_whole
 from pipeline.data.shards import PackedImages
 from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
@@ -57,36 +58,39 @@ def main(
         splits, catalog_table, class_names, catalog_path=catalog, most=params.plot.points, seed=seed
     )
     vectors = read_vectors(embeddings, sample.image_ids, splits=splits, distance=distance)
-    # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
-    with figure_style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
-        write_curves(results, class_names, curves)
-        class_of = _name_classes(catalog_table, class_names)
-        findings = _check_health(health, catalog, splits, class_of, packed.decode, figures)
-        write_sheets(results, packed.decode, class_of, class_names, params, figures)
-        side = thumbnail_side(len(sample.image_ids))
-        thumbnails = shrink_images(sample.image_ids, packed, side=side)
-        write_projector(projector, sample, vectors, thumbnails)
-        points = _write_projections(sample, vectors, umap, seed=seed, figures=figures)
-    contents = read_contents(
-        params,
-        RunFiles(
-            splits=splits,
-            rejected=rejected,
-            model=model,
-            metrics=metrics,
-            results=results,
-            history=history,
-            curves=curves,
-            figures=figures,
-        ),
-        catalog=catalog_table,
-        class_names=class_names,
-        sample=sample,
-        points=points,
-        findings=findings,
-        atlas=encode_atlas(thumbnails),
-    )
-    write_report(contents, report)
+    # Together, so that none of them shows another run than the others.
+    outputs = (curves, figures, projector, report)
+    with written_whole(*outputs) as (curves, figures, projector, report):
+        # UMAP compiles itself for seconds, so the second process starts before anything is drawn.
+        with figure_style(), umap_in_background(vectors, seed=seed, axes=(2, 3)) as umap:
+            write_curves(results, class_names, curves)
+            class_of = _name_classes(catalog_table, class_names)
+            findings = _check_health(health, catalog, splits, class_of, packed.decode, figures)
+            write_sheets(results, packed.decode, class_of, class_names, params, figures)
+            side = thumbnail_side(len(sample.image_ids))
+            thumbnails = shrink_images(sample.image_ids, packed, side=side)
+            write_projector(projector, sample, vectors, thumbnails)
+            points = _write_projections(sample, vectors, umap, seed=seed, figures=figures)
+        contents = read_contents(
+            params,
+            RunFiles(
+                splits=splits,
+                rejected=rejected,
+                model=model,
+                metrics=metrics,
+                results=results,
+                history=history,
+                curves=curves,
+                figures=figures,
+            ),
+            catalog=catalog_table,
+            class_names=class_names,
+            sample=sample,
+            points=points,
+            findings=findings,
+            atlas=encode_atlas(thumbnails),
+        )
+        write_report(contents, report)
 
 
 def _name_classes(catalog: pd.DataFrame, class_names: Mapping[int, str]) -> dict[str, str]:

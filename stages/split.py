@@ -70,7 +70,7 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
         obstacles += batches.find_too_few(params.mine.per_anchor * len(labels))
         obstacles += _refuse(params) if not labels.single else []
     if obstacles:
-        raise UserError("\n".join(obstacles))
+        raise UserError(*obstacles)
     if split.untrained:
         for line in [UNTRAINED, *split.untrained]:
             logger.warning(line)
@@ -82,7 +82,7 @@ def _refuse(params: Params) -> list[str]:
     try:
         refuse_label_sets(params)
     except UserError as error:
-        return [str(error)]
+        return [*error.args]
     return []
 
 

@@ -1,6 +1,7 @@
 """Params, metrics, figures and report of this run of the DAG -> one finished run in MLflow."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ def main(
     of_models = read_metrics_files(metrics / f"{stem}.json" for stem in METRICS)
     dataset = read_dataset_fingerprint(catalog)
     spec = read_json(model / "model.json", dict[str, Any], what="a model's description")
-    record, epochs = read_record(model), _read_history(history)
+    record, epochs = read_record(model), read_history(history)
     tracker = Tracker(describe_run(runner.load(), dataset))
     tracker.open()
     for row in epochs:
@@ -51,11 +52,19 @@ def main(
     out.write_text(f"{dataset}\n")
 
 
-def _read_history(path: Path) -> list[dict[str, float]]:
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return the metrics of each epoch, without those that it does not have.
+
+    Raises:
+        UserError: it is no such table.
+    """
     try:
         with path.open(encoding="utf-8") as opened:
             rows = list(csv.DictReader(opened))
-        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+        epochs = [{name: float(value) for name, value in row.items() if value} for row in rows]
+        if not all(epoch.get("epoch", math.nan).is_integer() for epoch in epochs):
+            raise ValueError("a row has no epoch")
+        return epochs
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path}: not a history of a training ({error}); run: dvc checkout"

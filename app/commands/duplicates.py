@@ -9,8 +9,8 @@ import pyarrow as pa
 from app.output_folder import OutputFolder
 from app.overrides_file import append_overrides
 from app.searching.catalog import Catalog, require_files
-from app.searching.untrusted_images import escape_unprintable
 from pipeline.data.tables import CATALOG, DUPLICATES, HEALTH, SPLITS, read_table
+from pipeline.errors import escape_unprintable
 from pipeline.figures.duplicate_sheets import ON_A_SHEET, draw_first_groups
 from pipeline.health.findings import DuplicateGroup, list_groups
 from pipeline.packing.overrides import DROP

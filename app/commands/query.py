@@ -20,13 +20,12 @@ from app.searching.model_index import CROPS, ModelIndex, Neighbor
 from app.searching.query_sheets import MAX_ROWS, PhotoNeighbors, draw_sheets
 from app.searching.training import find_trained_on
 from app.searching.untrusted_images import (
-    escape_unprintable,
     find_photos,
     read_photo,
 )
 from pipeline.data.arrays import Mask
 from pipeline.data.tables import PHOTO_NEIGHBORS
-from pipeline.errors import UserError, name_choices
+from pipeline.errors import UserError, escape_unprintable, name_choices
 from pipeline.figures.fonts import glyphs_warned_once
 
 MAX_CLASSES_WIDTH = 48

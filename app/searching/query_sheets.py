@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import Neighbor
-from app.searching.untrusted_images import escape_unprintable
+from pipeline.errors import escape_unprintable
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.result_sheets import ResultRow, draw_result_sheet, result_left
 from pipeline.figures.sheet_tiles import CAPTION, GAP, PAPER, Tile, box

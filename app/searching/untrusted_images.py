@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.data.decoding import FORMAT_NAMES, UndecodableError, decode
 from pipeline.datasets.class_folders import count_unread_images, describe_unread, walk_images
-from pipeline.errors import UserError
+from pipeline.errors import UserError, escape_unprintable
 
 MAX_BYTES = 32 * 2**20
 
@@ -51,17 +51,6 @@ def read_photo(path: Path) -> Image.Image:
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
     return decode_photo(encoded, name=name)
-
-
-def escape_unprintable(text: str) -> str:
-    """Return `text` in one line: line breaks and all that cannot be printed as escapes.
-
-    A file name may be any bytes but a slash; Python keeps those that are not UTF-8 as lone
-    surrogates, which can be neither printed nor written to a table.
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from app.searching.catalog import UnknownNameError
 from app.searching.photo_memory import PHOTO_MEMORY
-from app.searching.untrusted_images import MAX_BYTES, escape_unprintable
+from app.searching.untrusted_images import MAX_BYTES
 from app.serving.addresses import LOOPBACK
 from app.serving.api_schema import (
     Choices,
@@ -41,7 +41,7 @@ from app.serving.searcher import (
 )
 from app.serving.token_guard import TokenGuard
 from app.serving.uploads import UploadError, open_spool, receive_upload
-from pipeline.errors import UserError
+from pipeline.errors import UserError, escape_unprintable
 
 PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 60

@@ -25,7 +25,7 @@ def find_contradictions(params: Params) -> list[str]:
 def refuse_label_sets(params: Params) -> None:
     """Raise a UserError, one line for each reason, if images of several labels cannot train."""
     if problems := find_label_set_contradictions(params):
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
 
 
 def find_label_set_contradictions(params: Params) -> list[str]:

@@ -1,6 +1,7 @@
 """Read and check params.yaml. Every mistake in it is reported before any work begins."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.options import VALUE
 MOST_VALUES = 100_000
 # What the reader raises: for "2020-13-45" a plain ValueError, for "!!bool a" a KeyError.
 NOT_YAML = (YAMLError, ValueError, KeyError)
+DEEPEST = 100  # brackets in each other
 
 
 def read_params(path: Path) -> Params:
@@ -35,7 +37,11 @@ def read_params(path: Path) -> Params:
 def read_yaml(path: Path) -> Any:
     """Return the plain values of a YAML 1.2 file, as DVC reads it (so 1e-3 is a number)."""
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # Its reader takes time by the square of the depth, and then reaches Python's limit.
+        if max(accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
+            raise RecursionError
+        values = YAML(typ="safe").load(text)
         if _count_values(values, {}) > MOST_VALUES:
             raise UserError(
                 f"{path}: has more than {MOST_VALUES:,} values, or one that contains itself; "
@@ -82,7 +88,7 @@ def check_values(values: Any, *, where: str) -> Params:
 
 
 def _mistakes(problems: Sequence[str], *, where: str) -> UserError:
-    return UserError("\n".join(f"{where}: {problem}" for problem in problems))
+    return UserError(*(f"{where}: {problem}" for problem in problems))
 
 
 def _without_repeats(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:

@@ -16,6 +16,7 @@ from pipeline.datasets.dataset import Dataset
 from pipeline.datasets.published import OfficialOptions, find, if_official, listed_file
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError, one_line
+from pipeline.stopping import WorkerPool
 
 TRAINING_CLASSES = 98  # the first ones
 # The authors' server, which recently did not always answer; then set data.source to a copy. They
@@ -49,20 +50,25 @@ def read_images(source: Path, _options: OfficialOptions, _seed: int) -> Iterator
 
 def _read_annotations(path: Path) -> list[tuple[str, int, str]]:
     """Return of each image its path, the number of its class (from 1) and the class's name."""
-    from scipy.io import loadmat  # takes half a second, and only this dataset needs it
-
     try:
-        content = loadmat(path, simplify_cells=True)
-        names = [str(name) for name in content["class_names"]]
-        return [
-            (str(each["relative_im_path"]), int(each["class"]), names[int(each["class"]) - 1])
-            for each in content["annotations"]
-        ]
+        with WorkerPool(1) as pool:  # damaged bytes may make scipy end its process
+            return pool.submit(_load_annotations, path).result()
     except Exception as error:  # on another format scipy may raise any exception
         raise UserError(
             f"{path}: not annotations as Cars196 has them ({one_line(error)}); get a whole copy "
             "of it"
         ) from None
+
+
+def _load_annotations(path: Path) -> list[tuple[str, int, str]]:
+    from scipy.io import loadmat  # takes half a second, and only this dataset needs it
+
+    content = loadmat(path, simplify_cells=True)
+    names = [str(name) for name in content["class_names"]]
+    return [
+        (str(each["relative_im_path"]), int(each["class"]), names[int(each["class"]) - 1])
+        for each in content["annotations"]
+    ]
 
 
 CARS196 = Dataset(

@@ -22,6 +22,8 @@ from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError, name_choices, one_line
 
+COPY = "get a whole copy"  # of a damaged file
+
 
 class HuggingFaceOptions(SubsetOptions):
     """path: on the Hub, as owner/name; null reads the source. train, test: names of splits. image,
@@ -85,7 +87,8 @@ def read_images(source: Path, options: HuggingFaceOptions, _seed: int) -> Iterat
         classes = _class_names(content.schema_arrow, options.label)
         row = 0
         for group in range(content.num_row_groups):
-            labels = content.read_row_group(group, columns=[options.label]).column(0)
+            with told_as_damaged(path, COPY):
+                labels = content.read_row_group(group, columns=[options.label]).column(0)
             for place, label in enumerate(labels.to_pylist()):
                 yield SourceImage(
                     path=f"{name.removesuffix('.parquet')}/{row:07d}",
@@ -148,7 +151,7 @@ def _check_chosen(
 
 
 def _open(path: Path, options: HuggingFaceOptions) -> pq.ParquetFile:
-    with told_as_damaged(path, "get a whole copy"):
+    with told_as_damaged(path, COPY):
         content = pq.ParquetFile(path)
     for key, column in (("image", options.image), ("label", options.label)):
         if column not in content.schema_arrow.names:
@@ -198,7 +201,8 @@ def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
 
 @lru_cache(maxsize=2)  # rows are read one after the other, but a row group only as a whole
 def _read_column(path: Path, column: str, group: int) -> pa.ChunkedArray:
-    return pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0)
+    with told_as_damaged(path, COPY):
+        return pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0)
 
 
 HUGGINGFACE = Dataset(options=HuggingFaceOptions, read_images=read_images, files=files)

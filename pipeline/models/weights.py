@@ -78,7 +78,9 @@ def _read_torch(path: Path) -> object:
             f"({reason[1] if reason else one_line(error)}), and was not loaded; "
             "save model.state_dict() there"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file gives any; a MemoryError, where a length is wrong
         if "TorchScript" in str(error):
             raise _holds_code(path, "TorchScript") from None
         raise UserError(f"{path}: not a whole torch file ({one_line(error)})") from None

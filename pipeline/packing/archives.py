@@ -89,8 +89,9 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
     try:
         yield
     except (*_BROKEN, OSError) as error:
-        # gzip and bz2 raise an OSError without a number for damage; with one, it is the disk.
-        if isinstance(error, OSError) and error.errno is not None:
+        # gzip and bz2 raise an OSError without a number for damage, and a place before the start
+        # gives EINVAL; any other number is the disk's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise UserError(
             f"{archive}: damaged archive ({where}{one_line(error)}); get a whole copy of it"

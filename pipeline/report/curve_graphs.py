@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.figures.palette import FAINT, MODEL_COLOURS, MODELS, OTHER
+from pipeline.report.csv_files import read_csv, to_numbers
 
 Trace = dict[str, Any]
 
@@ -76,18 +77,13 @@ def read_history(path: Path) -> pd.DataFrame:
     """Return the rows of train_history.csv, one an epoch.
 
     Raises:
-        UserError: the file is missing, empty or has no column `epoch`.
+        UserError: the file is missing, empty, not of numbers or has no column `epoch`.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro train")
-    try:
-        history = pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a CSV table ({error}); run: dvc repro train") from None
+    history = read_csv(path, stage="train")
     if "epoch" not in history:
         found = ", ".join(history.columns)
         raise UserError(f"{path}: found columns {found}; 'epoch' is missing; run: dvc repro train")
-    return history
+    return to_numbers(history, path, stage="train")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

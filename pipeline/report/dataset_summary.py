@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.data.class_names import names_of
 from pipeline.data.decoding import kind_of
 from pipeline.errors import UserError
+from pipeline.report.csv_files import read_csv
 
 SPLIT_NAMES = ("train", "val", "test")
 LISTED = 8  # rejected images that the page lists by path
@@ -93,12 +94,9 @@ def read_rejected(path: Path) -> RejectedImages:
     """Return what data/rejected.csv (path, reason) lists, the most frequent reason first.
 
     Raises:
-        UserError: the file is missing or has other columns.
+        UserError: the file is missing, damaged or has other columns.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it: dvc repro download")
-    # An image may be called NA, and a reason may be empty.
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_csv(path, stage="download")
     if list(table.columns) != ["path", "reason"]:
         raise UserError(
             f"{path}: found columns {', '.join(table.columns)}; allowed: path, reason; "

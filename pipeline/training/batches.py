@@ -122,7 +122,7 @@ class PKBatches(Batches):
         self, labels: LabelSets, _triplets: Ints | None, /, *, steps: int | None, seed: int
     ) -> Iterator[list[Ints]]:
         if misfits := self.find_misfits(labels):
-            raise UserError("\n".join(misfits))
+            raise UserError(*misfits)
         by_class = _rows_by_class(labels)
         classes, per_class = self._numbers
         sizes = np.maximum([len(rows) for rows in by_class], per_class)
@@ -188,7 +188,7 @@ class TripletBatches(Batches):
     ) -> Iterator[list[Ints]]:
         misfits = self.find_too_few(0 if triplets is None else len(triplets))
         if triplets is None or misfits:
-            raise UserError("\n".join(misfits))
+            raise UserError(*misfits)
         whole = len(triplets) - len(triplets) % self.batch_size
         while True:
             shuffled = rng.permutation(triplets)[:whole]
@@ -221,7 +221,7 @@ class RandomBatches(Batches):
         self, labels: LabelSets, _triplets: Ints | None, rng: np.random.Generator, /
     ) -> Iterator[list[Ints]]:
         if misfits := self.find_misfits(labels):
-            raise UserError("\n".join(misfits))
+            raise UserError(*misfits)
         count = len(labels)
         whole = count - count % self.batch_size
         while True:

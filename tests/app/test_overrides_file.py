@@ -58,6 +58,10 @@ def test_names_with_commas_quotes_and_lines_are_kept(tmp_path: Path) -> None:
         (b"image,action\n", "found the columns image,action; allowed: image_id,action,label"),
         (b"", "found the columns ; allowed: image_id,action,label"),
         (b"\xff", "cannot be read ("),
+        (
+            b"image_id,action,label\n" + b"a" * 200_000,
+            "not a CSV (field larger than field limit (131072)); save it as such",
+        ),
     ],
 )
 def test_another_file_is_an_error_and_stays(content: bytes, line: str, tmp_path: Path) -> None:

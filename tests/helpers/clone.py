@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +164,23 @@ def running(place: Path, *command: str) -> Iterator[None]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def kill_all_in(place: Path) -> None:
-    """Kill all that runs in `place`, as a power cut does, except for this process."""
+def list_processes_in(place: Path) -> list[psutil.Process]:
+    """Return all that runs in `place`, except for this process."""
+    found = []
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()).is_relative_to(place) and process.pid != os.getpid():
-                os.kill(process.pid, signal.SIGKILL)
+                found.append(process)
         except (psutil.Error, ProcessLookupError):
             continue
+    return found
+
+
+def kill_all_in(place: Path) -> None:
+    """Kill all that runs in `place`, as a power cut does, except for this process."""
+    for process in list_processes_in(place):
+        with suppress(psutil.Error, ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from pipeline.data.training_record import TrainingRecord, write_record
+from pipeline.errors import UserError
+from stages.track import read_history
 from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_stage
@@ -43,6 +46,9 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     assert run.data.tags["auto.split.protocol"] == "official"
     assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
 
+    (tmp_path / "history.csv").write_bytes(b"epoch,loss\n1,0.5\n,0.4\n")
+    with pytest.raises(UserError, match=r"not a history of a training \(a row has no epoch\); "):
+        read_history(tmp_path / "history.csv")
     (tmp_path / "history.csv").write_bytes(b"epoch,loss\n1,half\n")
     ran = run_stage(tmp_path, "track", *OPTIONS.split())
     assert (ran.returncode, ran.stderr) == (

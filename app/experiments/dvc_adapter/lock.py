@@ -124,10 +124,12 @@ def read_lock(text: str, *, where: str) -> Lock:
         UserError: it is not one.
     """
     try:
-        stages = YAML(typ="safe").load(text)["stages"]
-    except (*NOT_YAML, TypeError):
+        lock = Lock(YAML(typ="safe").load(text)["stages"])
+        for stage in lock.stages:
+            lock.settings_of(stage), lock.inputs_of(stage), lock.outputs_of(stage)
+    except (*NOT_YAML, TypeError, AttributeError, RecursionError):
         raise UserError(f"{where}: not a dvc.lock; run: dvc repro") from None
-    return Lock(stages)
+    return lock
 
 
 def hash_folder(folder: Path) -> str:

@@ -9,11 +9,10 @@ import pytest
 from app.searching.untrusted_images import (
     MAX_BYTES,
     decode_photo,
-    escape_unprintable,
     find_photos,
     read_photo,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, escape_unprintable
 from tests.helpers.encoded_images import FORMATS, SIZE, encode, header_of, photograph
 
 

@@ -367,3 +367,12 @@ def test_more_values_than_anybody_writes_are_refused(tmp_path: Path, text: str) 
     )
     path.write_text("a: &a [1, 2]\nb: *a\n")
     assert read_yaml(path) == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_brackets_in_each_other_have_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: " + "[" * 100 + "]" * 100)
+    assert len(read_yaml(path)) == 1
+    path.write_text("a: " + "[" * 101 + "]" * 101)
+    with pytest.raises(UserError, match="too deep to be read"):
+        read_yaml(path)

@@ -157,3 +157,20 @@ def test_notes_of_another_form_name_no_classes(tmp_path: Path, about: str) -> No
         table = pq.read_table(path).replace_schema_metadata({b"huggingface": about.encode()})
         pq.write_table(table, path)
     assert read(tmp_path)[0].labels == ("0",)
+
+
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_damaged_page_is_one_line(tmp_path: Path, column: str) -> None:
+    make_huggingface(tmp_path)
+    path = tmp_path / "default/train/0000.parquet"
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    names = [group.column(n).path_in_schema.split(".")[0] for n in range(group.num_columns)]
+    start = group.column(names.index(column)).dictionary_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        [image.read() for image in read(tmp_path) if image.read is not None]
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: damaged, or not a Parquet file (Couldn't deserialize thrift")
+    assert line.endswith("); get a whole copy")

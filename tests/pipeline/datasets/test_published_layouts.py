@@ -250,3 +250,13 @@ def test_what_is_not_of_the_official_form_is_one_line(tmp_path: Path, mistake: s
     change(tmp_path)
     line = line.replace("{inshop}", "In-shop Clothes Retrieval Benchmark")
     assert error_line(name, tmp_path) == f"{tmp_path}/{line.replace('{root}', f'{tmp_path}/')}"
+
+
+def test_a_listed_name_that_no_disk_takes_is_one_line(tmp_path: Path) -> None:
+    MAKE["sop"](tmp_path)
+    listing = tmp_path / "Stanford_Online_Products/Ebay_test.txt"
+    listing.write_text(listing.read_text() + f"16 11321 1 {'a' * 300}.JPG\n")
+    line = error_line("sop", tmp_path)
+    assert line.startswith(
+        f"{listing}: line 11: lists '{'a' * 300}.JPG', but there is no such file"
+    )

@@ -328,3 +328,10 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
     with zipfile.ZipFile(tmp_path / "new.pt", "w") as archive:
         archive.writestr("a.jpg", b"")
     assert read_error(tmp_path / "new.pt").startswith(f"{tmp_path / 'new.pt'}: not a whole torch ")
+
+
+def test_a_pickle_that_is_none_is_not_a_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"\x80\x02.")  # an end without a value
+    assert read_error(tmp_path / "w.pt") == (
+        f"{tmp_path / 'w.pt'}: not a whole torch file (pop from empty list)"
+    )

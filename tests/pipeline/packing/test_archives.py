@@ -615,3 +615,14 @@ def test_a_file_in_too_many_folders_is_refused(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "p.tar", (tar_member("a/" * 65 + "x"), b"x"))
     assert "' is in more than 64 folders; allowed: " in refused(archive, tmp_path / "out")
     unpack(make_tar(tmp_path / "q.tar", (tar_member("a/" * 64 + "x"), b"x")), tmp_path / "out")
+
+
+def test_a_zip_whose_members_are_before_its_start_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("a.txt", "a" * 100)
+    content = bytearray(path.read_bytes())
+    content[-6:-2] = (10_000).to_bytes(4, "little")  # where the list of members begins
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip: damaged archive \('a\.txt': \[Errno 22\] "):
+        unpack(path, tmp_path / "out")

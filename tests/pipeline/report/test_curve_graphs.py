@@ -77,6 +77,9 @@ def test_a_history_that_is_none_is_one_line(tmp_path) -> None:
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(UserError, match="not a CSV table"):
         read_history(tmp_path / "empty.csv")
+    (tmp_path / "text.csv").write_text("epoch,loss\n1,half\n")
+    with pytest.raises(UserError, match=r"not a CSV table \(Unable to parse string 'half' at "):
+        read_history(tmp_path / "text.csv")
     (tmp_path / "other.csv").write_text("step,loss\n1,2\n")
     with pytest.raises(UserError, match="found columns step, loss; 'epoch' is missing"):
         read_history(tmp_path / "other.csv")

@@ -80,3 +80,23 @@ def test_a_missing_file_or_other_columns_are_an_error(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: found columns image, why; allowed: path, reason; run: dvc repro download"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"path,reason\n\xff.png,empty\n", "'utf-8' codec can't decode byte 0xff in position "),
+        (b'path,reason\n"a.png,empty\n', "Error tokenizing data. C error: EOF inside string "),
+        (b"path,reason\na.png,empty\nb,c,empty\n", "Error tokenizing data. C error: Expected 2 "),
+        (b"path,reason\nb,c,empty\n", "there are more values in a row than columns); "),
+        (b"", "No columns to parse from file); "),
+    ],
+)
+def test_a_damaged_file_is_one_line(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "rejected.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_rejected(path)
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: not a CSV table ({reason}")
+    assert line.endswith("); run: dvc repro download")
