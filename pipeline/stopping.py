@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -93,13 +94,15 @@ def unreached() -> Iterator[None]:
 class WorkerPool(ProcessPoolExecutor):
     """A pool of fresh processes that Ctrl-C does not reach, for a `with` statement.
 
-    Left by an exception it does not wait for them, because a pool of which one was killed may wait
-    for ever. Fresh (spawned): a fork would copy the threads of Arrow, numba or OpenMP in an unknown
-    state, so the caller's main module must be importable.
+    They end with the process that started them, however that ends; by themselves they would wait
+    for its next task for ever. Left by an exception it does not wait for them, because a pool of
+    which one was killed may wait for ever. Fresh (spawned): a fork would copy the threads of Arrow,
+    numba or OpenMP in an unknown state, so the caller's main module must be importable.
     """
 
     def __init__(self, processes: int) -> None:
-        super().__init__(processes, mp_context=get_context("spawn"))
+        spawn = get_context("spawn")
+        super().__init__(processes, mp_context=spawn, initializer=_end_with_parent)
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> Future[T]:
         """Return the future of a call in one of the processes, which are started here."""
@@ -112,6 +115,17 @@ class WorkerPool(ProcessPoolExecutor):
         if manager is not None:
             # It frees the semaphores; a process that ends meanwhile is warned of them.
             manager.join(SECONDS / 4)  # type: ignore[attr-defined]
+
+
+def _end_with_parent() -> None:
+    """Let this process of a pool end as soon as the one that started it has."""
+
+    def wait_for_its_end() -> NoReturn:
+        if (parent := parent_process()) is not None:
+            wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
 @contextmanager

@@ -132,6 +132,16 @@ def test_a_process_that_is_killed_ends_the_stage(stage: str, clone: Path) -> Non
     restore(clone)
 
 
+@pytest.mark.parametrize("stage", ["download", "embed", "plot"])
+def test_a_stage_that_is_killed_leaves_no_process(stage: str, clone: Path) -> None:
+    change_params(clone, {"embed.workers": 2, "embed.batch_size": 1})
+    process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
+    process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    restore(clone)
+
+
 def test_a_training_ends_with_its_checkpoint_and_its_run_is_no_more_running(clone: Path) -> None:
     change_params(clone, {"train.workers": 2, "train.epochs": 500})
 

@@ -337,8 +337,7 @@ def _check_column(values: pa.ChunkedArray, field: pa.Field, *, where: str) -> No
     if not fits:
         wanted = "fixed_size_list<float>[D]" if field.type == EMBEDDING else field.type
         raise UserError(f"{where}: found type {values.type}; allowed: {wanted}")
-    nulls = 0 if field.nullable else values.null_count
-    if isinstance(field.type, pa.ListType):
-        nulls += pc.list_flatten(values).null_count
-    if nulls:
-        raise UserError(f"{where}: {nulls} values are null; allowed: none")
+    if not field.nullable and values.null_count:
+        raise UserError(f"{where}: {values.null_count} values are null; allowed: none")
+    if pa.types.is_list(field.type) and (inner := pc.list_flatten(values).null_count):
+        raise UserError(f"{where}: {inner} values in lists are null; allowed: none")

@@ -124,6 +124,15 @@ def test_a_process_that_a_pool_loses_is_one_line(_attempt: int, tmp_path: Path) 
     assert (ran.returncode, ran.stderr) == (1, f"lost: {LOST_WORKER}\n")
 
 
+def test_a_pool_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    process = start(tmp_path, IN_A_POOL)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
 def test_a_second_ctrl_c_does_not_interrupt_what_the_first_began(tmp_path: Path) -> None:
     process = start(tmp_path, WITH_FILES)
     for _ in range(3):

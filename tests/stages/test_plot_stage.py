@@ -265,3 +265,9 @@ def _write_results(results: Path) -> None:
         "map": [0.5, 0.25, 0.75],
     }
     tables.write_table(pa.table(classes), results / "classes.parquet", tables.CLASS_RESULTS)
+
+
+def test_what_fails_in_the_end_leaves_none_of_the_outputs(project: Path) -> None:
+    (project / "history.csv").write_text("")  # the report is written last
+    assert plot(project).returncode == 2
+    assert not (project / "plots").exists() or list((project / "plots").iterdir()) == []

@@ -164,3 +164,18 @@ def test_damaged_bytes_are_told_and_never_read_as_other_values(tmp_path: Path) -
             told.append(str(error))
     assert len(told) > 300
     assert not any("\n" in line for line in told)
+
+
+@pytest.mark.parametrize(("kind", "column"), [(EMBEDDINGS, "embedding"), (CATALOG, "labels")])
+def test_a_null_in_a_list_is_named(kind: Any, column: str, tmp_path: Path) -> None:
+    columns = {field.name: pa.array(["a"]).cast(field.type) for field in kind.columns
+               if field.type == pa.string()}  # fmt: skip
+    columns |= {"width": pa.array([1], pa.int32()), "height": pa.array([1], pa.int32())}
+    columns |= {"labels": pa.array([[1, None]], pa.list_(pa.int32()))}
+    columns |= {"embedding": pa.array([[0.5, None]], pa.list_(pa.float32(), 2))}
+    names = [field.name for field in kind.columns]
+    pq.write_table(pa.table(columns).select(names), tmp_path / "t.parquet")
+    with pytest.raises(UserError) as caught:
+        read_table(tmp_path / "t.parquet", kind)
+    wanted = f"{tmp_path / 't.parquet'}: column {column}: 1 values in lists are null; allowed: none"
+    assert str(caught.value) == wanted
