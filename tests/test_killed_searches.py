@@ -30,7 +30,7 @@ RECIPES = {
 def test_a_search_that_is_killed_again_and_again_is_whole(command: str, clone: Path) -> None:
     if command == "sweep":
         skip_drawing(clone)
-    recipe = f"{command}ed"
+    recipe = {"sweep": "swept", "tune": "tuned"}[command]
     (clone / f"recipes/{recipe}.yaml").write_text(RECIPES[command])
     (clone / "README.md").write_text("a change that is not committed\n")
     before, random, killed = read_tree(clone), Random(command), Counter[str]()
