@@ -5,8 +5,6 @@ import pytest
 from tests.helpers.fuzzing.readers import READERS
 from tests.helpers.fuzzing.run import find_fault_in_text, fuzz
 
-# What faiss raises when it searches in a damaged index, whose vectors have no checksum yet.
-OPEN = "another error: builtins.RuntimeError: Error in virtual void faiss::"
 EACH = 170  # cases of the long run: more than 10,000 in all
 
 
@@ -21,7 +19,7 @@ def test_readers_withstand_damage() -> None:
 def test_readers_withstand_much_damage() -> None:
     found = fuzz([*READERS], cases=EACH, first=3)
     print(found.describe())
-    assert [fault for fault in found.faults if OPEN not in fault] == []
+    assert found.faults == [], found.describe()
     assert found.outcomes.total() > 10_000
 
 

@@ -4,6 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.clone import (
     change_params,
     dvc,
@@ -42,6 +44,7 @@ def test_another_k_runs_evaluate_and_plot(clone: Path) -> None:
     restore(clone)
 
 
+@pytest.mark.long
 def test_a_killed_training_continues_to_the_same_hashes(clone: Path) -> None:
     for attempt in range(5):
         kill_in_training(clone, learning_rate=0.003 + attempt / 10_000)

@@ -210,7 +210,11 @@ def check_outputs(place: Path, stage: str) -> None:
 
 
 def hash_output(path: Path) -> str:
-    return hash_folder(path) if path.is_dir() else hashlib.md5(path.read_bytes()).hexdigest()
+    return (
+        hash_folder(path)
+        if path.is_dir()
+        else hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    )
 
 
 def clear(place: Path) -> None:

@@ -1,5 +1,6 @@
 """Unpack untrusted tar and zip archives, without writing outside of one folder."""
 
+import errno
 import posixpath
 import shutil
 import stat

@@ -180,6 +180,10 @@ def read_model(folder: Path) -> object:
     return model.spec, [digest(tensor) for tensor in model.state_dict().values()]
 
 
+def model(damaged: str) -> Reader:
+    return Reader(partial(make_model, damaged=damaged), read_model, unnoticed=False)
+
+
 def make_weights(folder: Path, *, name: str, **options: Any) -> list[Path]:
     network = build_baseline(BACKBONE, image_size=32, pooling="avg", weights=None, seed=1).backbone
     state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
@@ -219,7 +223,7 @@ def search_index(folder: Path) -> object:
 
 def index(factory: str, distance: str = "cosine", damaged: str = "index.faiss") -> Reader:
     make = partial(make_index, factory=factory, distance=distance, damaged=damaged)
-    return Reader(make, search_index)
+    return Reader(make, search_index, unnoticed=False)
 
 
 def make_checkpoint(folder: Path) -> list[Path]:
@@ -236,9 +240,9 @@ def load_checkpoint(folder: Path) -> object:
 
 
 FILES_OF_MODELS = {
-    "packed images": Reader(make_shards, read_shards),
-    "model.json": Reader(partial(make_model, damaged="model.json"), read_model),
-    "model.safetensors": Reader(partial(make_model, damaged="model.safetensors"), read_model),
+    "packed images": Reader(make_shards, read_shards, unnoticed=False),
+    "model.json": model("model.json"),
+    "model.safetensors": model("model.safetensors"),
     "weights .safetensors": weights("w.safetensors"),
     "weights .pt": weights("w.pt"),
     "weights .pt of old": weights("w.pt", _use_new_zipfile_serialization=False),

@@ -139,7 +139,7 @@ def run_case(
     """Return the outcome, and what is wrong with it: "" for nothing."""
     from tests.helpers.fuzzing.damage import damage
 
-    random = Random(f"{name} {number}")
+    random = Random(f"{name} {number}")  # noqa: S311 - a case that repeats
     put_back(whole)
     file = random.choice(list(whole))
     damaged = damage(whole[file], random)
