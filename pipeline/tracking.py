@@ -164,15 +164,15 @@ class Tracker:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
-        while self._waiting:
-            began = time.monotonic()
-            try:
-                with ended_first():
+        began = time.monotonic()
+        try:
+            with ended_first():  # a signal must not end it between an act and its removal
+                while self._waiting:
+                    began = time.monotonic()
                     self._waiting[0]()
-            except Exception as error:  # no failure of tracking may end a training
-                self._keep_waiting(error, seconds=time.monotonic() - began)
-                return
-            self._waiting.popleft()
+                    self._waiting.popleft()
+        except Exception as error:  # no failure of tracking may end a training
+            self._keep_waiting(error, seconds=time.monotonic() - began)
 
     def _keep_waiting(self, error: Exception, *, seconds: float) -> None:
         """Warn of an error, and try again later, unless MLflow refused: then give up."""

@@ -1,6 +1,5 @@
 """Unpack untrusted tar and zip archives, without writing outside of one folder."""
 
-import errno
 import posixpath
 import shutil
 import stat
@@ -32,6 +31,8 @@ MS_DOS = 0
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError),
     ValueError,  # of a number or a name that is none
+    IndexError,  # of an empty name
+    NotImplementedError,  # of a version of zip that there will never be
     RecursionError,  # tarfile reads headers that belong together by recursion
 )
 # Python's zipfile unpacks as many compressed bytes at a time as it is asked for, and bounds what
@@ -90,9 +91,8 @@ def _damage_as_user_error(archive: Path, *, where: str = "") -> Iterator[None]:
     try:
         yield
     except (*_BROKEN, OSError) as error:
-        # gzip and bz2 raise an OSError without a number for damage, and a place before the start
-        # gives EINVAL; any other number is the disk's.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        # gzip and bz2 raise an OSError without a number for damage; with one, it is the disk.
+        if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(
             f"{archive}: damaged archive ({where}{one_line(error)}); get a whole copy of it"

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from app.serving.searcher import Searcher
 from app.serving.server import build_app
 from app.serving.token_guard import ERROR, OPEN_PATHS, check_token, make_token
-from pipeline.errors import UserError
+from pipeline.errors import UserError, escape_unprintable
 from tests.helpers.browser import opened_browser, opened_page
 from tests.helpers.searchable import draw
 from tests.helpers.serving import open_client, serving
@@ -148,8 +148,8 @@ def test_only_characters_that_an_address_and_a_header_keep_are_a_token() -> None
         with pytest.raises(UserError) as error:
             check_token(wrong)
         assert str(error.value) == (
-            f"--token: found '{wrong}'; allowed: letters, digits and . _ ~ -; leave it out and one "
-            "is made"
+            f"--token: found '{escape_unprintable(wrong)}'; allowed: letters, digits and . _ ~ -; "
+            "leave it out and one is made"
         )
 
 

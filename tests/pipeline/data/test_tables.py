@@ -12,9 +12,7 @@ from pipeline.data.tables import (
     CATALOG,
     CLASSES,
     EMBEDDINGS,
-    NAMES,
     QUERIES,
-    Table,
     read_metadata,
     read_table,
     write_table,
@@ -78,25 +76,6 @@ def test_labels_and_embeddings_have_types_of_their_own(tmp_path: Path) -> None:
     wide["labels"] = pa.array([[1]], pa.list_(pa.int64()))
     with pytest.raises(UserError, match=r"column labels: found type list<\w+: int64>; allowed"):
         write_table(pa.table(wide | {"image_id": ["a"]}), tmp_path / "c.parquet", CATALOG)
-
-
-NAMED = Table("named", (EMBEDDINGS.columns[0], pa.field("classes", NAMES, False)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "column", "values"),
-    [
-        (EMBEDDINGS, "embedding", pa.FixedSizeListArray.from_arrays(pa.array([None], "f4"), 1)),
-        (NAMED, "classes", pa.array([["a", None]])),
-    ],
-    ids=["embedding", "classes"],
-)
-def test_a_null_inside_of_a_list_is_refused(
-    kind: Table, column: str, values: pa.Array, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError) as caught:
-        write_table(pa.table({"image_id": ["a"], column: values}), tmp_path / "table", kind)
-    assert str(caught.value).endswith(f"column {column}: 1 values are null; allowed: none")
 
 
 def test_a_lack_of_memory_is_not_told_as_damage_alone(

@@ -624,5 +624,5 @@ def test_a_zip_whose_members_are_before_its_start_is_damaged(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     content[-6:-2] = (10_000).to_bytes(4, "little")  # where the list of members begins
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.zip: damaged archive \('a\.txt': \[Errno 22\] "):
+    with pytest.raises(UserError, match=r"a\.zip: damaged archive \('a\.txt' overlaps"):
         unpack(path, tmp_path / "out")

@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,17 +108,6 @@ def run(
     checkpoint = Checkpoint(place, "run")
     model = make_model(params, network)
     return train(model, data, params, checkpoint=checkpoint, on_epoch=reporter)
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(data: TrainingData) -> None:
-    params = make_params(train__steps=1)  # batches of 18 images
-    trainer = Trainer(make_model(params), data, params)
-    trainer.accelerator = SimpleNamespace(num_processes=4, process_index=0)  # type: ignore[assignment]
-    with pytest.raises(UserError) as error:
-        next(iter(trainer.loader(first_epoch=0)))
-    assert str(error.value) == (
-        "batches: found 18 images a batch for 4 processes; allowed: a multiple of 4"
-    )
 
 
 def bits(trained: TrainingResult) -> bytes:
