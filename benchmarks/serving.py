@@ -10,6 +10,8 @@ a time; and the milliseconds of searches while 48 connections send a byte of an 
 half a head. Ratios are of one run, so that a busy machine matters less.
 """
 
+import app  # noqa: F401, I001 - first: it tells numpy and torch which bits to compute
+
 import os
 import sys
 import tempfile

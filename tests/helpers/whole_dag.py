@@ -46,15 +46,29 @@ def run_dag(folder: Path, params: Mapping[str, Any], *, until: str | None = None
         YAML().dump(values, out)
     shutil.copy(ROOT / "overrides.csv", folder)
     put_empty_store(folder)
-    torch.set_num_threads(2)
-    with chdir(folder):
-        for command in list_commands(values, until=until):
-            _, _, module, *arguments = shlex.split(command)
-            main = importlib.import_module(module).main
-            app = typer.Typer(add_completion=False)
-            app.command()(main)
-            app(arguments, standalone_mode=False)
+    run_stages(folder, until=until)
     return folder
+
+
+def run_stages(folder: Path, *, until: str | None = None, threads: int = 2) -> None:
+    """Run the stages of dvc.yaml in `folder`, which has params.yaml, in this process.
+
+    until: as in `run_dag`. threads: of torch; with THREADS of portable_bits the bits are those of
+    stages that run as processes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with chdir(folder):
+            values = read_yaml(Path("params.yaml"))
+            for command in list_commands(values, until=until):
+                _, _, module, *arguments = shlex.split(command)
+                main = importlib.import_module(module).main
+                app = typer.Typer(add_completion=False)
+                app.command()(main)
+                app(arguments, standalone_mode=False)
+    finally:
+        torch.set_num_threads(before)
 
 
 def list_commands(values: Mapping[str, Any], *, until: str | None = None) -> Iterator[str]:

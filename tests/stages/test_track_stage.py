@@ -33,6 +33,9 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     record = TrainingRecord("finetuned", "it is a test", 3, {"split.protocol": "official"})
     write_record(tmp_path / "models/finetuned", record)
 
+    (tmp_path / "logs/times").mkdir(parents=True)
+    (tmp_path / "logs/times/embed_baseline.json").write_text('{"seconds": 1.5}')
+
     ran = run_stage(tmp_path, "track", *OPTIONS.split())
 
     assert ran.returncode == 0, ran.stderr
@@ -43,6 +46,7 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     (run,) = client.search_runs([experiment.experiment_id])
     maps = {name: value for name, value in run.data.metrics.items() if name.endswith("/map")}
     assert maps == {"baseline/map": 0, "finetuned/map": 0.25, "train/map": 0.5}
+    assert run.data.metrics["last_seconds/embed_baseline"] == 1.5
     assert run.data.tags["auto.split.protocol"] == "official"
     assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
 
