@@ -10,10 +10,10 @@ from pathlib import Path
 from pipeline.data.files import final_path
 from pipeline.errors import UserError, one_line
 from pipeline.stopping import (
+    LAUNCHED,
     LOST_WORKER,
     end_at_once,
     ends_on_signals,
-    is_first_process,
     is_lost_peer,
     is_lost_worker,
 )
@@ -55,21 +55,26 @@ def run_entry(app: Callable[[], object], *, before_error: Callable[[], None] | N
     try:
         with ends_on_signals():
             app()
-    except UserError as error:
-        text, status = str(error), USERS_FAULT
     except Exception as error:
         if is_lost_peer(error):
             end_at_once(MACHINES_FAULT)
-        if is_lost_worker(error):
-            _tell(LOST_WORKER, before_error)
-            end_at_once(MACHINES_FAULT)
-        if (described := describe_fault(error)) is None:
+        if (described := describe(error)) is None:
             raise
-        text, status = described, MACHINES_FAULT
-    else:
-        return
-    _tell(text, before_error)
-    sys.exit(status)
+        text, status = described
+        _tell(text, before_error)
+        if is_lost_worker(error):
+            end_at_once(status)
+        sys.exit(status)
+
+
+def describe(error: Exception) -> tuple[str, int] | None:
+    """Return what to say of an error, and the status; None for a fault of ours, a traceback."""
+    if isinstance(error, UserError):
+        return str(error), USERS_FAULT
+    if is_lost_worker(error):
+        return LOST_WORKER, MACHINES_FAULT
+    text = describe_fault(error)
+    return None if text is None else (text, MACHINES_FAULT)
 
 
 def describe_fault(error: Exception) -> str | None:
@@ -94,5 +99,7 @@ def describe_fault(error: Exception) -> str | None:
 def _tell(text: str, before_error: Callable[[], None] | None) -> None:
     if before_error is not None:
         before_error()
-    if is_first_process():  # torchrun starts many, and all of them say the same
+    if told := os.environ.get(LAUNCHED):
+        Path(told, os.environ.get("RANK", "0")).write_text(text, encoding="utf-8")
+    else:
         logger.error(text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from unicodedata import category
 
 # How many faults of one kind an error names.
 SHOWN = 10
@@ -33,12 +34,18 @@ class UserError(Exception):
 def escape_unprintable(text: str) -> str:
     """Return `text` in one line: line breaks and all that cannot be printed as escapes.
 
+    Spaces of other widths stay, as names of files have them.
+
     A file name may be any bytes but a slash; Python keeps those that are not UTF-8 as lone
     surrogates, which can be neither printed nor written to a table.
     """
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or category(char) == "Zs" else _escape(char) for char in text
     )
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def _shorten(line: str) -> str:

@@ -30,7 +30,8 @@ LOST_WORKER = (
     "and embed lower their workers, and run it again"
 )
 
-# In the environment of processes that stages/torchrun.py started: it says itself what stopped them.
+# In the environment of processes that stages/torchrun.py started: the folder where each writes the
+# line that it would say, in a file named by its rank. Of them all, one line is printed.
 LAUNCHED = "LOOKALIKE_LAUNCHED"
 
 P = ParamSpec("P")

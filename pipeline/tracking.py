@@ -166,9 +166,9 @@ class Tracker:
     def _send_waiting(self) -> None:
         began = time.monotonic()
         try:
-            with ended_first():  # a signal must not end it between an act and its removal
-                while self._waiting:
-                    began = time.monotonic()
+            while self._waiting:
+                began = time.monotonic()
+                with ended_first():  # a signal must not come between an act and its removal
                     self._waiting[0]()
                     self._waiting.popleft()
         except Exception as error:  # no failure of tracking may end a training
@@ -198,8 +198,13 @@ class Tracker:
         else:
             self._run_id = self._begin(experiment)
         self._log_params()
-        losses = self._client.get_metric_history(self._run_id, "loss")
-        self._logged_epochs = max((metric.step for metric in losses), default=-1)
+        # Epoch 0, before training, has no loss.
+        of_epochs = [
+            metric.step
+            for name in ("loss", "val_map_at_r")
+            for metric in self._client.get_metric_history(self._run_id, name)
+        ]
+        self._logged_epochs = max(of_epochs, default=-1)
 
     def _unfinished(self, experiment: str) -> str | None:
         found = self._client.search_runs(
@@ -313,7 +318,12 @@ def _now() -> int:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether MLflow may take the same another time: it is not reached, or busy, or failed."""
+    """Whether MLflow may take the same another time: it is not reached, or busy, or failed.
+
+    Of the local database, only a lock passes by itself.
+    """
+    if not (_server() or "").startswith("http"):
+        return isinstance(error, TimeoutError) or "database is locked" in str(error)
     status = getattr(error, "get_http_status_code", None)  # of an MlflowException
     if status is None and getattr(error, "response", None) is None:  # requests, filelock
         return isinstance(error, OSError) and error.errno is None

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipeline.errors import UserError
 
 # Characters that are the same in an address and in a header.
-ALLOWED = re.compile(r"[A-Za-z0-9._~-]+")
+ALLOWED = re.compile(r"[A-Za-z0-9._~-]{16,}")  # nobody tries all of so many
 # They show nothing of the catalog, and make the page that asks for the token one that can be read.
 OPEN_PATHS = ("/page/style.css", "/page/icon.svg")
 NO_TOKEN = Path(__file__).parent / "page" / "no-token.html"
@@ -37,8 +37,8 @@ def check_token(token: str) -> str:
     """Return `token`; raises a UserError where an address or a header would change it."""
     if not ALLOWED.fullmatch(token):
         raise UserError(
-            f"--token: found '{token}'; allowed: letters, digits and . _ ~ -; leave it out and one "
-            "is made"
+            f"--token: found '{token}'; allowed: 16 or more letters, digits and . _ ~ -; leave it "
+            "out and one is made"
         )
     return token
 

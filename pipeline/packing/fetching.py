@@ -76,7 +76,7 @@ def fetch(
         known = checksum and checksum.lower()
         kind, _, wanted = (known or "").partition(":")
         part = folder / f"{name}.part"
-        download = _ResumingDownload(part, kind, wait_seconds, pace or Pace(), free_bytes)
+        download = _ResumingDownload(part, kind, wanted, wait_seconds, pace or Pace(), free_bytes)
         try:
             path = pooch.retrieve(url, known, fname=name, path=folder, downloader=download)
         except ValueError:
@@ -100,15 +100,21 @@ class _TooSlowError(requests.ConnectionError):
 class _ResumingDownload:
     """A downloader for pooch that writes to `part`, and keeps it until it is whole.
 
-    `found` is then its checksum, of the given `kind` ("" for none).
+    `found` is then its checksum, of the given `kind` ("" for none), of which `wanted` is expected.
     """
 
     def __init__(
-        self, part: Path, kind: str, wait_seconds: float, pace: Pace, free_bytes: int
+        self,
+        part: Path,
+        kind: str,
+        wanted: str,
+        wait_seconds: float,
+        pace: Pace,
+        free_bytes: int,
     ) -> None:
         self.part = part
         self.version = part.with_name(part.name + ".version")
-        self.kind = kind
+        self.kind, self.wanted = kind, wanted
         self.wait_seconds = wait_seconds
         self.pace = pace
         self.free_bytes = free_bytes
@@ -124,9 +130,10 @@ class _ResumingDownload:
                 if not _may_succeed_later(error) or attempt == ATTEMPTS - 1:
                     raise self._error(url, error) from None
                 time.sleep(self.wait_seconds * 2**attempt)
-        self._check_content(url)
         if self.kind:
             self.found = pooch.file_hash(str(self.part), alg=self.kind)
+        if not self.kind or self.found != self.wanted:
+            self._check_content(url)
         os.replace(self.part, output)  # not by written_whole, which would remove a partial download
         self.version.unlink(missing_ok=True)
 

@@ -16,8 +16,19 @@ T = TypeVar("T")
 
 
 def count_processes() -> int:
-    """Return how many processes train, as torchrun tells each of them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes train, as torchrun tells each of them.
+
+    Raises:
+        UserError: the environment says so without saying where they meet.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR") if name not in os.environ]
+    if count != "1" and lacking:
+        raise UserError(
+            f"WORLD_SIZE: found {count} in the environment, without {', '.join(lacking)}; allowed: "
+            "what torchrun sets; unset it, or set launch: python -m stages.torchrun …"
+        )
+    return int(count)
 
 
 def join_processes(device: torch.device) -> None:
@@ -78,8 +89,9 @@ def own_share(count: int, *, batch_size: int) -> slice:
     of one process."""
     batches = -(-count // batch_size)
     rank, processes = _rank(), count_processes()
-    first, end = (batches * each // processes * batch_size for each in (rank, rank + 1))
-    return slice(first, min(end, count))
+    # Rounded up, so that of few batches the first process, which tells of it, has the first.
+    first, end = (-(-batches * each // processes) * batch_size for each in (rank, rank + 1))
+    return slice(min(first, count), min(end, count))
 
 
 def gather_rows(rows: Vectors) -> Vectors:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline.entry import MACHINES_FAULT, USERS_FAULT, describe_fault
-from pipeline.errors import UserError
+from pipeline.entry import describe
 from pipeline.logs import ROOTS, set_up_logging
 from tests.helpers.paths import ROOT
 
@@ -50,9 +49,11 @@ def run_stage(folder: Path, stage: str, *options: str) -> subprocess.CompletedPr
         set_up_logging(stage)
         try:
             app(list(options), standalone_mode=False)
-        except (UserError, OSError) as error:
-            logging.getLogger("stages").error(describe_fault(error) or error)
-            status = USERS_FAULT if isinstance(error, UserError) else MACHINES_FAULT
+        except Exception as error:
+            if (described := describe(error)) is None:
+                raise
+            text, status = described
+            logging.getLogger("stages").error(text)
     return subprocess.CompletedProcess([stage, *options], status, "", printed.getvalue())
 
 

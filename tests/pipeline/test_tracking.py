@@ -1,19 +1,29 @@
 """Tracking against a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
 
-from contextlib import suppress
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline import tracking
-from pipeline.stopping import Stopped
+from pipeline.stopping import SECONDS, Stopped
 from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
 from tests.helpers.clone import free_port
 from tests.helpers.mlflow_server import mlflow_server
 from tests.helpers.mlflow_store import put_empty_store
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import environment
 
-ROWS = [{"epoch": 1.0, "loss": 2.0, "val_map": 0.1}, {"epoch": 2.0, "loss": 1.0, "val_map": 0.4}]
+ROWS: list[dict[str, float]] = [
+    {"epoch": 1.0, "loss": 2.0, "val_map": 0.1},
+    {"epoch": 2.0, "loss": 1.0, "val_map": 0.4},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +85,15 @@ def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
     assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
 
 
-def test_a_killed_training_goes_on_in_its_own_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [1, 2])
+def test_a_killed_training_goes_on_in_its_own_run(told: int, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    track(execution(tmp_path), rows=ROWS[:1], finish=False)
-    track(execution(tmp_path), rows=ROWS, finish=True)
+    rows = [{"epoch": 0.0, "val_map_at_r": 0.3}, *ROWS]
+    track(execution(tmp_path), rows=rows[:told], finish=False)
+    track(execution(tmp_path), rows=rows, finish=True)
     (run,) = runs(uri)
     assert history(uri, run, "loss") == [(1, 2.0), (2, 1.0)]
+    assert history(uri, run, "val_map_at_r") == [(0, 0.3)]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +219,51 @@ def test_what_mlflow_refuses_ends_the_tracking_at_once(
         "warning: this run is not tracked in MLflow: "
         "'Param key' exceeds the maximum length of 250 characters"
     ]
+
+
+def test_a_database_that_is_damaged_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("DROP TABLE metrics")
+    track(execution(tmp_path), rows=ROWS, finish=True)
+    (own,) = [each for each in caplog.messages if each.startswith("warning: ")]
+    assert own.startswith("warning: this run is not tracked in MLflow: ")
+
+
+STOPPED = """
+import time
+from pathlib import Path
+from pipeline.data.files import written_whole
+from pipeline.entry import run_entry
+from pipeline.tracking import Tracker
+
+def tell():
+    tracker = Tracker(None)
+    tracker._waiting.extend([lambda: time.sleep(0.2)] * 100)
+    with written_whole(Path("made/a.txt")) as (unfinished,):
+        unfinished.write_text("half")
+        print("begun", flush=True)
+        tracker._send_waiting()
+
+run_entry(tell)
+"""
+
+
+@pytest.mark.slow
+def test_a_stop_while_much_is_told_comes_between_two_calls(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(STOPPED)
+    variables = environment() | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=variables, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(timeout=60) == 130
+    assert time.monotonic() - began < SECONDS  # else it is ended by force, and leaves files
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_what_a_server_that_is_away_did_not_take_is_told_later(

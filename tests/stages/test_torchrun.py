@@ -20,13 +20,23 @@ from tests.helpers.searchable import build
 
 pytestmark = pytest.mark.slow
 
+# What the second process does; the first waits for it.
 PROGRAM = """
-import os, signal, sys, time
-if os.environ["RANK"] == "1":
-    os.kill(os.getpid(), getattr(signal, sys.argv[1], 0))
-    sys.stderr.write("told\\n")
-    sys.exit(2)
-time.sleep(60)
+import errno, os, signal, sys, time
+from pipeline.entry import run_entry
+from pipeline.errors import UserError
+
+def fail():
+    if os.environ["RANK"] == "0":
+        time.sleep(60)
+    if sys.argv[1] == "mistake":
+        raise UserError("a.csv: empty")
+    if sys.argv[1] == "full":
+        raise OSError(errno.ENOSPC, "no", "models/a")
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    time.sleep(60)
+
+run_entry(fail)
 """
 KILLED = (
     "train: process 1 of the training was ended by SIGKILL, most often because memory ran out; "
@@ -36,13 +46,25 @@ KILLED = (
 TWO = ("--nproc-per-node", "2")
 
 
-@pytest.mark.parametrize(("sent", "said"), [("SIGKILL", (1, KILLED)), ("none", (2, "told\n"))])
-def test_the_first_failure_decides_the_end(
-    sent: str, said: tuple[int, str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("what", "status", "said"),
+    [
+        ("SIGKILL", 1, KILLED),
+        ("mistake", 2, "train: a.csv: empty\n"),
+        pytest.param(
+            *("full", 1, "train: models/a: no space left on device; free some\n"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("SIGTERM", 143, "train: process 1 of the training ended with status 143\n"),
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_the_first_failure_is_one_line(what: str, status: int, said: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    ran = run_module(tmp_path, "stages.torchrun", *TWO, "program.py", sent)
-    assert (ran.returncode, ran.stderr) == said
+    ran = run_module(tmp_path, "stages.torchrun", *TWO, "program.py", what)
+    assert (ran.returncode, ran.stderr) == (status, said)
 
 
 OPTIONS = {

@@ -41,6 +41,7 @@ PARAMS: dict[str, Any] = {
     "train.precision": "fp32",
 }
 pytestmark = pytest.mark.slow
+TORCHRUN = {"RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost"}
 MARK = 123.0  # a loss that no training has
 
 
@@ -176,7 +177,8 @@ def test_a_checkpoint_is_of_the_same_settings_alone(
     """It stops where the training would begin."""
     copy = tmp_path / "project"
     shutil.copytree(unfinished, copy)
-    monkeypatch.setenv("WORLD_SIZE", str(changes.get("processes", 1)))
+    for name, value in {"WORLD_SIZE": changes.get("processes", 1), **TORCHRUN}.items():
+        monkeypatch.setenv(name, str(value))
     change_params(copy, {key: value for key, value in changes.items() if key != "processes"})
     loaded = []
 

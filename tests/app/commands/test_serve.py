@@ -103,7 +103,7 @@ def test_it_ends_in_one_line_where_uploads_are_pending(searchable: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "a.token")])  # noqa: S104 - what it tests
+@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "a.token.of.people")])  # noqa: S104 - what it tests
 def test_a_token_is_needed_where_others_can_connect_or_one_is_given(
     searchable: Path, options: tuple[str, str]
 ) -> None:
@@ -111,7 +111,9 @@ def test_a_token_is_needed_where_others_can_connect_or_one_is_given(
     with started(searchable, *options, "--models", "finetuned") as process:
         logged = read_lines(process, 4 if options[0] == "--host" else 3)
         address = logged[2].split()[1]
-        shown = re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=([\w-]{32}|a\.token)", address)
+        shown = re.fullmatch(
+            r"http://127\.0\.0\.1:\d+/\?token=([\w-]{32}|a\.token\.of\.people)", address
+        )
         assert shown, logged
         for line in logged[3:]:
             assert re.fullmatch(
@@ -129,8 +131,8 @@ def test_a_token_is_needed_where_others_can_connect_or_one_is_given(
 def test_a_token_of_other_characters_is_an_error(tmp_path: Path) -> None:
     failed = serve(tmp_path, "--token", "a b")
     assert failed.stderr == (
-        "lookalike: --token: found 'a b'; allowed: letters, digits and . _ ~ -; leave it out and "
-        "one is made\n"
+        "lookalike: --token: found 'a b'; allowed: 16 or more letters, digits and . _ ~ -; leave "
+        "it out and one is made\n"
     )
     assert failed.returncode == 2
 

@@ -69,7 +69,11 @@ def test_a_file_name_of_any_bytes_becomes_one_line_of_text(tmp_path: Path) -> No
     with pytest.raises(UserError) as error:
         read_photo(path)
     assert str(error.value).startswith(f"{tmp_path}/\\udcff a\\nb.jpg: empty; ")
-    assert escape_unprintable("Größe 日本.jpg") == "Größe 日本.jpg"
+    for kept in (
+        "Größe 日本.jpg",
+        "Bildschirmfoto\u202f10\xa0Uhr\u3000.jpg",
+    ):  # as macOS names them
+        assert escape_unprintable(kept) == kept
 
 
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:

@@ -60,7 +60,11 @@ WRONG: list[dict[str, str]] = [
 def test_without_the_token_nothing_is_answered(
     client: httpx.Client, headers: dict[str, str]
 ) -> None:
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    port = client.base_url.port
+    encoded = {
+        name: value.replace("lookalike-80", f"lookalike-{port}").encode("latin-1")
+        for name, value in headers.items()
+    }
     for path in PATHS:
         for method in ("GET", "HEAD", "POST", "OPTIONS"):
             response = client.request(method, path, headers=encoded)
@@ -142,14 +146,17 @@ def test_the_token_is_in_no_log(client: httpx.Client, caplog: pytest.LogCaptureF
 
 
 def test_only_characters_that_an_address_and_a_header_keep_are_a_token() -> None:
-    assert check_token("a.B_0~-") == "a.B_0~-"
+    assert check_token("a.B_0~-" * 3) == "a.B_0~-" * 3
     assert len({check_token(make_token()) for _ in range(20)}) == 20
-    for wrong in ("", "a b", "a&b", "é", "a\n", "a%20"):
+    for wrong in (
+        "",
+        *(12 * "a" + end for end in ("a bc", "a&bc", "aaaé", "aaa\n", "a%20", "aaa")),
+    ):
         with pytest.raises(UserError) as error:
             check_token(wrong)
         assert str(error.value) == (
-            f"--token: found '{escape_unprintable(wrong)}'; allowed: letters, digits and . _ ~ -; "
-            "leave it out and one is made"
+            f"--token: found '{escape_unprintable(wrong)}'; allowed: 16 or more letters, digits "
+            "and . _ ~ -; leave it out and one is made"
         )
 
 

@@ -217,6 +217,12 @@ def test_a_page_or_a_text_in_place_of_data_is_refused_and_not_kept(
     assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
 
 
+def test_a_text_with_the_right_checksum_is_the_file(server: Server, tmp_path: Path) -> None:
+    server.files["/p.tar"] = b"<html> of lists"
+    checksum = f"sha256:{hashlib.sha256(server.files['/p.tar']).hexdigest()}"
+    assert fetch_now(server, tmp_path, checksum).read_bytes() == server.files["/p.tar"]
+
+
 def test_a_text_may_be_one_but_no_page(server: Server, tmp_path: Path) -> None:
     url = server.url.replace("p.tar", "labels.csv")
     server.files["/labels.csv"] = b"<html>"

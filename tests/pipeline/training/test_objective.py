@@ -272,7 +272,8 @@ def learn(changes: dict[str, Any], *, rank: int, share: int) -> tuple[list[Tenso
 
 def _work(rank: int, share: int, place: str) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(share)}
+    torchrun = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost"}
+    os.environ |= torchrun | {"WORLD_SIZE": str(share)}
     torch.distributed.init_process_group(
         "gloo",
         init_method=f"file://{place}/meeting",

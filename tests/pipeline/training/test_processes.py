@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.models.embedder import attach_head, build_baseline
 from pipeline.training.processes import (
     batch_norms,
+    count_processes,
     own_share,
     refuse_uneven,
     share_batch_norm,
@@ -22,6 +23,27 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def model(name: str = "shufflenet_v2_x0_5") -> nn.Module:
     baseline = build_baseline(name, image_size=32, pooling="avg", weights=None, seed=1)
     return attach_head(baseline, name="linear", dim=4, hidden=1, normalize=True, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _started_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "0")
+
+
+def test_a_number_of_processes_that_torchrun_did_not_set_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR")
+    with pytest.raises(UserError) as caught:
+        count_processes()
+    assert str(caught.value) == (
+        "WORLD_SIZE: found 2 in the environment, without MASTER_ADDR; allowed: what torchrun sets; "
+        "unset it, or set launch: python -m stages.torchrun …"
+    )
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert count_processes() == 1
 
 
 def test_batches_that_cannot_be_shared_out_evenly_are_refused() -> None:
@@ -81,8 +103,9 @@ def test_shares_are_whole_batches_in_order(count: int, monkeypatch: pytest.Monke
         for rank in range(processes):
             monkeypatch.setenv("RANK", str(rank))
             share = own_share(count, batch_size=128)
-            assert share.start % 128 == 0
+            assert share.start % 128 == 0 or share.start == share.stop
             shares.append(rows[share])
         assert [row for share in shares for row in share] == rows
+        assert shares[0] or not rows
         sizes = [len(share) for share in shares]
         assert max(sizes) - min(sizes) <= 2 * 128
