@@ -13,6 +13,7 @@ from pipeline.stopping import (
     LAUNCHED,
     LOST_WORKER,
     end_at_once,
+    end_with_launcher,
     ends_on_signals,
     is_lost_peer,
     is_lost_worker,
@@ -52,6 +53,7 @@ def run_entry(app: Callable[[], object], *, before_error: Callable[[], None] | N
 
     before_error: called before a line is logged.
     """
+    end_with_launcher()
     try:
         with ends_on_signals():
             app()

@@ -129,6 +129,20 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
+def end_with_launcher() -> None:
+    """Let this process of a training end as soon as stages/torchrun.py has, which started it: by
+    itself it would train on beside the next one."""
+    if LAUNCHED not in os.environ:
+        return
+    launcher = os.pidfd_open(os.getppid())
+
+    def wait_for_its_end() -> NoReturn:
+        wait([launcher])
+        end_at_once(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
+
+
 @contextmanager
 def ended_first() -> Iterator[None]:
     """Let no signal stop the main thread before the block has ended, or half of `SECONDS` passed.

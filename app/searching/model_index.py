@@ -66,6 +66,7 @@ class ModelIndex:
         self._index, self.ids = read_index(self._index_dir)
         if not self.ids:
             raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
+        loaded = load_embedder(self._model_dir)  # a damaged model is told before another one
         lineage = read_index_lineage(self._index_dir)
         self._digest = digest_model(self._model_dir)
         self._lineage = check_lineage(
@@ -81,8 +82,8 @@ class ModelIndex:
         devices.make_deterministic()
         self._device = devices.find_device()
         self._precision = devices.resolve_precision(self._lineage.precision, self._device)
-        loaded = load_embedder(self._model_dir).to(self._device)
-        self._embedder = loaded.to(memory_format=torch.channels_last).eval()
+        on_device = loaded.to(self._device)
+        self._embedder = on_device.to(memory_format=torch.channels_last).eval()
         if loaded.dim != self._index.d:
             raise UserError(
                 f"{self._index_dir}: found vectors of length {self._index.d}; {self._model_dir} "

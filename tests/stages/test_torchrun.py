@@ -67,6 +67,32 @@ def test_the_first_failure_is_one_line(what: str, status: int, said: str, tmp_pa
     assert (ran.returncode, ran.stderr) == (status, said)
 
 
+WAITING = """
+import os, time
+from pathlib import Path
+from pipeline.entry import run_entry
+
+def wait():
+    Path(os.environ["RANK"]).touch()
+    time.sleep(600)
+
+run_entry(wait)
+"""
+
+
+def test_no_process_outlives_the_launcher(tmp_path: Path) -> None:
+    """It would train on, beside the next training."""
+    (tmp_path / "program.py").write_text(WAITING)
+    command = [sys.executable, "-m", "stages.torchrun", *TWO, "program.py"]
+    variables = environment() | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=variables) as started:
+        wait_until(lambda: all((tmp_path / rank).exists() for rank in "01"))
+        children = psutil.Process(started.pid).children()
+        assert len(children) == 2
+        started.kill()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
 OPTIONS = {
     "baseline": "models/baseline",
     "embeddings": "embeddings/baseline.parquet",

@@ -186,10 +186,23 @@ def damage_index(project: Path) -> str:
     )
 
 
+def damage_model(project: Path) -> str:
+    weights = project / "models/finetuned/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    return (
+        f"{weights.with_name('model.json')}: its digest is not that of it and model.safetensors: "
+        "one of them is damaged, or they are of two models; run: dvc checkout, or if that does not "
+        "help: dvc repro"
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [
         remake_model,
+        damage_model,
         remove_lineage,
         empty_index,
         damage_index,
