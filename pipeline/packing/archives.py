@@ -32,7 +32,6 @@ _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError),
     ValueError,  # of a number or a name that is none
     IndexError,  # of an empty name
-    NotImplementedError,  # of a version of zip that there will never be
     RecursionError,  # tarfile reads headers that belong together by recursion
 )
 # Python's zipfile unpacks as many compressed bytes at a time as it is asked for, and bounds what
@@ -198,8 +197,15 @@ def _hard_link(link: tarfile.TarInfo, work: Work) -> _Member:
     return _Member(link.name, file.stat().st_size, lambda: open(file, "rb"))
 
 
+def _open_zip(archive: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(archive)
+    except NotImplementedError as error:  # a version of zip that there will never be
+        raise zipfile.BadZipFile(str(error)) from None
+
+
 def _zip_members(archive: Path, work: Work) -> Iterator[_Member | Link]:
-    with zipfile.ZipFile(archive) as zipped:
+    with _open_zip(archive) as zipped:
         _check_overlap(zipped)
         for entry in zipped.infolist():
             name = _zip_name(entry)

@@ -617,6 +617,17 @@ def test_a_file_in_too_many_folders_is_refused(tmp_path: Path) -> None:
     unpack(make_tar(tmp_path / "q.tar", (tar_member("a/" * 64 + "x"), b"x")), tmp_path / "out")
 
 
+def test_a_zip_of_a_version_that_is_none_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("a.txt", "a" * 100)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 6] = 255  # the version that is needed to unpack it
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip: damaged archive \(zip file version 25\.5\); get"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_zip_whose_members_are_before_its_start_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as zipped:
