@@ -172,10 +172,12 @@ def read_damaged(name: str, file: Path, folder: Path, good: str, *, same: bool) 
 
 def find_fault_in_text(text: str, names: Sequence[str]) -> str:
     """Return what is wrong with an error: each line names the file, and can be printed."""
+    from pipeline.errors import escape_unprintable
+
     lines = text.split("\n")
     if unnamed := [line for line in lines if not any(each in line for each in names)]:
         return f"no file is named: {unnamed[0][:300]!r}"
-    if any(not line.isprintable() for line in lines):
+    if any(escape_unprintable(line) != line for line in lines):
         return f"not to be printed: {text[:300]!r}"
     if len(lines) > MOST_LINES or max(map(len, lines)) > LONGEST:
         return f"too long, {len(lines)} lines, {len(text)} characters: {text[:300]!r}"
