@@ -23,7 +23,15 @@ import psutil
 import pytest
 
 from app.experiments.dvc_adapter.lock import hash_folder
-from tests.helpers.clone import SMALL, dvc, list_processes_in, outputs, run_clone, wait_until
+from tests.helpers.clone import (
+    SMALL,
+    copy_clone,
+    dvc,
+    list_processes_in,
+    outputs,
+    run_clone,
+    wait_until,
+)
 from tests.helpers.processes import environment
 from tests.helpers.searchable import draw
 
@@ -91,8 +99,9 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     # One worker each, as a process more that might be left.
     params = SMALL | {"data.name": "mit_split", "data.mit_split": block | {"max_images": None}}
     params |= {"train.workers": 1, "embed.workers": 1, "train.epochs": 4}
-    place = tmp_path_factory.mktemp("fetched") / "lookalike"
-    yield run_clone(place, params)
+    # A copy: what this process started when it made the clone, such as Python's tracker, is there.
+    made = run_clone(tmp_path_factory.mktemp("made") / "lookalike", params)
+    yield copy_clone(made, tmp_path_factory.mktemp("fetched") / "lookalike")
     server.shutdown()
     server.server_close()
     print(
