@@ -117,7 +117,9 @@ def test_a_stage_that_is_killed_leaves_nothing_and_then_ends_the_same(
 ) -> None:
     before, hits[stage] = outputs(fetched), []
     asked: list[float] = []
-    assert not kill(fetched, stage, lambda _: asked.append(time.monotonic()), alone=False)
+    for _ in range(2):  # the first run compiles, and takes longer than those that are killed
+        asked.clear()
+        assert not kill(fetched, stage, lambda _: asked.append(time.monotonic()), alone=False)
     seconds = asked[-1] - asked[0]
     for number, share in enumerate(SHARES):
         for _ in range(ATTEMPTS):
