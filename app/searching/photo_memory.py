@@ -43,10 +43,9 @@ REDUCED_BYTES_PER_PIXEL = {
     "progressive JPEG": 6.8,
     "progressive CMYK JPEG": 8.8,
 }
-# The configuration of HEVC in a HEIC: how colors are sampled (1: half in both directions, 0: gray),
-# and the bits of a level beyond 8.
 SCAN = 0xDA  # the marker of a JPEG's segment before a scan
-HEVC_SAMPLING = re.compile(rb"hvcC.{16}(.)(.)", re.DOTALL)
+# In the configuration of HEVC in a HEIC: how colors are sampled, 1 half in both directions, 0 gray.
+HEVC_SAMPLING = re.compile(rb"hvcC.{16}(.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _find_kind(opened: ImageFile.ImageFile, encoded: bytes) -> str:
             return "progressive JPEG" if layers < 4 else "progressive CMYK JPEG"
         case "HEIF":
             usual = opened.mode != "RGBA" and all(
-                sampling[0] & 3 <= 1 for sampling, _ in HEVC_SAMPLING.findall(encoded)
+                sampling[0] & 3 <= 1 for sampling in HEVC_SAMPLING.findall(encoded)
             )
             return "HEIC" if usual else "HEIC with transparency or 4:4:4"
         case "WEBP":

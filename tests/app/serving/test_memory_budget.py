@@ -56,7 +56,8 @@ def test_who_fails_or_is_cancelled_gives_back_what_he_had() -> None:
         waiting.cancel()
         held.cancel()
         async with asyncio.timeout(30), budget.reserve(10):
-            pass
+            assert held.cancelled()
+            assert waiting.cancelled()
 
     asyncio.run(main())
 
