@@ -9,6 +9,7 @@ from pipeline.errors import UserError, one_line
 
 
 def member_error(archive: Path, member: str, *, found: str) -> UserError:
+    """Return the error of a member that cannot be unpacked. found: what it is or has."""
     return UserError(
         f"{archive}: member '{member}' {found}; allowed: files and folders inside the archive; "
         "make a new archive without it"
@@ -16,11 +17,16 @@ def member_error(archive: Path, member: str, *, found: str) -> UserError:
 
 
 def leads_out(name: str, target: str, *, archive: Path) -> UserError:
+    """Return the error of a link that leads out of the archive."""
     return member_error(archive, name, found=f"is a link to a path outside, '{target}'")
 
 
 @contextmanager
 def name_as_user_error(name: str, *, archive: Path) -> Iterator[None]:
+    """Raise what writing the member `name` gives, if it is the member's fault, as a UserError.
+
+    An error of the disk stays what it is.
+    """
     try:
         yield
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
