@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
-import timm
-from timm.models import load_model_config_from_hf, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from pipeline.errors import UserError, name_choices, one_line
 from pipeline.models.preprocessing import INTERPOLATIONS, USUAL_IMAGE_SIZE, Preprocessing
 from pipeline.models.weights import StateDict
+from pipeline.models.without_compiler import without_compiler
+
+with without_compiler():
+    import timm
+    from timm.models import load_model_config_from_hf, resolve_pretrained_cfg
 
 HUB = "hf-hub:"  # before owner/name, of a network that people have published at Hugging Face
 

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from pipeline.config.schema import AugmentParams
 from pipeline.data.arrays import Ints
 from pipeline.data.shards import PackedImages
+from pipeline.models.without_compiler import without_compiler
+
+with without_compiler():
+    from torchvision.transforms import InterpolationMode, v2
 
 
 def build_augmentation(
