@@ -12,7 +12,7 @@ from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
 from pipeline.data.chosen import describe_chosen, to_metadata
 from pipeline.data.label_sets import LabelSets, label_sets
-from pipeline.data.tables import CATALOG, HEALTH, SPLITS, read_table, write_table
+from pipeline.data.tables import CATALOG, CLASSES, HEALTH, SPLITS, read_table, write_table
 from pipeline.errors import UserError
 from pipeline.health.findings import find_leaks
 from pipeline.splitting.automatic import AUTO, SplitOptions, list_chosen
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 def main(
     catalog: Annotated[Path, Option(help="table of images")],
+    classes: Annotated[Path, Option(help="table of classes")],
     health: Annotated[Path, Option(help="table of what the pixels tell")],
     out: Annotated[Path, Option(help="table of splits to write")],
 ) -> None:
@@ -42,7 +43,14 @@ def main(
     pixels = read_table(health, HEALTH)
     # Scores are published of the splits of all datasets but a person's own.
     published = params.data.name != "folder"
-    split = make_splits(images, wanted, seed=params.seed, health=pixels, published=published)
+    split = make_splits(
+        images,
+        wanted,
+        seed=params.seed,
+        class_names=_read_names(classes),
+        health=pixels,
+        published=published,
+    )
     _check(split, images, params)
     if chosen := list_chosen(wanted, split.options):
         logger.info(describe_chosen(chosen))
@@ -53,6 +61,11 @@ def main(
             logger.warning(finding.describe())
     untrained = "; ".join(split.untrained)
     write_table(split.table, out, SPLITS, metadata=to_metadata(chosen, untrained=untrained))
+
+
+def _read_names(classes: Path) -> dict[int, str]:
+    table = read_table(classes, CLASSES)
+    return dict(zip(table["label"].to_pylist(), table["name"].to_pylist(), strict=True))
 
 
 def _check(split: Split, images: pa.Table, params: Params) -> None:

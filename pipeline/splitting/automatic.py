@@ -15,7 +15,9 @@ FEWEST_DISJOINT_CLASSES = 20
 # With fewer validation classes, it cannot be told whether training made the model better
 # (FEWEST_CLASSES of pipeline/training/model_choice.py).
 FEWEST_VAL_CLASSES = 6
-LEAST_VAL_SHARE, MOST_VAL_SHARE, WANTED_VAL_IMAGES = 0.1, 0.5, 50
+WANTED_VAL_IMAGES = 50
+# Few, so that a dataset that grows seldom gets another one, which moves old images.
+VAL_SHARES = (0.1, 0.2, 0.35, 0.5)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class SplitOptions:
     """`split:` of params.yaml.
 
     protocol: `official` takes the roles of `source_split`; `class_disjoint` takes `test_fraction`
-    of the classes of each group as test; `random` takes that share of the images of each class;
+    of the classes as test; `random` takes that share of the images of each class;
     `test_only` takes all images, so that nothing is trained; `auto`: see `list_protocols`.
     val_by: `class` holds out `val_fraction` of the training classes for validation, `image` that
     share of the images of each class; `auto`, also of val_fraction: see `choose_validation`.
@@ -52,8 +54,8 @@ def choose_validation(
     """Return `options` without `auto` in val_by and val_fraction.
 
     Validation is as the test: by class where the test classes are new and 6 classes or more can be
-    held out, otherwise by image. It has a tenth of what is for training, or as much as gives 50
-    images (and 6 classes), but at most half.
+    held out, otherwise by image. It has a share of what is for training: 0.1, 0.2, 0.35 or 0.5, the
+    first that gives about 50 images (and 6 classes).
 
     train, test: bool [N].
     """
@@ -62,7 +64,7 @@ def choose_validation(
     by = options.val_by
     if by == AUTO:
         new = labels.single and not np.isin(of_test, of_training).any()
-        most = MOST_VAL_SHARE if options.val_fraction == AUTO else options.val_fraction
+        most = VAL_SHARES[-1] if options.val_fraction == AUTO else options.val_fraction
         enough = round_half_up(float(most) * len(of_training)) >= FEWEST_VAL_CLASSES
         by = "class" if new and enough else "image"
     fraction = options.val_fraction
@@ -72,10 +74,10 @@ def choose_validation(
 
 
 def _choose_fraction(by: str, *, classes: int, images: int) -> float:
-    wanted = max(LEAST_VAL_SHARE, WANTED_VAL_IMAGES / max(images, 1))
+    wanted = WANTED_VAL_IMAGES / max(images, 1)
     if by == "class":
         wanted = max(wanted, FEWEST_VAL_CLASSES / max(classes, 1))
-    return round(min(wanted, MOST_VAL_SHARE), 4)
+    return next((share for share in VAL_SHARES if share >= wanted), VAL_SHARES[-1])
 
 
 def round_half_up(value: float) -> int:

@@ -1,6 +1,6 @@
 """The split of a dataset: which images train, validate, query, and are in the gallery."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -68,10 +68,15 @@ def make_splits(
     options: SplitOptions,
     *,
     seed: int,
+    class_names: Mapping[int, str] | None = None,
     health: pa.Table | None = None,
     published: bool = False,
 ) -> Split:
     """Return the split of `catalog`.
+
+    What is sampled is sampled by its name, so new classes and images move none of the old but where
+    there are few (`Sampler`), an `auto` means something else, or a new image has the pixels of an
+    old one.
 
     Images of the same pixels stay together in what is sampled of images. Where whole classes are
     sampled, an image for training is unused if it has the pixels of one that is held out, under
@@ -83,17 +88,21 @@ def make_splits(
 
     Depends on `seed` and on the set of rows, not on their order.
 
-    health: HEALTH of the images, or of some; None: no two have the same pixels.
+    class_names: label -> name; None: the label. health: HEALTH of the images, or of some; None: no
+    two have the same pixels.
 
     Raises:
-        UserError: an option that is not `auto` does not fit the dataset.
+        UserError: an option that is not `auto` does not fit the dataset, or a class has no name.
     """
     catalog = catalog.sort_by("image_id")
     labels = label_sets(catalog["labels"])
     units = _find_units(catalog, health)
     if not labels.single:
         _refuse_disjoint_classes(options.protocol, options.val_by)
-    split_by = partial(_split, catalog, labels, seed=seed, units=units, published=published)
+    classes = labels.first().astype(np.int64)
+    names = _name_classes(np.unique(classes), class_names)
+    sampler = Sampler(catalog["image_id"].to_pylist(), classes, names, units, seed)
+    split_by = partial(_split, catalog, labels, sampler=sampler, published=published)
     if options.protocol != AUTO:
         return split_by(options)
     has_roles = any(catalog["source_split"].to_pylist())
@@ -110,6 +119,15 @@ def make_splits(
         return split  # which is an obstacle: its roles are not to be changed in silence
     one_class = len(np.unique(labels.values)) == 1
     return _untrained(split, catalog, [ONE_CLASS] if one_class else why)
+
+
+def _name_classes(labels: Ints, names: Mapping[int, str] | None) -> dict[int, str]:
+    if names is None:
+        return {int(label): str(label) for label in labels}
+    for label in labels:
+        if int(label) not in names:
+            raise UserError(f"classes: label {label} has no name; run: dvc repro download")
+    return {int(label): names[int(label)] for label in labels}
 
 
 def _untrained(split: Split, catalog: pa.Table, why: list[str]) -> Split:
@@ -137,21 +155,21 @@ def _split(
     labels: LabelSets,
     options: SplitOptions,
     *,
-    seed: int,
-    units: Ints,
+    sampler: Sampler,
     published: bool,
 ) -> Split:
-    classes = labels.first().astype(np.int64)
-    sampler = Sampler(classes, catalog["group"].to_pylist(), units, np.random.default_rng(seed))
+    classes, units = sampler.classes, sampler.units
     everything = np.ones(len(classes), dtype=bool)
     if options.protocol == "official":
         source_split = catalog["source_split"].to_pylist()
         roles = _official(source_split, image_ids=catalog["image_id"].to_pylist())
     elif options.protocol == "class_disjoint":
         _require_two_classes(classes)
-        roles = _train_and_test(sampler.whole_classes(everything, fraction=options.test_fraction))
+        test = sampler.whole_classes(everything, fraction=options.test_fraction, role="test")
+        roles = _train_and_test(test)
     elif options.protocol == "random":
-        roles = _train_and_test(sampler.images(everything, fraction=options.test_fraction))
+        test = sampler.images(everything, fraction=options.test_fraction, role="test")
+        roles = _train_and_test(test)
     else:
         roles = _test_only(labels)
     test = (roles.query | roles.gallery) & ~roles.train & ~roles.val
@@ -224,12 +242,12 @@ def _require_two_classes(classes: Ints) -> None:
 def _validation(sampler: Sampler, train: Mask, options: SplitOptions) -> Mask:
     fraction = float(options.val_fraction)
     if options.val_by == "image":
-        return sampler.images(train, fraction=fraction)
+        return sampler.images(train, fraction=fraction, role="val")
     if (count := len(np.unique(sampler.classes[train]))) < 2:
         raise UserError(
             f"split.val_by: found class, but {count} class is for training; allowed: image, auto"
         )
-    return sampler.whole_classes(train, fraction=fraction)
+    return sampler.whole_classes(train, fraction=fraction, role="val")
 
 
 def _table(catalog: pa.Table, roles: _Roles) -> pa.Table:

@@ -44,7 +44,9 @@ def build(folder: Path, **changes: object) -> Path:
         torch.set_num_threads(1)  # faster than more threads where other tests run too
         outputs = Outputs(*(Path("data") / name for name in names))
         pack(drawn_images(), outputs, max_side=None, max_rejected=0.0, processes=1)
-        split.main(outputs.catalog, outputs.health, out=Path("data/splits.parquet"))
+        split.main(
+            outputs.catalog, outputs.classes, outputs.health, out=Path("data/splits.parquet")
+        )
         write_models(folder)
         for model in ("baseline", "finetuned"):
             embed_again(folder, model)

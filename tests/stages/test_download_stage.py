@@ -96,7 +96,7 @@ def split(packed: Path, folder: Path, **params: object) -> subprocess.CompletedP
     write_params(folder, **params)
     tables = [
         option
-        for name in ("catalog", "health")
+        for name in ("catalog", "classes", "health")
         for option in (f"--{name}", str(packed / f"data/{name}.parquet"))
     ]
     return run("split", folder, *tables, "--out", "splits.parquet")

@@ -103,7 +103,8 @@ def error_line(name: str, source: Path | str = "unused", **options: Any) -> str:
 def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the metrics where each image's embedding is nearest to those of its class."""
     catalog_path = Path("data/catalog.parquet")
-    stages.split.main(catalog_path, Path("data/health.parquet"), out=Path("splits.parquet"))
+    classes, health = Path("data/classes.parquet"), Path("data/health.parquet")
+    stages.split.main(catalog_path, classes, health, out=Path("splits.parquet"))
     ids = [row["image_id"] for row in catalog]
     labels = [row["labels"][0] for row in catalog]
     noise = np.random.default_rng(0).normal(0, 0.1, (len(ids), 8))

@@ -10,7 +10,12 @@ from ruamel.yaml import YAML
 
 from pipeline.data.chosen import read_chosen, read_untrained
 from pipeline.data.tables import SPLITS, read_table
-from tests.helpers.dataset_tables import build_catalog, build_health, write_dataset_tables
+from tests.helpers.dataset_tables import (
+    build_catalog,
+    build_classes,
+    build_health,
+    write_dataset_tables,
+)
 from tests.helpers.overlay import overlaid
 from tests.helpers.processes import run_stage
 
@@ -27,9 +32,9 @@ def split(
     with (folder / "params.yaml").open("w") as out:
         YAML().dump(overlaid(changes), out)
     health = build_health(catalog["image_id"].to_pylist(), exact=exact, near=near)
-    write_dataset_tables(folder, catalog=catalog, health=health)
-    files = ("--catalog", "catalog.parquet", "--health", "health.parquet", "--out", "s.parquet")
-    return run_stage(folder, "split", *files)
+    write_dataset_tables(folder, catalog=catalog, classes=build_classes([*"abcde"]), health=health)
+    tables = [f"--{name}={name}.parquet" for name in ("catalog", "classes", "health")]
+    return run_stage(folder, "split", *tables, "--out", "s.parquet")
 
 
 def test_duplicates_on_both_sides_of_an_official_split_are_told_and_stay(tmp_path: Path) -> None:
@@ -144,3 +149,9 @@ def test_of_own_folders_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path)
         for row in read_table(tmp_path / "s.parquet", SPLITS).to_pylist()
     }
     assert (splits["01"], splits["41"]) == ("unused", "test")
+
+
+def test_a_class_without_a_name_is_one_line(tmp_path: Path) -> None:
+    ran = split(tmp_path, build_catalog({f"{row:02}": [row % 7] for row in range(80)}))
+    assert ran.returncode == 2
+    assert ran.stderr == "split: classes: label 5 has no name; run: dvc repro download\n"
