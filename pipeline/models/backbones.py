@@ -178,14 +178,12 @@ def _read_state(
 
 
 def _compute_output_shape(trunk: nn.Module, name: str, image_size: int) -> torch.Size:
-    # The meta device computes shapes without any arithmetic.
-    tensors = {key: value.to("meta") for key, value in trunk.state_dict(keep_vars=True).items()}
-    tensors |= {key: value.to("meta") for key, value in trunk.named_buffers()}
-    image = torch.empty(1, 3, image_size, image_size, device="meta")
+    # Not on the meta device, which computes nothing, but by Python that imports torch's compiler.
+    image = torch.zeros(1, 3, image_size, image_size)
     trunk.eval()
     try:
-        with torch.no_grad():
-            shape = cast(Tensor, torch.func.functional_call(trunk, tensors, (image,))).shape
+        with torch.inference_mode():
+            shape = cast(Tensor, trunk(image)).shape
     except (ValueError, RuntimeError, AssertionError) as error:
         raise _wrong_size(name, image_size, error) from None
     return shape if len(shape) in (2, 4) else shape[:1] + shape[-1:] + shape[1:-1]

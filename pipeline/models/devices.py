@@ -48,7 +48,8 @@ def make_deterministic() -> None:
     An operation without a deterministic kernel raises an error.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms, which also sets torch's compiler and so imports it (seconds).
+    torch.set_deterministic_debug_mode("error")
     # Otherwise torch fills all new memory with NaN, to expose code that reads it before writing.
     # The losses would then be NaN.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
