@@ -134,6 +134,7 @@ class NearDuplicateParams(Section):
 
 
 class EvaluateParams(Section):
+    queries: Count | None
     k: Counts
     knn: Counts
     neighbors: Neighbors

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from pipeline.config.schema import Params
 from pipeline.data import tables
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
+from pipeline.data.name_numbers import number_names
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
@@ -53,6 +54,9 @@ def evaluate_model(
 ) -> EvaluationResults:
     """Return the results of a model by its embeddings and its index.
 
+    Where `evaluate.queries` is less than there are queries, so many of them are sampled by their
+    image_id, so that another model is measured with the same ones; validation keeps all of its own.
+
     labels: of all `images`. index: its directory. hash_images: called for few images.
 
     Raises:
@@ -60,6 +64,7 @@ def evaluate_model(
     """
     if not images.is_query.any():
         return _report_nothing(images)
+    images = _sample_queries(images, params.evaluate.queries)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
     votes = _choose_votes(images, labels, knn, params)
@@ -96,6 +101,16 @@ def evaluate_model(
         tables=_list_tables(images, relevance, metrics, neighbors, analysis)
         | {"knn": (votes.table, tables.KNN)},
     )
+
+
+def _sample_queries(images: EmbeddedSplit, most: int | None) -> EmbeddedSplit:
+    rows = np.flatnonzero(images.is_query)
+    if most is None or len(rows) <= most:
+        return images
+    logger.info("evaluate.queries: %d of the %d queries are measured", most, len(rows))
+    # Not in the order of ties, in which an earlier image is found before a later one.
+    sampled = rows[np.argsort(number_names(images.ids[rows], key="queries"))[:most]]
+    return replace(images, is_query=np.isin(np.arange(len(images.ids)), sampled))
 
 
 def _fit_to_gallery(relevance: Relevance, params: Params) -> tuple[list[int], list[int]]:

@@ -6,7 +6,6 @@ far too many or too few would be below. So there as many as is wanted are sample
 lowest numbers, and a new one may move another.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from pipeline.data.arrays import Floats, Ids, Ints, Mask
 from pipeline.data.label_sets import FEWEST_TO_FIND
+from pipeline.data.name_numbers import number_names
 from pipeline.splitting.automatic import FEWEST_VAL_CLASSES, round_half_up
 
 FEW = 30  # with fewer classes in the dataset, or images in a class, as many as is wanted
@@ -79,7 +79,4 @@ class Sampler:
         return among & np.isin(self.units, self.units[sampled])
 
     def _numbers(self, names: Iterable[str], role: str) -> Floats:
-        """Return float64 [len(names)] from 0 to 1, another one for each seed, role and name."""
-        salt = f"{self.seed}\0{role}\0".encode()
-        digests = [hashlib.blake2b(salt + name.encode(), digest_size=8).digest() for name in names]
-        return np.frombuffer(b"".join(digests), dtype=">u8") / 2.0**64
+        return number_names(names, key=f"{self.seed}\0{role}")

@@ -1,5 +1,6 @@
 """The stages index, evaluate and mine: from files to files."""
 
+import hashlib
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pandas.testing import assert_frame_equal
 from PIL import Image
 
 from pipeline.data.embeddings import write_embeddings
@@ -163,6 +165,37 @@ def test_index_and_evaluate_write_consistent_metrics_and_tables(project: Path) -
     assert classes["map"].to_numpy() == pytest.approx(expected.to_numpy())
     for name in ("map", "knn_accuracy"):
         assert metrics[f"macro_{name}"] == pytest.approx(classes[name].mean(), abs=1e-6)
+
+
+def test_sampled_queries_are_measured_as_among_all(project: Path) -> None:
+    """Against the whole gallery, and always the same ones: here by another order of the images."""
+    for run in (index(project), evaluate(project)):
+        assert run.returncode == 0, run.stderr
+    results, count = project / "results/m", SPLIT.count("test")
+    every = read_table(results / "queries.parquet", QUERIES).to_pandas().set_index("image_id")
+    all_neighbors = read_table(results / "neighbors.parquet", NEIGHBORS).to_pandas()
+    set_param(project, "  queries: null", "  queries: 12")
+    ran = evaluate(project)
+    assert ran.stderr.startswith(
+        f"evaluate: evaluate.queries: 12 of the {count} queries are measured\n"
+    )
+    metrics = json.loads((project / "metrics/m.json").read_text())
+    assert (metrics["queries"], metrics["gallery"]) == (12, count)
+    sampled = read_table(results / "queries.parquet", QUERIES).to_pandas().set_index("image_id")
+    digests = {
+        each: hashlib.blake2b(b"queries\0" + each.encode(), digest_size=8) for each in every.index
+    }
+    assert set(sampled.index) == set(
+        sorted(every.index, key=lambda each: digests[each].digest())[:12]
+    )
+    of_triplets = {"triplet_accuracy", "cosine_positive", "cosine_negative"}  # which are sampled
+    same = [name for name in sampled if name not in of_triplets]
+    expected = every.loc[sampled.index, same]
+    assert_frame_equal(sampled[same], expected, check_dtype=False, check_exact=True)
+    neighbors = read_table(results / "neighbors.parquet", NEIGHBORS).to_pandas()
+    of_sampled = all_neighbors[all_neighbors["query"].isin(sampled.index)]
+    assert neighbors.equals(of_sampled.reset_index(drop=True))
+    assert metrics["recall_at_1"] == pytest.approx(sampled["recall_at_1"].mean(), abs=1e-6)
 
 
 def test_the_k_of_the_knn_accuracy_is_chosen_on_validation(project: Path) -> None:
