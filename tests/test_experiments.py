@@ -21,6 +21,7 @@ FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned
 
 
 def test_another_loss_runs_train_and_the_stages_after_it(clone: Path) -> None:
+    skip_drawing(clone)
     # Another size too: a training that makes nothing better gives the same model as before.
     ran = dvc(clone, "exp", "run", "-S", "loss.name=triplet", "-S", "head.dim=8")
     assert stages_run(ran) == FROM_TRAIN
@@ -32,14 +33,14 @@ def test_another_loss_runs_train_and_the_stages_after_it(clone: Path) -> None:
         assert ("finetuned" if command == "metrics" else "loss.name") in diff.stdout
     pages = dvc(clone, "plots", "diff", "HEAD", "--out", "pages")
     assert pages.returncode == 0, pages.stderr
-    assert "Recall at k" in (clone / "pages/index.html").read_text()
+    assert "Training loss" in (clone / "pages/index.html").read_text()
     shutil.rmtree(clone / "pages")
     restore(clone)
 
 
 def test_another_k_runs_evaluate_and_plot(clone: Path) -> None:
-    skip_drawing(clone)
-    ran = dvc(clone, "exp", "run", "-S", "evaluate.k=[1,2]")
+    change_params(clone, {"evaluate.k": [1, 2]})
+    ran = dvc(clone, "repro", "--dry")
     assert stages_run(ran) == ["evaluate@baseline", "evaluate@finetuned", "plot", "track"]
     restore(clone)
 

@@ -62,7 +62,9 @@ def check_searchable(
 @pytest.mark.parametrize(
     ("classes", "each", "trained"),
     [
-        *((2, 2, False), (3, 8, False), (10, 12, True)),
+        (3, 8, False),
+        (10, 12, True),
+        pytest.param(2, 2, False, marks=pytest.mark.long),
         *(pytest.param(*size, True, marks=pytest.mark.long) for size in ((10, 30), (200, 3))),
     ],
 )
