@@ -26,6 +26,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.searchable import build
 
 PARAMS: dict[str, Any] = {
+    "seed": 5,  # whose split and training have the best epoch neither first nor last
     "split.val_fraction": 0.5,
     "split.val_by": "image",
     "head.name": "linear",
@@ -33,7 +34,7 @@ PARAMS: dict[str, Any] = {
     "loss.name": "contrastive",
     "batches.pk": {"classes": 2, "per_class": 2},
     "optimizer.adamw.head_lr": None,
-    "optimizer.adamw.lr": 0.05,  # so high that the last epoch is not the best
+    "optimizer.adamw.lr": 0.05,
     "train.epochs": 4,
     "train.freeze": "none",
     "train.patience": None,
