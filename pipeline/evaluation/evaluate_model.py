@@ -13,6 +13,7 @@ from pipeline.data import tables
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.name_numbers import number_names
+from pipeline.errors import UserError
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
@@ -54,8 +55,8 @@ def evaluate_model(
 ) -> EvaluationResults:
     """Return the results of a model by its embeddings and its index.
 
-    Where `evaluate.queries` is less than there are queries, so many of them are sampled by their
-    image_id, so that another model is measured with the same ones; validation keeps all of its own.
+    Where `evaluate.queries` is less than there are queries, that many are sampled, by their
+    image_ids, so that another model is measured with the same ones. Validation keeps all its own.
 
     labels: of all `images`. index: its directory. hash_images: called for few images.
 
@@ -64,7 +65,7 @@ def evaluate_model(
     """
     if not images.is_query.any():
         return _report_nothing(images)
-    images = _sample_queries(images, params.evaluate.queries)
+    images = _sample_queries(images, labels, params.evaluate.queries)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
     votes = _choose_votes(images, labels, knn, params)
@@ -79,7 +80,7 @@ def evaluate_model(
         curves=True,
     )
     metrics, neighbors = _search_index(index, images, metrics, k, params)
-    over = choose_intervals_over(labels, images.split)
+    over = choose_intervals_over(labels, images.split, images.is_query)
     report = report_metrics(
         metrics,
         classes=labels.take(np.flatnonzero(images.is_query)) if over == "classes" else None,
@@ -103,14 +104,22 @@ def evaluate_model(
     )
 
 
-def _sample_queries(images: EmbeddedSplit, most: int | None) -> EmbeddedSplit:
+def _sample_queries(images: EmbeddedSplit, labels: LabelSets, most: int | None) -> EmbeddedSplit:
     rows = np.flatnonzero(images.is_query)
     if most is None or len(rows) <= most:
         return images
-    logger.info("evaluate.queries: %d of the %d queries are measured", most, len(rows))
     # Not in the order of ties, in which an earlier image is found before a later one.
-    sampled = rows[np.argsort(number_names(images.ids[rows], key="queries"))[:most]]
-    return replace(images, is_query=np.isin(np.arange(len(images.ids)), sampled))
+    order = np.argsort(number_names(images.ids[rows], key="queries"), kind="stable")
+    sampled = np.zeros_like(images.is_query)
+    sampled[rows[order[:most]]] = True
+    have_relevant = labels.have_relevant(images.is_gallery)
+    if have_relevant[rows].any() and not have_relevant[sampled].any():
+        raise UserError(
+            f"evaluate.queries: found {most}, and none of the queries sampled has another image of "
+            "its class in the gallery; allowed: more, or null for all"
+        )
+    logger.info("evaluate.queries: %d of the %d queries are measured", most, len(rows))
+    return replace(images, is_query=sampled)
 
 
 def _fit_to_gallery(relevance: Relevance, params: Params) -> tuple[list[int], list[int]]:

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.arrays import Mask
 from pipeline.data.label_sets import LabelSets
 
 IntervalsOver = Literal["classes", "images"]
@@ -14,12 +15,14 @@ INTERVALS_OVER = "intervals_over"  # the key in metrics/<model>.json
 MIN_CLASSES = 6
 
 
-def choose_intervals_over(labels: LabelSets, split: NDArray[np.object_]) -> IntervalsOver:
-    """Return `classes` if the test classes are a sample of classes, MIN_CLASSES or more.
+def choose_intervals_over(
+    labels: LabelSets, split: NDArray[np.object_], is_query: Mask
+) -> IntervalsOver:
+    """Return `classes` if the test classes are a sample of classes, with MIN_CLASSES of queries.
 
-    labels: of N images. split: train, val or test, [N].
+    labels: of N images. split: train, val or test, [N]. is_query: bool [N], those measured.
     """
-    classes = np.unique(labels.take(np.flatnonzero(split == "test")).values)
+    classes = np.unique(labels.take(np.flatnonzero(is_query)).values)
     new = are_test_classes_new(labels, split)
     return "classes" if new and len(classes) >= MIN_CLASSES else "images"
 

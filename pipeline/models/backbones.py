@@ -85,7 +85,7 @@ def find_library(name: str) -> tuple[BackboneLibrary, str]:
 
 
 def _import_library(name: str) -> BackboneLibrary:
-    # Imported when needed: torchvision takes three seconds, timm more.
+    # Imported when needed: torchvision takes a second, timm more.
     if name.startswith(TIMM_PREFIX):
         from pipeline.models import timm_library
 

@@ -55,7 +55,7 @@ def choose_validation(
 
     Validation is as the test: by class where the test classes are new and 6 classes or more can be
     held out, otherwise by image. It has a share of what is for training: 0.1, 0.2, 0.35 or 0.5, the
-    first that gives about 50 images (and 6 classes).
+    first that gives about 50 images (and 6 classes), or else 0.5.
 
     train, test: bool [N].
     """
@@ -81,7 +81,7 @@ def _choose_fraction(by: str, *, classes: int, images: int) -> float:
 
 
 def round_half_up(value: float) -> int:
-    """Return the nearest whole number, a half rounded up, also where 0.1 * 25 is below 2.5."""
+    """Return the nearest whole number, a half rounded up, also where 0.58 * 25 is below 14.5."""
     return int(np.floor(value + 0.5 + 1e-9))
 
 

@@ -74,9 +74,9 @@ def make_splits(
 ) -> Split:
     """Return the split of `catalog`.
 
-    What is sampled is sampled by its name, so new classes and images move none of the old but where
-    there are few (`Sampler`), an `auto` means something else, or a new image has the pixels of an
-    old one.
+    What is sampled is sampled by its name, so new classes and images move none of the old, unless
+    there are few (`sampling`), an `auto` then means something else, or a new image has the pixels
+    of an old one.
 
     Images of the same pixels stay together in what is sampled of images. Where whole classes are
     sampled, an image for training is unused if it has the pixels of one that is held out, under
@@ -126,7 +126,9 @@ def _name_classes(labels: Ints, names: Mapping[int, str] | None) -> dict[int, st
         return {int(label): str(label) for label in labels}
     for label in labels:
         if int(label) not in names:
-            raise UserError(f"classes: label {label} has no name; run: dvc repro download")
+            raise UserError(
+                f"data/classes.parquet: label {label} has no name; run: dvc repro download"
+            )
     return {int(label): names[int(label)] for label in labels}
 
 
@@ -168,7 +170,9 @@ def _split(
         test = sampler.whole_classes(everything, fraction=options.test_fraction, role="test")
         roles = _train_and_test(test)
     elif options.protocol == "random":
-        test = sampler.images(everything, fraction=options.test_fraction, role="test")
+        # Of few images, half an image is for training and validation, where there are fewer.
+        share = options.test_fraction
+        test = sampler.images(everything, fraction=share, role="test", half_up=False)
         roles = _train_and_test(test)
     else:
         roles = _test_only(labels)
@@ -242,7 +246,7 @@ def _require_two_classes(classes: Ints) -> None:
 def _validation(sampler: Sampler, train: Mask, options: SplitOptions) -> Mask:
     fraction = float(options.val_fraction)
     if options.val_by == "image":
-        return sampler.images(train, fraction=fraction, role="val")
+        return sampler.images(train, fraction=fraction, role="val", half_up=True)
     if (count := len(np.unique(sampler.classes[train]))) < 2:
         raise UserError(
             f"split.val_by: found class, but {count} class is for training; allowed: image, auto"

@@ -154,4 +154,6 @@ def test_of_own_folders_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path)
 def test_a_class_without_a_name_is_one_line(tmp_path: Path) -> None:
     ran = split(tmp_path, build_catalog({f"{row:02}": [row % 7] for row in range(80)}))
     assert ran.returncode == 2
-    assert ran.stderr == "split: classes: label 5 has no name; run: dvc repro download\n"
+    assert (
+        ran.stderr == "split: data/classes.parquet: label 5 has no name; run: dvc repro download\n"
+    )

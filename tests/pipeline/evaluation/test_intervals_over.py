@@ -32,4 +32,10 @@ def test_intervals_are_over_classes_if_these_are_new_and_six_or_more(
 ) -> None:
     labels = [[label] for label in range(classes)] * 2 + [[0 if seen else classes]]
     split = np.array(["test"] * (2 * classes) + ["train"], object)
-    assert choose_intervals_over(from_lists(labels), split) == over
+    assert choose_intervals_over(from_lists(labels), split, split == "test") == over
+
+
+def test_intervals_of_sampled_queries_of_few_classes_are_over_images() -> None:
+    labels, split = from_lists([[label] for label in range(9)]), np.array(["test"] * 9, object)
+    sampled = [choose_intervals_over(labels, split, np.arange(9) < count) for count in (5, 6)]
+    assert sampled == ["images", "classes"]
