@@ -182,12 +182,7 @@ def test_sampled_queries_are_measured_as_among_all(project: Path) -> None:
     metrics = json.loads((project / "metrics/m.json").read_text())
     assert (metrics["queries"], metrics["gallery"]) == (12, count)
     sampled = read_table(results / "queries.parquet", QUERIES).to_pandas().set_index("image_id")
-    digests = {
-        each: hashlib.blake2b(b"queries\0" + each.encode(), digest_size=8) for each in every.index
-    }
-    assert set(sampled.index) == set(
-        sorted(every.index, key=lambda each: digests[each].digest())[:12]
-    )
+    assert set(sampled.index) == set(sorted(every.index, key=query_digest)[:12])
     of_triplets = {"triplet_accuracy", "cosine_positive", "cosine_negative"}  # which are sampled
     same = [name for name in sampled if name not in of_triplets]
     expected = every.loc[sampled.index, same]
@@ -196,6 +191,23 @@ def test_sampled_queries_are_measured_as_among_all(project: Path) -> None:
     of_sampled = all_neighbors[all_neighbors["query"].isin(sampled.index)]
     assert neighbors.equals(of_sampled.reset_index(drop=True))
     assert metrics["recall_at_1"] == pytest.approx(sampled["recall_at_1"].mean(), abs=1e-6)
+
+
+def test_sampled_queries_without_anything_to_find_are_refused(project: Path) -> None:
+    tests = [each for each, split in zip(IDS, SPLIT, strict=True) if split == "test"]
+    first = min(tests, key=query_digest)
+    labels = {each: [label] for each, label in zip(IDS, CLASS, strict=True)} | {first: [77]}
+    write_dataset_tables(project, catalog=build_catalog(labels))
+    set_param(project, "  queries: null", "  queries: 1")
+    assert index(project).returncode == 0
+    assert error_of(evaluate(project)) == (
+        "evaluate: evaluate.queries: found 1, and none of the queries sampled has another image of "
+        "its class in the gallery; allowed: more, or null for all\n"
+    )
+
+
+def query_digest(image_id: str) -> bytes:
+    return hashlib.blake2b(b"queries\0" + image_id.encode(), digest_size=8).digest()
 
 
 def test_the_k_of_the_knn_accuracy_is_chosen_on_validation(project: Path) -> None:

@@ -109,6 +109,14 @@ def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
     assert "the 95% interval: how much it would differ with other classes.</p>" in page
 
 
+def test_the_page_says_how_many_of_the_queries_were_measured(tmp_path: Path) -> None:
+    contents = small_contents(tmp_path)
+    for measured, said in ((contents.dataset.queries, ""), (1, " of the {:,}")):
+        page = render_page(replace(contents, counts=[("queries", [measured, measured])]))
+        of_all = said.format(contents.dataset.queries)
+        assert f"<p>Means over {measured:,}{of_all} test queries; in brackets" in page
+
+
 def test_the_page_names_the_command_for_the_paired_test(tmp_path: Path) -> None:
     page = render_page(small_contents(tmp_path))
     assert "the paired test, over the same queries, of <code>lookalike compare baseline" in page
