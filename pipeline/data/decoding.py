@@ -47,6 +47,9 @@ TURNS: dict[object, Image.Transpose] = {
 }
 SIGNATURE_BYTES = 16
 STRIP_PIXELS = 2**20  # that are converted at a time: of all, there would be several copies
+# Modes whose conversion ends what a profile says: of inks it says nothing of colors, and of LAB
+# Pillow writes one itself, with the time of day in it.
+WITHOUT_PROFILE = {"CMYK", "LAB"}
 ITEM_SIZE = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)  # width and height of an item of a container
 
 Result = TypeVar("Result")
@@ -251,7 +254,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         strip = strip.convert("RGBA" if transparent else "RGB")
         rgb.paste(strip, (0, top), strip.getchannel("A") if transparent else None)
-        rgb.info = {} if transparent else strip.info
+        rgb.info = {} if transparent or image.mode in WITHOUT_PROFILE else strip.info
     return rgb
 
 

@@ -619,3 +619,10 @@ def test_decoding_leaves_the_warning_filters_that_threads_share(
     for name in ("catch_warnings", "simplefilter", "filterwarnings"):
         monkeypatch.setattr(warnings, name, change)
     assert decode(insert_chunk(encode("PNG"), CHUNKS["EXIF"])).size == SIZE
+
+
+def test_a_profile_of_other_than_the_converted_pixels_is_dropped() -> None:
+    """Pillow's own, of LAB, has the second at which it was made: other bytes at each packing."""
+    for mode in ("CMYK", "LAB"):
+        image = photograph().convert("RGB").convert(mode)
+        assert decode(encode("TIFF", image, icc_profile=b"a profile")).info == {}, mode
