@@ -58,7 +58,7 @@ def read_dataset(root: Path) -> str:
 def pack_catalog(root: Path) -> str:
     names = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
     to = Outputs(*(root / "data" / name for name in names))
-    pack(coco.read_images(root, LABELS_ALONE, 0), to, max_side=None, max_rejected=0.0)
+    pack(coco.read_images(root, LABELS_ALONE, 0), to, max_rejected=0.0)
     return "dataset module and packing"
 
 

@@ -132,7 +132,7 @@ def write_inputs(folder: Path, lists: list[list[int]], *, hard: bool) -> None:
     if hard:
         rng = np.random.default_rng(0)
         vectors = rng.standard_normal((count, DIMENSION), dtype=np.float32)
-        write_embeddings(folder / "embeddings.parquet", ids, vectors)
+        write_embeddings(folder / "embeddings", ids, vectors)
 
 
 if __name__ == "__main__":

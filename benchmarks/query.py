@@ -21,9 +21,11 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from pipeline.data.buckets import choose_count
 from pipeline.data.embeddings import write_embeddings
+from pipeline.data.image_rows import ImageFacts, ImageRow, RowWriter
 from pipeline.data.lineage import Lineage, digest_model
-from pipeline.data.shards import ShardWriter
+from pipeline.data.packed_images import write_images
 from pipeline.data.tables import CATALOG, CLASSES, LABELS, SPLITS, write_table
 from pipeline.index.build import build_index, write_index
 from pipeline.models.embedder import attach_head, build_baseline, save_embedder
@@ -61,10 +63,12 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
     """Write data/, a model and its index: IMAGES images of 80 classes."""
     started = time.perf_counter()
     ids = [f"{number:06d}" for number in range(IMAGES)]
-    writer = ShardWriter(project / "data/images")
-    for number, image_id in enumerate(ids):
-        writer.add(image_id, encoded[number % len(encoded)])
+    writer = RowWriter(project / "rows.arrow")
+    facts = ImageFacts("", perceptual_hash=0, colours=b"", color_range=0, sharpness=0.0)
+    rows = (ImageRow(each, encoded[n % len(encoded)], 0, 0, facts) for n, each in enumerate(ids))
+    stored = {row.image_id: writer.add(row) for row in rows}
     writer.close()
+    write_images(stored, project / "data/images", buckets=choose_count(IMAGES))
     write_tables(project / "data", ids)
     model = attach_head(
         build_baseline("squeezenet1_0", image_size=224, pooling="avg", weights=None, seed=0),
@@ -77,7 +81,7 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
     save_embedder(model, project / "models/finetuned")
     vectors = np.random.default_rng(0).standard_normal((IMAGES, DIMENSION), dtype=np.float32)
     lineage = Lineage(digest_model(project / "models/finetuned"), False, precision)
-    write_embeddings(project / "embeddings/finetuned.parquet", ids, vectors, lineage)
+    write_embeddings(project / "embeddings/finetuned", ids, vectors, lineage)
     index = build_index(vectors, factory="Flat", distance="cosine", seed=0)
     write_index(project / "index/finetuned", index, ids, lineage)
     size = sum(path.stat().st_size for path in project.rglob("*.arrow")) / 2**30

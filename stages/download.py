@@ -15,9 +15,12 @@ from pipeline.datasets.counts import check_counts
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
 from pipeline.health.findings import find_in_images
+from pipeline.options import AUTO
 from pipeline.packing.overrides import apply_overrides
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
+from pipeline.packing.storing import Making
+from stages.maker import fingerprint_maker
 from stages.project_root import project_root
 from stages.runner import load, run
 
@@ -32,6 +35,7 @@ def main(
     classes: Annotated[Path, Option(help="table of classes to write")],
     rejected: Annotated[Path, Option(help="CSV of images left out, to write")],
     health: Annotated[Path, Option(help="table of what the pixels tell, to write")],
+    kept: Annotated[Path, Option(help="directory of images that the next run does not make again")],
 ) -> None:
     params = load()
     data, options = params.data, params.data.options
@@ -53,8 +57,10 @@ def main(
             pack(
                 found,
                 Outputs(images, catalog, classes, rejected, health),
-                max_side=params.download.max_side,
+                making=Making(params.download.max_side, fingerprint_maker("download", params.bits)),
                 max_rejected=params.download.max_rejected,
+                buckets=params.data.buckets if params.data.buckets != AUTO else None,
+                kept=kept,
                 processes=os.cpu_count() or 1,
             )
         except NoImagesError as error:

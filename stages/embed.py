@@ -1,20 +1,21 @@
-"""Embed every image of the catalog with one model: embeddings/<model>.parquet."""
+"""Embed every packed image with one model: embeddings/<model>, a file for each bucket of images."""
 
 import logging
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from pipeline.data import tables
-from pipeline.data.embeddings import write_embeddings
+from pipeline.config.schema import Params
+from pipeline.data.embeddings import SUFFIX, join_buckets, read_bucket, write_bucket
+from pipeline.data.kept_files import KeptFiles
 from pipeline.data.lineage import Lineage, digest_model
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.models import devices
-from pipeline.models.embed_images import embed_images
+from pipeline.models.embed_images import embed_groups
 from pipeline.models.embedder import load_embedder
 from stages import runner
+from stages.maker import fingerprint_maker
 
 logger = logging.getLogger(__name__)
 
@@ -23,39 +24,58 @@ def main(
     model: Annotated[str, typer.Option(help="name of the model: baseline, finetuned")],
     model_dir: Annotated[Path, typer.Option("--from", help="directory of the model")],
     images: Annotated[Path, typer.Option(help="directory of packed images")],
-    catalog: Annotated[Path, typer.Option(help="table of images")],
-    out: Annotated[Path, typer.Option(help="table of embeddings to write")],
+    kept: Annotated[Path, typer.Option(help="directory of buckets that need not be made again")],
+    out: Annotated[Path, typer.Option(help="directory of embeddings to write")],
 ) -> str:
-    """Write the embedding of each image of CATALOG to OUT, in the catalog's order.
+    """Write the embedding of each image of IMAGES to OUT, bucket by bucket.
 
-    The table is empty if only labels were packed: later stages may need no vectors. Returns the
-    model's name.
+    A bucket whose images, model, options and code are those of the last run is not embedded again;
+    nor is one that a killed run had done. OUT has none if only labels were packed: later stages may
+    need no vectors. Returns the model's name.
     """
     params = runner.load()
     devices.make_deterministic()
-    device = devices.find_device()
-    embedder, packed = load_embedder(model_dir), PackedImages(images)
+    packed = PackedImages(images)
     if not len(packed):
         logger.warning("no images were packed, only their labels: %s is empty", out)
-        write_embeddings(out, [], np.empty((0, embedder.dim), dtype=np.float32))
-        return model
-    image_ids = tables.read_table(catalog, tables.CATALOG)["image_id"].to_pylist()
-    precision = devices.resolve_precision(params.embed.precision, device)
-    vectors = embed_images(
-        embedder,
-        packed,
-        image_ids,
-        batch_size=params.embed.batch_size,
-        hflip=params.embed.hflip,
-        precision=precision,
-        workers=params.embed.workers,
-        device=device,
-        what=f"embed {model}",
-    )
+    precision = devices.resolve_precision(params.embed.precision, devices.find_device())
     used = devices.name_precision(precision)
     lineage = Lineage(digest_model(model_dir), params.embed.hflip, used)
-    write_embeddings(out, image_ids, vectors, lineage)
+    buckets = {bucket.digest: bucket for bucket in packed.manifest.buckets}
+    maker = fingerprint_maker("embed", params.bits)
+    files = KeptFiles(
+        kept, SUFFIX, of=f"{lineage} {params.embed.batch_size} {maker}", check=read_bucket
+    )
+    _embed_missing(packed, files, params, model_dir)
+    paths = [(bucket.number, files.path(source)) for source, bucket in buckets.items()]
+    join_buckets(paths, out, count=packed.manifest.count, lineage=lineage)
+    files.keep_only(buckets)
     return model
+
+
+def _embed_missing(packed: PackedImages, files: KeptFiles, params: Params, model_dir: Path) -> None:
+    """Embed the images of each bucket that is not kept, and keep it."""
+    buckets = packed.manifest.buckets
+    missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
+    if len(missing) < len(buckets):
+        logger.info("%d of %d buckets are kept", len(buckets) - len(missing), len(buckets))
+    if not missing:
+        return
+    device = devices.find_device()
+    groups = [packed.ids_of(bucket) for bucket in missing]
+    made = embed_groups(
+        load_embedder(model_dir),
+        packed,
+        groups,
+        batch_size=params.embed.batch_size,
+        hflip=params.embed.hflip,
+        precision=devices.resolve_precision(params.embed.precision, device),
+        workers=params.embed.workers,
+        device=device,
+        what=f"embed {model_dir.name}",
+    )
+    for bucket, ids, vectors in zip(missing, groups, made, strict=True):
+        write_bucket(files.path(bucket.digest), ids, vectors)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
 from pipeline.evaluation.metrics_report import write_metrics

@@ -12,7 +12,7 @@ from pipeline.data import tables
 from pipeline.data.arrays import Vectors
 from pipeline.data.class_names import names_of, read_class_names
 from pipeline.data.files import written_whole
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
 from pipeline.figures.duplicate_sheets import draw_first_groups
@@ -36,7 +36,7 @@ def main(
     classes: Annotated[Path, typer.Option(help="table of the classes")],
     splits: Annotated[Path, typer.Option(help="table of the splits")],
     images: Annotated[Path, typer.Option(help="directory of the packed images")],
-    embeddings: Annotated[Path, typer.Option(help="directory of <model>.parquet")],
+    embeddings: Annotated[Path, typer.Option(help="directory of <model>, its embeddings")],
     results: Annotated[Path, typer.Option(help="directory of <model>/curves.parquet, …")],
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
     curves: Annotated[Path, typer.Option(help="directory to write: curves as CSV")],

@@ -82,7 +82,7 @@ def test_a_metric_added_as_the_document_says_is_measured(extended: Copy) -> None
     extended.run_stage(
         "evaluate",
         model="baseline",
-        embeddings="embeddings/baseline.parquet",
+        embeddings="embeddings/baseline",
         images="data/images",
         index="index/baseline",
         metrics="metrics/baseline.json",
@@ -94,13 +94,11 @@ def test_a_metric_added_as_the_document_says_is_measured(extended: Copy) -> None
 
 @pytest.mark.slow
 def test_a_loss_added_as_the_document_says_trains(extended: Copy) -> None:
-    extended.run_stage(
-        "mine", embeddings="embeddings/baseline.parquet", out="data/triplets.parquet"
-    )
+    extended.run_stage("mine", embeddings="embeddings/baseline", out="data/triplets.parquet")
     extended.run_stage(
         "train",
         baseline="models/baseline",
-        embeddings="embeddings/baseline.parquet",
+        embeddings="embeddings/baseline",
         images="data/images",
         triplets="data/triplets.parquet",
         checkpoints="checkpoints",

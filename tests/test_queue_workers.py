@@ -24,7 +24,8 @@ from tests.helpers.processes import environment
 
 pytestmark = pytest.mark.long
 
-SEEDS = (11, 12, 13, 14)
+# By test, as DVC does not train again what was trained before.
+SEEDS = {"file": (11, 12, 13, 14), "server": (21, 22, 23, 24)}
 AWAY_SECONDS = 20
 EPOCHS = 12
 
@@ -47,8 +48,8 @@ def ready(long_trainings: Path) -> Path:
 
 def start_four(place: Path, prefix: str, **variables: str) -> list[str]:
     """Queue four experiments, start four workers, and return the experiments' names."""
-    names = [f"{prefix}{seed}" for seed in SEEDS]
-    for name, seed in zip(names, SEEDS, strict=True):
+    names = [f"{prefix}{seed}" for seed in SEEDS[prefix]]
+    for name, seed in zip(names, SEEDS[prefix], strict=True):
         queued = dvc(place, "exp", "run", "--queue", "--name", name, "-S", f"train.seed={seed}")
         assert queued.returncode == 0, queued.stderr
     # Not by pipes, which the workers would keep open.

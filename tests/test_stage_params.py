@@ -37,18 +37,35 @@ def reads_of(path: Path) -> set[str]:
             if section not in CHOICES:
                 found.add(keys)
             else:
-                by_name = rest == "name" or is_constant(section, rest.removeprefix("options."))
-                found |= {f"{section}.name"} if by_name else choice_of(section)
+                found |= keys_of_choice(section, rest)
     if path == SHOWN:  # the report shows all but what no output depends on
         for section in Params.model_fields.keys() - {*HIDDEN}:
             found |= choice_of(section) if section in CHOICES else {section}
     return found
 
 
+def keys_of_choice(section: str, attribute: str) -> set[str]:
+    if attribute in CHOICES[section].model_fields and attribute not in blocks_of(section):
+        return {f"{section}.{attribute}"}
+    if is_constant(section, attribute.removeprefix("options.")):
+        return {f"{section}.name"}
+    return choice_of(section)
+
+
+def blocks_of(section: str) -> dict[str, type[Section]]:
+    """Return name -> type of each block of a choice."""
+    fields = CHOICES[section].model_fields.items()
+    kinds = {name: field.annotation for name, field in fields}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Section)
+    }
+
+
 def is_constant(section: str, attribute: str) -> bool:
     """Whether the type of a block has this value, as `mined` of batches: the name decides it."""
-    blocks = [field.annotation for field in CHOICES[section].model_fields.values()]
-    kinds = [block for block in blocks if isinstance(block, type) and issubclass(block, Section)]
+    kinds = blocks_of(section).values()
     return all(isinstance(getattr(kind, attribute, None), bool) for kind in kinds)
 
 

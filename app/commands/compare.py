@@ -15,7 +15,7 @@ from pipeline.comparison.compare import COMPARISON, Side, compare
 from pipeline.comparison.evaluation_set import EvaluationSet, check_comparable, read_evaluation_set
 from pipeline.data import tables
 from pipeline.data.fingerprint import KEY as FINGERPRINT
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError, advise_making
 from pipeline.figures.comparison_sheets import (
     choose_changed_queries,

@@ -13,7 +13,7 @@ from pipeline.data.arrays import Ints, Mask
 from pipeline.data.class_names import display_names, names_of
 from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from pipeline.errors import UserError, advise_making, closest, name_first
 

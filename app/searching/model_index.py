@@ -60,7 +60,7 @@ class ModelIndex:
         self.model = model
         self._root = root
         self._model_dir, self._index_dir = root / "models" / model, root / "index" / model
-        self._embeddings_path = root / "embeddings" / f"{model}.parquet"
+        self._embeddings_path = root / "embeddings" / model
         require_files(root, [self._model_dir / name for name in MODEL_FILES])
         require_files(root, [self._index_dir / name for name in (IDS_FILE, INDEX_FILE)])
         self._index, self.ids = read_index(self._index_dir)

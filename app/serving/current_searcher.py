@@ -128,7 +128,7 @@ def _list_outputs(models: Sequence[str]) -> list[str]:
     names = [
         name
         for model in models
-        for name in (f"models/{model}", f"embeddings/{model}.parquet", f"index/{model}")
+        for name in (f"models/{model}", f"embeddings/{model}", f"index/{model}")
     ]
     return [*DATA, *names]
 

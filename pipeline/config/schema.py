@@ -10,6 +10,7 @@ from pipeline.datasets import DATASETS
 from pipeline.errors import name_choices
 from pipeline.options import (
     Amount,
+    AutoBuckets,
     AutoFraction,
     AutoSide,
     Choice,
@@ -155,10 +156,19 @@ class TrackParams(Section):
     experiment: str
 
 
+def _power_of_two(number: int | str) -> int | str:
+    if isinstance(number, int) and number & (number - 1):
+        text = f"found {number}; allowed: auto or a power of 2, as 256"
+        raise PydanticCustomError("message", "{text}", {"text": text})
+    return number
+
+
 class DataParams(Choice[Section]):
-    """source: a folder or an archive on this machine. Each dataset has a block."""
+    """source: a folder or an archive on this machine. buckets: how many the images are divided
+    into. Each dataset has a block."""
 
     source: str
+    buckets: Annotated[AutoBuckets, AfterValidator(_power_of_two)]
 
 
 # The sections with a name and blocks; the options of each block are beside the code.

@@ -1,58 +1,116 @@
-"""Embeddings on disk: one Parquet row for each image, read and written as one float32 matrix."""
+"""Embeddings on disk: a folder of buckets, a Parquet row for each image, read as one matrix."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Vectors
+from pipeline.data.buckets import MANIFEST, Bucket, Manifest, read_manifest, write_manifest
+from pipeline.data.files import link_or_copy, unfinished_in, written_whole
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
-from pipeline.data.tables import EMBEDDINGS, read_metadata, read_table, write_table
+from pipeline.data.tables import EMBEDDINGS, REMEDY, read_metadata, read_table, write_table
 from pipeline.errors import UserError
+
+SUFFIX = ".parquet"
 
 
 def write_embeddings(
-    path: Path,
-    ids: Sequence[str],
-    vectors: Vectors,
-    lineage: Lineage | None = None,
+    folder: Path, ids: Sequence[str], vectors: Vectors, lineage: Lineage | None = None
 ) -> None:
-    """Write float32 [N, D] with their N image_ids to `path`, whole or not at all.
+    """Write float32 [N, D] with their N image_ids to `folder`, as one bucket, whole or not at all.
 
-    lineage: how the vectors were made; it is kept in the file's metadata.
+    lineage: as of `join_buckets`.
     """
+    with unfinished_in(folder.parent) as beside:
+        path = beside / f"all{SUFFIX}"
+        if len(ids):
+            write_bucket(path, ids, vectors)
+        join_buckets([(0, path)] * bool(len(ids)), folder, count=1, lineage=lineage)
+
+
+def write_bucket(path: Path, ids: Sequence[str], vectors: Vectors) -> None:
+    """Write float32 [N, D] with their N image_ids, those of one bucket, to the file `path`."""
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns = {
         "image_id": pa.array(ids, pa.string()),
         "embedding": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
-    write_table(pa.table(columns), path, EMBEDDINGS, metadata=to_metadata(lineage))
+    write_table(pa.table(columns), path, EMBEDDINGS)
 
 
-def read_embeddings(path: Path) -> tuple[list[str], Vectors]:
-    """Return (ids, float32 [N, D]) of the table at `path`."""
+def read_bucket(path: Path) -> tuple[list[str], Vectors]:
+    """Return (ids, float32 [N, D]) of the file of one bucket."""
     table = read_table(path, EMBEDDINGS)
     column = table["embedding"].combine_chunks()
     vectors = column.flatten().to_numpy().reshape(len(table), column.type.list_size)
     return table["image_id"].to_pylist(), vectors
 
 
-def require_embeddings(path: Path) -> tuple[list[str], Vectors]:
+def join_buckets(
+    paths: Sequence[tuple[int, Path]], folder: Path, *, count: int, lineage: Lineage | None
+) -> None:
+    """Make `folder` of the files of buckets, whole or not at all.
+
+    paths: the number and the file of each of the `count` buckets that has images. lineage: how the
+    vectors were made; it is kept in the manifest's metadata.
+    """
+    with written_whole(folder) as (unfinished,):
+        unfinished.mkdir(parents=True)
+        buckets = []
+        for number, path in paths:
+            ids, vectors = read_bucket(path)
+            bucket = Bucket(number, len(ids), _digest(ids, vectors))
+            link_or_copy(path, bucket.path_in(unfinished, SUFFIX))
+            buckets.append(bucket)
+        write_manifest(unfinished, Manifest(count, tuple(buckets)), metadata=to_metadata(lineage))
+
+
+def read_embeddings(folder: Path) -> tuple[list[str], Vectors]:
+    """Return (ids, float32 [N, D]) of all buckets in `folder`; D is 0 if there are none.
+
+    Raises:
+        UserError: one is missing, damaged or not of the manifest.
+    """
+    manifest = read_manifest(folder, stage="embed")
+    ids: list[str] = []
+    vectors = np.empty((0, 0), np.float32)
+    for bucket in manifest.buckets:
+        path = bucket.path_in(folder, SUFFIX)
+        its_ids, its_vectors = read_bucket(path)
+        if not ids:  # the first says how long vectors are; filled in, they need no second copy
+            vectors = np.empty((manifest.rows, its_vectors.shape[1]), np.float32)
+        found = (len(its_ids), its_vectors.shape[1], _digest(its_ids, its_vectors))
+        if found != (bucket.rows, vectors.shape[1], bucket.digest):
+            raise UserError(f"{path}: damaged (not the bucket of the manifest); {REMEDY}")
+        vectors[len(ids) : len(ids) + bucket.rows] = its_vectors
+        ids += its_ids
+    return ids, vectors
+
+
+def _digest(ids: Sequence[str], vectors: Vectors) -> str:
+    digest = sha256("\0".join(ids).encode())
+    digest.update(np.ascontiguousarray(vectors).data)
+    return digest.hexdigest()[:16]
+
+
+def require_embeddings(folder: Path) -> tuple[list[str], Vectors]:
     """Return what `read_embeddings` does, of one image or more.
 
     Raises:
-        UserError: the table is empty.
+        UserError: there are none.
     """
-    ids, vectors = read_embeddings(path)
+    ids, vectors = read_embeddings(folder)
     if not ids:
         raise UserError(
-            f"{path}: holds no vectors, because no images were packed, only their labels; "
+            f"{folder}: holds no vectors, because no images were packed, only their labels; "
             "allowed here: vectors; set data.<name>.images: true"
         )
     return ids, vectors
 
 
-def read_lineage(path: Path) -> Lineage | None:
-    """Return how the vectors in `path` were made, None if the file does not say."""
-    return from_metadata(read_metadata(path))
+def read_lineage(folder: Path) -> Lineage | None:
+    """Return how the vectors in `folder` were made, None if it does not say."""
+    return from_metadata(read_metadata(folder / MANIFEST))

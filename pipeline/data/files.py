@@ -75,6 +75,14 @@ def unfinished_in(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def link_or_copy(path: Path, to: Path) -> None:
+    """Make `to` the same file as `path`, or where the disk cannot, a copy of it."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copy2(path, to)
+
+
 def final_path(path: Path) -> Path:
     """Return where what is written to `path` will be, for messages.
 

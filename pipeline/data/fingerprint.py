@@ -43,13 +43,13 @@ class DatasetFingerprint:
         labels: Iterable[str],
         group: str | None,
         source_split: str | None,
-        encoded: bytes,
+        image_digest: bytes | None,
     ) -> None:
-        """Take in one image; `encoded` is empty where only the labels are packed."""
+        """Take in one image. image_digest: SHA-256 of its stored bytes, None for labels alone."""
         row = json.dumps([image_id, sorted(set(labels)), group, source_split])
         # Digests have a fixed length, so no two images give the bytes of two others.
         self._digest.update(hashlib.sha256(row.encode()).digest())
-        self._digest.update(hashlib.sha256(encoded).digest())
+        self._digest.update(image_digest or hashlib.sha256().digest())
 
     def to_metadata(self) -> dict[str, str]:
         """Return the metadata to write into the catalog."""

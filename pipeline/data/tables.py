@@ -101,6 +101,18 @@ EMBEDDINGS = Table(
     (_column("image_id", pa.string()), _column("embedding", EMBEDDING)),
     key="image_id",
 )
+# Of a folder of buckets. digest: changes with what the bucket was made of.
+BUCKETS = Table(
+    "buckets",
+    (_column("bucket", pa.int32()), _column("rows", pa.int64()), _column("digest", pa.string())),
+    key="bucket",
+)
+# source: 16 bytes that change with what a packed image was made from, and how.
+SOURCES = Table(
+    "sources",
+    (_column("image_id", pa.string()), _column("source", pa.binary(16))),
+    key="image_id",
+)
 IDS = Table("ids", (_column("image_id", pa.string()),), key="image_id")
 NEIGHBORS = Table(
     "neighbors",

@@ -1,8 +1,9 @@
-"""The order of images whose scores tie: one that knows nothing of classes."""
+"""The order of images in files and where scores tie: one that knows nothing of classes."""
 
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints
 
@@ -19,11 +20,16 @@ def tie_order(ids: Ids) -> Ints:
     >>> [ids[row] for row in tie_order(ids)]
     ['bee/2', 'ant/2', 'ant/1', 'bee/1']
     """
-    digests = np.array([_digest(image_id) for image_id in ids], dtype=np.uint64)
+    digests = digest_ids(ids)
     order = np.argsort(digests, kind="stable").astype(np.int64)
     if len(np.unique(digests)) < len(digests):  # rare, so that sorting pairs may take its time
         order = np.array(sorted(order, key=lambda row: (digests[row], ids[row])), dtype=np.int64)
     return order
+
+
+def digest_ids(ids: Ids) -> NDArray[np.uint64]:
+    """Return uint64 [N]: the first 64 bits of BLAKE2b of each image_id."""
+    return np.array([_digest(image_id) for image_id in ids], dtype=np.uint64)
 
 
 def _digest(image_id: str) -> int:

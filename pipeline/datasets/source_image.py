@@ -44,3 +44,8 @@ class SourceImage:
         object.__setattr__(self, "labels", labels)
         if self.group is not None:
             object.__setattr__(self, "group", normalize("NFC", self.group))
+
+    @property
+    def id(self) -> str:
+        """Its image_id: the path unless one is given."""
+        return self.path if self.image_id is None else self.image_id

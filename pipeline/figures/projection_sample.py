@@ -63,14 +63,13 @@ def read_vectors(
 ) -> dict[str, Vectors]:
     """Return each model's embeddings of `image_ids`, float32 [N, D], of length 1 for cosine.
 
-    directory: of <model>.parquet. splits: the file of the image_ids, for the error text.
+    directory: of <model>, the embeddings. splits: the file of the image_ids, for the error text.
 
     Raises:
         UserError: one of the images has no embedding.
     """
     vectors = {}
     for model in MODELS:
-        path = directory / f"{model}.parquet"
-        rows = read_vectors_of(path, image_ids, ids_from=splits)
+        rows = read_vectors_of(directory / model, image_ids, ids_from=splits)
         vectors[model] = to_unit_length(rows) if distance == "cosine" else rows
     return vectors

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Ints
+from pipeline.data.image_rows import ImageFacts
 from pipeline.data.tables import HEALTH
 from pipeline.health.duplicate_groups import group_alike, group_equal
-from pipeline.health.image_facts import ImageFacts
 from pipeline.health.image_faults import is_blank
 from pipeline.health.perceptual_hashes import GRID
 

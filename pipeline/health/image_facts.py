@@ -1,11 +1,11 @@
 """What is told of each image by itself: a digest of its pixels, its hash, how flat and blurred."""
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from pipeline.data.image_rows import ImageFacts
 from pipeline.health.perceptual_hashes import hash_image
 
 # Sharpness is that of the image at this size, about what a network is given: the pixels of a large
@@ -16,20 +16,6 @@ HASH_SIDE = 64
 # Colours are those of an image in so many cells each way, so that noise is averaged out.
 COLOUR_CELLS = 32
 STRIP_BYTES = 2**20
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What HEALTH in `pipeline/data/tables.py` holds of one image, but for its duplicates.
-
-    colours: the bytes of those of `hash_image`.
-    """
-
-    pixels: str
-    perceptual_hash: int
-    colours: bytes
-    color_range: int
-    sharpness: float
 
 
 def describe_image(image: Image.Image) -> ImageFacts:

@@ -1,6 +1,8 @@
 """Embeds many images: worker processes decode and resize, the model's device does the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.arrays import Vectors
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.models.devices import autocast, usable_workers
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
@@ -37,9 +39,17 @@ class ResizedImages(Dataset[NDArray[np.uint8]]):
 
 
 def embed_images(
+    model: Embedder, images: PackedImages, image_ids: Sequence[str], **options: Any
+) -> Vectors:
+    """Return float32 [N, D], row i the embedding of image_ids[i]. Options as of `embed_groups`."""
+    [vectors] = embed_groups(model, images, [image_ids], **options)
+    return vectors
+
+
+def embed_groups(
     model: Embedder,
     images: PackedImages,
-    image_ids: Sequence[str],
+    groups: Sequence[Sequence[str]],
     *,
     batch_size: int,
     precision: torch.dtype,
@@ -47,11 +57,12 @@ def embed_images(
     device: torch.device,
     hflip: bool = False,
     what: str = "embed",
-) -> Vectors:
-    """Return float32 [N, D], row i the embedding of image_ids[i].
+) -> Iterator[Vectors]:
+    """Yield float32 [N, D] for each group of image_ids, row i the embedding of image i of it.
 
-    The model runs in eval mode and in `precision` (see `devices.resolve_precision`), and stays on
-    `device`; every module's mode is restored. The bits do not depend on the number of workers.
+    No batch has images of two groups, so the bits of a group do not depend on other groups; nor on
+    the number of workers. The model runs in eval mode and in `precision` (see
+    `devices.resolve_precision`), and stays on `device`; in the end, each module's mode is restored.
 
     hflip: return the mean of the embeddings of the image and of its horizontal flip (of length 1
     again, if the model's are), at twice the cost. what: the name of the progress bar.
@@ -59,28 +70,44 @@ def embed_images(
     Raises:
         UserError: an id has no image.
     """
+    image_ids = [image_id for group in groups for image_id in group]
     images.require(image_ids)
     spec = model.spec
-    dataset = ResizedImages(images, image_ids, spec.image_size, spec.interpolation)
+    rows = _batches_of([len(group) for group in groups], batch_size)
     batches = DataLoader(
-        dataset,
-        batch_size=batch_size,
+        ResizedImages(images, image_ids, spec.image_size, spec.interpolation),
+        batch_sampler=rows,
         num_workers=usable_workers(workers),
         pin_memory=device.type == "cuda",
     )
-    vectors = np.empty((len(dataset), model.dim), dtype=np.float32)
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
     with unreached():
-        loaded = iter(batches)
-    with torch.inference_mode(), autocast(device, precision):
-        for number, pixels in enumerate(show_progress(loaded, total=len(batches), what=what)):
-            embeddings = embed_pixels(model, pixels.to(device, non_blocking=True), hflip=hflip)
-            start = number * batch_size
+        loaded = show_progress(iter(batches), total=len(rows), what=what)
+    for group in groups:
+        vectors = np.empty((len(group), model.dim), dtype=np.float32)
+        for start in range(0, len(group), batch_size):
+            with torch.inference_mode(), autocast(device, precision):
+                pixels = next(loaded).to(device, non_blocking=True)
+                embeddings = embed_pixels(model, pixels, hflip=hflip)
             vectors[start : start + len(embeddings)] = embeddings.cpu().numpy()
+        yield vectors
     for module, training in modes.items():
         module.training = training
-    return vectors
+
+
+def _batches_of(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return the rows of each batch, of groups of so many rows.
+
+    >>> _batches_of([3, 1], 2)
+    [[0, 1], [2], [3]]
+    """
+    ends = list(accumulate(sizes, initial=0))
+    return [
+        list(range(start, min(start + batch_size, end)))
+        for first, end in pairwise(ends)
+        for start in range(first, end, batch_size)
+    ]
 
 
 def embed_pixels(model: Embedder, pixels: Tensor, *, hflip: bool) -> Tensor:
@@ -88,7 +115,7 @@ def embed_pixels(model: Embedder, pixels: Tensor, *, hflip: bool) -> Tensor:
 
     The caller puts model and pixels on one device, and chooses mode, precision and gradients.
 
-    hflip: as in `embed_images`.
+    hflip: as in `embed_groups`.
     """
     x = normalize_pixels(pixels.permute(0, 3, 1, 2), model.spec)  # (B, 3, S, S)
     embeddings: Tensor = model(x)  # (B, D)

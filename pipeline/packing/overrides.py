@@ -9,7 +9,6 @@ from unicodedata import normalize
 from pipeline.data.class_names import name_some
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError, all_faults
-from pipeline.packing.packing import image_id_of
 
 COLUMNS = ("image_id", "action", "label")
 DROP, RELABEL = "drop", "relabel"
@@ -38,7 +37,7 @@ def apply_overrides(images: Iterable[SourceImage], path: Path) -> list[SourceIma
     if not overrides:
         return everything
     group_of = {label: image.group for image in everything for label in image.labels}
-    known = {image_id_of(image) for image in everything}
+    known = {image.id for image in everything}
     if faults := [fault for each in overrides for fault in _check(each, known, group_of)]:
         raise all_faults(faults, where=str(path))
     if repeated := _find_repeated(overrides):
@@ -46,7 +45,7 @@ def apply_overrides(images: Iterable[SourceImage], path: Path) -> list[SourceIma
     by_id = {each.image_id: each for each in overrides}
     corrected = []
     for image in everything:
-        override = by_id.get(image_id_of(image))
+        override = by_id.get(image.id)
         if override is None:
             corrected.append(image)
         elif override.action == RELABEL:

@@ -1,35 +1,31 @@
-"""Pack a dataset: read and decode each image once, store it in shards, write the tables."""
+"""Pack a dataset: read and decode each image once, store it in its bucket, write the tables."""
 
 import logging
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.data.buckets import choose_count
 from pipeline.data.class_names import name_some
-from pipeline.data.files import written_whole
+from pipeline.data.files import unfinished_in, written_whole
 from pipeline.data.fingerprint import DatasetFingerprint
-from pipeline.data.shards import ShardWriter
+from pipeline.data.image_rows import ImageFacts, StoredImage
+from pipeline.data.packed_images import write_images
 from pipeline.data.tables import CATALOG, CLASSES, HEALTH, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
 from pipeline.health.health_table import build_health_table
-from pipeline.health.image_facts import ImageFacts
-from pipeline.packing.preparing import PreparedImage, prepare_image
+from pipeline.packing.kept_images import keep_images
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
+from pipeline.packing.storing import Making, ReadImage, store_images
 from pipeline.progress import show_progress
-from pipeline.stopping import WorkerPool
 
-# Images are sent to the processes in chunks. Memory holds at most about
-# processes * CHUNKS_AHEAD * CHUNK encoded images.
-CHUNK = 8
-CHUNKS_AHEAD = 3
+AS_THEY_ARE = Making()
 UNLABELLED = "unlabelled"  # the class of all images of a source where none has a label
 
 logger = logging.getLogger(__name__)
@@ -37,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where `pack` writes: a folder of shards, three tables, and the list of rejected images."""
+    """Where `pack` writes: a folder of buckets, three tables, and the list of rejected images."""
 
     images: Path
     catalog: Path
@@ -47,28 +43,32 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Packed:
+    """An image that is packed. stored: None where only its labels are."""
+
     image: SourceImage
     width: int
     height: int
-    facts: ImageFacts | None
+    stored: StoredImage | None
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """What is in the shards, what is not (path, reason), and the fingerprint of what is."""
+class _Result:
+    """What is packed, what is not (path, reason), and of what each stored image was made."""
 
-    kept: list[_Kept]
+    packed: list[_Packed]
     rejected: list[tuple[str, str]]
-    fingerprint: DatasetFingerprint
+    source_of: dict[str, bytes]
 
 
 def pack(
     images: Iterable[SourceImage],
     to: Outputs,
     *,
-    max_side: int | None,
     max_rejected: float,
+    making: Making = AS_THEY_ARE,
+    buckets: int | None = None,
+    kept: Path | None = None,
     processes: int = 2,
 ) -> None:
     """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
@@ -78,24 +78,26 @@ def pack(
     a row in the catalog, but is not stored. Where no image has a label, all are of one class,
     UNLABELLED; otherwise those without one are left out.
 
+    buckets: how many there are, a power of 2; None: by the number of images. kept: a folder for the
+    next run; what is in it already and comes of the same bytes and `making` is not made again.
+
     Raises:
         UserError: there are no images, two have the same image_id, or more of those to pack cannot
             be decoded than `check_rejected` allows.
     """
-    everything = sorted(images, key=image_id_of)
+    everything = sorted(images, key=lambda image: image.id)
     _check(everything)
     ordered = [image for image in everything if image.labels] or _as_one_class(everything)
-    with written_whole(*astuple(to)) as paths:
+    with written_whole(*astuple(to)) as paths, unfinished_in(to.images.parent) as folder:
         unfinished = Outputs(*paths)
-        stored = _store(ordered, unfinished.images, max_side=max_side, processes=processes)
-        check_rejected(stored.rejected, total=len(ordered), max_rejected=max_rejected)
-        _write_tables(stored, unfinished)
-    _warn_of_rejected(stored, ordered, listed_in=to.rejected)
-
-
-def image_id_of(image: SourceImage) -> str:
-    """Return the id of `image`: its path unless one is given."""
-    return image.path if image.image_id is None else image.image_id
+        result = _read(ordered, folder, making, kept=kept, processes=processes)
+        check_rejected(result.rejected, total=len(ordered), max_rejected=max_rejected)
+        stored = {item.image.id: item.stored for item in result.packed if item.stored is not None}
+        write_images(stored, unfinished.images, buckets=buckets or choose_count(len(stored)))
+        _write_tables(result, unfinished)
+    if kept is not None:
+        keep_images(kept, to.images, result.source_of)
+    _warn_of_rejected(result, ordered, listed_in=to.rejected)
 
 
 def _check(images: Sequence[SourceImage]) -> None:
@@ -105,9 +107,9 @@ def _check(images: Sequence[SourceImage]) -> None:
             "set data.source and data.name"
         )
     for before, after in pairwise(images):
-        if image_id_of(before) == image_id_of(after):
+        if before.id == after.id:
             raise UserError(
-                f"data.source: two images have the image_id '{image_id_of(after)}'; allowed: each "
+                f"data.source: two images have the image_id '{after.id}'; allowed: each "
                 "once; remove one"
             )
 
@@ -119,105 +121,98 @@ def _as_one_class(images: Sequence[SourceImage]) -> list[SourceImage]:
     return [replace(image, labels=(UNLABELLED,)) for image in images]
 
 
-def _store(
-    images: Sequence[SourceImage], directory: Path, *, max_side: int | None, processes: int
-) -> _Stored:
-    stored = _Stored([], [], DatasetFingerprint())
-    writer = ShardWriter(directory)
+def _read(
+    images: Sequence[SourceImage],
+    folder: Path,
+    making: Making,
+    *,
+    kept: Path | None,
+    processes: int,
+) -> _Result:
+    result = _Result([], [], {})
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
-    with closing(_prepare_all(to_read, max_side=max_side, processes=processes)) as ready:
+    with closing(
+        store_images(to_read, folder, making, kept=kept, processes=processes)
+    ) as read_images:
         for image in shown:
-            prepared = _labels_alone(image) if image.read is None else next(ready)
-            if prepared.reason is not None:
-                stored.rejected.append((image.path, prepared.reason))
-                continue
-            if image.read is not None:
-                writer.add(image_id_of(image), prepared.encoded)
-            stored.kept.append(_Kept(image, prepared.width, prepared.height, prepared.facts))
-            stored.fingerprint.add(
-                image_id_of(image),
-                labels=image.labels,
-                group=image.group,
-                source_split=image.source_split,
-                encoded=prepared.encoded,
-            )
-    writer.close()
-    return stored
+            if image.read is None:
+                result.packed.append(_labels_alone(image))
+            else:
+                _add(next(read_images), image, result)
+    return result
 
 
-def _labels_alone(image: SourceImage) -> PreparedImage:
+def _labels_alone(image: SourceImage) -> _Packed:
     if image.size is None:
         raise ValueError(f"{image.path}: has neither a size nor anything to read")
-    return PreparedImage(width=image.size[0], height=image.size[1])
+    return _Packed(image, *image.size, stored=None)
 
 
-def _prepare_all(
-    images: Iterable[SourceImage], *, max_side: int | None, processes: int
-) -> Generator[PreparedImage, None, None]:
-    """Yield each image prepared, in order; a bounded number of chunks is prepared at a time."""
-    waiting: deque[Future[list[PreparedImage]]] = deque()
-    with WorkerPool(processes) as pool:
-        for chunk in _chunks(images, CHUNK):
-            waiting.append(pool.submit(_prepare_chunk, chunk, max_side))
-            if len(waiting) >= processes * CHUNKS_AHEAD:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+def _add(read: ReadImage, image: SourceImage, result: _Result) -> None:
+    if read.stored is None:
+        result.rejected.append((image.path, read.reason or ""))
+    else:
+        stored = read.stored
+        result.packed.append(_Packed(image, stored.width, stored.height, stored))
+        result.source_of[image.id] = read.source
 
 
-def _prepare_chunk(images: list[SourceImage], max_side: int | None) -> list[PreparedImage]:
-    return [prepare_image(image, max_side=max_side) for image in images]
-
-
-def _chunks(images: Iterable[SourceImage], size: int) -> Iterator[list[SourceImage]]:
-    remaining = iter(images)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
-
-
-def _warn_of_rejected(stored: _Stored, images: Sequence[SourceImage], *, listed_in: Path) -> None:
-    if not stored.rejected:
+def _warn_of_rejected(result: _Result, images: Sequence[SourceImage], *, listed_in: Path) -> None:
+    if not result.rejected:
         return
-    count = len(stored.rejected)
+    count = len(result.rejected)
     what = "image" if count == 1 else "images"
-    reasons = count_reasons(stored.rejected)
+    reasons = count_reasons(result.rejected)
     logger.warning("left out %d %s (%s), listed in %s", count, what, reasons, listed_in)
     given = {name for image in images for name in image.labels}
-    if lost := given - {name for item in stored.kept for name in item.image.labels}:
+    if lost := given - {name for item in result.packed for name in item.image.labels}:
         logger.warning("no image can be decoded of the classes %s", name_some(lost))
 
 
-def _write_tables(stored: _Stored, to: Outputs) -> None:
-    names = sorted({name for item in stored.kept for name in item.image.labels})
+def _write_tables(result: _Result, to: Outputs) -> None:
+    names = sorted({name for item in result.packed for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
-    catalog, about = _catalog(stored.kept, label_of), stored.fingerprint.to_metadata()
+    catalog, about = _catalog(result.packed, label_of), _fingerprint(result.packed)
     write_table(catalog, to.catalog, CATALOG, metadata=about)
-    write_table(_classes(stored.kept, names), to.classes, CLASSES)
-    write_table(build_health_table(_facts(stored.kept)), to.health, HEALTH)
-    write_rejected(stored.rejected, to.rejected)
+    write_table(_classes(result.packed, names), to.classes, CLASSES)
+    write_table(build_health_table(_facts(result.packed)), to.health, HEALTH)
+    write_rejected(result.rejected, to.rejected)
 
 
-def _facts(kept: Sequence[_Kept]) -> dict[str, ImageFacts]:
-    return {image_id_of(item.image): item.facts for item in kept if item.facts is not None}
+def _fingerprint(packed: Sequence[_Packed]) -> dict[str, str]:
+    fingerprint = DatasetFingerprint()
+    for item in packed:
+        fingerprint.add(
+            item.image.id,
+            labels=item.image.labels,
+            group=item.image.group,
+            source_split=item.image.source_split,
+            image_digest=None if item.stored is None else item.stored.digest,
+        )
+    return fingerprint.to_metadata()
 
 
-def _catalog(kept: Sequence[_Kept], label_of: Mapping[str, int]) -> pa.Table:
+def _facts(packed: Sequence[_Packed]) -> dict[str, ImageFacts]:
+    return {item.image.id: item.stored.facts for item in packed if item.stored is not None}
+
+
+def _catalog(packed: Sequence[_Packed], label_of: Mapping[str, int]) -> pa.Table:
     rows = {
-        "image_id": [image_id_of(item.image) for item in kept],
-        "labels": [sorted({label_of[name] for name in item.image.labels}) for item in kept],
-        "group": [item.image.group for item in kept],
-        "source_split": [item.image.source_split for item in kept],
-        "path": [item.image.path for item in kept],
-        "width": [item.width for item in kept],
-        "height": [item.height for item in kept],
+        "image_id": [item.image.id for item in packed],
+        "labels": [sorted({label_of[name] for name in item.image.labels}) for item in packed],
+        "group": [item.image.group for item in packed],
+        "source_split": [item.image.source_split for item in packed],
+        "path": [item.image.path for item in packed],
+        "width": [item.width for item in packed],
+        "height": [item.height for item in packed],
     }
     return _table(rows, CATALOG)
 
 
-def _classes(kept: Sequence[_Kept], names: Sequence[str]) -> pa.Table:
+def _classes(packed: Sequence[_Packed], names: Sequence[str]) -> pa.Table:
     groups: dict[str, set[str | None]] = {name: set() for name in names}
-    for item in kept:
+    for item in packed:
         # The group of an image with several classes is the group of one of them, unknown which.
         if len(set(item.image.labels)) == 1:
             groups[item.image.labels[0]].add(item.image.group)

@@ -1,4 +1,4 @@
-"""Prepare one image of a dataset to be stored: read, decode, crop to its box, shrink."""
+"""Prepare one image of a dataset to be stored: decode, crop to its box, shrink."""
 
 import io
 from dataclasses import dataclass, field
@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from pipeline.data.decoding import MAX_PIXELS, Header, UndecodableError, decode, read_header
-from pipeline.datasets.source_image import SourceImage
-from pipeline.health.image_facts import ImageFacts, describe_image
+from pipeline.data.image_rows import ImageFacts
+from pipeline.health.image_facts import describe_image
 
 JPEG_QUALITY = 95
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
@@ -24,33 +26,26 @@ class PreparedImage:
     facts: ImageFacts | None = field(default=None, compare=False)
 
 
-def prepare_image(image: SourceImage, *, max_side: int | None) -> PreparedImage:
-    """Read, decode, crop and shrink one image.
+def prepare_image(encoded: bytes, *, box: Box | None = None, max_side: int | None) -> PreparedImage:
+    """Decode, crop and shrink one image.
 
     The bytes are stored as they are, unless a box or `max_side` changes the image, or it is HEIC,
     which browsers do not show; then it is encoded again, as PNG if it was PNG, else as JPEG. Width
     and height are those of the image that `decode` returns, upright.
     """
-    if image.read is None:
-        raise ValueError(f"{image.path}: has nothing to read")
     try:
-        encoded = image.read()
         header = read_header(encoded)
-        smaller = _least_size(header, image.box, max_side)
+        smaller = _least_size(header, box, max_side)
         upright = decode(encoded, least_size=smaller)
-        changed = _shrink(_crop(upright, image.box), max_side)
+        changed = _shrink(_crop(upright, box), max_side)
         if smaller is not None or changed is not upright or header.format == "HEIF":
             encoded = _encode(changed, "PNG" if header.format == "PNG" else "JPEG")
-    except OSError as error:
-        return PreparedImage(reason=_one_line(f"cannot be read ({error.strerror or error})"))
     except UndecodableError as error:
         return PreparedImage(reason=str(error))
     return PreparedImage(encoded, changed.width, changed.height, facts=describe_image(changed))
 
 
-def _least_size(
-    header: Header, box: tuple[int, int, int, int] | None, max_side: int | None
-) -> tuple[int, int] | None:
+def _least_size(header: Header, box: Box | None, max_side: int | None) -> tuple[int, int] | None:
     """Return the size to decode an image at that has too many pixels; None: its own.
 
     All other images are decoded whole: to shrink a JPEG while decoding changes pixels a little.
@@ -61,7 +56,7 @@ def _least_size(
     return _fit(header.width, header.height, max_side)
 
 
-def _crop(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+def _crop(image: Image.Image, box: Box | None) -> Image.Image:
     if box is None:
         return image
     left, top, right, bottom = box
@@ -93,8 +88,3 @@ def _encode(image: Image.Image, kind: str) -> bytes:
     else:
         image.save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
-
-
-# Not errors.one_line: this text is in data/rejected.csv, and no output depends on errors.py.
-def _one_line(reason: object) -> str:
-    return " ".join(str(reason).split())

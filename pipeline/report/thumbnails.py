@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 
 # Multiples of a JPEG's blocks of 16 pixels, so that no thumbnail bleeds into the next one.
 SIDES = (96, 80, 64, 48, 32, 16)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pipeline.config.schema import AugmentParams
 from pipeline.data.arrays import Ints
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.models.without_compiler import without_compiler
 
 with without_compiler():

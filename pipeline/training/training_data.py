@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.data.arrays import Ints, Mask
 from pipeline.data.joins import find_rows, read_labels
 from pipeline.data.label_sets import LabelSets
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError

@@ -43,7 +43,7 @@ def build(folder: Path, **changes: object) -> Path:
         (folder / "data").mkdir()
         torch.set_num_threads(1)  # faster than more threads where other tests run too
         outputs = Outputs(*(Path("data") / name for name in names))
-        pack(drawn_images(), outputs, max_side=None, max_rejected=0.0, processes=1)
+        pack(drawn_images(), outputs, max_rejected=0.0, processes=1)
         split.main(
             outputs.catalog, outputs.classes, outputs.health, out=Path("data/splits.parquet")
         )
@@ -80,8 +80,8 @@ def embed_again(folder: Path, model: str) -> None:
             model,
             model_dir=Path("models") / model,
             images=Path("data/images"),
-            catalog=Path("data/catalog.parquet"),
-            out=Path(f"embeddings/{model}.parquet"),
+            kept=Path("kept") / model,
+            out=Path(f"embeddings/{model}"),
         )
 
 
@@ -89,7 +89,7 @@ def index_again(folder: Path, model: str) -> None:
     """Run the index stage of one model."""
     with chdir(folder):
         index.main(
-            embeddings=Path(f"embeddings/{model}.parquet"),
+            embeddings=Path(f"embeddings/{model}"),
             out=Path(f"index/{model}"),
             model=model,
         )

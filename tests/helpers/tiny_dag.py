@@ -14,7 +14,6 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.data import tables
-from pipeline.data.shards import ShardWriter
 from tests.helpers.clone import commit, dvc, git
 from tests.helpers.dataset_tables import (
     build_catalog,
@@ -22,6 +21,7 @@ from tests.helpers.dataset_tables import (
     build_splits,
     write_dataset_tables,
 )
+from tests.helpers.packer import Packer
 
 CLASSES, EACH = 22, 4
 IDS = [f"{c:02}/{n}.png" for c in range(CLASSES) for n in range(EACH)]
@@ -99,7 +99,7 @@ def write_data(place: Path) -> None:
         classes=build_classes([f"class {c}" for c in range(CLASSES)]),
         splits=build_splits(dict.fromkeys(IDS, "test"), gallery=IDS[left_out:]),
     )
-    writer = ShardWriter(data / "images")
+    writer = Packer(data / "images")
     for image_id, label in zip(IDS, labels, strict=True):
         encoded = io.BytesIO()
         Image.new("RGB", (8, 8), (label * 11, 80, 160)).save(encoded, "PNG")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from stages.download import main
 from tests.helpers.encoded_images import encode
@@ -84,7 +84,7 @@ def download(
 ) -> subprocess.CompletedProcess[str]:
     paths = ["--images", "data/images", "--catalog", "data/catalog.parquet"]
     paths += ["--classes", "data/classes.parquet", "--rejected", "data/rejected.csv"]
-    paths += ["--health", "data/health.parquet"]
+    paths += ["--health", "data/health.parquet", "--kept", "kept"]
     overrides = folder / "overrides.csv"
     if not overrides.exists():
         overrides.write_text("image_id,action,label\n")
@@ -289,7 +289,7 @@ def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(project)
     monkeypatch.setattr("stages.download.read_table", lambda *_: None)
     monkeypatch.setattr("stages.download.find_in_images", lambda *_: [])
-    main(Path("images"), ROOT / "overrides.csv", *[Path("unused")] * 5)
+    main(Path("images"), ROOT / "overrides.csv", *[Path("unused")] * 6)
     assert passed["processes"] == 7
 
 

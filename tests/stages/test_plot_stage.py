@@ -15,7 +15,6 @@ from PIL import Image
 
 from pipeline.data import tables
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.shards import ShardWriter
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.figures import projection_figures
 from pipeline.figures.projection_figures import draw_projection
@@ -27,6 +26,7 @@ from tests.helpers.dataset_tables import (
     build_splits,
     write_dataset_tables,
 )
+from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_stage
 
@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for model, size in (("baseline", 32), ("finetuned", 4)):
         vectors = rng.normal(size=(12, size)).astype(np.float32)
-        write_embeddings(tmp_path / f"embeddings/{model}.parquet", IDS, vectors)
+        write_embeddings(tmp_path / f"embeddings/{model}", IDS, vectors)
         _write_results(tmp_path / "results" / model)
     (tmp_path / "history.csv").write_text("epoch,loss,val_recall_at_1\n1,2.0,0.5\n2,1.0,0.7\n")
     (tmp_path / "data/rejected.csv").write_text("path,reason\n")
@@ -150,13 +150,11 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_test_image_without_embedding_is_one_line(project: Path) -> None:
-    write_embeddings(
-        project / "embeddings/finetuned.parquet", IDS[1:], np.ones((11, 4), np.float32)
-    )
+    write_embeddings(project / "embeddings/finetuned", IDS[1:], np.ones((11, 4), np.float32))
     done = plot(project)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "plot: data/splits.parquet: 1 of 12 image_ids are not in embeddings/finetuned.parquet, the "
+        "plot: data/splits.parquet: 1 of 12 image_ids are not in embeddings/finetuned, the "
         "first is 'p00'; both must come from one run: dvc repro"
     ]
 
@@ -189,7 +187,7 @@ def test_names_are_text_in_every_output_and_what_no_font_has_is_told_once(projec
 
 
 def _write_data(data: Path) -> None:
-    writer = ShardWriter(data / "images")
+    writer = Packer(data / "images")
     for place, image_id in enumerate(IDS):
         encoded = io.BytesIO()
         Image.new("RGB", (20 + place, 30), (20 * place, 90, 90)).save(encoded, "PNG")

@@ -22,7 +22,7 @@ import stages.evaluate
 import stages.index
 import stages.split
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, read_table
 from pipeline.datasets import DATASETS
 from pipeline.datasets.counts import SplitCounts
@@ -88,6 +88,7 @@ def download(name: str, source: Path | str = "unused", **options: Any) -> list[d
         classes=data / "classes.parquet",
         rejected=data / "rejected.csv",
         health=data / "health.parquet",
+        kept=Path("kept"),
     )
     assert (data / "rejected.csv").read_text() == "path,reason\n"
     return read_table(data / "catalog.parquet", CATALOG).to_pylist()
@@ -109,8 +110,8 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     labels = [row["labels"][0] for row in catalog]
     noise = np.random.default_rng(0).normal(0, 0.1, (len(ids), 8))
     vectors = (np.eye(8)[labels] + noise).astype(np.float32)
-    write_embeddings(Path("embeddings.parquet"), ids, vectors)
-    inputs = {"embeddings": Path("embeddings.parquet"), "splits": Path("splits.parquet")}
+    write_embeddings(Path("embeddings"), ids, vectors)
+    inputs = {"embeddings": Path("embeddings"), "splits": Path("splits.parquet")}
     stages.index.main(inputs["embeddings"], out=Path("index"))
     stages.evaluate.main(
         "m",

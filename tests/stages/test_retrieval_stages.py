@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,6 @@ from pandas.testing import assert_frame_equal
 from PIL import Image
 
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import (
     CLASS_RESULTS,
     CONFUSIONS,
@@ -32,6 +32,7 @@ from pipeline.data.tables import (
     write_table,
 )
 from tests.helpers.dataset_tables import build_catalog, build_splits, write_dataset_tables
+from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_stage
 
@@ -54,7 +55,7 @@ def project(tmp_path: Path) -> Path:
     centres = rng.normal(size=(100, 8))
     vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
     # In another order than the splits, because the order of files may differ.
-    write_embeddings(tmp_path / "embeddings.parquet", IDS[::-1], vectors[::-1])
+    write_embeddings(tmp_path / "embeddings", IDS[::-1], vectors[::-1])
     write_splits(tmp_path, SPLIT)
     labels = {image_id: [label] for image_id, label in zip(IDS, CLASS, strict=True)}
     write_dataset_tables(tmp_path, catalog=build_catalog(labels))
@@ -71,7 +72,7 @@ def make_images() -> dict[str, Image.Image]:
 
 
 def write_images(project: Path, images: dict[str, Image.Image]) -> None:
-    writer = ShardWriter(project / "images")
+    writer = Packer(project / "images")
     for image_id, image in images.items():
         encoded = io.BytesIO()
         image.save(encoded, "JPEG", quality=90)
@@ -90,11 +91,11 @@ def set_param(project: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-SHARED = ("--embeddings", "embeddings.parquet", "--splits", "splits.parquet")
+SHARED = ("--embeddings", "embeddings", "--splits", "splits.parquet")
 
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
-    options = ("--embeddings", "embeddings.parquet", "--model", "m", "--out", "index/m")
+    options = ("--embeddings", "embeddings", "--model", "m", "--out", "index/m")
     return run_stage(project, "index", *options)
 
 
@@ -312,7 +313,7 @@ def test_planted_wrong_labels_are_found(project: Path) -> None:
     copies = {"p06": "p07", "p08": "p09", "p10": "p11", "p18": "p31"}
     grey = "p18"
     images = make_images()
-    table = pq.read_table(project / "embeddings.parquet")
+    table = pq.read_table(project / "embeddings/00000.parquet")
     vectors = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     noise = np.random.default_rng(2).normal(0, 0.01, (4, 8))
     for (image_id, copy), change in zip(copies.items(), noise, strict=True):
@@ -320,9 +321,7 @@ def test_planted_wrong_labels_are_found(project: Path) -> None:
         images[copy] = darker if image_id != grey else darker.convert("L").convert("RGB")
         vectors[copy] = list(np.array(vectors[image_id]) + change)
     write_images(project, images)
-    write_embeddings(
-        project / "embeddings.parquet", IDS, np.array([vectors[i] for i in IDS], np.float32)
-    )
+    write_embeddings(project / "embeddings", IDS, np.array([vectors[i] for i in IDS], np.float32))
     for run in (index(project), evaluate(project)):
         assert run.returncode == 0, run.stderr
     metrics = json.loads((project / "metrics/m.json").read_text())
@@ -368,7 +367,7 @@ def test_triplets_are_of_training_images(project: Path) -> None:
 @pytest.mark.parametrize("name", ["pk", "random"])
 def test_batches_of_another_kind_have_an_empty_table_at_once(project: Path, name: str) -> None:
     set_param(project, "  name: triplets\n", f"  name: {name}\n")
-    (project / "embeddings.parquet").unlink()  # it is not even read
+    shutil.rmtree(project / "embeddings")  # it is not even read
     run = mine(project)
     assert run.returncode == 0, run.stderr
     assert len(read_table(project / "triplets.parquet", TRIPLETS)) == 0
@@ -379,7 +378,7 @@ def test_batches_of_another_kind_have_an_empty_table_at_once(project: Path, name
 def test_triplets_by_labels(project: Path, how: str) -> None:
     set_param(project, "method: embeddings", "method: labels")
     if how == "sampled":
-        (project / "embeddings.parquet").unlink()  # only labels are needed
+        shutil.rmtree(project / "embeddings")  # only labels are needed
     else:
         set_param(project, "hard: false", "hard: true")
     if how == "pool":
@@ -481,16 +480,16 @@ def test_tables_of_two_runs_are_refused(project: Path) -> None:
     assert index(project).returncode == 0
     for run, name in ((evaluate(project), "evaluate"), (mine(project), "mine")):
         assert error_of(run) == (
-            f"{name}: embeddings.parquet: 1 of 60 image_ids are not in splits.parquet, the first "
+            f"{name}: embeddings: 1 of 60 image_ids are not in splits.parquet, the first "
             "is 'p00'; both must come from one run: dvc repro\n"
         )
 
 
 def test_a_table_without_vectors_is_refused(project: Path) -> None:
-    write_embeddings(project / "embeddings.parquet", [], np.empty((0, 8), np.float32))
+    write_embeddings(project / "embeddings", [], np.empty((0, 8), np.float32))
     for run, name in ((index(project), "index"), (mine(project), "mine")):
         assert error_of(run) == (
-            f"{name}: embeddings.parquet: holds no vectors, because no images were packed, only "
+            f"{name}: embeddings: holds no vectors, because no images were packed, only "
             "their labels; allowed here: vectors; set data.<name>.images: true\n"
         )
 

@@ -95,7 +95,7 @@ def test_no_process_outlives_the_launcher(tmp_path: Path) -> None:
 
 OPTIONS = {
     "baseline": "models/baseline",
-    "embeddings": "embeddings/baseline.parquet",
+    "embeddings": "embeddings/baseline",
     "images": "data/images",
     "catalog": "data/catalog.parquet",
     "splits": "data/splits.parquet",

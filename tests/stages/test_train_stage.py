@@ -75,7 +75,7 @@ def run(project: Path, *, metrics: str = "metrics/train.json") -> None:
     with chdir(project):
         train.main(
             baseline=Path("models/baseline"),
-            embeddings=Path("embeddings/baseline.parquet"),
+            embeddings=Path("embeddings/baseline"),
             images=Path("data/images"),
             catalog=Path("data/catalog.parquet"),
             splits=Path("data/splits.parquet"),
@@ -118,7 +118,7 @@ def test_the_models_are_compared_by_embeddings_that_are_made_alike(project: Path
     """The baseline's are not those of its table, which `embed.hflip` would change."""
     splits = read_table(project / "data/splits.parquet", SPLITS)
     ids = splits.filter(pc.equal(splits["split"], "val"))["image_id"].to_pylist()
-    table = project / "embeddings/baseline.parquet"
+    table = project / "embeddings/baseline"
     vectors = read_vectors_of(table, ids, ids_from=project / "data/splits.parquet")
     labels = read_labels(project / "data/catalog.parquet", ids, ids_from=table)
     every = np.ones(len(ids), dtype=bool)

@@ -195,10 +195,10 @@ def test_missing_embeddings_are_an_error_before_the_first_search(
 ) -> None:
     project = tmp_path / "project"
     shutil.copytree(searchable, project)
-    (project / "embeddings/finetuned.parquet").unlink()
+    shutil.rmtree(project / "embeddings/finetuned")
     with pytest.raises(UserError) as error:
         Searcher(project, ["finetuned"])
     assert str(error.value) == (
-        f"{project}/embeddings/finetuned.parquet: no such file or folder; make it: dvc repro, or "
+        f"{project}/embeddings/finetuned: no such file or folder; make it: dvc repro, or "
         "if the project has a remote, fetch it: dvc pull"
     )

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.experiments.evaluated_models import EvaluatedModel, differs_from_lock, open_models
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from tests.helpers.clone import git
 from tests.helpers.tiny_dag import IDS, write_results

@@ -13,13 +13,14 @@ from app.experiments.recipes import Recipe, list_names, read_recipe
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.loop import train
 from pipeline.training.trainer import Trainer
 from pipeline.training.training_data import TrainingData, Validation
 from tests.helpers.overlay import overlaid
+from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 
 RECIPES = [read_recipe(ROOT / "recipes", name) for name in list_names(ROOT / "recipes")]
@@ -64,7 +65,7 @@ def make_model(params: Params) -> Embedder:
 def noise(tmp_path_factory: pytest.TempPathFactory) -> PackedImages:
     """Eight images of noise, "0" to "7"."""
     directory = tmp_path_factory.mktemp("noise")
-    writer, rng = ShardWriter(directory), np.random.default_rng(0)
+    writer, rng = Packer(directory), np.random.default_rng(0)
     for number in range(8):
         encoded = io.BytesIO()
         Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(encoded, "PNG")

@@ -222,7 +222,7 @@ def test_what_cannot_be_searched_is_an_error_of_one_line(
 
 
 def test_embeddings_made_with_other_options_than_the_index_are_refused(copy: Path) -> None:
-    folder, table = copy / "index/finetuned", copy / "embeddings/finetuned.parquet"
+    folder, table = copy / "index/finetuned", copy / "embeddings/finetuned"
     index, ids = read_index(folder)
     made = read_lineage(table)
     assert made is not None
@@ -267,9 +267,9 @@ def test_the_error_for_a_wrong_model_lists_the_models(searchable: Path, tmp_path
 
 
 def test_embeddings_are_read_only_for_queries_of_the_catalog(copy: Path) -> None:
-    path = copy / "embeddings/finetuned.parquet"
+    path = copy / "embeddings/finetuned"
     ids, vectors = read_embeddings(path)
-    path.unlink()
+    shutil.rmtree(path)
     model_index = ModelIndex(copy, "finetuned")
     assert model_index.search(np.ones(16, np.float32), 1)
     with pytest.raises(UserError) as error:

@@ -188,7 +188,7 @@ LOCKED = {
         "download": {"outs": [{"path": "data/catalog.parquet", "md5": "a", "size": 3}]},
         "embed": {
             "deps": [{"path": "data/catalog.parquet", "md5": "a"}, {"path": "code", "md5": "x"}],
-            "outs": [{"path": "embeddings/baseline.parquet", "md5": "b", "size": 4}],
+            "outs": [{"path": "embeddings/baseline", "md5": "b", "size": 4}],
         },
     }
 }
@@ -201,7 +201,7 @@ LOCKED = {
         (
             '"md5": "a"}, {"path": "code"',
             3,
-            "embeddings/baseline.parquet: made of what has changed since; run: dvc repro",
+            "embeddings/baseline: made of what has changed since; run: dvc repro",
         ),
         (
             "",
@@ -216,8 +216,8 @@ def test_the_lock_tells_whether_all_is_of_one_run(
     require_one_run(tmp_path, ["baseline"])  # without a lock, nothing is known
     locked = json.dumps(LOCKED)
     (tmp_path / "dvc.lock").write_text(locked.replace(text, text.replace('"a"', '"new"')))
-    for name, content in {"data/catalog": size, "embeddings/baseline": 4}.items():
-        path = tmp_path / f"{name}.parquet"
+    for name, content in {"data/catalog.parquet": size, "embeddings/baseline": 4}.items():
+        path = tmp_path / name
         path.parent.mkdir()
         path.write_bytes(bytes(content))
     if line is None:

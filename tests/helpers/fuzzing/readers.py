@@ -29,6 +29,7 @@ from app.project import list_stage_outputs
 from app.searching.untrusted_images import read_photo
 from pipeline.config.load import read_params
 from pipeline.data import chosen, tables
+from pipeline.data.buckets import MANIFEST
 from pipeline.data.class_names import read_class_names
 from pipeline.data.decoding import UndecodableError, decode, read_header
 from pipeline.data.embeddings import read_embeddings, read_lineage, write_embeddings
@@ -36,7 +37,7 @@ from pipeline.data.fingerprint import KEY as FINGERPRINT
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.lineage import Lineage
 from pipeline.data.metrics_files import read_metrics_files, read_texts
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import Table, read_metadata, read_table, write_table
 from pipeline.data.training_record import TrainingRecord, read_record, write_record
 from pipeline.datasets import DATASETS
@@ -54,6 +55,7 @@ from pipeline.report.dataset_summary import read_rejected
 from pipeline.training.checkpoints import Checkpoint
 from tests.helpers.encoded_images import FORMATS, encode
 from tests.helpers.options import dataset_options
+from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 from tests.helpers.published import MAKE, put
 
@@ -102,6 +104,8 @@ def values_of(field: pa.Field) -> pa.Array:
         return pa.array(
             [None if field.nullable and n % 5 == 0 else each for n, each in enumerate(IDS)]
         )
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.array([bytes([n]) * kind.byte_width for n in range(ROWS)], kind)
     return pa.array(range(ROWS)).cast(kind)
 
 
@@ -124,14 +128,14 @@ def read_all_metadata(folder: Path) -> object:
 
 def make_embeddings(folder: Path) -> list[Path]:
     vectors = np.random.default_rng(1).normal(size=(ROWS, 8)).astype(np.float32)
-    path = folder / "embeddings.parquet"
+    path = folder / "embeddings"
     write_embeddings(path, IDS, vectors, Lineage("0123456789abcdef", False, "fp32"))
-    return [path]
+    return sorted(path.iterdir())
 
 
 def read_all_embeddings(folder: Path) -> object:
-    ids, vectors = read_embeddings(folder / "embeddings.parquet")
-    read_lineage(folder / "embeddings.parquet")  # unnoticed: metadata have no checksum
+    ids, vectors = read_embeddings(folder / "embeddings")
+    read_lineage(folder / "embeddings")  # unnoticed: metadata have no checksum
     return ids, digest(vectors)
 
 
@@ -154,17 +158,17 @@ TABLES = {
 # Images, models, indexes and checkpoints
 
 
-def make_shards(folder: Path) -> list[Path]:
-    writer = ShardWriter(folder)
+def make_images(folder: Path) -> list[Path]:
+    writer = Packer(folder)
     for image_id in IDS:
         writer.add(image_id, encode("PNG"))
     writer.close()
-    return [folder / "00000.arrow"]
+    return [folder / "00000.arrow", folder / MANIFEST]
 
 
-def read_shards(folder: Path) -> object:
+def read_images(folder: Path) -> object:
     images = PackedImages(folder)
-    return [(each, digest(images.decode(each))) for each in images.ids]
+    return [(images.describe(each), digest(images.decode(each))) for each in images.ids]
 
 
 def make_model(folder: Path, *, damaged: str) -> list[Path]:
@@ -240,7 +244,7 @@ def load_checkpoint(folder: Path) -> object:
 
 
 FILES_OF_MODELS = {
-    "packed images": Reader(make_shards, read_shards, unnoticed=False),
+    "packed images": Reader(make_images, read_images, unnoticed=False),
     "model.json": model("model.json"),
     "model.safetensors": model("model.safetensors"),
     "weights .safetensors": weights("w.safetensors"),

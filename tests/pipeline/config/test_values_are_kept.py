@@ -35,7 +35,8 @@ def draw_section(model: type[Section], choice: str | None = None) -> st.SearchSt
     model = CHOICES[choice] if choice else model
     drawn = {name: draw_field(name, field) for name, field in model.model_fields.items()}
     if choice:
-        drawn["name"] = st.sampled_from([name for name in drawn if name not in ("name", "source")])
+        own = ("name", "source", "buckets")
+        drawn["name"] = st.sampled_from([name for name in drawn if name not in own])
     return st.fixed_dictionaries(drawn)
 
 
@@ -43,6 +44,8 @@ def draw_field(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     kind: Any = field.annotation
     if isinstance(kind, type) and issubclass(kind, Section):
         return draw_section(kind, name if issubclass(kind, Choice) else None)
+    if name == "buckets":
+        return st.sampled_from(["auto", 1, 2, 64, 2**16])
     if name == "monitor":
         return st.sampled_from(VALIDATION_METRICS)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind

@@ -39,7 +39,9 @@ def test_a_fingerprint_changes_with_settings_names_and_contents(tmp_path: Path) 
 def fingerprint_of(images: list[dict[str, Any]]) -> dict[str, str]:
     found = DatasetFingerprint()
     for number, image in enumerate(images):
-        found.add(str(number), **image)
+        digest = image["encoded"] and hashlib.sha256(image["encoded"]).digest()
+        row = {key: value for key, value in image.items() if key != "encoded"}
+        found.add(str(number), **row, image_digest=digest or None)
     return found.to_metadata()
 
 

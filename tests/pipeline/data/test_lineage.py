@@ -58,7 +58,7 @@ def test_a_missing_file_is_an_error_with_how_to_get_it(tmp_path: Path, name: str
 
 
 def test_embeddings_and_index_tell_how_they_were_made(tmp_path: Path) -> None:
-    table = tmp_path / "m.parquet"
+    table = tmp_path / "m"
     write_embeddings(table, ["a", "b", "c"], VECTORS, MADE)
     index = build_index(VECTORS, factory="Flat", distance="cosine", seed=0)
     write_index(tmp_path / "index", index, ["a", "b", "c"], MADE)
@@ -72,11 +72,13 @@ def test_embeddings_and_index_tell_how_they_were_made(tmp_path: Path) -> None:
 def test_the_same_provenance_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_embeddings(tmp_path / name, ["a", "b", "c"], VECTORS, MADE)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    files = [sorted((tmp_path / name).iterdir()) for name in ("a", "b")]
+    assert [path.name for path in files[0]] == ["00000.parquet", "_manifest.parquet"]
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
 
 
 def test_what_tells_nothing_or_not_what_is_needed_is_none(tmp_path: Path) -> None:
-    table = tmp_path / "m.parquet"
+    table = tmp_path / "m"
     write_embeddings(table, ["a", "b", "c"], VECTORS)
     assert read_lineage(table) is None
     assert from_metadata(to_metadata(None)) is None

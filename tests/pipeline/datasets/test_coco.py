@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.data.shards import PackedImages
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, read_table
 from pipeline.datasets.coco import CocoOptions, archives, read_images
 from pipeline.datasets.source_image import SourceImage
@@ -163,7 +163,7 @@ def test_a_size_may_be_missing_where_the_image_is_read(
     Image.new("RGB", (8, 6)).save(tmp_path / "train2017/1.jpg")
     assert [found.size for found in read(tmp_path)] == [None if without else size]
     to = outputs(tmp_path / "out")
-    pack(read(tmp_path), to, max_side=None, max_rejected=0.0)
+    pack(read(tmp_path), to, max_rejected=0.0)
     (row,) = read_table(to.catalog, CATALOG).to_pylist()
     assert (row["width"], row["height"]) == (8, 6)
 
@@ -211,13 +211,13 @@ def test_an_image_that_is_missing_is_rejected_and_one_without_annotations_left_o
     )
     Image.new("RGB", (8, 6)).save(tmp_path / "train2017/1.jpg")
     to = outputs(tmp_path / "out")
-    pack(read(tmp_path), to, max_side=None, max_rejected=0.5)
+    pack(read(tmp_path), to, max_rejected=0.5)
     assert to.rejected.read_text() == (
         "path,reason\ntrain2017/2.jpg,cannot be read (No such file or directory)\n"
     )
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["train2017/1.jpg"]
     with pytest.raises(UserError, match=r"^1 of 2 images \(50\.0%\) cannot be decoded \("):
-        pack(read(tmp_path), to, max_side=None, max_rejected=0.0)
+        pack(read(tmp_path), to, max_rejected=0.0)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_a_hundred_real_images_are_packed_and_as_many_are_labels_alone(tmp_path:
         to = outputs(tmp_path / str(options.images))
         with open_source(TINY, {}, downloads=tmp_path / "downloads") as folder:
             found = read_images(folder, options, 0)
-            pack(found, to, max_side=None, max_rejected=0.0)
+            pack(found, to, max_rejected=0.0)
         catalogs.append(read_table(to.catalog, CATALOG))
         assert len(PackedImages(to.images)) == (97 if options.images else 0)
     assert catalogs[0].equals(catalogs[1])

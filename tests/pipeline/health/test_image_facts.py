@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pipeline.data.shards import decode
+from pipeline.data.decoding import decode
 from pipeline.health import image_facts
 from pipeline.health.image_facts import (
     describe_image,

@@ -8,17 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
+from tests.helpers.packer import Packer
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> PackedImages:
     directory = tmp_path_factory.mktemp("images")
-    writer = ShardWriter(directory)
+    writer = Packer(directory)
     random = np.random.default_rng(0)
     for number in range(10):
         encoded = io.BytesIO()

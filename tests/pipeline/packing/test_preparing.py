@@ -1,9 +1,6 @@
 """One image: its bytes stay as they came unless a box or max_side changes it."""
 
 import io
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -12,7 +9,6 @@ from PIL import Image
 
 from pipeline.data import decoding
 from pipeline.data.decoding import decode
-from pipeline.datasets.source_image import SourceImage
 from pipeline.packing import preparing
 from pipeline.packing.preparing import PreparedImage, prepare_image
 from tests.helpers.encoded_images import header_of
@@ -31,8 +27,7 @@ def encoded(kind: str, *, size: tuple[int, int] = (40, 20), **options: object) -
 def prepared(
     content: bytes, *, box: Box | None = None, max_side: int | None = None
 ) -> PreparedImage:
-    image = SourceImage(path="p", labels=("a",), read=lambda: content, box=box)
-    return prepare_image(image, max_side=max_side)
+    return prepare_image(content, box=box, max_side=max_side)
 
 
 def sideways() -> bytes:
@@ -154,11 +149,3 @@ def test_a_jpeg_that_is_decoded_at_max_side_is_stored_at_it(
     monkeypatch.setattr(decoding, "MAX_PIXELS", 15_000)
     monkeypatch.setattr(preparing, "MAX_PIXELS", 15_000)
     assert decode(prepared(content, max_side=50).encoded).size == (50, 25)
-
-
-def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:
-    read: Callable[[], bytes] = partial(Path.read_bytes, tmp_path / "gone.jpg")
-    image = SourceImage(path="gone.jpg", labels=("a",), read=read)
-    assert (
-        prepare_image(image, max_side=None).reason == "cannot be read (No such file or directory)"
-    )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.report.thumbnails import (
     MOST_BYTES,
     MOST_PIXELS,
@@ -16,10 +16,11 @@ from pipeline.report.thumbnails import (
     shrink_images,
     thumbnail_side,
 )
+from tests.helpers.packer import Packer
 
 
 def packed(folder: Path, **images: bytes) -> PackedImages:
-    writer = ShardWriter(folder)
+    writer = Packer(folder)
     for name, encoded in images.items():
         writer.add(name, encoded)
     writer.close()

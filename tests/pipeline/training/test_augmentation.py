@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 
 from pipeline.config.schema import AugmentParams
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.training.augmentation import TrainingImages, build_augmentation
+from tests.helpers.packer import Packer
 
 AUGMENT = AugmentParams(crop=[0.3, 1.0], hflip=0.5, jitter=[0.4, 0.4, 0.4, 0.1])
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    writer = ShardWriter(tmp_path / "images")
+    writer = Packer(tmp_path / "images")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
     for number, each in enumerate(pixels):
         encoded = io.BytesIO()

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
-from pipeline.data.shards import PackedImages, ShardWriter
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
@@ -22,6 +22,7 @@ from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData, Validation
 from pipeline.training.validation_metrics import VALIDATION_METRICS
 from tests.helpers.overlay import overlaid
+from tests.helpers.packer import Packer
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ class KilledError(Exception):
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     """Six classes of six noisy images, which differ in the direction of their stripes."""
     directory = tmp_path_factory.mktemp("images")
-    writer, rng = ShardWriter(directory), np.random.default_rng(0)
+    writer, rng = Packer(directory), np.random.default_rng(0)
     ids = [[f"{c}/{n}" for n in range(IMAGES + VAL)] for c in range(CLASSES)]
     for c in range(CLASSES):
         for image_id in ids[c]:
@@ -301,7 +302,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     The first label misleads: it is that of the lesser direction, whatever the other is.
     """
     directory = tmp_path_factory.mktemp("crossed")
-    writer, rng = ShardWriter(directory), np.random.default_rng(0)
+    writer, rng = Packer(directory), np.random.default_rng(0)
     ids = [[f"{a}{b}/{n}" for n in range(5)] for a, b in PAIRS]
     for pair, of_pair in zip(PAIRS, ids, strict=True):
         for image_id in of_pair:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.data.shards import ShardWriter
 from pipeline.data.tables import TRIPLETS, write_table
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.training.training_data import TrainingData, read_training_data
 from tests.helpers.dataset_tables import build_catalog, build_splits, write_dataset_tables
+from tests.helpers.packer import Packer
 
 IDS = [f"{kind}{n}" for kind in "ab" for n in range(6)]  # a0 … a5, b0 … b5
 TRAIN = ["b1", "b0", "a1", "a0"]
@@ -46,7 +46,7 @@ def read(
     }
     table["shared"] = pa.array([1] * len(mined), pa.int16())
     write_table(pa.table(table), place / "triplets.parquet", TRIPLETS)
-    writer, encoded = ShardWriter(place / "images"), io.BytesIO()
+    writer, encoded = Packer(place / "images"), io.BytesIO()
     Image.new("RGB", (8, 8)).save(encoded, "PNG")
     for image_id in packed:
         writer.add(image_id, encoded.getvalue())

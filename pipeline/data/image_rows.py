@@ -1,0 +1,206 @@
+"""Files of packed images: Arrow IPC, memory-mapped; each row an image and what is known of it."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.data.tie_order import digest_ids
+from pipeline.errors import UserError, one_line
+
+# id_digest: as `digest_ids`. checksum: CRC-32 of image_id and image, as of a changed byte a decoder
+# often makes other pixels. digest: SHA-256 of the image. The rest: ImageFacts.
+SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), False),
+        pa.field("id_digest", pa.uint64(), False),
+        pa.field("image", pa.binary(), False),
+        pa.field("checksum", pa.uint32(), False),
+        pa.field("digest", pa.binary(32), False),
+        pa.field("width", pa.int32(), False),
+        pa.field("height", pa.int32(), False),
+        pa.field("pixels", pa.string(), False),
+        pa.field("perceptual_hash", pa.uint64(), False),
+        pa.field("colours", pa.binary(), False),
+        pa.field("color_range", pa.int32(), False),
+        pa.field("sharpness", pa.float64(), False),
+    ]
+)
+SUFFIX = ".arrow"
+REMEDY = "get it back: dvc checkout, or make it again: dvc repro -f download"
+# Small batches stay below Arrow's 32-bit offsets, and bound the memory of whoever writes them.
+BATCH_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What HEALTH in `pipeline/data/tables.py` holds of one image, but for its duplicates.
+
+    colours: the bytes of those of `hash_image`.
+    """
+
+    pixels: str
+    perceptual_hash: int
+    colours: bytes
+    color_range: int
+    sharpness: float
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image to be stored, and what is known of it. width, height: upright."""
+
+    image_id: str
+    encoded: bytes
+    width: int
+    height: int
+    facts: ImageFacts
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What is known of an image that is in row `row` of the file of rows at `path`.
+
+    size: of the encoded image, in bytes. digest: its SHA-256.
+    """
+
+    path: Path
+    row: int
+    size: int
+    digest: bytes
+    width: int
+    height: int
+    facts: ImageFacts
+
+
+class RowWriter:
+    """Writes rows to the file at `path`, in the order in which they are added."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._out = pa.ipc.new_file(os.fspath(path), SCHEMA)
+        self._rows: list[ImageRow] = []
+        self._bytes = self._count = 0
+
+    def add(self, row: ImageRow) -> StoredImage:
+        """Append one image and return where it is stored."""
+        self._rows.append(row)
+        self._bytes += len(row.encoded)
+        self._count += 1
+        if self._bytes >= BATCH_BYTES:
+            self._flush()
+        return StoredImage(
+            path=self.path,
+            row=self._count - 1,
+            size=len(row.encoded),
+            digest=sha256(row.encoded).digest(),
+            width=row.width,
+            height=row.height,
+            facts=row.facts,
+        )
+
+    def close(self) -> None:
+        """Write the last rows; after this the file can be read."""
+        self._flush()
+        self._out.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._out.write_batch(_to_batch(self._rows))
+        self._rows, self._bytes = [], 0
+
+
+def copy_rows(images: Sequence[StoredImage], to: Path) -> None:
+    """Write the rows of images, which are in other files, to the file `to`, in this order."""
+    files = {
+        path: pa.Table.from_batches(read_rows(path), SCHEMA)
+        for path in {image.path for image in images}
+    }
+    with pa.ipc.new_file(os.fspath(to), SCHEMA) as out:
+        for some in _by_bytes(images):
+            out.write_batch(_gather(files, some))
+
+
+def read_rows(path: Path) -> list[pa.RecordBatch]:
+    """Return the batches of a file of rows, memory-mapped.
+
+    Raises:
+        UserError: it is damaged, or has other columns.
+    """
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(os.fspath(path)))
+        if not reader.schema.equals(SCHEMA):
+            raise UserError(
+                f"{path}: found columns {_describe(reader.schema)}; allowed: {_describe(SCHEMA)}; "
+                f"{REMEDY}"
+            )
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate(full=True)  # else a damaged offset would be read as an address
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({one_line(error)}); {REMEDY}") from None
+    return batches
+
+
+def checksum(image_id: str, encoded: bytes) -> int:
+    """Return the CRC-32 of an image_id and its encoded image."""
+    return crc32(encoded, crc32(image_id.encode()))
+
+
+def _to_batch(rows: Sequence[ImageRow]) -> pa.RecordBatch:
+    ids = [row.image_id for row in rows]
+    facts = [row.facts for row in rows]
+    columns = {
+        "image_id": ids,
+        "id_digest": digest_ids(ids),
+        "image": [row.encoded for row in rows],
+        "checksum": [checksum(row.image_id, row.encoded) for row in rows],
+        "digest": [sha256(row.encoded).digest() for row in rows],
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+        "pixels": [each.pixels for each in facts],
+        "perceptual_hash": [each.perceptual_hash for each in facts],
+        "colours": [each.colours for each in facts],
+        "color_range": [each.color_range for each in facts],
+        "sharpness": [each.sharpness for each in facts],
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+def _by_bytes(images: Iterable[StoredImage]) -> Iterator[list[StoredImage]]:
+    """Yield the images in lists of about BATCH_BYTES each."""
+    some: list[StoredImage] = []
+    size = 0
+    for image in images:
+        some.append(image)
+        size += image.size
+        if size >= BATCH_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _gather(files: Mapping[Path, pa.Table], images: Sequence[StoredImage]) -> pa.RecordBatch:
+    positions: dict[Path, list[int]] = {}
+    for position, image in enumerate(images):
+        positions.setdefault(image.path, []).append(position)
+    by_file = pa.concat_tables(
+        files[path].take(pa.array([images[position].row for position in its]))
+        for path, its in positions.items()
+    )
+    order = np.argsort(np.concatenate(list(positions.values())))
+    [batch] = by_file.take(pa.array(order)).combine_chunks().to_batches()
+    return batch
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(
+        f"{field.name} {field.type}{' or null' if field.nullable else ''}" for field in schema
+    )
