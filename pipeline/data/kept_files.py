@@ -1,7 +1,6 @@
 """Files that a stage keeps beside its outputs, which DVC removes before it runs, for its next run.
 
-They are links to the outputs where the disk can, and take no room of their own. DVC does not know
-of them: an output is the same bits with and without.
+DVC does not know of them: an output is the same bits with and without.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """The images that the last run packed, and what each was made from: they are not made again.
 
-They are kept beside the outputs of the stage, which DVC removes before it runs. Where the disk can,
-their files are those of the outputs, under a second name, and take no room of their own.
+They are kept beside the outputs of the stage, which DVC removes before it runs.
 """
 
 import logging

@@ -146,7 +146,8 @@ def test_without_images_there_are_metrics_but_no_sheets(
         images.rmdir()
         away.rename(images)
     assert caplog.messages == [
-        "no sheets: data/images: found no *.arrow shards; run: dvc repro download"
+        "no sheets: data/images/_manifest.parquet: no such file; make it: dvc repro, or if the "
+        "project has a remote, fetch it: dvc pull"
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.parquet"]
     assert capsys.readouterr().out.splitlines()[-1].startswith("verdict: better")

@@ -144,7 +144,7 @@ def test_validation_searches_the_training_images_where_these_are_the_gallery(
         "gallery too small",
         "not in the catalog",
         "no image",
-        "no shards",
+        "no packed images",
     ],
 )
 def test_what_does_not_belong_together_is_named(changes: Any, line: str, tmp_path: Path) -> None:
