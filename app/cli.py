@@ -178,6 +178,24 @@ def query(
 
 
 @app.command()
+def add(images: Annotated[list[Path], typer.Argument(help="images, or folders of them")]) -> None:
+    """Copy images without labels to the added ones, and embed and index them: no training."""
+    from app.commands.added import add_images
+
+    add_images(Path(), images)
+
+
+@app.command()
+def remove(
+    image_ids: Annotated[list[str], typer.Argument(help="of added images, as query prints them")],
+) -> None:
+    """Delete added images, and index the others."""
+    from app.commands.added import remove_images
+
+    remove_images(Path(), image_ids)
+
+
+@app.command()
 def duplicates(
     out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
         "duplicates"

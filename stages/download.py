@@ -15,7 +15,6 @@ from pipeline.datasets.counts import check_counts
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions, sample_subset
 from pipeline.health.findings import find_in_images
-from pipeline.options import AUTO
 from pipeline.packing.overrides import apply_overrides
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
@@ -59,7 +58,7 @@ def main(
                 Outputs(images, catalog, classes, rejected, health),
                 making=Making(params.download.max_side, fingerprint_maker("download", params.bits)),
                 max_rejected=params.download.max_rejected,
-                buckets=params.data.buckets if params.data.buckets != AUTO else None,
+                buckets=params.data.buckets,
                 kept=kept,
                 processes=os.cpu_count() or 1,
             )

@@ -24,10 +24,12 @@ def main(
     model: Annotated[str, typer.Option(help="name of the model: baseline, finetuned")],
     model_dir: Annotated[Path, typer.Option("--from", help="directory of the model")],
     images: Annotated[Path, typer.Option(help="directory of packed images")],
+    added: Annotated[Path, typer.Option(help="directory of packed images without labels")],
     kept: Annotated[Path, typer.Option(help="directory of buckets that need not be made again")],
     out: Annotated[Path, typer.Option(help="directory of embeddings to write")],
+    added_out: Annotated[Path, typer.Option(help="directory of embeddings of ADDED to write")],
 ) -> str:
-    """Write the embedding of each image of IMAGES to OUT, bucket by bucket.
+    """Write the embedding of each image of IMAGES to OUT and of ADDED to ADDED_OUT, by buckets.
 
     A bucket whose images, model, options and code are those of the last run is not embedded again;
     nor is one that a killed run had done. OUT has none if only labels were packed: later stages may
@@ -35,21 +37,23 @@ def main(
     """
     params = runner.load()
     devices.make_deterministic()
-    packed = PackedImages(images)
-    if not len(packed):
+    outputs = {out: PackedImages(images), added_out: PackedImages(added)}
+    if not len(outputs[out]):
         logger.warning("no images were packed, only their labels: %s is empty", out)
     precision = devices.resolve_precision(params.embed.precision, devices.find_device())
     used = devices.name_precision(precision)
     lineage = Lineage(digest_model(model_dir), params.embed.hflip, used)
-    buckets = {bucket.digest: bucket for bucket in packed.manifest.buckets}
     maker = fingerprint_maker("embed", params.bits)
     files = KeptFiles(
         kept, SUFFIX, of=f"{lineage} {params.embed.batch_size} {maker}", check=read_bucket
     )
-    _embed_missing(packed, files, params, model_dir)
-    paths = [(bucket.number, files.path(source)) for source, bucket in buckets.items()]
-    join_buckets(paths, out, count=packed.manifest.count, lineage=lineage)
-    files.keep_only(buckets)
+    for to, packed in outputs.items():
+        _embed_missing(packed, files, params, model_dir)
+        paths = [(bucket.number, files.path(bucket.digest)) for bucket in packed.manifest.buckets]
+        join_buckets(paths, to, count=packed.manifest.count, lineage=lineage)
+    files.keep_only(
+        bucket.digest for packed in outputs.values() for bucket in packed.manifest.buckets
+    )
     return model
 
 

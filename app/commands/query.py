@@ -29,6 +29,7 @@ from pipeline.errors import UserError, escape_unprintable, name_choices
 from pipeline.figures.fonts import glyphs_warned_once
 
 MAX_CLASSES_WIDTH = 48
+NO_LABEL = "(no label)"
 TRAINED_ON = "  (trained on)"
 NO_THRESHOLD = "whether a photo is of something else is not told: there is no match_threshold"
 NO_MATCH = "perhaps not in the catalog: no score above {:.4f} (match_threshold)"
@@ -182,7 +183,8 @@ def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog, trained_on
 
     An image of `trained_on` is marked.
     """
-    classes = [_shorten(", ".join(catalog.classes_of(each.image_id))) for each in neighbors]
+    named = [", ".join(catalog.classes_of(each.image_id)) for each in neighbors]
+    classes = [_shorten(names or NO_LABEL) for names in named]
     scores = [f"{each.score:.4f}" for each in neighbors]
     score_width, class_width = (max(map(len, texts), default=0) for texts in (scores, classes))
     return "\n".join(

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.project import require_project
+from app.searching.added_images import CATALOG_FILE, IMAGES_FOLDER, AllImages, has_added
 from pipeline.data.arrays import Ints, Mask
 from pipeline.data.class_names import display_names, names_of
 from pipeline.data.joins import RowLookup, find_rows
 from pipeline.data.label_sets import label_sets
-from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
 from pipeline.errors import UserError, advise_making, closest, name_first
 
@@ -42,7 +42,12 @@ class Catalog:
         paths = (self._path, data / "classes.parquet", data / "splits.parquet")
         require_files(root, [*paths, data / "images"])
         catalog, splits = read_table(paths[0], CATALOG), read_table(paths[2], SPLITS)
-        self.images = PackedImages(data / "images")
+        self._labels = label_sets(catalog["labels"])  # of the first rows: added images have none
+        folders = [data / "images"]
+        if has_added(root):
+            folders.append(root / IMAGES_FOLDER)
+            catalog = pa.concat_tables([catalog, read_table(root / CATALOG_FILE, CATALOG)])
+        self.images = AllImages(folders)
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
         self.train_ids = _ids_where(splits, pc.equal(splits["split"], "train"))
@@ -53,7 +58,6 @@ class Catalog:
         self._name_of_label = display_names(self._own_names)
         self._label_of_name = {name: label for label, name in self._name_of_label.items()}
         self.classes = sorted(self._label_of_name)
-        self._labels = label_sets(catalog["labels"])
         self._groups = catalog["group"].combine_chunks()
         self.groups: list[str] = sorted(pc.unique(self._groups.drop_null()).to_pylist())
         self._ids = catalog["image_id"].combine_chunks()
@@ -72,6 +76,8 @@ class Catalog:
     def labels_of(self, image_id: str) -> frozenset[int]:
         """Return an image's labels."""
         row = self._rows.find(image_id)
+        if row >= len(self._labels):
+            return frozenset()
         first, last = self._labels.starts[row : row + 2]
         return frozenset(self._labels.values[first:last].tolist())
 
@@ -81,10 +87,11 @@ class Catalog:
         return int(self._widths[row]), int(self._heights[row])
 
     def is_relevant(self, query: str, image_id: str) -> bool | None:
-        """Return whether two images of the catalog share a label; None where all have the same."""
-        if len(self.classes) == 1:
+        """Return whether two images share a label; None if one has none, or all have the same."""
+        labels, others = self.labels_of(query), self.labels_of(image_id)
+        if len(self.classes) == 1 or not labels or not others:
             return None
-        return not self.labels_of(query).isdisjoint(self.labels_of(image_id))
+        return not labels.isdisjoint(others)
 
     def find_label(self, name: str) -> int:
         """Return the label of a class, its name in whatever form of Unicode.
@@ -121,7 +128,7 @@ class Catalog:
         """
         label = self.find_label(name)
         rows = np.repeat(np.arange(len(self._labels)), np.diff(self._labels.starts))
-        in_class = np.zeros(len(self._labels), dtype=bool)
+        in_class = np.zeros(len(self._ids), dtype=bool)
         in_class[rows[self._labels.values == label]] = True
         return in_class[self._find_rows(ids)]
 

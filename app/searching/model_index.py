@@ -8,14 +8,16 @@ from threading import Lock
 from time import perf_counter
 
 import faiss
+import numpy as np
 import torch
 from PIL import Image
 
+from app.searching.added_images import ADDED, has_added
 from app.searching.catalog import require_files
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
-from pipeline.data.lineage import MODEL_FILES, check_lineage, digest_model
+from pipeline.data.lineage import MODEL_FILES, Lineage, check_lineage, digest_model
 from pipeline.errors import UserError, name_choices
 from pipeline.index.build import IDS_FILE, INDEX_FILE, distance_of, read_index, read_index_lineage
 from pipeline.index.distances import prepare_vectors
@@ -36,6 +38,14 @@ class Neighbor:
 
     image_id: str
     score: float
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An index, and the image_id of each of its rows."""
+
+    index: faiss.Index
+    ids: list[str]
 
 
 class ModelIndex:
@@ -59,48 +69,62 @@ class ModelIndex:
         started = perf_counter()
         self.model = model
         self._root = root
-        self._model_dir, self._index_dir = root / "models" / model, root / "index" / model
-        self._embeddings_path = root / "embeddings" / model
+        self._model_dir = root / "models" / model
+        # The images with labels, and those that were added.
+        folders = [model, f"{ADDED}/{model}"] if has_added(root) else [model]
+        self._index_dirs = [root / "index" / folder for folder in folders]
+        self._embedding_dirs = [root / "embeddings" / folder for folder in folders]
         require_files(root, [self._model_dir / name for name in MODEL_FILES])
-        require_files(root, [self._index_dir / name for name in (IDS_FILE, INDEX_FILE)])
-        self._index, self.ids = read_index(self._index_dir)
+        files = (IDS_FILE, INDEX_FILE)
+        require_files(root, [folder / name for folder in self._index_dirs for name in files])
+        self._parts = [_Part(*read_index(folder)) for folder in self._index_dirs]
+        self.ids = [image_id for part in self._parts for image_id in part.ids]
         if not self.ids:
-            raise UserError(f"{self._index_dir}: holds no images; run: dvc repro index")
+            raise UserError(f"{self._index_dirs[0]}: holds no images; run: dvc repro index")
         loaded = load_embedder(self._model_dir)  # a damaged model is told before another one
-        lineage = read_index_lineage(self._index_dir)
         self._digest = digest_model(self._model_dir)
-        self._lineage = check_lineage(
-            lineage,
-            model=self._digest,
-            source=self._model_dir,
-            path=self._index_dir,
-            stage="index",
-        )
-        self.distance = distance_of(self._index)
-        self._rows = RowLookup(self.ids, table=self._index_dir)
+        self._lineage = self._check_parts(loaded.dim)
+        self.distance = distance_of(self._parts[0].index)
+        self._rows = RowLookup(self.ids, table=self._index_dirs[0])
         self._read_lock = Lock()
         devices.make_deterministic()
         self._device = devices.find_device()
         self._precision = devices.resolve_precision(self._lineage.precision, self._device)
         on_device = loaded.to(self._device)
         self._embedder = on_device.to(memory_format=torch.channels_last).eval()
-        if loaded.dim != self._index.d:
-            raise UserError(
-                f"{self._index_dir}: found vectors of length {self._index.d}; {self._model_dir} "
-                f"makes {loaded.dim}; run: dvc repro index"
-            )
         # The first call is slow: torch chooses kernels, and numba loads its compiled functions.
         self.search(self.embed(Image.new("RGB", (8, 8))), 1)
         logger.debug(
             "%s: %s of %d images in %d dimensions, by %s; loaded on %s in %.1f s",
-            self._index_dir,
-            type(self._index).__name__,
+            self._index_dirs[0],
+            type(self._parts[0].index).__name__,
             len(self.ids),
             loaded.dim,
             self.distance,
             self._device,
             perf_counter() - started,
         )
+
+    def _check_parts(self, dim: int) -> Lineage:
+        """Return how the vectors of all parts were made: alike, by the model, of `dim` numbers."""
+        lineage: Lineage | None = None
+        for folder, part in zip(self._index_dirs, self._parts, strict=True):
+            lineage = check_lineage(
+                read_index_lineage(folder),
+                model=self._digest,
+                source=self._model_dir if lineage is None else self._index_dirs[0],
+                path=folder,
+                stage="index",
+                same_as=lineage,
+            )
+            if part.index.d != dim:
+                raise UserError(
+                    f"{folder}: found vectors of length {part.index.d}; {self._model_dir} makes "
+                    f"{dim}; run: dvc repro index"
+                )
+        if lineage is None:
+            raise ValueError("an index has one part or more")
+        return lineage
 
     def embed(self, image: Image.Image, *, crop: str = "center") -> Vectors:
         """Return float32 [D], embedded as the images of the index are, with hflip where they are.
@@ -148,34 +172,60 @@ class ModelIndex:
         own_row = None if exclude is None else self._rows.get(exclude)
         _use_one_core()
         query = prepare_vectors(vector[None], distance=self.distance)[0]
-        found = filtered_search(
-            self._index, query, k, distance=self.distance, allowed=allowed, own_row=own_row
-        )
-        return [
-            Neighbor(self.ids[row], float(score))
-            for row, score in zip(found.rows, found.scores, strict=True)
-        ]
+        found: list[Neighbor] = []
+        first = 0
+        for part in self._parts:
+            rows = slice(first, first + len(part.ids))
+            nearest = filtered_search(
+                part.index,
+                query,
+                k,
+                distance=self.distance,
+                allowed=None if allowed is None else allowed[rows],
+                own_row=_row_within(own_row, rows),
+            )
+            found += [
+                Neighbor(part.ids[row], float(score))
+                for row, score in zip(nearest.rows, nearest.scores, strict=True)
+            ]
+            first = rows.stop
+        # The sort is stable.
+        return sorted(found, key=lambda neighbor: -neighbor.score)[:k]
 
     @cached_property
     def _embeddings(self) -> tuple[RowLookup, Vectors]:
-        require_files(self._root, [self._embeddings_path])
-        ids, vectors = read_embeddings(self._embeddings_path)
+        require_files(self._root, self._embedding_dirs)
+        read = [
+            self._read_embeddings(*folders)
+            for folders in zip(self._embedding_dirs, self._index_dirs, strict=True)
+        ]
+        ids = [image_id for part, _ in read for image_id in part]
+        vectors = np.concatenate([part for ids, part in read if ids])
+        return RowLookup(ids, table=self._embedding_dirs[0]), vectors
+
+    def _read_embeddings(self, embeddings: Path, index: Path) -> tuple[list[str], Vectors]:
+        ids, vectors = read_embeddings(embeddings)
         lineage = check_lineage(
-            read_lineage(self._embeddings_path),
+            read_lineage(embeddings),
             model=self._digest,
             source=self._model_dir,
-            path=self._embeddings_path,
+            path=embeddings,
             stage="embed",
         )
         check_lineage(
             self._lineage,
             model=self._digest,
-            source=self._embeddings_path,
-            path=self._index_dir,
+            source=embeddings,
+            path=index,
             stage="index",
             same_as=lineage,
         )
-        return RowLookup(ids, table=self._embeddings_path), vectors
+        return ids, vectors
+
+
+def _row_within(row: int | None, rows: slice) -> int | None:
+    """Return where `row` is in a slice of rows, None where it is not."""
+    return row - rows.start if row is not None and rows.start <= row < rows.stop else None
 
 
 def _use_one_core() -> None:
@@ -185,7 +235,8 @@ def _use_one_core() -> None:
 
 
 def _check_name(root: Path, model: str) -> None:
-    names = {path.name for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()}
+    folders = [path for path in [*root.glob("models/*"), *root.glob("index/*")] if path.is_dir()]
+    names = {folder.name for folder in folders} - {ADDED}
     if not names:
         require_files(root, [root / "models" / model])
     if model not in names:

@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from app.experiments.dvc_adapter.lock import read_lock
+from app.searching.added_images import ADDED, CATALOG_FILE, IMAGES_FOLDER
 from app.searching.best_model import FOLDER
 from app.serving.searcher import Searcher
 from pipeline.data.training_record import RECORD_FILE
@@ -13,7 +14,10 @@ from pipeline.errors import UserError, one_line
 
 LOOK_SECONDS = 2.0
 LOCK = "dvc.lock"
-DATA = ("data/catalog.parquet", "data/classes.parquet", "data/splits.parquet", "data/images")
+DATA = (
+    *("data/catalog.parquet", "data/classes.parquet", "data/splits.parquet", "data/images"),
+    *(CATALOG_FILE, IMAGES_FOLDER),
+)
 
 # (modified, in ns; bytes; inode) of each file: DVC replaces a file by another one.
 Stamps = dict[str, tuple[int, int, int]]
@@ -128,7 +132,13 @@ def _list_outputs(models: Sequence[str]) -> list[str]:
     names = [
         name
         for model in models
-        for name in (f"models/{model}", f"embeddings/{model}", f"index/{model}")
+        for name in (
+            f"models/{model}",
+            f"embeddings/{model}",
+            f"embeddings/{ADDED}/{model}",
+            f"index/{model}",
+            f"index/{ADDED}/{model}",
+        )
     ]
     return [*DATA, *names]
 

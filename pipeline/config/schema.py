@@ -40,6 +40,12 @@ class DownloadParams(Section):
     max_rejected: Share
 
 
+class AddedParams(Section):
+    """source: a folder or an archive of images without labels."""
+
+    source: str
+
+
 class SplitParams(Section):
     protocol: Literal["auto", "official", "class_disjoint", "random", "test_only"]
     test_fraction: Fraction
@@ -193,6 +199,7 @@ class Params(Section):
     bits: Bits
     launch: str
     data: Annotated[DataParams, _choosing("data")]
+    added: AddedParams
     download: DownloadParams
     split: SplitParams
     backbone: BackboneParams

@@ -113,6 +113,9 @@ class PackedImages:
     def __len__(self) -> int:
         return len(self._digests)
 
+    def __contains__(self, image_id: str) -> bool:
+        return self._find(image_id) is not None
+
     @cached_property
     def ids(self) -> list[str]:
         """The image_id of each image, bucket after bucket, so in `tie_order`."""

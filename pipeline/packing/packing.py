@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -20,12 +20,14 @@ from pipeline.data.tables import CATALOG, CLASSES, HEALTH, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
 from pipeline.health.health_table import build_health_table
+from pipeline.options import AUTO
 from pipeline.packing.kept_images import keep_images
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.packing.storing import Making, ReadImage, store_images
 from pipeline.progress import show_progress
 
 AS_THEY_ARE = Making()
+Buckets = int | Literal["auto"]
 UNLABELLED = "unlabelled"  # the class of all images of a source where none has a label
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,26 @@ class Outputs:
     classes: Path
     rejected: Path
     health: Path
+
+
+@dataclass(frozen=True)
+class AddedOutputs:
+    """Where `pack_added` writes: a folder of buckets, a table, and the list of rejected images."""
+
+    images: Path
+    catalog: Path
+    rejected: Path
+
+
+@dataclass(frozen=True)
+class _How:
+    """The options of `pack`."""
+
+    making: Making
+    max_rejected: float
+    buckets: Buckets
+    kept: Path | None
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,7 @@ def pack(
     *,
     max_rejected: float,
     making: Making = AS_THEY_ARE,
-    buckets: int | None = None,
+    buckets: Buckets = AUTO,
     kept: Path | None = None,
     processes: int = 2,
 ) -> None:
@@ -78,7 +100,7 @@ def pack(
     a row in the catalog, but is not stored. Where no image has a label, all are of one class,
     UNLABELLED; otherwise those without one are left out.
 
-    buckets: how many there are, a power of 2; None: by the number of images. kept: a folder for the
+    buckets: how many there are, a power of 2; auto: by the number of images. kept: a folder for the
     next run; what is in it already and comes of the same bytes and `making` is not made again.
 
     Raises:
@@ -88,13 +110,38 @@ def pack(
     everything = sorted(images, key=lambda image: image.id)
     _check(everything)
     ordered = [image for image in everything if image.labels] or _as_one_class(everything)
-    with written_whole(*astuple(to)) as paths, unfinished_in(to.images.parent) as folder:
+    how = _How(making, max_rejected, buckets, kept, processes)
+    with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
-        result = _read(ordered, folder, making, kept=kept, processes=processes)
-        check_rejected(result.rejected, total=len(ordered), max_rejected=max_rejected)
-        stored = {item.image.id: item.stored for item in result.packed if item.stored is not None}
-        write_images(stored, unfinished.images, buckets=buckets or choose_count(len(stored)))
+        result = _store(ordered, unfinished.images, how)
         _write_tables(result, unfinished)
+    if kept is not None:
+        keep_images(kept, to.images, result.source_of)
+    _warn_of_rejected(result, ordered, listed_in=to.rejected)
+
+
+def pack_added(
+    images: Iterable[SourceImage],
+    to: AddedOutputs,
+    *,
+    max_rejected: float,
+    making: Making = AS_THEY_ARE,
+    buckets: Buckets = AUTO,
+    kept: Path | None = None,
+    processes: int = 2,
+) -> None:
+    """Write `images` without labels, of which there may be none, to the files of `to`, as `pack`.
+
+    Raises:
+        UserError: more of them cannot be decoded than `check_rejected` allows.
+    """
+    ordered = sorted(images, key=lambda image: image.id)
+    how = _How(making, max_rejected, buckets, kept, processes)
+    with written_whole(*astuple(to)) as paths:
+        unfinished = AddedOutputs(*paths)
+        result = _store(ordered, unfinished.images, how)
+        write_table(_catalog(result.packed, {}), unfinished.catalog, CATALOG)
+        write_rejected(result.rejected, unfinished.rejected)
     if kept is not None:
         keep_images(kept, to.images, result.source_of)
     _warn_of_rejected(result, ordered, listed_in=to.rejected)
@@ -121,19 +168,24 @@ def _as_one_class(images: Sequence[SourceImage]) -> list[SourceImage]:
     return [replace(image, labels=(UNLABELLED,)) for image in images]
 
 
-def _read(
-    images: Sequence[SourceImage],
-    folder: Path,
-    making: Making,
-    *,
-    kept: Path | None,
-    processes: int,
-) -> _Result:
+def _store(images: Sequence[SourceImage], folder: Path, how: _How) -> _Result:
+    """Write the buckets of `images` to `folder`."""
+    with unfinished_in(folder.parent) as rows:
+        result = _read(images, rows, how)
+        if images:
+            check_rejected(result.rejected, total=len(images), max_rejected=how.max_rejected)
+        stored = {item.image.id: item.stored for item in result.packed if item.stored is not None}
+        buckets = choose_count(len(stored)) if how.buckets == AUTO else how.buckets
+        write_images(stored, folder, buckets=buckets)
+    return result
+
+
+def _read(images: Sequence[SourceImage], rows: Path, how: _How) -> _Result:
     result = _Result([], [], {})
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
     with closing(
-        store_images(to_read, folder, making, kept=kept, processes=processes)
+        store_images(to_read, rows, how.making, kept=how.kept, processes=how.processes)
     ) as read_images:
         for image in shown:
             if image.read is None:

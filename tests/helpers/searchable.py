@@ -5,6 +5,7 @@ It takes seconds, because no network is trained.
 
 import io
 import json
+from collections.abc import Sequence
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipeline.data.metrics_files import MATCH_THRESHOLD, label_metrics
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.datasets.source_image import SourceImage
 from pipeline.models.embedder import attach_head, build_baseline, save_embedder
-from pipeline.packing.packing import Outputs, pack
+from pipeline.packing.packing import AddedOutputs, Outputs, pack, pack_added
 from stages import embed, index, split
 from tests.helpers.overlay import overlaid
 
@@ -44,6 +45,7 @@ def build(folder: Path, **changes: object) -> Path:
         torch.set_num_threads(1)  # faster than more threads where other tests run too
         outputs = Outputs(*(Path("data") / name for name in names))
         pack(drawn_images(), outputs, max_rejected=0.0, processes=1)
+        pack_added_images(folder, [])
         split.main(
             outputs.catalog, outputs.classes, outputs.health, out=Path("data/splits.parquet")
         )
@@ -53,6 +55,13 @@ def build(folder: Path, **changes: object) -> Path:
             index_again(folder, model)
     (folder / "dvc.yaml").touch()
     return folder
+
+
+def pack_added_images(folder: Path, images: Sequence[SourceImage]) -> None:
+    """Write data/added, of `images` without labels."""
+    names = ("images", "catalog.parquet", "rejected.csv")
+    to = AddedOutputs(*(folder / "data/added" / name for name in names))
+    pack_added(images, to, max_rejected=0.0, processes=1)
 
 
 def write_models(folder: Path, *, seed: int = 1) -> None:
@@ -80,8 +89,10 @@ def embed_again(folder: Path, model: str) -> None:
             model,
             model_dir=Path("models") / model,
             images=Path("data/images"),
+            added=Path("data/added/images"),
             kept=Path("kept") / model,
             out=Path(f"embeddings/{model}"),
+            added_out=Path(f"embeddings/added/{model}"),
         )
 
 
@@ -90,7 +101,9 @@ def index_again(folder: Path, model: str) -> None:
     with chdir(folder):
         index.main(
             embeddings=Path(f"embeddings/{model}"),
+            added=Path(f"embeddings/added/{model}"),
             out=Path(f"index/{model}"),
+            added_out=Path(f"index/added/{model}"),
             model=model,
         )
 

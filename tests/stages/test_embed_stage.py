@@ -20,7 +20,8 @@ from tests.helpers.encoded_images import encode
 from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 
-IMAGES, MODEL, KEPT, OUT = Path("images"), Path("model"), Path("kept"), Path("embeddings")
+IMAGES, ADDED, MODEL = Path("images"), Path("added"), Path("model")
+KEPT, OUT = Path("kept"), Path("embeddings")
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     change_params(Path(), {"embed.batch_size": 4, "embed.workers": 0})
     write_model(seed=1)
+    Packer(ADDED).close()
     return tmp_path
 
 
@@ -67,7 +69,15 @@ def write_images(numbers: Sequence[int], **changed: int) -> PackedImages:
 def run(kept: Path = KEPT, out: Path = OUT) -> dict[str, bytes]:
     """Run the stage as DVC does, which removes the output first; return its bytes by name."""
     shutil.rmtree(out, ignore_errors=True)
-    embed.main("baseline", model_dir=MODEL, images=IMAGES, kept=kept, out=out)
+    embed.main(
+        "baseline",
+        model_dir=MODEL,
+        images=IMAGES,
+        added=ADDED,
+        kept=kept,
+        out=out,
+        added_out=Path(f"{out}-added"),
+    )
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

@@ -111,8 +111,11 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     noise = np.random.default_rng(0).normal(0, 0.1, (len(ids), 8))
     vectors = (np.eye(8)[labels] + noise).astype(np.float32)
     write_embeddings(Path("embeddings"), ids, vectors)
+    write_embeddings(Path("none"), [], vectors[:0])
     inputs = {"embeddings": Path("embeddings"), "splits": Path("splits.parquet")}
-    stages.index.main(inputs["embeddings"], out=Path("index"))
+    stages.index.main(
+        inputs["embeddings"], added=Path("none"), out=Path("index"), added_out=Path("index-added")
+    )
     stages.evaluate.main(
         "m",
         **inputs,

@@ -56,6 +56,7 @@ def project(tmp_path: Path) -> Path:
     vectors = (centres[CLASS] + rng.normal(size=(N, 8))).astype(np.float32)
     # In another order than the splits, because the order of files may differ.
     write_embeddings(tmp_path / "embeddings", IDS[::-1], vectors[::-1])
+    write_embeddings(tmp_path / "added", [], vectors[:0])
     write_splits(tmp_path, SPLIT)
     labels = {image_id: [label] for image_id, label in zip(IDS, CLASS, strict=True)}
     write_dataset_tables(tmp_path, catalog=build_catalog(labels))
@@ -96,6 +97,7 @@ SHARED = ("--embeddings", "embeddings", "--splits", "splits.parquet")
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
     options = ("--embeddings", "embeddings", "--model", "m", "--out", "index/m")
+    options += ("--added", "added", "--added-out", "index/added/m")
     return run_stage(project, "index", *options)
 
 

@@ -1,0 +1,143 @@
+"""`lookalike add` and `remove`: faults before any work; and in a real repository, no training."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.commands import added
+from app.commands.added import add_images, remove_images
+from pipeline.errors import UserError
+from tests.helpers.clone import copy_clone, outputs, skip_drawing
+from tests.helpers.encoded_images import encode
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_module
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with an added image, whose stages are not run but counted in logs/runs."""
+    root = tmp_path / "project"
+    (root / "added/old").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "added/README.md"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "added/old/a.jpg").write_bytes(encode("JPEG"))
+    monkeypatch.setattr(added, "reproduce_index", lambda path: path.joinpath("ran").touch())
+    return root
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def files(root: Path) -> list[str]:
+    folder = root / "added"
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def test_files_and_folders_are_copied_under_their_names(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = put(tmp_path / "one.png", encode("PNG"))
+    put(tmp_path / "more/deep/two.jpg", encode("JPEG"))
+    put(tmp_path / "more/notes.txt", b"text")
+    add_images(project, [one, tmp_path / "more"])
+    assert files(project) == ["more/deep/two.jpg", "old/a.jpg", "one.png"]
+    assert (project / "added/one.png").read_bytes() == encode("PNG")
+    assert (project / "ran").exists()
+    monkeypatch.chdir(tmp_path / "more")
+    add_images(project, [Path()])  # again, and by another path: nothing is new
+    assert files(project) == ["more/deep/two.jpg", "old/a.jpg", "one.png"]
+
+
+def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_path: Path) -> None:
+    good = put(tmp_path / "good.jpg", encode("JPEG"))
+    text = put(tmp_path / "text.jpg", b"text")
+    other = put(tmp_path / "old/a.jpg", encode("PNG"))
+    same = put(tmp_path / "again/good.jpg", encode("PNG"))
+    with pytest.raises(UserError) as caught:
+        add_images(project, [good, text, tmp_path / "old", same])
+    assert caught.value.args == (
+        f"{text}: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC",
+        f"{other}: another image is at {project}/added/old/a.jpg; rename one of them",
+        f"{good} and {same}: have one name; rename one of them",
+    )
+    with pytest.raises(UserError) as caught:
+        add_images(project, [tmp_path / "none.jpg"])
+    assert str(caught.value).startswith(f"{tmp_path}/none.jpg: no such file; ")
+    assert files(project) == ["old/a.jpg"]
+    assert not (project / "ran").exists()
+
+
+def test_only_added_images_are_removed(project: Path) -> None:
+    put(project / "outside.jpg", encode("JPEG"))
+    unknown = ("images/a.jpg", "added/b.jpg", "added/old", "added/../outside.jpg", "old/a.jpg")
+    with pytest.raises(UserError) as caught:
+        remove_images(project, ["added/old/a.jpg", *unknown])
+    assert caught.value.args == tuple(
+        f"{image_id}: not an added image; allowed: added/ and a file of {project}/added; an image "
+        "with a label is dropped by a line of overrides.csv"
+        for image_id in unknown
+    )
+    assert files(project) == ["old/a.jpg"]
+    remove_images(project, ["added/old/a.jpg"])
+    assert files(project) == []
+    assert (project / "ran").exists()
+
+
+@pytest.mark.parametrize("source", ["archive.zip", "none", "absolute"])
+def test_images_elsewhere_are_not_touched(source: str, project: Path, tmp_path: Path) -> None:
+    put(project / "archive.zip", b"")
+    found = str(tmp_path) if source == "absolute" else source
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("source: added ", f"source: {found} ", 1))
+    for run in (
+        lambda: add_images(project, [project / "added/old/a.jpg"]),
+        lambda: remove_images(project, ["added/old/a.jpg"]),
+    ):
+        with pytest.raises(UserError) as caught:
+            run()
+        assert str(caught.value) == (
+            f"added.source: found '{found}'; allowed for add and remove: a folder of the project, "
+            "such as added; change the images there yourself, and run: dvc repro index"
+        )
+
+
+def test_an_added_image_is_found_without_training_or_evaluation(
+    first_run: Path, tmp_path: Path
+) -> None:
+    project = copy_clone(first_run, tmp_path / "project")
+    skip_drawing(project)
+    before = outputs(project)
+    photo = put(tmp_path / "cup.png", encode("PNG"))
+
+    def run(*arguments: str | os.PathLike[str]) -> str:
+        ran = run_module(project, "app.cli", *map(str, arguments))
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    told = run("add", photo)
+    assert [line.split("'")[1] for line in told.splitlines() if line.startswith("Running")] == [
+        *("added", "embed@baseline", "embed@finetuned", "index@baseline", "index@finetuned")
+    ]
+    changed = {
+        each["path"]
+        for name, after in outputs(project).items()
+        for each, old in zip(after, before[name], strict=True)
+        if each["md5"] != old["md5"]
+    }
+    assert changed == {"data/added/images", "data/added/catalog.parquet"} | {
+        f"{folder}/added/{model}"
+        for folder in ("embeddings", "index")
+        for model in ("baseline", "finetuned")
+    }
+    [first, *_] = run("query", photo, "--out", "queries").splitlines()[1:]
+    assert first.split() == ["1", "1.0000", "(no", "label)", "added/cup.png"]
+
+    run("remove", "added/cup.png")
+    assert outputs(project) == before
+    assert "added/cup.png" not in run("query", photo, "--out", "queries")

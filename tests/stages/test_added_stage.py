@@ -1,0 +1,116 @@
+"""The added stage: images without labels, of which there may be none; and their index."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.packed_images import PackedImages
+from pipeline.data.tables import CATALOG, read_table
+from pipeline.errors import UserError
+from pipeline.index.build import read_index
+from stages import added, index
+from tests.helpers.encoded_images import encode
+from tests.helpers.paths import ROOT
+
+DATA = Path("data/added")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with params.yaml and added images, in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "added", tmp_path / "added", ignore=shutil.ignore_patterns("*.jpg"))
+
+
+def put(name: str, content: bytes) -> None:
+    path = Path("added") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def run(source: Path = Path("added")) -> list[str]:
+    """Run the stage and return the image_ids of its catalog."""
+    added.main(
+        source,
+        images=DATA / "images",
+        catalog=DATA / "catalog.parquet",
+        rejected=DATA / "rejected.csv",
+        kept=Path("kept"),
+    )
+    ids: list[str] = read_table(DATA / "catalog.parquet", CATALOG)["image_id"].to_pylist()
+    return ids
+
+
+def test_a_folder_is_packed_without_labels(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("b.jpg", "deep/a.jpg", ".hidden.jpg"):
+        put(name, encode("JPEG"))
+    put("camera.dng", b"raw")
+    assert run() == ["added/b.jpg", "added/deep/a.jpg"]
+    catalog = read_table(DATA / "catalog.parquet", CATALOG)
+    assert catalog["labels"].to_pylist() == [[], []]
+    images = PackedImages(DATA / "images")
+    assert sorted(images.ids) == ["added/b.jpg", "added/deep/a.jpg"]
+    assert images.read("added/b.jpg") == encode("JPEG")
+    assert [line for line in caplog.messages if "left out" in line] == [
+        "left out 1 .dng; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC; convert them"
+    ]
+
+
+def test_there_may_be_none() -> None:
+    assert run() == []
+    assert len(PackedImages(DATA / "images")) == 0
+
+
+def test_an_archive_is_packed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("photos/a.jpg", encode("JPEG"))
+    assert run(tmp_path / "more.zip") == ["added/photos/a.jpg"]
+
+
+def test_what_cannot_be_decoded_is_left_out_or_stops_the_stage() -> None:
+    put("a.jpg", encode("JPEG"))
+    put("b.jpg", encode("JPEG"))
+    put("c.jpg", b"text")
+    assert run() == ["added/a.jpg", "added/b.jpg"]
+    assert (DATA / "rejected.csv").read_text() == "path,reason\nadded/c.jpg,not an image\n"
+    for name in ("a.jpg", "b.jpg"):
+        put(name, b"")
+    with pytest.raises(UserError, match=r"^3 of 3 images \(100\.0%\) cannot be decoded"):
+        run()
+    assert sorted(PackedImages(DATA / "images").ids) == ["added/a.jpg", "added/b.jpg"]
+
+
+def run_index(labelled: list[str], others: list[str]) -> None:
+    vectors = np.random.default_rng(0).normal(size=(len(labelled + others), 4)).astype(np.float32)
+    write_embeddings(Path("embeddings"), labelled, vectors[: len(labelled)])
+    write_embeddings(Path("embeddings-added"), others, vectors[len(labelled) :])
+    index.main(
+        Path("embeddings"),
+        added=Path("embeddings-added"),
+        out=Path("index"),
+        added_out=Path("index-added"),
+    )
+
+
+def test_the_added_images_have_an_index_of_their_own() -> None:
+    run_index(["a", "b"], ["added/c"])
+    assert sorted(read_index(Path("index"))[1]) == ["a", "b"]
+    assert read_index(Path("index-added"))[1] == ["added/c"]
+    run_index(["a", "b"], [])
+    found, ids = read_index(Path("index-added"))
+    assert (found.ntotal, found.d, ids) == (0, 4, [])
+
+
+def test_an_added_image_with_the_id_of_another_is_an_error() -> None:
+    with pytest.raises(UserError) as caught:
+        run_index(["added/c", "added/d", "b"], ["added/d", "added/c", "added/e"])
+    assert str(caught.value) == (
+        "embeddings-added: 2 image_ids are those of images with labels, the first is 'added/c'; "
+        "allowed: others; rename the folder in added.source"
+    )
