@@ -38,8 +38,8 @@ from tests.helpers.searchable import draw
 pytestmark = pytest.mark.long
 
 STAGES = (
-    *("download", "split", "backbone", "embed@baseline", "index@baseline", "mine", "train"),
-    *("embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"),
+    *("download", "added", "split", "backbone", "embed@baseline", "index@baseline", "mine"),
+    *("train", "embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"),
 )
 SHARES = (0.02, 0.2, 0.4, 0.6, 0.8)  # of the seconds that a stage takes
 # What shows that a stage is in the midst of writing; of a download, of an epoch's checkpoint too.

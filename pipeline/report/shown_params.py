@@ -8,8 +8,9 @@ from pipeline.config.dotted_keys import flatten, show_value
 from pipeline.config.schema import Params
 from pipeline.options import Choice
 
-# `launch` and `track` change how a run is started and recorded, never its results.
-HIDDEN = ("launch", "track")
+# `launch` and `track` change how a run is started and recorded, `added` what is searched: none of
+# them its results.
+HIDDEN = ("launch", "track", "added")
 # The params that a reader looks for first.
 MAIN = (
     "data.name",
