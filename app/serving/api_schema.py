@@ -101,7 +101,7 @@ class ModelNeighbors(BaseModel):
         "catalog, and where no threshold was chosen"
     )
     relevant_count: int | None = Field(
-        description="number of relevant neighbors; null where their relevance is"
+        description="number of relevant neighbors; null where the relevance of all of them is"
     )
     embed_ms: Milliseconds
     search_ms: Milliseconds

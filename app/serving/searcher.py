@@ -163,6 +163,11 @@ class Searcher:
             RefusedOverrideError: the file names the image already, or a label is given with drop.
         """
         self._check_image_id(override.image_id)
+        if not self.catalog.labels_of(override.image_id):
+            raise RefusedOverrideError(
+                f"image_id: found '{override.image_id}', an added image; allowed: images with a "
+                "label; take it away with lookalike remove"
+            )
         label = override.label
         if override.action == RELABEL:
             label = self.catalog.own_name_of(label)
@@ -235,7 +240,7 @@ class Searcher:
         search_ms = _milliseconds_since(started)
         trained_on = self._trained_on[model_index.model]
         neighbors = self._describe(found.neighbors, query.image_id, trained_on)
-        known = query.image_id is not None and all(each.relevant is not None for each in neighbors)
+        known = any(each.relevant is not None for each in neighbors)
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,

@@ -18,7 +18,8 @@ export function renderQuery(query, state, photoName, choices) {
     element("strong", {}, query.image_id ? describe(query) : photoName),
     element("small", {}, query.image_id ?? "your photo; its class is not known"));
   showQuery(true);
-  renderCorrection(query.image_id !== null && choices.overrides);
+  // An added image has no class, which could be wrong.
+  renderCorrection(query.classes.length > 0 && choices.overrides);
 }
 
 /** Show what corrects the query, closed and empty, or hide it. */
@@ -111,7 +112,7 @@ function noteOf(model, trained) {
 
 function renderTile(neighbor, state) {
   const verdict = { true: "relevant", false: "irrelevant" }[neighbor.relevant] ?? "";
-  const classes = describe(neighbor);
+  const classes = neighbor.classes.join(", ") || neighbor.image_id.split("/").pop();
   const score = neighbor.score.toFixed(3);
   const link = element("a", {
     className: `tile ${verdict}`,
@@ -153,7 +154,10 @@ function hasCount(each) {
 }
 
 function formatRelevant(each) {
-  return `${each.relevant_count} of ${each.neighbors.length} relevant`;
+  const known = each.neighbors.filter((neighbor) => neighbor.relevant !== null).length;
+  const others = each.neighbors.length - known;
+  const text = `${each.relevant_count} of ${known} relevant`;
+  return others ? `${text}, ${others} without a label` : text;
 }
 
 function formatCount(number, one, many) {

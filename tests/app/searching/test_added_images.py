@@ -10,8 +10,8 @@ import pytest
 from app.commands.query import QueryOptions, format_neighbors, query_photos
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
-from app.serving.api_schema import SearchOptions
-from app.serving.searcher import Searcher
+from app.serving.api_schema import Override, SearchOptions
+from app.serving.searcher import RefusedOverrideError, Searcher
 from pipeline.data.embeddings import read_embeddings
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
@@ -109,7 +109,22 @@ def test_the_search_page_searches_with_and_for_added_images(project: Path) -> No
     for model in response.models:
         unknown = [each.image_id for each in model.neighbors if each.relevant is None]
         assert sorted(unknown) == [f"added/{number}.jpg" for number in NUMBERS]
+        relevant = [each.image_id for each in model.neighbors if each.relevant]
+        assert model.relevant_count == len(relevant) == 3
     assert searcher.read_image("added/14.jpg") == draw("red", "disc", 14)
+
+
+def test_an_added_image_has_no_class_to_correct(project: Path, tmp_path: Path) -> None:
+    searcher = Searcher(project, ["finetuned"])
+    with pytest.raises(RefusedOverrideError) as caught:
+        searcher.override(
+            Override(image_id="added/10.jpg", action="drop", label=""), tmp_path / "overrides.csv"
+        )
+    assert str(caught.value) == (
+        "image_id: found 'added/10.jpg', an added image; allowed: images with a label; take it "
+        "away with lookalike remove"
+    )
+    assert not (tmp_path / "overrides.csv").exists()
 
 
 def test_an_index_without_the_added_images_is_refused(project: Path, tmp_path: Path) -> None:
