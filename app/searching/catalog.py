@@ -46,7 +46,8 @@ class Catalog:
         folders = [data / "images"]
         if has_added(root):
             folders.append(root / IMAGES_FOLDER)
-            catalog = pa.concat_tables([catalog, read_table(root / CATALOG_FILE, CATALOG)])
+            added = read_table(root / CATALOG_FILE, CATALOG).cast(catalog.schema)
+            catalog = pa.concat_tables([catalog, added])
         self.images = AllImages(folders)
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()

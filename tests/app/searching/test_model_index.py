@@ -223,13 +223,13 @@ def test_what_cannot_be_searched_is_an_error_of_one_line(
 
 def test_embeddings_made_with_other_options_than_the_index_are_refused(copy: Path) -> None:
     folder, table = copy / "index/finetuned", copy / "embeddings/finetuned"
-    index, ids = read_index(folder)
     made = read_lineage(table)
     assert made is not None
-    write_index(folder, index, ids, replace(made, hflip=not made.hflip))
+    for each in (folder, copy / "index/added/finetuned"):
+        write_index(each, *read_index(each), replace(made, hflip=not made.hflip))
     model_index = ModelIndex(copy, "finetuned")
     with pytest.raises(UserError) as error:
-        model_index.read_vector(ids[0])
+        model_index.read_vector(model_index.ids[0])
     assert re.fullmatch(
         rf"{folder}: made with embed.hflip (true|false) and precision fp32; {table} with "
         r"embed.hflip (true|false) and precision fp32; run: dvc repro index",

@@ -1,0 +1,175 @@
+"""How the time and the memory of each stage grow with the number of images.
+
+    python -m benchmarks.growth                        # 10, 30, 60, 120 and 250 thousand images
+    python -m benchmarks.growth 10000 20000
+
+Synthetic images, classes of 10. Packing is measured by the library, and the embeddings (128-d) are
+made up; the other stages run as DVC runs them, as processes. Queries are sampled: QUERIES of them
+search the whole gallery. From each time that of 1,000 images is taken off, which is nearly all
+start-up; the exponent is fitted to what is left, by least squares of the logarithms. The last
+columns are an extrapolation by it, from the largest size.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline.config.load import read_yaml
+from pipeline.data.embeddings import write_embeddings
+from pipeline.data.packed_images import PackedImages
+from pipeline.datasets.source_image import SourceImage
+from pipeline.machine import describe_machine
+from pipeline.packing.packing import Outputs, pack
+
+ROOT = Path(__file__).parent.parent
+SIZES = (10_000, 30_000, 60_000, 120_000, 250_000)
+FIRST = 1_000  # images of the run that is taken off
+QUERIES, PER_CLASS, DIMENSION, SIDE = 2_000, 10, 128, 16
+NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
+COMMANDS = {
+    "pack": ["-m", "benchmarks.growth", "--pack"],
+    "split": [
+        "-m", "stages.split", "--catalog=data/catalog.parquet", "--classes=data/classes.parquet",
+        "--health=data/health.parquet", "--out=data/splits.parquet",
+    ],
+    "mine": [
+        "-m", "stages.mine", "--embeddings=embeddings/m", "--splits=data/splits.parquet",
+        "--catalog=data/catalog.parquet", "--out=data/triplets.parquet",
+    ],
+    "index": [
+        "-m", "stages.index", "--embeddings=embeddings/m", "--added=embeddings/added/m",
+        "--out=index/m", "--added-out=index/added/m",
+    ],
+    "evaluate": [
+        "-m", "stages.evaluate", "--model=m", "--embeddings=embeddings/m", "--index=index/m",
+        "--splits=data/splits.parquet", "--catalog=data/catalog.parquet", "--images=data/images",
+        "--metrics=metrics/m.json", "--results=results/m",
+    ],
+}  # fmt: skip
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--pack"]:
+        pack_images(int(sys.argv[2]))
+        return
+    sizes = [int(text) for text in sys.argv[1:]] or SIZES
+    print(describe_machine("portable")["processor"])
+    print("    images  stage      CPU s   peak MiB")
+    found = {size: measure(size) for size in (FIRST, *sizes)}
+    print("stage      exponent: CPU, memory   at 10^7: CPU h, GiB   at 10^9: CPU h, GiB")
+    for stage in COMMANDS:
+        powers = [fit(found, stage, kind) for kind in (0, 1)]
+        ahead = [
+            number
+            for images in (10**7, 10**9)
+            for number in (
+                extrapolate(found, stage, 0, powers[0], images) / 3600,
+                extrapolate(found, stage, 1, powers[1], images) / 1024,
+            )
+        ]
+        cells = "".join(f"{number:11.1f}" for number in ahead)
+        print(f"{stage:10} {powers[0]:12.2f} {powers[1]:9.2f} {cells}")
+
+
+def measure(size: int) -> dict[str, tuple[float, float]]:
+    """Return stage -> (CPU seconds, peak MiB) with so many images."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        write_params(project)
+        for stage, command in COMMANDS.items():
+            more = [str(size)] if stage == "pack" else []
+            found[stage] = run(project, [*command, *more])
+            print(
+                f"{size:10,}  {stage:8} {found[stage][0]:7.1f} {found[stage][1]:10.0f}", flush=True
+            )
+            if stage == "pack":
+                write_vectors(project)
+    return found
+
+
+def write_params(project: Path) -> None:
+    values = read_yaml(ROOT / "params.yaml")
+    values["data"]["name"], values["split"]["protocol"] = "folder", "class_disjoint"
+    values["batches"]["name"], values["evaluate"]["queries"] = "triplets", QUERIES
+    with (project / "params.yaml").open("w") as out:
+        YAML().dump(values, out)
+    shutil.copy(ROOT / "overrides.csv", project)
+
+
+def run(project: Path, command: list[str]) -> tuple[float, float]:
+    """Return the CPU seconds and the peak MiB of a process, with those that it starts."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, *command],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    errors = process.stderr.read().decode() if process.stderr else ""
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command}: {errors}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def pack_images(size: int) -> None:
+    images = (
+        SourceImage(f"{n // PER_CLASS}/{n}.png", (f"class {n // PER_CLASS}",), partial(make, n))
+        for n in range(size)
+    )
+    to = Outputs(*(Path("data") / name for name in NAMES))
+    pack(images, to, max_rejected=0.0, processes=os.cpu_count() or 1)
+
+
+def make(number: int) -> bytes:
+    """Return a PNG of noise."""
+    pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_vectors(project: Path) -> None:
+    """Write embeddings of which those of a class are near each other, and none of added images."""
+    ids = PackedImages(project / "data/images").ids
+    labels = np.array([int(image_id.split("/")[0]) for image_id in ids])
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((labels.max() + 1, DIMENSION), dtype=np.float32)
+    noise = rng.standard_normal((len(ids), DIMENSION), dtype=np.float32)
+    write_embeddings(project / "embeddings/m", ids, centres[labels] + 1.5 * noise)
+    write_embeddings(project / "embeddings/added/m", [], noise[:0])
+
+
+def fit(found: dict[int, dict[str, tuple[float, float]]], stage: str, kind: int) -> float:
+    """Return the exponent of the time (kind 0) or the memory (kind 1) of a stage."""
+    first, *sizes = found
+    above = [max(found[size][stage][kind] - found[first][stage][kind], 1e-3) for size in sizes]
+    return float(np.polyfit(np.log(sizes), np.log(above), 1)[0])
+
+
+def extrapolate(
+    found: dict[int, dict[str, tuple[float, float]]],
+    stage: str,
+    kind: int,
+    power: float,
+    images: int,
+) -> float:
+    first, *_, last = found
+    start = found[first][stage][kind]
+    growth = (found[last][stage][kind] - start) * (images / last) ** power
+    return float(start + growth)
+
+
+if __name__ == "__main__":
+    main()
