@@ -179,7 +179,7 @@ def query(
 
 @app.command()
 def add(images: Annotated[list[Path], typer.Argument(help="images, or folders of them")]) -> None:
-    """Copy images without labels to the added ones, and embed and index them: no training."""
+    """Copy images without labels to the added ones, and run dvc repro index, which finds them."""
     from app.commands.added import add_images
 
     add_images(Path(), images)

@@ -64,7 +64,7 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
     started = time.perf_counter()
     ids = [f"{number:06d}" for number in range(IMAGES)]
     writer = RowWriter(project / "rows.arrow")
-    facts = ImageFacts("", perceptual_hash=0, colours=b"", color_range=0, sharpness=0.0)
+    facts = ImageFacts("", perceptual_hash=0, colors=b"", color_range=0, sharpness=0.0)
     rows = (ImageRow(each, encoded[n % len(encoded)], 0, 0, facts) for n, each in enumerate(ids))
     stored = {row.image_id: writer.add(row) for row in rows}
     writer.close()

@@ -21,6 +21,7 @@ LIBRARIES = (
     "pyarrow",
     "pandas",
     "pillow",
+    "pillow-heif",
     "matplotlib",
     "plotly",
 )

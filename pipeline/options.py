@@ -29,7 +29,7 @@ VALUE = "value"
 _Auto = Annotated[Literal["auto"], Tag(AUTO)]
 _by_tag = Discriminator(lambda value: AUTO if value == AUTO else VALUE)
 AutoCount = Annotated[Annotated[Count, Tag(VALUE)] | _Auto, _by_tag]
-AutoBuckets = Annotated[Annotated[int, Ge(1), Le(2**16), Tag(VALUE)] | _Auto, _by_tag]
+AutoBuckets = Annotated[Annotated[int, Ge(1), Le(2**14), Tag(VALUE)] | _Auto, _by_tag]
 AutoSide = Annotated[Annotated[Side, Tag(VALUE)] | _Auto, _by_tag]
 AutoPositive = Annotated[Annotated[float, Gt(0), Tag(VALUE)] | _Auto, _by_tag]
 AutoFraction = Annotated[Annotated[float, Gt(0), Lt(1), Tag(VALUE)] | _Auto, _by_tag]

@@ -64,7 +64,7 @@ def fix(params: Path) -> None:
     it for `portable`. A file that cannot be read counts as `portable`: whoever needs its values
     says what is wrong.
     """
-    before, users = _read_settings(), _remember_users()
+    before, users = read_settings(), _remember_users()
     wanted = SETTINGS if chosen(params) == "portable" else users
     if wanted is SETTINGS and before != SETTINGS:
         _warn_of(sorted(sys.modules.keys() & set(READERS)))
@@ -74,7 +74,7 @@ def fix(params: Path) -> None:
     keep_compiled_code_apart()
 
 
-def _read_settings() -> dict[str, str]:
+def read_settings() -> dict[str, str]:
     """Return name -> value of all that is set for the libraries."""
     return {
         name: value
@@ -88,7 +88,7 @@ def _remember_users() -> dict[str, str]:
 
     What differs from `SETTINGS` was set since the first process of the project noted it.
     """
-    users = _read_settings()
+    users = read_settings()
     if USERS in os.environ:
         since = {name: value for name, value in users.items() if SETTINGS.get(name) != value}
         users = json.loads(os.environ[USERS]) | since

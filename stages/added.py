@@ -2,23 +2,19 @@
 
 import logging
 import os
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
-from pipeline.datasets.class_folders import count_unread_images, describe_unread, walk_images
-from pipeline.datasets.source_files import relative_name
-from pipeline.datasets.source_image import SourceImage
+from pipeline.datasets.added import read_added
+from pipeline.datasets.class_folders import count_unread_images, describe_unread
 from pipeline.packing.packing import AddedOutputs, pack_added
 from pipeline.packing.sources import open_source
 from pipeline.packing.storing import Making
 from stages.maker import fingerprint_maker
 from stages.project_root import project_root
 from stages.runner import load, run
-
-PREFIX = "added/"  # of the image_ids, so that none is that of an image with labels
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +27,12 @@ def main(
     kept: Annotated[Path, Option(help="directory of images that the next run does not make again")],
 ) -> None:
     params = load()
-    with open_source(source, {}, downloads=project_root() / "downloads") as folder:
+    downloads = project_root() / "downloads"
+    with open_source(source, {}, downloads=downloads, option="added.source") as folder:
         pack_added(
-            (
-                SourceImage(
-                    path=PREFIX + relative_name(path, folder),
-                    labels=(),
-                    read=partial(Path.read_bytes, path),
-                )
-                for path in walk_images(folder)
-            ),
+            read_added(folder),
             AddedOutputs(images, catalog, rejected),
             making=Making(params.download.max_side, fingerprint_maker("added", params.bits)),
-            max_rejected=params.download.max_rejected,
             buckets=params.data.buckets,
             kept=kept,
             processes=os.cpu_count() or 1,

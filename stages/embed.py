@@ -40,12 +40,13 @@ def main(
     outputs = {out: PackedImages(images), added_out: PackedImages(added)}
     if not len(outputs[out]):
         logger.warning("no images were packed, only their labels: %s is empty", out)
-    precision = devices.resolve_precision(params.embed.precision, devices.find_device())
+    device = devices.find_device()
+    precision = devices.resolve_precision(params.embed.precision, device)
     used = devices.name_precision(precision)
     lineage = Lineage(digest_model(model_dir), params.embed.hflip, used)
-    maker = fingerprint_maker("embed", params.bits)
+    maker = f"{fingerprint_maker('embed', params.bits)}, {devices.name_device(device)}"
     files = KeptFiles(
-        kept, SUFFIX, of=f"{lineage} {params.embed.batch_size} {maker}", check=read_bucket
+        kept, SUFFIX, of=f"{lineage}, {params.embed.batch_size}, {maker}", check=read_bucket
     )
     for to, packed in outputs.items():
         _embed_missing(packed, files, params, model_dir)

@@ -6,14 +6,12 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
+from pipeline.data.arrays import Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage, require_embeddings
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
-from pipeline.index.build import build_index, write_index
+from pipeline.index.build import build_beside, build_index, write_index
 from stages.runner import load, run
-
-# Few images may be added, which other kinds of index cannot be trained on.
-ADDED_FACTORY = "Flat"
 
 
 def main(
@@ -31,18 +29,22 @@ def main(
             f"{added}: {len(taken)} image_ids are those of images with labels, the first is "
             f"'{min(taken)}'; allowed: others; rename the folder in added.source"
         )
+    distance = params.index.distance
+    ids, vectors = _in_tie_order(*images)
+    index = build_index(vectors, factory=params.index.factory, distance=distance, seed=params.seed)
+    write_index(out, index, ids, read_lineage(embeddings))
     if not others[0]:
-        others = [], np.empty((0, images[1].shape[1]), np.float32)
-    for (ids, vectors), source, to, factory in (
-        (images, embeddings, out, params.index.factory),
-        (others, added, added_out, ADDED_FACTORY),
-    ):
-        order = tie_order(ids)
-        index = build_index(
-            vectors[order], factory=factory, distance=params.index.distance, seed=params.seed
-        )
-        write_index(to, index, [ids[row] for row in order], read_lineage(source))
+        others = [], np.empty((0, vectors.shape[1]), np.float32)
+    ids, vectors = _in_tie_order(*others)
+    write_index(
+        added_out, build_beside(index, vectors, distance=distance), ids, read_lineage(added)
+    )
     return model
+
+
+def _in_tie_order(ids: list[str], vectors: Vectors) -> tuple[list[str], Vectors]:
+    order = tie_order(ids)
+    return [ids[row] for row in order], vectors[order]
 
 
 if __name__ == "__main__":

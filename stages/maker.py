@@ -1,9 +1,10 @@
-"""What makes the outputs of a stage: its code, the machine and the libraries."""
+"""What makes the outputs of a stage: its code, the machine, the libraries and their settings."""
 
 import hashlib
 import json
 
 from pipeline.machine import describe_machine
+from pipeline.portable_bits import read_settings
 from stages.stage_code import fingerprint_code
 
 
@@ -13,5 +14,5 @@ def fingerprint_maker(stage: str, bits: str) -> str:
 
     bits: of params.yaml.
     """
-    about = {"code": fingerprint_code(stage), **describe_machine(bits)}
+    about = {"code": fingerprint_code(stage), **describe_machine(bits), **read_settings()}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,18 +1,19 @@
 """`lookalike add` and `remove`: images without labels, searched beside the others."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app.experiments.dvc_adapter.reproduction import reproduce_index
 from app.project import require_project
-from app.searching.untrusted_images import find_photos, named_errors
+from app.searching.untrusted_images import find_photos, read_photo
 from pipeline.config.load import read_params
-from pipeline.data.decoding import read_header
 from pipeline.data.files import written_whole
+from pipeline.datasets.added import list_added
+from pipeline.datasets.class_folders import is_image
+from pipeline.datasets.source_files import is_hidden, relative_name
 from pipeline.errors import UserError, escape_unprintable
-
-PREFIX = "added/"  # of the image_ids, as stages/added.py makes them
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +24,18 @@ def add_images(root: Path, paths: Sequence[Path]) -> None:
     A folder keeps its name and its subfolders there. An image that is there already is passed over.
 
     Raises:
-        UserError: a file is not an image, or another image of its name is there already; all of
-            these are told, and nothing is copied. Or a stage fails, and the images are there.
+        UserError: a file is not an image that the pipeline reads, or something else of its name is
+            there already; all of these are told, and nothing is copied. Or a stage fails.
     """
     folder = _find_folder(root)
     copies: dict[Path, Path] = {}
     faults: list[str] = []
-    for photo, name in _named(paths):
+    for photo, name in _named(paths, folder):
         try:
             to = folder / name
-            if copies.setdefault(to, photo) != photo:
+            _check(photo, to, folder)
+            if copies.setdefault(to, photo).read_bytes() != photo.read_bytes():
                 raise UserError(f"{copies[to]} and {photo}: have one name; rename one of them")
-            _check(photo, to)
         except UserError as error:
             faults += error.args
     if faults:
@@ -55,20 +56,25 @@ def remove_images(root: Path, image_ids: Sequence[str]) -> None:
             deleted. Or a stage fails, and the images are deleted.
     """
     folder = _find_folder(root)
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    found = {image_id: files.get(image_id.removeprefix(PREFIX)) for image_id in image_ids}
+    files = dict(list_added(folder))
     unknown = [
-        f"{escape_unprintable(image_id)}: not an added image; allowed: {PREFIX} and a file of "
-        f"{folder}; an image with a label is dropped by a line of overrides.csv"
-        for image_id, path in found.items()
-        if not image_id.startswith(PREFIX) or path is None or not path.is_file()
+        f"{escape_unprintable(image_id)}: not an added image; allowed: the image_id of an image in "
+        f"{folder}, as lookalike query prints it; an image with a label is dropped by a line of "
+        "overrides.csv"
+        for image_id in image_ids
+        if image_id not in files
     ]
-    if unknown:
-        raise UserError(*unknown)
-    for path in found.values():
-        if path is not None:
-            path.unlink()
-    logger.info("deleted %d images from %s", len(found), folder)
+    own = folder.resolve()
+    linked = [
+        f"{image_id}: behind a link out of {folder}; allowed: a file in it; remove the link"
+        for image_id in image_ids
+        if image_id in files and own not in (files[image_id].parent / "file").resolve().parents
+    ]
+    if unknown or linked:
+        raise UserError(*unknown, *linked)
+    for image_id in set(image_ids):
+        files[image_id].unlink()
+    logger.info("deleted %d images from %s", len(set(image_ids)), folder)
     reproduce_index(root)
 
 
@@ -76,30 +82,43 @@ def _find_folder(root: Path) -> Path:
     """Return the project's own folder of added images."""
     require_project(root)
     source = Path(read_params(root / "params.yaml").added.source)
-    if source.is_absolute() or not (root / source).is_dir():
+    inside = root.resolve() in (root / source).resolve().parents
+    if source.is_absolute() or not inside or not (root / source).is_dir():
         raise UserError(
-            f"added.source: found '{source}'; allowed for add and remove: a folder of the project, "
+            f"added.source: found '{source}'; allowed for add and remove: a folder in the project, "
             "such as added; change the images there yourself, and run: dvc repro index"
         )
     return root / source
 
 
-def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield each image file of `paths` with the name that its copy has."""
+def _named(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each image file of `paths` with the name that its copy has in `folder`."""
+    own = folder.resolve()
     for path in paths:
+        real = path.resolve()
+        if real in own.parents:
+            raise UserError(
+                f"{path}: holds {folder}, where images are copied to; allowed: other folders"
+            )
+        # What is in the folder already has its name.
+        is_own = real == own or own in real.parents
+        name = real.relative_to(own) if is_own else Path(os.path.basename(os.path.abspath(path)))
         for photo in find_photos([path]):
-            inside = photo.relative_to(path) if path.is_dir() else Path()
-            yield photo, Path(path.absolute().name) / inside
+            yield photo, name / photo.relative_to(path) if path.is_dir() else name
 
 
-def _check(photo: Path, to: Path) -> None:
-    """Raise a UserError unless the file is an image, and no other is at `to`."""
+def _check(photo: Path, to: Path, folder: Path) -> None:
+    """Raise a UserError unless the file is an image that is read in `folder`, and can be there."""
     name = escape_unprintable(str(photo))
-    try:
-        encoded = photo.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
-    with named_errors(name):
-        read_header(encoded)
-    if to.exists() and (not to.is_file() or to.read_bytes() != encoded):
+    relative_name(to, folder)
+    hidden = [part for part in to.relative_to(folder).parts if is_hidden(part)]
+    if hidden:
+        raise UserError(f"{name}: would be ignored, as '{hidden[0]}' is a hidden name; rename it")
+    read_photo(photo)
+    if not is_image(photo):
+        raise UserError(f"{name}: would be ignored by its suffix; rename it, as to .jpg")
+    if to.exists() and not (to.is_file() and to.read_bytes() == photo.read_bytes()):
         raise UserError(f"{name}: another image is at {to}; rename one of them")
+    for parent in to.relative_to(folder).parents:
+        if (folder / parent).is_file():
+            raise UserError(f"{name}: {folder / parent} is a file, not a folder; rename it")

@@ -1,6 +1,7 @@
 """`lookalike verify`: whether this machine gives the bits that dvc.lock records."""
 
 import logging
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -55,7 +56,7 @@ def verify() -> bool:
         params = read_params(clone / PARAMS)
         for value in unrepeatable_params(shown_params(params)):
             logger.warning("%s: other bits on another processor are to be expected", value)
-        _link_source(clone, params)
+        _link_sources(clone, params)
         reproduce(clone)
         found = (clone / LOCK).read_text(encoding="utf-8")
     verified = verify_outputs(read_lock(text, where=LOCK), read_lock(found, where=LOCK))
@@ -65,10 +66,13 @@ def verify() -> bool:
     return not verified.differing
 
 
-def _link_source(clone: Path, params: Params) -> None:
-    """Let the clone find the user's own images where git does not hold them."""
-    source = Path(params.data.source)
-    if not source.is_absolute() and source.exists() and not (clone / source).exists():
+def _link_sources(clone: Path, params: Params) -> None:
+    """Let the clone find the user's own images, which git does not hold."""
+    for source in (Path(params.data.source), Path(params.added.source)):
+        if source.is_absolute() or not source.exists():
+            continue
+        if (clone / source).is_dir():  # what git holds of it, such as a README
+            shutil.rmtree(clone / source)
         (clone / source).parent.mkdir(parents=True, exist_ok=True)
         (clone / source).symlink_to(source.resolve())
 

@@ -37,8 +37,9 @@ class AllImages:
         return self._part_of(image_id).decode(image_id)
 
     def require(self, image_ids: Sequence[str]) -> None:
-        """Raise UserError unless the first folder has every one of `image_ids`."""
-        self._parts[0].require(image_ids)
+        """Raise UserError unless every one of `image_ids` has an image here."""
+        first = self._parts[0]
+        first.require([each for each in image_ids if self._part_of(each) is first])
 
     def _part_of(self, image_id: str) -> PackedImages:
         """Return the part with an image; the first, which then says so, where none has it."""

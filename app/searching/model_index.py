@@ -200,7 +200,8 @@ class ModelIndex:
             for folders in zip(self._embedding_dirs, self._index_dirs, strict=True)
         ]
         ids = [image_id for part, _ in read for image_id in part]
-        vectors = np.concatenate([part for ids, part in read if ids])
+        filled = [part for ids, part in read if ids]
+        vectors = filled[0] if len(filled) == 1 else np.concatenate(filled)  # not to copy them
         return RowLookup(ids, table=self._embedding_dirs[0]), vectors
 
     def _read_embeddings(self, embeddings: Path, index: Path) -> tuple[list[str], Vectors]:

@@ -20,7 +20,7 @@ from pipeline.errors import UserError, advise_making
 PER_BUCKET = 256  # images at most, where the number of buckets follows theirs
 # Whatever reads a folder of Parquet files as one table passes over a name that begins so.
 MANIFEST = "_manifest.parquet"
-MOST_BITS = 16  # of the number of buckets
+MOST_BITS = 14  # of the number of buckets: each is a memory map, of which Linux allows 65,530
 COUNT = "lookalike.buckets"  # in the metadata of the manifest
 
 
@@ -53,14 +53,15 @@ class Manifest:
 def choose_count(images: int) -> int:
     """Return how many buckets so many images are divided into: a power of 4.
 
-    Of 64 to 256 images each: enough for a batch, and few where one of them changes. While a catalog
-    grows, the number changes seldom, because then all is made anew.
+    Of 64 to 256 images each, or more where there are over four million: enough for a batch, and few
+    where one of them changes. While a catalog grows, the number changes seldom, because then all is
+    made anew.
 
-    >>> [choose_count(images) for images in (0, 256, 257, 1200, 60_000, 1_000_000)]
-    [1, 1, 4, 16, 256, 4096]
+    >>> [choose_count(images) for images in (0, 256, 257, 1200, 60_000, 10**6, 10**9)]
+    [1, 1, 4, 16, 256, 4096, 16384]
     """
     count = 1
-    while count * PER_BUCKET < images:
+    while count * PER_BUCKET < images and count < 2**MOST_BITS:
         count *= 4
     return count
 

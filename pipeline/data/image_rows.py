@@ -1,7 +1,7 @@
 """Files of packed images: Arrow IPC, memory-mapped; each row an image and what is known of it."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
+from pipeline.data.arrays import Ints
 from pipeline.data.tie_order import digest_ids
 from pipeline.errors import UserError, one_line
 
@@ -26,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), False),
         pa.field("pixels", pa.string(), False),
         pa.field("perceptual_hash", pa.uint64(), False),
-        pa.field("colours", pa.binary(), False),
+        pa.field("colors", pa.binary(), False),
         pa.field("color_range", pa.int32(), False),
         pa.field("sharpness", pa.float64(), False),
     ]
@@ -41,12 +42,12 @@ BATCH_BYTES = 16 * 2**20
 class ImageFacts:
     """What HEALTH in `pipeline/data/tables.py` holds of one image, but for its duplicates.
 
-    colours: the bytes of those of `hash_image`.
+    colors: the bytes of those of `hash_image`.
     """
 
     pixels: str
     perceptual_hash: int
-    colours: bytes
+    colors: bytes
     color_range: int
     sharpness: float
 
@@ -115,15 +116,35 @@ class RowWriter:
         self._rows, self._bytes = [], 0
 
 
-def copy_rows(images: Sequence[StoredImage], to: Path) -> None:
-    """Write the rows of images, which are in other files, to the file `to`, in this order."""
-    files = {
-        path: pa.Table.from_batches(read_rows(path), SCHEMA)
-        for path in {image.path for image in images}
-    }
-    with pa.ipc.new_file(os.fspath(to), SCHEMA) as out:
-        for some in _by_bytes(images):
-            out.write_batch(_gather(files, some))
+class RowFiles:
+    """Files of rows, each opened once."""
+
+    def __init__(self) -> None:
+        self._batches: dict[Path, tuple[list[pa.RecordBatch], Ints]] = {}
+
+    def count(self, path: Path) -> int:
+        """Return how many rows a file has."""
+        return int(self._open(path)[1][-1])
+
+    def copy(self, images: Sequence[StoredImage], to: Path) -> None:
+        """Write the rows of images, whatever files they are in, to the file `to`, in this order."""
+        with pa.ipc.new_file(os.fspath(to), SCHEMA) as out:
+            for some in _by_bytes(images):
+                rows = pa.Table.from_batches([self._row(image) for image in some], SCHEMA)
+                out.write_batch(rows.combine_chunks().to_batches()[0])
+
+    def _row(self, image: StoredImage) -> pa.RecordBatch:
+        batches, starts = self._open(image.path)
+        number = int(np.searchsorted(starts, image.row, side="right")) - 1
+        return batches[number].slice(image.row - int(starts[number]), 1)
+
+    def _open(self, path: Path) -> tuple[list[pa.RecordBatch], Ints]:
+        """Return the batches of a file, and the first row of each and of one after the last."""
+        if path not in self._batches:
+            batches = read_rows(path)
+            starts = np.cumsum([0, *(batch.num_rows for batch in batches)], dtype=np.int64)
+            self._batches[path] = batches, starts
+        return self._batches[path]
 
 
 def read_rows(path: Path) -> list[pa.RecordBatch]:
@@ -165,7 +186,7 @@ def _to_batch(rows: Sequence[ImageRow]) -> pa.RecordBatch:
         "height": [row.height for row in rows],
         "pixels": [each.pixels for each in facts],
         "perceptual_hash": [each.perceptual_hash for each in facts],
-        "colours": [each.colours for each in facts],
+        "colors": [each.colors for each in facts],
         "color_range": [each.color_range for each in facts],
         "sharpness": [each.sharpness for each in facts],
     }
@@ -185,19 +206,6 @@ def _by_bytes(images: Iterable[StoredImage]) -> Iterator[list[StoredImage]]:
             some, size = [], 0
     if some:
         yield some
-
-
-def _gather(files: Mapping[Path, pa.Table], images: Sequence[StoredImage]) -> pa.RecordBatch:
-    positions: dict[Path, list[int]] = {}
-    for position, image in enumerate(images):
-        positions.setdefault(image.path, []).append(position)
-    by_file = pa.concat_tables(
-        files[path].take(pa.array([images[position].row for position in its]))
-        for path, its in positions.items()
-    )
-    order = np.argsort(np.concatenate(list(positions.values())))
-    [batch] = by_file.take(pa.array(order)).combine_chunks().to_batches()
-    return batch
 
 
 def _describe(schema: pa.Schema) -> str:

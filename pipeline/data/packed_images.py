@@ -18,9 +18,9 @@ from pipeline.data.image_rows import (
     REMEDY,
     SUFFIX,
     ImageFacts,
+    RowFiles,
     StoredImage,
     checksum,
-    copy_rows,
     read_rows,
 )
 from pipeline.data.tie_order import digest_ids, tie_order
@@ -36,26 +36,24 @@ def write_images(images: Mapping[str, StoredImage], folder: Path, *, buckets: in
     ids = list(images)
     order = tie_order(ids)
     numbers = find_buckets(digest_ids(ids), buckets)
-    written = []
+    files, written = RowFiles(), []
     for number, rows in groupby(order.tolist(), key=lambda row: int(numbers[row])):
         its = [images[ids[row]] for row in rows]
         bucket = Bucket(number, len(its), digest="")
         path = bucket.path_in(folder, SUFFIX)
-        if not _link_whole(its, path):
-            copy_rows(its, path)
+        if _is_whole_file(its, files):
+            link_or_copy(its[0].path, path)
+        else:
+            files.copy(its, path)
         written.append(Bucket(number, len(its), digest_rows(read_rows(path))))
     write_manifest(folder, Manifest(buckets, tuple(written)))
 
 
-def _link_whole(images: Sequence[StoredImage], to: Path) -> bool:
-    """Make `to` the file that holds `images` and no other, in order, if there is one."""
+def _is_whole_file(images: Sequence[StoredImage], files: RowFiles) -> bool:
+    """Return whether a file holds just these images, in order."""
     path = images[0].path
-    if any((image.path, image.row) != (path, row) for row, image in enumerate(images)):
-        return False
-    if sum(batch.num_rows for batch in read_rows(path)) != len(images):
-        return False
-    link_or_copy(path, to)
-    return True
+    in_order = all((image.path, image.row) == (path, row) for row, image in enumerate(images))
+    return in_order and files.count(path) == len(images)
 
 
 def digest_rows(batches: Iterable[pa.RecordBatch]) -> str:
@@ -123,8 +121,7 @@ class PackedImages:
 
     def ids_of(self, bucket: Bucket) -> list[str]:
         """Return the image_ids of one bucket, in `tie_order`."""
-        numbers = find_buckets(self._digests, self.manifest.count)
-        first = int(np.searchsorted(numbers, bucket.number))
+        first = sum(each.rows for each in self.manifest.buckets if each.number < bucket.number)
         return self.ids[first : first + bucket.rows]
 
     def read(self, image_id: str) -> bytes:

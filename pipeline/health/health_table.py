@@ -34,7 +34,7 @@ def _near(facts: Sequence[ImageFacts]) -> Ints:
     group = np.arange(len(facts), dtype=np.int64)
     rows = np.array([n for n, each in enumerate(facts) if not is_blank(each.color_range)], np.int64)
     bits = np.array([facts[row].perceptual_hash for row in rows], np.uint64)
-    colours = np.frombuffer(b"".join(facts[row].colours for row in rows), np.uint8)
+    colours = np.frombuffer(b"".join(facts[row].colors for row in rows), np.uint8)
     group[rows] = rows[group_alike(bits, colours.reshape(-1, GRID, GRID, 3))]
     return group
 

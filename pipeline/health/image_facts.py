@@ -26,7 +26,7 @@ def describe_image(image: Image.Image) -> ImageFacts:
     return ImageFacts(
         pixels=digest_pixels(image),
         perceptual_hash=bits,
-        colours=colours.tobytes(),
+        colors=colours.tobytes(),
         color_range=measure_color_range(tiny),
         sharpness=measure_sharpness(small),
     )

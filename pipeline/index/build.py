@@ -19,7 +19,7 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.lineage import Lineage, check_lineage, from_metadata, to_metadata
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError, one_line
-from pipeline.index.centring import add_centring
+from pipeline.index.centring import add_centring, strip_centring
 from pipeline.index.distances import find_centre, prepare_vectors, subtract
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
@@ -60,6 +60,26 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
             allowed = f"a factory that {len(vectors)} images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None
     return add_centring(index, centre)
+
+
+def build_beside(index: faiss.Index, vectors: Vectors, *, distance: str) -> faiss.Index:
+    """Return an index of other vectors, float32 [N, D], that is searched beside `index`.
+
+    It is of the same kind, with what that was trained to, so that a score of one is as near to the
+    exact one as that of the other. It is flat where there are no vectors, and where the kind takes
+    none later: such a graph scores exactly too.
+    """
+    if len(vectors):
+        inner, centre = strip_centring(index)
+        beside = faiss.clone_index(inner)
+        try:
+            beside.reset()
+            beside.add(subtract(prepare_vectors(vectors, distance=distance), centre))
+        except RuntimeError:
+            pass
+        else:
+            return add_centring(beside, centre)
+    return build_index(vectors, factory="Flat", distance=distance, seed=0)
 
 
 def write_index(

@@ -10,6 +10,15 @@ def find_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def name_device(device: torch.device) -> str:
+    """Return what may change the bits of a model on a device: for CUDA, its name and libraries."""
+    if device.type != "cuda":
+        return f"{device.type}, {torch.get_num_threads()} threads"
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    versions = f"CUDA {torch.version.cuda}, cuDNN {cudnn}"
+    return f"{torch.cuda.get_device_name(device)}, {versions}"
+
+
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype that autocast multiplies in: torch.float32 (no autocast) or torch.bfloat16.
 

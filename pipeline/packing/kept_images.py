@@ -38,6 +38,11 @@ class KeptImages:
         ids, sources = (table[name].to_pylist() for name in ("image_id", "source"))
         self._source_of = dict(zip(ids, sources, strict=True))
 
+    @property
+    def any(self) -> bool:
+        """Whether there are images."""
+        return bool(self._source_of)
+
     def find(self, image_id: str, source: bytes) -> StoredImage | None:
         """Return an image that was made from `source` and is whole, None if there is none."""
         if self._images is None or self._source_of.get(image_id) != source:

@@ -54,11 +54,11 @@ class AddedOutputs:
 
 
 @dataclass(frozen=True)
-class _How:
+class _PackOptions:
     """The options of `pack`."""
 
     making: Making
-    max_rejected: float
+    max_rejected: float | None
     buckets: Buckets
     kept: Path | None
     processes: int
@@ -110,7 +110,7 @@ def pack(
     everything = sorted(images, key=lambda image: image.id)
     _check(everything)
     ordered = [image for image in everything if image.labels] or _as_one_class(everything)
-    how = _How(making, max_rejected, buckets, kept, processes)
+    how = _PackOptions(making, max_rejected, buckets, kept, processes)
     with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
         result = _store(ordered, unfinished.images, how)
@@ -124,7 +124,6 @@ def pack_added(
     images: Iterable[SourceImage],
     to: AddedOutputs,
     *,
-    max_rejected: float,
     making: Making = AS_THEY_ARE,
     buckets: Buckets = AUTO,
     kept: Path | None = None,
@@ -132,11 +131,10 @@ def pack_added(
 ) -> None:
     """Write `images` without labels, of which there may be none, to the files of `to`, as `pack`.
 
-    Raises:
-        UserError: more of them cannot be decoded than `check_rejected` allows.
+    Those that cannot be decoded are left out, however many they are.
     """
     ordered = sorted(images, key=lambda image: image.id)
-    how = _How(making, max_rejected, buckets, kept, processes)
+    how = _PackOptions(making, None, buckets, kept, processes)
     with written_whole(*astuple(to)) as paths:
         unfinished = AddedOutputs(*paths)
         result = _store(ordered, unfinished.images, how)
@@ -168,11 +166,11 @@ def _as_one_class(images: Sequence[SourceImage]) -> list[SourceImage]:
     return [replace(image, labels=(UNLABELLED,)) for image in images]
 
 
-def _store(images: Sequence[SourceImage], folder: Path, how: _How) -> _Result:
+def _store(images: Sequence[SourceImage], folder: Path, how: _PackOptions) -> _Result:
     """Write the buckets of `images` to `folder`."""
     with unfinished_in(folder.parent) as rows:
         result = _read(images, rows, how)
-        if images:
+        if how.max_rejected is not None:
             check_rejected(result.rejected, total=len(images), max_rejected=how.max_rejected)
         stored = {item.image.id: item.stored for item in result.packed if item.stored is not None}
         buckets = choose_count(len(stored)) if how.buckets == AUTO else how.buckets
@@ -180,7 +178,7 @@ def _store(images: Sequence[SourceImage], folder: Path, how: _How) -> _Result:
     return result
 
 
-def _read(images: Sequence[SourceImage], rows: Path, how: _How) -> _Result:
+def _read(images: Sequence[SourceImage], rows: Path, how: _PackOptions) -> _Result:
     result = _Result([], [], {})
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
@@ -192,7 +190,14 @@ def _read(images: Sequence[SourceImage], rows: Path, how: _How) -> _Result:
                 result.packed.append(_labels_alone(image))
             else:
                 _add(next(read_images), image, result)
+    _tell_kept(result, how)
     return result
+
+
+def _tell_kept(result: _Result, how: _PackOptions) -> None:
+    stored = [item.stored for item in result.packed if item.stored is not None]
+    if count := sum(how.kept is not None and how.kept in each.path.parents for each in stored):
+        logger.info("%d of %d images are kept", count, len(stored))
 
 
 def _labels_alone(image: SourceImage) -> _Packed:

@@ -20,6 +20,7 @@ def open_source(
     *,
     downloads: Path,
     files: Mapping[str, tuple[str, str | None]] | None = None,
+    option: str = "data.source",
 ) -> Iterator[Path]:
     """Yield the folder with a dataset's files, which exists as long as the context.
 
@@ -27,6 +28,7 @@ def open_source(
     `source` is an archive. Otherwise they are fetched into `downloads` and read instead of
     `source`: all are in one temporary folder, the archives unpacked.
 
+    option: of params.yaml, for the error text.
     archives: URL -> checksum, as `fetch` takes it. files: name, which may have slashes, -> URL and
     checksum.
 
@@ -41,7 +43,7 @@ def open_source(
     if not fetched and not source.exists():
         raise UserError(
             f"{source}: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
-            ".tar.xz, .zip; set data.source"
+            f".tar.xz, .zip; set {option}"
         )
     to_unpack = _fetch_all(archives.items(), downloads) if fetched else [source]
     urls = dict(files or {})

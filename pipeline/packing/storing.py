@@ -56,6 +56,8 @@ def store_images(
 
     A bounded number of chunks is worked on at a time.
     """
+    if not KeptImages(kept).any:  # said here, once, if they cannot be read
+        kept = None
     waiting: deque[Future[list[ReadImage]]] = deque()
     size = max(CHUNK, -(-len(images) // MAX_FILES))
     with WorkerPool(processes) as pool:

@@ -6,7 +6,7 @@ from pipeline.data.files import unfinished_in
 from pipeline.data.image_rows import ImageFacts, ImageRow, RowWriter
 from pipeline.data.packed_images import write_images
 
-NO_FACTS = ImageFacts(pixels="", perceptual_hash=0, colours=b"", color_range=0, sharpness=0.0)
+NO_FACTS = ImageFacts(pixels="", perceptual_hash=0, colors=b"", color_range=0, sharpness=0.0)
 
 
 class Packer:

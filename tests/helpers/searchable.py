@@ -61,7 +61,7 @@ def pack_added_images(folder: Path, images: Sequence[SourceImage]) -> None:
     """Write data/added, of `images` without labels."""
     names = ("images", "catalog.parquet", "rejected.csv")
     to = AddedOutputs(*(folder / "data/added" / name for name in names))
-    pack_added(images, to, max_rejected=0.0, processes=1)
+    pack_added(images, to, processes=1)
 
 
 def write_models(folder: Path, *, seed: int = 1) -> None:

@@ -17,7 +17,7 @@ from tests.helpers.processes import run_module
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with an added image, whose stages are not run but counted in logs/runs."""
+    """A project with an added image; that its stages were to run is told by a file `ran`."""
     root = tmp_path / "project"
     (root / "added/old").mkdir(parents=True)
     for name in ("params.yaml", "dvc.yaml", "added/README.md"):
@@ -50,7 +50,9 @@ def test_files_and_folders_are_copied_under_their_names(
     assert (project / "added/one.png").read_bytes() == encode("PNG")
     assert (project / "ran").exists()
     monkeypatch.chdir(tmp_path / "more")
-    add_images(project, [Path()])  # again, and by another path: nothing is new
+    # Again, by other paths, and what is there: nothing is new.
+    own = project / "added"
+    add_images(project, [Path(), own, own / "old", own / "one.png"])
     assert files(project) == ["more/deep/two.jpg", "old/a.jpg", "one.png"]
 
 
@@ -59,13 +61,29 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
     text = put(tmp_path / "text.jpg", b"text")
     other = put(tmp_path / "old/a.jpg", encode("PNG"))
     same = put(tmp_path / "again/good.jpg", encode("PNG"))
+    cut = put(tmp_path / "cut.jpg", encode("JPEG")[:-200])
+    hidden = put(tmp_path / ".hidden.jpg", encode("JPEG"))
+    suffix = put(tmp_path / "photo.txt", encode("JPEG"))
+    put(project / "added/file", b"")
+    below = put(tmp_path / "file/x.jpg", encode("JPEG"))
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
     with pytest.raises(UserError) as caught:
-        add_images(project, [good, text, tmp_path / "old", same])
+        add_images(
+            project,
+            [good, text, tmp_path / "old", same, cut, hidden, suffix, tmp_path / "file", pipe],
+        )
     assert caught.value.args == (
         f"{text}: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC",
         f"{other}: another image is at {project}/added/old/a.jpg; rename one of them",
         f"{good} and {same}: have one name; rename one of them",
+        f"{cut}: damaged (image file is truncated (5 bytes not processed)); give the whole image",
+        f"{hidden}: would be ignored, as '.hidden.jpg' is a hidden name; rename it",
+        f"{suffix}: would be ignored by its suffix; rename it, as to .jpg",
+        f"{below}: {project}/added/file is a file, not a folder; rename it",
+        f"{pipe}: not a file; allowed: image files, and folders of them",
     )
+    (project / "added/file").unlink()
     with pytest.raises(UserError) as caught:
         add_images(project, [tmp_path / "none.jpg"])
     assert str(caught.value).startswith(f"{tmp_path}/none.jpg: no such file; ")
@@ -73,23 +91,52 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
     assert not (project / "ran").exists()
 
 
+def test_nothing_is_copied_to_where_it_is_not_searched(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(project / "sub/pic.jpg", encode("PNG"))
+    (project / "sub/inner").mkdir()
+    monkeypatch.chdir(project / "sub/inner")
+    add_images(project, [Path("..")])
+    assert files(project) == ["old/a.jpg", "sub/pic.jpg"]
+    for path in (project, Path("../.."), Path("/")):
+        with pytest.raises(UserError) as caught:
+            add_images(project, [path])
+        assert str(caught.value) == (
+            f"{path}: holds {project}/added, where images are copied to; allowed: other folders"
+        )
+    assert files(project) == ["old/a.jpg", "sub/pic.jpg"]
+
+
 def test_only_added_images_are_removed(project: Path) -> None:
     put(project / "outside.jpg", encode("JPEG"))
-    unknown = ("images/a.jpg", "added/b.jpg", "added/old", "added/../outside.jpg", "old/a.jpg")
-    with pytest.raises(UserError) as caught:
-        remove_images(project, ["added/old/a.jpg", *unknown])
-    assert caught.value.args == tuple(
-        f"{image_id}: not an added image; allowed: added/ and a file of {project}/added; an image "
-        "with a label is dropped by a line of overrides.csv"
-        for image_id in unknown
+    unknown = (
+        *("images/a.jpg", "added/b.jpg", "added/old", "added/../outside.jpg", "old/a.jpg"),
+        "added/README.md",
     )
+    put(project / "elsewhere/b.jpg", encode("JPEG"))
+    (project / "added/link").symlink_to(project / "elsewhere")
+    with pytest.raises(UserError) as caught:
+        remove_images(project, ["added/old/a.jpg", *unknown, "added/link/b.jpg"])
+    assert caught.value.args == (
+        *(
+            f"{image_id}: not an added image; allowed: the image_id of an image in "
+            f"{project}/added, as lookalike query prints it; an image with a label is dropped by a "
+            "line of overrides.csv"
+            for image_id in unknown
+        ),
+        f"added/link/b.jpg: behind a link out of {project}/added; allowed: a file in it; remove "
+        "the link",
+    )
+    assert (project / "elsewhere/b.jpg").exists()
+    (project / "added/link").unlink()
     assert files(project) == ["old/a.jpg"]
     remove_images(project, ["added/old/a.jpg"])
     assert files(project) == []
     assert (project / "ran").exists()
 
 
-@pytest.mark.parametrize("source", ["archive.zip", "none", "absolute"])
+@pytest.mark.parametrize("source", ["archive.zip", "none", "absolute", "..", "."])
 def test_images_elsewhere_are_not_touched(source: str, project: Path, tmp_path: Path) -> None:
     put(project / "archive.zip", b"")
     found = str(tmp_path) if source == "absolute" else source
@@ -102,7 +149,7 @@ def test_images_elsewhere_are_not_touched(source: str, project: Path, tmp_path: 
         with pytest.raises(UserError) as caught:
             run()
         assert str(caught.value) == (
-            f"added.source: found '{found}'; allowed for add and remove: a folder of the project, "
+            f"added.source: found '{found}'; allowed for add and remove: a folder in the project, "
             "such as added; change the images there yourself, and run: dvc repro index"
         )
 

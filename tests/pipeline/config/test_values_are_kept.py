@@ -45,7 +45,7 @@ def draw_field(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, Section):
         return draw_section(kind, name if issubclass(kind, Choice) else None)
     if name == "buckets":
-        return st.sampled_from(["auto", 1, 2, 64, 2**16])
+        return st.sampled_from(["auto", 1, 2, 64, 2**14])
     if name == "monitor":
         return st.sampled_from(VALIDATION_METRICS)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.image_rows import ImageRow, RowWriter, copy_rows, read_rows
+from pipeline.data.image_rows import ImageRow, RowFiles, RowWriter, read_rows
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
@@ -111,7 +111,7 @@ def test_a_bucket_of_other_columns_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: found columns image_id string or null, image binary or null; allowed: image_id "
         "string, id_digest uint64, image binary, checksum uint32, digest fixed_size_binary[32], "
-        "width int32, height int32, pixels string, perceptual_hash uint64, colours binary, "
+        "width int32, height int32, pixels string, perceptual_hash uint64, colors binary, "
         f"color_range int32, sharpness double; {REMEDY}"
     )
 
@@ -183,7 +183,7 @@ def test_rows_are_copied_from_several_files_in_any_order_and_in_batches(
         writer.close()
     order = [11, 0, 6, 5, 7, 1, 10]
     monkeypatch.setattr("pipeline.data.image_rows.BATCH_BYTES", 2 * len(encoded["0"]))
-    copy_rows([stored[row] for row in order], tmp_path / "to")
+    RowFiles().copy([stored[row] for row in order], tmp_path / "to")
     batches = read_rows(tmp_path / "to")
     assert len(batches) > 2
     found = [row for batch in batches for row in batch.to_pylist()]

@@ -13,11 +13,14 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.lineage import Lineage
 from pipeline.errors import UserError
 from pipeline.index.build import (
+    build_beside,
     build_index,
     check_index,
     read_index,
     write_index,
 )
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.filtered_search import filtered_search
 
 pytestmark = pytest.mark.slow
 
@@ -235,3 +238,30 @@ def test_an_error_in_the_ids_names_the_file_that_would_be_written(tmp_path: Path
         write_index(tmp_path, index, ["p", "p"])
     assert str(caught.value).startswith(f"{tmp_path / 'ids.parquet'}: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16", "NSG8", "PQ4x4", "IVF8,PQ4x4"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_an_index_beside_another_scores_as_that_does(factory: str, distance: str) -> None:
+    """Of 4,000 vectors, a quarter are beside; so about a quarter of the nearest are, too."""
+    mean = 100 if distance == "euclidean" else 0  # so that the index moves all vectors
+    vectors = np.random.default_rng(0).normal(mean, 1, (4_000, 16)).astype(np.float32)
+    queries = np.random.default_rng(1).normal(mean, 1, (100, 16)).astype(np.float32)
+    index = build_index(vectors[:3_000], factory=factory, distance=distance, seed=1)
+    beside = build_beside(index, vectors[3_000:], distance=distance)
+    assert (index.ntotal, beside.ntotal) == (3_000, 1_000)
+    share = 0
+    for query in prepare_vectors(queries, distance=distance):
+        scores = [
+            filtered_search(each, query, 10, distance=distance).scores for each in (index, beside)
+        ]
+        lowest = np.sort(np.concatenate(scores))[-10]
+        share += (scores[1] >= lowest).sum()
+    assert 0.2 < share / 1_000 < 0.32
+
+
+def test_an_index_of_nothing_beside_another_is_flat() -> None:
+    index = build_index(VECTORS, factory="IVF4,Flat", distance="cosine", seed=1)
+    beside = build_beside(index, VECTORS[:0], distance="cosine")
+    assert isinstance(beside, faiss.IndexFlat)
+    assert (beside.ntotal, beside.d) == (0, VECTORS.shape[1])
