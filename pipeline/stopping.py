@@ -158,6 +158,11 @@ def ended_first() -> Iterator[None]:
             _stop_main_thread()
 
 
+def is_signaled() -> bool:
+    """Return whether Ctrl-C or SIGTERM came: any error since then comes of it."""
+    return _Signal.number is not None
+
+
 def is_lost_worker(error: Exception) -> bool:
     """Return whether `error` says that a process of a pool or of a torch loader was killed."""
     return isinstance(error, BrokenProcessPool) or (

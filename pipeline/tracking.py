@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.config.dotted_keys import flatten
 from pipeline.errors import one_line
-from pipeline.stopping import ended_first
+from pipeline.stopping import ended_first, is_signaled
 
 logger = logging.getLogger(__name__)
 
@@ -139,11 +139,12 @@ class Tracker:
         """
         try:
             yield
-        except Exception:
-            self.fail()
-            raise
-        except BaseException:
-            self.pause("KILLED")
+        except BaseException as error:
+            # After a signal, the error may be that of a process that was killed with this one.
+            if isinstance(error, Exception) and not is_signaled():
+                self.fail()
+            else:
+                self.pause("KILLED")
             raise
         self.pause()
 

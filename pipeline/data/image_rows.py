@@ -130,8 +130,7 @@ class RowFiles:
         """Write the rows of images, whatever files they are in, to the file `to`, in this order."""
         with pa.ipc.new_file(os.fspath(to), SCHEMA) as out:
             for some in _by_bytes(images):
-                rows = pa.Table.from_batches([self._row(image) for image in some], SCHEMA)
-                out.write_batch(rows.combine_chunks().to_batches()[0])
+                out.write_batch(_join([self._row(image) for image in some]))
 
     def _row(self, image: StoredImage) -> pa.RecordBatch:
         batches, starts = self._open(image.path)
@@ -206,6 +205,13 @@ def _by_bytes(images: Iterable[StoredImage]) -> Iterator[list[StoredImage]]:
             some, size = [], 0
     if some:
         yield some
+
+
+def _join(rows: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return a batch of copies of rows: of one alone, too, or its bytes in a file would differ."""
+    if len(rows) == 1:
+        return rows[0].take(pa.array([0]))
+    return pa.Table.from_batches(rows, SCHEMA).combine_chunks().to_batches()[0]
 
 
 def _describe(schema: pa.Schema) -> str:

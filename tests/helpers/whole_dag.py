@@ -45,6 +45,7 @@ def run_dag(folder: Path, params: Mapping[str, Any], *, until: str | None = None
     with (folder / "params.yaml").open("w") as out:
         YAML().dump(values, out)
     shutil.copy(ROOT / "overrides.csv", folder)
+    (folder / "added").mkdir(exist_ok=True)
     put_empty_store(folder)
     run_stages(folder, until=until)
     return folder

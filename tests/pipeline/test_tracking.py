@@ -97,16 +97,23 @@ def test_a_killed_training_goes_on_in_its_own_run(told: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "complete"),
+    ("raised", "signaled", "status", "complete"),
     [
-        (None, "FINISHED", "false"),
-        (OSError("the disk is full"), "FAILED", "failed"),
-        (Stopped(), "KILLED", "false"),
+        (None, False, "FINISHED", "false"),
+        (OSError("the disk is full"), False, "FAILED", "failed"),
+        (OSError("a process of the pool was killed too"), True, "KILLED", "false"),
+        (Stopped(), True, "KILLED", "false"),
     ],
 )
 def test_a_run_ends_as_what_it_follows(
-    raised: BaseException | None, status: str, complete: str, tmp_path: Path
+    raised: BaseException | None,
+    signaled: bool,
+    status: str,
+    complete: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pipeline.tracking.is_signaled", lambda: signaled)
     tracker = Tracker(execution(tmp_path))
 
     def follow() -> None:

@@ -229,7 +229,7 @@ def test_only_data_model_and_index_are_needed(
     searchable: Path, photos: Path, tmp_path: Path, model: str
 ) -> None:
     clone = tmp_path / "clone"
-    for name in ("data", f"models/{model}", f"index/{model}"):
+    for name in ("data", f"models/{model}", f"index/{model}", f"index/added/{model}"):
         shutil.copytree(searchable / name, clone / name)
     assert query(clone, photos / "0.jpg", out=tmp_path / "out", model=model)
     assert files(tmp_path / "out") == RESULTS

@@ -120,7 +120,7 @@ def test_a_key_that_changes_validation_or_nothing_is_refused(key: str) -> None:
             ".space: train.augment.hflip: found {'low': 0, 'high': 1}, of which only whole numbers "
             "would be sampled; write 0.0 and 1.0; or, if only whole numbers are wanted, add a step",
         ),
-        ({3: [8]}, ".space: 3: unknown key; found '3'; allowed: backbone, "),
+        ({3: [8]}, ".space: 3: unknown key; found '3'; allowed: added, "),
         ({"head.dim": [8, 0]}, ".space: head.dim: found 0; allowed: greater than or equal to 1"),
         (
             {"train.augment.hflip": {"low": 0.5, "high": 1.5}},
