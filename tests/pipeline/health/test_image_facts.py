@@ -92,4 +92,4 @@ def test_the_range_is_that_of_the_color_that_varies_most() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 700), (3000, 1)])
 def test_an_image_of_any_shape_has_facts(size: tuple[int, int]) -> None:
     facts = describe_image(Image.new("RGB", size, "red"))
-    assert (facts.color_range, facts.sharpness, len(facts.colours)) == (0, 0.0, 192)
+    assert (facts.color_range, facts.sharpness, len(facts.colors)) == (0, 0.0, 192)
