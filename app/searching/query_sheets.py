@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -111,5 +111,7 @@ def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:
 
 
 def _neighbor_tile(neighbor: Neighbor, catalog: Catalog) -> Tile:
-    classes = ", ".join(catalog.classes_of(neighbor.image_id))
-    return Tile(neighbor.image_id, classes, f"{neighbor.score:.3f}", OTHER)
+    # An added image has no class.
+    name = escape_unprintable(PurePosixPath(neighbor.image_id).name)
+    caption = ", ".join(catalog.classes_of(neighbor.image_id)) or name
+    return Tile(neighbor.image_id, caption, f"{neighbor.score:.3f}", OTHER)

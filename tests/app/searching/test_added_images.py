@@ -9,7 +9,8 @@ import pytest
 
 from app.commands.query import QueryOptions, format_neighbors, query_photos
 from app.searching.catalog import Catalog
-from app.searching.model_index import ModelIndex
+from app.searching.model_index import ModelIndex, Neighbor
+from app.searching.query_sheets import _neighbor_tile
 from app.serving.api_schema import Override, SearchOptions
 from app.serving.searcher import RefusedOverrideError, Searcher
 from pipeline.data.embeddings import read_embeddings
@@ -94,6 +95,14 @@ def test_a_photo_finds_its_copy_among_the_added(
     assert first.split()[:2] == ["1", "1.0000"]
     assert first.split()[2:] == ["(no", "label)", "added/12.jpg"]
     assert (tmp_path / "out/sheet.png").is_file()
+
+
+def test_the_sheet_names_an_added_image_by_its_file(project: Path) -> None:
+    captions = [
+        _neighbor_tile(Neighbor(image_id, 0.5), Catalog(project)).name
+        for image_id in ("added/10.jpg", "red disc/0.jpg")
+    ]
+    assert captions == ["10.jpg", "red disc"]
 
 
 def test_the_search_page_searches_with_and_for_added_images(project: Path) -> None:
