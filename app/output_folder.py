@@ -110,7 +110,7 @@ class OutputFolder:
         try:
             metadata = pq.read_schema(table).metadata or {}
             names = json.loads(metadata[KEY.encode()])
-        except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        except (OSError, pa.ArrowInvalid, KeyError, ValueError, RecursionError):
             return []
         return [table, *(self.folder / Path(name).name for name in names)]
 

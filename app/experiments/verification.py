@@ -83,7 +83,7 @@ def read_machine(text: str | None) -> dict[str, str]:
     try:
         facts = json.loads(text or "{}")
         return {str(name): str(fact) for name, fact in facts.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise UserError(
             f"{MACHINE}: not what `lookalike verify --record` writes, so the machine that made "
             "dvc.lock is not known; whoever commits dvc.lock runs that again"

@@ -111,12 +111,13 @@ def test_the_machine_is_read_as_it_was_recorded(tmp_path: Path) -> None:
     record_machine(facts, tmp_path / MACHINE)
     assert read_machine((tmp_path / MACHINE).read_text()) == facts
     assert read_machine(None) == {}
-    with pytest.raises(UserError) as error:
-        read_machine("[1]")
-    assert str(error.value) == (
-        "machine.json: not what `lookalike verify --record` writes, so the machine that made "
-        "dvc.lock is not known; whoever commits dvc.lock runs that again"
-    )
+    for text in ("[1]", "[" * 10**5):
+        with pytest.raises(UserError) as error:
+            read_machine(text)
+        assert str(error.value) == (
+            "machine.json: not what `lookalike verify --record` writes, so the machine that made "
+            "dvc.lock is not known; whoever commits dvc.lock runs that again"
+        )
 
 
 def test_the_committed_machine_is_one_with_the_locked_versions() -> None:
