@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 30_000, 60_000, 120_000, 250_000)
 FIRST = 1_000  # images of the run that is taken off
 QUERIES, PER_CLASS, DIMENSION, SIDE = 2_000, 10, 128, 16
+LEAST = (0.5, 5.0)  # CPU seconds and MiB above the first run that are more than noise
 NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
 COMMANDS = {
     "pack": ["-m", "benchmarks.growth", "--pack"],
@@ -64,6 +65,7 @@ def main() -> None:
     sizes = [int(text) for text in sys.argv[1:]] or SIZES
     print(describe_machine("portable")["processor"])
     print("    images  stage      CPU s   peak MiB")
+    measure(FIRST)  # compiles what is compiled once
     found = {size: measure(size) for size in (FIRST, *sizes)}
     print("stage      exponent: CPU, memory   at 10^7: CPU h, GiB   at 10^9: CPU h, GiB")
     for stage in COMMANDS:
@@ -154,8 +156,11 @@ def write_vectors(project: Path) -> None:
 def fit(found: dict[int, dict[str, tuple[float, float]]], stage: str, kind: int) -> float:
     """Return the exponent of the time (kind 0) or the memory (kind 1) of a stage."""
     first, *sizes = found
-    above = [max(found[size][stage][kind] - found[first][stage][kind], 1e-3) for size in sizes]
-    return float(np.polyfit(np.log(sizes), np.log(above), 1)[0])
+    above = {size: found[size][stage][kind] - found[first][stage][kind] for size in sizes}
+    told = {size: more for size, more in above.items() if more > LEAST[kind]}
+    if len(told) < 2:
+        return float("nan")  # too little to tell from noise
+    return float(np.polyfit(np.log([*told]), np.log([*told.values()]), 1)[0])
 
 
 def extrapolate(
