@@ -71,10 +71,14 @@ def _link_sources(clone: Path, params: Params) -> None:
     for source in (Path(params.data.source), Path(params.added.source)):
         if source.is_absolute() or not source.exists():
             continue
-        if (clone / source).is_dir():  # what git holds of it, such as a README
-            shutil.rmtree(clone / source)
-        (clone / source).parent.mkdir(parents=True, exist_ok=True)
-        (clone / source).symlink_to(source.resolve())
+        place = (clone / source).resolve()
+        # What git holds of it, such as a README. Nothing outside the clone is removed, to where
+        # ".." or a link in git may lead.
+        if place.is_dir() and clone.resolve() in place.parents:
+            shutil.rmtree(place)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(source.resolve())
 
 
 def _format(verified: Verified) -> str:

@@ -4,11 +4,12 @@ So this is also the test that a DAG that runs twice gives the same bits.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
-from app.commands.verify import verify
+from app.commands.verify import _link_sources, verify
 from app.experiments.verification import MACHINE, record_machine
 from pipeline.errors import UserError
 from pipeline.machine import describe_machine
@@ -56,6 +57,31 @@ def test_record_writes_the_machine(first_run: Path, tmp_path: Path) -> None:
     ran = run_module(tmp_path, "app.cli", "verify", "--record")
     assert (ran.returncode, ran.stdout) == (0, "wrote machine.json; commit it with dvc.lock\n")
     assert '"processor"' in (tmp_path / MACHINE).read_text()
+
+
+def test_the_users_images_are_found_in_the_clone_and_nothing_outside_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, clone = tmp_path / "a/project", tmp_path / "b/clone"
+    for path in (
+        *(project / "images/1.jpg", project / "added/2.jpg", project / "linked/photos/3.jpg"),
+        *(clone / "images/README.md", tmp_path / "b/beside/kept.jpg", tmp_path / "a/beside/4.jpg"),
+        tmp_path / "elsewhere/photos/kept.jpg",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (clone / "linked").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(project)
+    kept = [tmp_path / "b/beside/kept.jpg", tmp_path / "elsewhere/photos/kept.jpg"]
+    for source in ("images", "../beside", "..", ".", "../..", "linked/photos"):
+        params = SimpleNamespace(
+            data=SimpleNamespace(source=source), added=SimpleNamespace(source="added")
+        )
+        _link_sources(clone, params)  # type: ignore[arg-type]
+        assert all(path.exists() for path in kept), source
+    assert [path.name for path in (clone / "images").iterdir()] == ["1.jpg"]
+    assert [path.name for path in (clone / "added").iterdir()] == ["2.jpg"]
+    assert sorted(path.name for path in project.rglob("*.jpg")) == ["1.jpg", "2.jpg", "3.jpg"]
 
 
 def test_without_a_lock_nothing_can_be_verified(
