@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.data.files import unfinished_in
 from pipeline.data.image_rows import ImageFacts, ImageRow, RowWriter
-from pipeline.data.packed_images import write_images
+from pipeline.data.packed_images import PackedImages, write_images
 
 NO_FACTS = ImageFacts(pixels="", perceptual_hash=0, colors=b"", color_range=0, sharpness=0.0)
 
@@ -28,3 +28,12 @@ class Packer:
             }
             writer.close()
             write_images(stored, self._folder, buckets=self._buckets)
+
+
+def packed(folder: Path, **images: bytes) -> PackedImages:
+    """Return encoded images, by image_id, packed in `folder`."""
+    packer = Packer(folder)
+    for image_id, encoded in images.items():
+        packer.add(image_id, encoded)
+    packer.close()
+    return PackedImages(folder)

@@ -14,21 +14,13 @@ from pipeline.data.packed_images import PackedImages
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from tests.helpers.encoded_images import FORMATS, SIZE, encode, exif_of
-from tests.helpers.packer import NO_FACTS, Packer
+from tests.helpers.packer import NO_FACTS, Packer, packed
 
 REMEDY = "get it back: dvc checkout, or make it again: dvc repro -f download"
 
 
 def zeros(count: int) -> NDArray[np.uint64]:
     return np.zeros(count, np.uint64)
-
-
-def packed(folder: Path, **images: bytes) -> PackedImages:
-    writer = Packer(folder)
-    for image_id, encoded in images.items():
-        writer.add(image_id, encoded)
-    writer.close()
-    return PackedImages(folder)
 
 
 def test_each_format_is_read_and_a_jpeg_smaller_where_that_is_enough(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.packed_images import PackedImages
 from pipeline.report.thumbnails import (
     MOST_BYTES,
     MOST_PIXELS,
@@ -16,15 +15,7 @@ from pipeline.report.thumbnails import (
     shrink_images,
     thumbnail_side,
 )
-from tests.helpers.packer import Packer
-
-
-def packed(folder: Path, **images: bytes) -> PackedImages:
-    writer = Packer(folder)
-    for name, encoded in images.items():
-        writer.add(name, encoded)
-    writer.close()
-    return PackedImages(folder)
+from tests.helpers.packer import packed
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
