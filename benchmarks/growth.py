@@ -29,6 +29,8 @@ from pipeline.data.packed_images import PackedImages
 from pipeline.datasets.source_image import SourceImage
 from pipeline.machine import describe_machine
 from pipeline.packing.packing import Outputs, pack
+from pipeline.stopping import WorkerPool
+from pipeline.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 30_000, 60_000, 120_000, 250_000)
@@ -131,7 +133,8 @@ def pack_images(size: int) -> None:
         for n in range(size)
     )
     to = Outputs(*(Path("data") / name for name in NAMES))
-    pack(images, to, max_rejected=0.0, processes=os.cpu_count() or 1)
+    with WorkerPool(os.cpu_count() or 1) as pool:
+        pack(images, to, max_rejected=0.0, workers=Workers(pool, Path("data")))
 
 
 def make(number: int) -> bytes:

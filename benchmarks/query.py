@@ -63,11 +63,10 @@ def write_project(project: Path, encoded: list[bytes], *, precision: str) -> Non
     """Write data/, a model and its index: IMAGES images of 80 classes."""
     started = time.perf_counter()
     ids = [f"{number:06d}" for number in range(IMAGES)]
-    writer = RowWriter(project / "rows.arrow")
     facts = ImageFacts("", perceptual_hash=0, colors=b"", color_range=0, sharpness=0.0)
     rows = (ImageRow(each, encoded[n % len(encoded)], 0, 0, facts) for n, each in enumerate(ids))
-    stored = {row.image_id: writer.add(row) for row in rows}
-    writer.close()
+    with RowWriter(project / "rows.arrow") as writer:
+        stored = {row.image_id: writer.add(row) for row in rows}
     write_images(stored, project / "data/images", buckets=choose_count(IMAGES))
     write_tables(project / "data", ids)
     model = attach_head(

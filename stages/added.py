@@ -12,6 +12,7 @@ from pipeline.datasets.class_folders import count_unread_images, describe_unread
 from pipeline.packing.packing import AddedOutputs, pack_added
 from pipeline.packing.sources import open_source
 from pipeline.packing.storing import Making
+from stages.cluster import open_workers
 from stages.maker import fingerprint_maker
 from stages.project_root import project_root
 from stages.runner import load, run
@@ -28,14 +29,17 @@ def main(
 ) -> None:
     params = load()
     downloads = project_root() / "downloads"
-    with open_source(source, {}, downloads=downloads, option="added.source") as folder:
+    with (
+        open_source(source, {}, downloads=downloads, option="added.source") as folder,
+        open_workers(params, images.parent, processes=os.cpu_count() or 1) as workers,
+    ):
         pack_added(
             read_added(folder),
             AddedOutputs(images, catalog, rejected),
             making=Making(params.download.max_side, fingerprint_maker("added", params.bits)),
             buckets=params.data.buckets,
             kept=kept,
-            processes=os.cpu_count() or 1,
+            workers=workers,
         )
         if unread := count_unread_images(folder):
             logger.warning(describe_unread(unread))

@@ -19,6 +19,7 @@ from pipeline.packing.overrides import apply_overrides
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.sources import open_source
 from pipeline.packing.storing import Making
+from stages.cluster import open_workers
 from stages.maker import fingerprint_maker
 from stages.project_root import project_root
 from stages.runner import load, run
@@ -53,15 +54,17 @@ def main(
             dataset.tell_unlabelled(found, where)
             if isinstance(options, SubsetOptions):
                 found = sample_subset(found, options.max_images, seed=params.seed)
-            pack(
-                found,
-                Outputs(images, catalog, classes, rejected, health),
-                making=Making(params.download.max_side, fingerprint_maker("download", params.bits)),
-                max_rejected=params.download.max_rejected,
-                buckets=params.data.buckets,
-                kept=kept,
-                processes=os.cpu_count() or 1,
-            )
+            making = Making(params.download.max_side, fingerprint_maker("download", params.bits))
+            with open_workers(params, images.parent, processes=os.cpu_count() or 1) as workers:
+                pack(
+                    found,
+                    Outputs(images, catalog, classes, rejected, health),
+                    making=making,
+                    max_rejected=params.download.max_rejected,
+                    buckets=params.data.buckets,
+                    kept=kept,
+                    workers=workers,
+                )
         except NoImagesError as error:
             in_copy = root.resolve() != Path.cwd()
             if folder != source or source.is_absolute() or not in_copy:

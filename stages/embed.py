@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline.config.schema import Params
-from pipeline.data.embeddings import SUFFIX, join_buckets, read_bucket, write_bucket
+from pipeline.data.embeddings import SUFFIX, join_buckets, read_bucket
 from pipeline.data.kept_files import KeptFiles
 from pipeline.data.lineage import Lineage, digest_model
 from pipeline.data.packed_images import PackedImages
-from pipeline.models import devices
-from pipeline.models.embed_images import embed_groups
-from pipeline.models.embedder import load_embedder
-from stages import runner
+from pipeline.models.devices import describe_device
+from pipeline.models.embed_buckets import Embedding, embed_missing
+from stages.cluster import open_workers
 from stages.maker import fingerprint_maker
+from stages.runner import load, run
 
 logger = logging.getLogger(__name__)
 
@@ -35,53 +34,28 @@ def main(
     nor is one that a killed run had done. OUT has none if only labels were packed: later stages may
     need no vectors. Returns the model's name.
     """
-    params = runner.load()
-    devices.make_deterministic()
+    params = load()
     outputs = {out: PackedImages(images), added_out: PackedImages(added)}
     if not len(outputs[out]):
         logger.warning("no images were packed, only their labels: %s is empty", out)
-    device = devices.find_device()
-    precision = devices.resolve_precision(params.embed.precision, device)
-    used = devices.name_precision(precision)
-    lineage = Lineage(digest_model(model_dir), params.embed.hflip, used)
-    maker = f"{fingerprint_maker('embed', params.bits)}, {devices.name_device(device)}"
-    files = KeptFiles(
-        kept, SUFFIX, of=f"{lineage}, {params.embed.batch_size}, {maker}", check=read_bucket
-    )
-    for to, packed in outputs.items():
-        _embed_missing(packed, files, params, model_dir)
-        paths = [(bucket.number, files.path(bucket.digest)) for bucket in packed.manifest.buckets]
-        join_buckets(paths, to, count=packed.manifest.count, lineage=lineage)
+    options = params.embed
+    with open_workers(params, kept) as workers:
+        device, precision = workers.call(describe_device, options.precision)
+        maker = f"{fingerprint_maker('embed', params.bits)}, {device}"
+        lineage = Lineage(digest_model(model_dir), options.hflip, precision)
+        files = KeptFiles(
+            kept, SUFFIX, of=f"{lineage}, {options.batch_size}, {maker}", check=read_bucket
+        )
+        how = Embedding(model_dir, options.batch_size, options.hflip, precision, options.workers)
+        for to, packed in outputs.items():
+            embed_missing(packed, files, how, workers)
+            paths = [(each.number, files.path(each.digest)) for each in packed.manifest.buckets]
+            join_buckets(paths, to, count=packed.manifest.count, lineage=lineage)
     files.keep_only(
         bucket.digest for packed in outputs.values() for bucket in packed.manifest.buckets
     )
     return model
 
 
-def _embed_missing(packed: PackedImages, files: KeptFiles, params: Params, model_dir: Path) -> None:
-    """Embed the images of each bucket that is not kept, and keep it."""
-    buckets = packed.manifest.buckets
-    missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
-    if len(missing) < len(buckets):
-        logger.info("%d of %d buckets are kept", len(buckets) - len(missing), len(buckets))
-    if not missing:
-        return
-    device = devices.find_device()
-    groups = [packed.ids_of(bucket) for bucket in missing]
-    made = embed_groups(
-        load_embedder(model_dir),
-        packed,
-        groups,
-        batch_size=params.embed.batch_size,
-        hflip=params.embed.hflip,
-        precision=devices.resolve_precision(params.embed.precision, device),
-        workers=params.embed.workers,
-        device=device,
-        what=f"embed {model_dir.name}",
-    )
-    for bucket, ids, vectors in zip(missing, groups, made, strict=True):
-        write_bucket(files.path(bucket.digest), ids, vectors)
-
-
 if __name__ == "__main__":
-    runner.run(main, "embed")
+    run(main, "embed")

@@ -15,6 +15,7 @@ from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
 from pipeline.evaluation.metrics_report import write_metrics
 from pipeline.health.perceptual_hashes import hash_images
+from stages.cluster import open_workers
 from stages.runner import load, run
 
 
@@ -33,7 +34,8 @@ def main(
     labels = read_labels(catalog, embedded.ids, ids_from=splits)
     fingerprint = read_dataset_fingerprint(catalog)
     hashes = partial(hash_images, read_image=PackedImages(images).decode)
-    evaluation = evaluate_model(embedded, labels, index, hashes, params)
+    with open_workers(params, results.parent) as workers:
+        evaluation = evaluate_model(embedded, labels, index, hashes, params, workers=workers)
     labelled = label_metrics(evaluation.metrics, dataset=params.data.name, fingerprint=fingerprint)
     with written_whole(metrics, results) as (unfinished_metrics, unfinished):
         for name, (table, kind) in evaluation.tables.items():

@@ -19,6 +19,8 @@ from pipeline.data.joins import read_embedded_split, read_labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.mining.triplets import MinedTriplets
+from pipeline.workers import Workers
+from stages.cluster import open_workers
 from stages.runner import load, run
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ def main(
         ids, vectors = images.ids[in_training], images.vectors[in_training]
     labels = read_labels(catalog, ids, ids_from=splits)
     started = time.perf_counter()
-    mined = METHODS[params.mine.method](labels, vectors, params)
+    with open_workers(params, out.parent) as workers:
+        mined = METHODS[params.mine.method](labels, vectors, params, workers)
     _log_triplets(mined, images=len(ids), seconds=time.perf_counter() - started)
     columns = {
         name: pa.array(ids[rows], pa.string())
@@ -60,7 +63,7 @@ def main(
 
 
 def _mine_by_embeddings(
-    labels: LabelSets, vectors: Vectors | None, params: Params
+    labels: LabelSets, vectors: Vectors | None, params: Params, workers: Workers
 ) -> MinedTriplets:
     from pipeline.mining.by_embeddings import mine_by_embeddings
 
@@ -74,10 +77,13 @@ def _mine_by_embeddings(
         per_anchor=params.mine.per_anchor,
         distance=params.index.distance,
         seed=params.seed,
+        workers=workers,
     )
 
 
-def _mine_by_labels(labels: LabelSets, vectors: Vectors | None, params: Params) -> MinedTriplets:
+def _mine_by_labels(
+    labels: LabelSets, vectors: Vectors | None, params: Params, workers: Workers
+) -> MinedTriplets:
     from pipeline.mining.by_labels import mine_by_labels
 
     return mine_by_labels(
@@ -87,6 +93,7 @@ def _mine_by_labels(labels: LabelSets, vectors: Vectors | None, params: Params) 
         per_anchor=params.mine.per_anchor,
         distance=params.index.distance,
         seed=params.seed,
+        workers=workers,
     )
 
 

@@ -31,6 +31,7 @@ PROGRESS = Path("pipeline/progress.py")
 STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking.py")
 ENTRY = Path("pipeline/entry.py")
+CLUSTER, WORKER = Path("stages/cluster.py"), Path("stages/worker.py")
 RUNNER = Path("stages/runner.py")
 TORCHRUN = Path("stages/torchrun.py")
 # Python runs them before any stage.
@@ -49,6 +50,8 @@ WITHOUT_EFFECT = {
     STOPPING: "the end by a signal",
     TRACKING: "MLflow",
     ENTRY: "the command line",
+    CLUSTER: "who computes",
+    WORKER: "who computes",
     RUNNER: "the command line, the log and the times",
     TORCHRUN: "the start of several processes",
     MLFLOW_RUN: "MLflow",
@@ -391,6 +394,17 @@ def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == each.bound
             }
             assert attributes <= names_of_stages, path
+
+
+def test_who_computes_is_opened_and_handed_on_and_nothing_else() -> None:
+    assert names(CLUSTER) == {"open_workers"}
+    assert names(WORKER) == set()
+    for path, each in uses(CLUSTER):
+        for use in outside_annotations(path, each.bound):
+            item = parents(path)[id(parents(path)[id(use)])]
+            assert isinstance(item, ast.withitem), path
+            assert item.optional_vars is not None
+            assert ast.unparse(item.optional_vars) == "workers", path
 
 
 def test_nothing_is_read_back_from_mlflow() -> None:

@@ -198,6 +198,7 @@ class Params(Section):
     seed: Seed
     bits: Bits
     launch: str
+    cluster: str | None
     data: Annotated[DataParams, _choosing("data")]
     added: AddedParams
     download: DownloadParams

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
+from uuid import uuid4
 from zlib import crc32
 
 import numpy as np
@@ -80,13 +82,27 @@ class StoredImage:
 
 
 class RowWriter:
-    """Writes rows to the file at `path`, in the order in which they are added."""
+    """Writes rows to the file at `path`, in the order in which they are added, whole or not at all.
+
+    For a `with` statement, after which the file can be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._out = pa.ipc.new_file(os.fspath(path), SCHEMA)
+        # Another process may write the same file, where it was thought lost.
+        self._unfinished = path.with_name(f"{path.name}-{uuid4().hex}")
+        self._out = pa.ipc.new_file(os.fspath(self._unfinished), SCHEMA)
         self._rows: list[ImageRow] = []
         self._bytes = self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+            self._out.close()
+            os.replace(self._unfinished, self.path)
 
     def add(self, row: ImageRow) -> StoredImage:
         """Append one image and return where it is stored."""
@@ -104,11 +120,6 @@ class RowWriter:
             height=row.height,
             facts=row.facts,
         )
-
-    def close(self) -> None:
-        """Write the last rows; after this the file can be read."""
-        self._flush()
-        self._out.close()
 
     def _flush(self) -> None:
         if self._rows:

@@ -27,6 +27,7 @@ from pipeline.index.build import check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Neighbors, index_recall, search_index
+from pipeline.workers import HERE, Workers
 
 TABLES = {
     "neighbors": tables.NEIGHBORS,
@@ -51,14 +52,21 @@ class EvaluationResults:
 
 
 def evaluate_model(
-    images: EmbeddedSplit, labels: LabelSets, index: Path, hash_images: HashImages, params: Params
+    images: EmbeddedSplit,
+    labels: LabelSets,
+    index: Path,
+    hash_images: HashImages,
+    params: Params,
+    *,
+    workers: Workers = HERE,
 ) -> EvaluationResults:
     """Return the results of a model by its embeddings and its index.
 
     Where `evaluate.queries` is less than there are queries, that many are sampled, by their
     image_ids, so that another model is measured with the same ones. Validation keeps all its own.
 
-    labels: of all `images`. index: its directory. hash_images: called for few images.
+    labels: of all `images`. index: its directory. hash_images: called for few images. workers: they
+    rank the gallery for each query.
 
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
@@ -68,7 +76,7 @@ def evaluate_model(
     images = _sample_queries(images, labels, params.evaluate.queries)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
-    votes = _choose_votes(images, labels, knn, params)
+    votes = _choose_votes(images, labels, knn, params, workers)
     metrics = measure(
         *(images.vectors, labels, images.is_query, images.is_gallery),
         k=k,
@@ -78,6 +86,7 @@ def evaluate_model(
         seed=params.seed,
         nearest=max(k),
         curves=True,
+        workers=workers,
     )
     metrics, neighbors = _search_index(index, images, metrics, k, params)
     over = choose_intervals_over(labels, images.split, images.is_query)
@@ -154,14 +163,18 @@ class _Votes:
 
 
 def _choose_votes(
-    images: EmbeddedSplit, labels: LabelSets, knn: Sequence[int], params: Params
+    images: EmbeddedSplit,
+    labels: LabelSets,
+    knn: Sequence[int],
+    params: Params,
+    workers: Workers,
 ) -> _Votes:
     # Without validation, as where nothing was trained, no number of neighbors can be chosen.
     if "val" not in images.split:
         return _Votes(0, pa.schema(tables.KNN.columns).empty_table())
     vectors, gallery = images.vectors, images.is_gallery
-    val = measure_validation_knn(vectors, labels, images.split, gallery, k=knn)
-    test = measure_knn(vectors, labels, images.is_query, gallery, k=knn)
+    val = measure_validation_knn(vectors, labels, images.split, gallery, k=knn, workers=workers)
+    test = measure_knn(vectors, labels, images.is_query, gallery, k=knn, workers=workers)
     return _Votes(choose_k(val[params.index.distance]), tabulate_knn(val, test))
 
 

@@ -21,6 +21,7 @@ from pipeline.index.distances import DISTANCES, have_unit_length
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
+from pipeline.workers import HERE, Workers
 
 # Distance -> k -> the share of queries whose k nearest vote for one of their labels.
 Accuracies = Mapping[str, Mapping[int, float]]
@@ -33,6 +34,7 @@ def measure_validation_knn(
     is_gallery: Mask,
     *,
     k: Sequence[int],
+    workers: Workers = HERE,
 ) -> Accuracies:
     """Return the accuracies of the validation images among N, with the gallery of training.
 
@@ -56,11 +58,17 @@ def measure_validation_knn(
             f"{max_k} others; allowed: at least one of 1 to {max_k}; add a smaller one, or change "
             "split.val_by or split.val_fraction"
         )
-    return measure_knn(embeddings, labels, is_query, in_gallery, k=k)
+    return measure_knn(embeddings, labels, is_query, in_gallery, k=k, workers=workers)
 
 
 def measure_knn(
-    embeddings: Vectors, labels: LabelSets, is_query: Mask, is_gallery: Mask, *, k: Sequence[int]
+    embeddings: Vectors,
+    labels: LabelSets,
+    is_query: Mask,
+    is_gallery: Mask,
+    *,
+    k: Sequence[int],
+    workers: Workers = HERE,
 ) -> Accuracies:
     """Return the knn_accuracy of N images by both distances, for each k that the gallery allows.
 
@@ -86,6 +94,7 @@ def measure_knn(
             partial(_vote_block, task, allowed_k),
             queries=len(task.queries),
             gallery=relevance.gallery_size,
+            workers=workers,
         )
         correct = np.concatenate(list(blocks))[has_relevant]  # (queries with relevant images, k)
         accuracies[distance] = dict(zip(allowed_k, correct.mean(axis=0).tolist(), strict=True))

@@ -19,6 +19,7 @@ from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
 from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import Relevance, find_relevance, sample_pairs
+from pipeline.workers import HERE, Workers
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def measure(
     seed: int = 0,
     nearest: int = 0,
     curves: bool = False,
+    workers: Workers = HERE,
 ) -> RetrievalMetrics:
     """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
 
@@ -99,6 +101,7 @@ def measure(
         partial(_measure_block, task, options),
         queries=len(task.queries),
         gallery=relevance.gallery_size,
+        workers=workers,
     )
     result = _join_blocks(list(blocks), task, options.plan)
     if not result.positives.any():

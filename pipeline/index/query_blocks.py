@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from pipeline.workers import HERE, Workers
 
 T = TypeVar("T")
 
@@ -14,15 +17,26 @@ BLOCK_BYTES = 64 * 2**20
 MIN_QUERIES, MAX_QUERIES = 64, 1024
 
 
-def map_query_blocks(work: Callable[[int, int], T], *, queries: int, gallery: int) -> Iterator[T]:
-    """Yield work(start, stop) for blocks of all queries, in order, on one thread for each core.
+def map_query_blocks(
+    work: Callable[[int, int], T], *, queries: int, gallery: int, workers: Workers = HERE
+) -> Iterator[T]:
+    """Yield work(start, stop) for blocks of all queries, in order.
 
-    A block has as many queries as their float32 scores with the gallery fit in BLOCK_BYTES.
+    Here, on one thread for each core; or by `workers`, for which `work` must be picklable. A block
+    has as many queries as their float32 scores with the gallery fit in BLOCK_BYTES.
 
     queries, gallery: numbers of images.
     """
     size = max(MIN_QUERIES, min(MAX_QUERIES, BLOCK_BYTES // (4 * max(gallery, 1))))
-    starts = range(0, queries, size)
+    blocks = [(start, min(start + size, queries)) for start in range(0, queries, size)]
+    if not workers.are_here:
+        yield from workers.map(partial(_do_alone, work), blocks)
+        return
     # Each thread multiplies its own block; BLAS threads inside would compete for the cores.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as threads:
-        yield from threads.map(lambda start: work(start, min(start + size, queries)), starts)
+        yield from threads.map(lambda block: work(*block), blocks)
+
+
+def _do_alone(work: Callable[[int, int], T], block: tuple[int, int]) -> T:
+    with threadpool_limits(1, user_api="blas"):
+        return work(*block)

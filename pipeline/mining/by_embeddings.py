@@ -5,11 +5,12 @@ it in METHODS of `stages/mine.py`, and add its name to `mine.method` in `pipelin
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import faiss
 import numpy as np
 
-from pipeline.data.arrays import Ints, Scores, Vectors
+from pipeline.data.arrays import Floats, Ints, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.build import FAISS_METRICS
 from pipeline.index.distances import (
@@ -26,6 +27,7 @@ from pipeline.mining.embedding_kernels import (
     pick_positives,
 )
 from pipeline.mining.triplets import MinedTriplets
+from pipeline.workers import HERE, Workers
 
 ANCHORS_AT_ONCE = 1024
 # A search fetches FIRST_FETCH neighbors of each anchor. Anchors whose negatives are not among them
@@ -44,6 +46,7 @@ def mine_by_embeddings(
     per_anchor: int,
     distance: str,
     seed: int,
+    workers: Workers = HERE,
 ) -> MinedTriplets:
     """Return `per_anchor` triplets of each of N images, by the distance of their embeddings.
 
@@ -55,7 +58,7 @@ def mine_by_embeddings(
     The positives and the negatives of an anchor are distinct as long as there are enough, then
     repeat from the first; no triplet is repeated. A positive without a negative gives no triplet.
 
-    embeddings: float32 [N, D].
+    embeddings: float32 [N, D]. workers: each mines for some of the anchors.
 
     Raises:
         UserError: the embeddings are not finite.
@@ -64,15 +67,9 @@ def mine_by_embeddings(
     vectors = prepare_vectors(embeddings, distance=distance)
     images = _Images(vectors, find_relevance(labels, all_images, all_images), distance)
     uniforms = np.random.default_rng(seed).random((len(labels), per_anchor, 2))
-    blocks = []
-    for start in range(0, max(len(labels), 1), ANCHORS_AT_ONCE):
-        stop = min(start + ANCHORS_AT_ONCE, len(labels))
-        block = _AnchorBlock(np.arange(start, stop), images.relevance.pairs(start, stop))
-        sampled = sample_pairs(block.pairs, block.rows, len(labels), uniforms=uniforms[start:stop])
-        of_block = _mine_positives(images, block, sampled[0], hardness=positives)
-        against = _mine_negatives(images, block, of_block, sampled[1], hardness=negatives)
-        blocks.append(_list_triplets(block, of_block, against))
-    return _join_blocks(blocks)
+    work = partial(_mine_block, images, uniforms, positives=positives, negatives=negatives)
+    starts = range(0, max(len(labels), 1), ANCHORS_AT_ONCE)
+    return _join_blocks(list(workers.map(work, starts)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,18 @@ class _AnchorBlock:
     pairs: RelevantPairs
 
 
+def _mine_block(
+    images: "_Images", uniforms: Floats, start: int, *, positives: str, negatives: str
+) -> MinedTriplets:
+    """Return the triplets of the anchors from `start` on. uniforms: float64 [N, n, 2]."""
+    stop = min(start + ANCHORS_AT_ONCE, len(uniforms))
+    block = _AnchorBlock(np.arange(start, stop), images.relevance.pairs(start, stop))
+    sampled = sample_pairs(block.pairs, block.rows, len(uniforms), uniforms=uniforms[start:stop])
+    of_block = _mine_positives(images, block, sampled[0], hardness=positives)
+    against = _mine_negatives(images, block, of_block, sampled[1], hardness=negatives)
+    return _list_triplets(block, of_block, against)
+
+
 class _Images:
     """All N images: prepared vectors float32 [N, D], their relevance, and a flat index of them."""
 
@@ -91,6 +100,9 @@ class _Images:
         self.scorer = GalleryScorer(vectors, distance=distance)
         self.index = faiss.IndexFlat(vectors.shape[1], FAISS_METRICS[distance])
         self.index.add(self.scorer.vectors)
+
+    def __reduce__(self) -> tuple[type, tuple[Vectors, Relevance, str]]:
+        return (_Images, (self.vectors, self.relevance, self.distance))
 
     def score(self, anchors: Ints, rows: Ints) -> Scores:
         """Return float32 [A, K], the scores of each anchor with its `rows`, int64 [A, K]."""

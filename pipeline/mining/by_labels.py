@@ -5,7 +5,10 @@ of all of them or of a sampled pool.
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,9 +16,10 @@ from pipeline.data.arrays import Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.distances import GalleryScorer, prepare_vectors
 from pipeline.index.query_blocks import map_query_blocks
-from pipeline.mining.label_kernels import PoolScorer, TripletBuffers, pick_block
+from pipeline.mining.label_kernels import BlockTriplets, PoolScorer, pick_block
 from pipeline.mining.label_overlap import DistinctSets, find_distinct
 from pipeline.mining.triplets import MinedTriplets
+from pipeline.workers import HERE, Workers
 
 # Many more blocks of images than cores, because some take longer.
 SAMPLING_BLOCKS = 64
@@ -29,6 +33,7 @@ def mine_by_labels(
     per_anchor: int,
     distance: str = "cosine",
     seed: int,
+    workers: Workers = HERE,
 ) -> MinedTriplets:
     """Return `per_anchor` triplets of each of N images, by the labels that they share.
 
@@ -44,61 +49,78 @@ def mine_by_labels(
     The positives and the negatives of an anchor are distinct as long as there are enough, then
     repeat. No triplet is repeated, so an anchor with few possible triplets has fewer.
 
+    workers: each mines for some of the anchors.
+
     Raises:
         UserError: the embeddings are not finite.
     """
     sets = find_distinct(labels)
-    buffers = TripletBuffers(
-        positives=np.full((len(labels), per_anchor), -1),
-        negatives=np.full((len(labels), per_anchor), -1),
-        shared=np.zeros(len(labels), dtype=np.int64),
-        overlaps=np.zeros((len(labels), per_anchor), dtype=np.int64),
-    )
     prepared = None if vectors is None else prepare_vectors(vectors, distance=distance)
     if prepared is not None and pool is None:
-        _pick_hardest(sets, prepared, distance, buffers)
+        blocks = _pick_hardest(sets, prepared, distance, per_anchor, workers)
     else:
         no_vectors = np.empty((len(labels), 0), dtype=np.float32)
         of_images = no_vectors if prepared is None else prepared
-        _sample(sets, PoolScorer(of_images, distance == "euclidean", pool or 1), seed, buffers)
-    return _list_triplets(buffers)
+        scorer = PoolScorer(of_images, distance == "euclidean", pool or 1)
+        blocks = _sample(sets, scorer, seed, per_anchor, workers)
+    return _list_triplets(_join_blocks(blocks, sets))
 
 
-def _sample(sets: DistinctSets, scorer: PoolScorer, seed: int, buffers: TripletBuffers) -> None:
-    limits = np.linspace(0, len(sets.members), SAMPLING_BLOCKS + 1).astype(int)
-
-    def sample_block(start: int, stop: int) -> None:
-        no_scores = np.empty((stop - start, 0), dtype=np.float32)
-        pick_block(sets, start, no_scores, scorer, seed, buffers)
-
+def _sample(
+    sets: DistinctSets, scorer: PoolScorer, seed: int, n: int, workers: Workers
+) -> list[BlockTriplets]:
+    limits = np.linspace(0, len(sets.members), SAMPLING_BLOCKS + 1).astype(int).tolist()
+    work = partial(_sample_block, sets, scorer, seed, n)
+    if not workers.are_here:
+        return list(workers.map(work, pairwise(limits)))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(sample_block, limits[:-1], limits[1:]))
+        return list(threads.map(work, pairwise(limits)))
+
+
+def _sample_block(
+    sets: DistinctSets, scorer: PoolScorer, seed: int, n: int, limits: tuple[int, int]
+) -> BlockTriplets:
+    start, stop = limits
+    no_scores = np.empty((stop - start, 0), dtype=np.float32)
+    triplets: BlockTriplets = pick_block(sets, start, no_scores, scorer, seed, n)
+    return triplets
 
 
 def _pick_hardest(
-    sets: DistinctSets, vectors: Vectors, distance: str, buffers: TripletBuffers
-) -> None:
+    sets: DistinctSets, vectors: Vectors, distance: str, n: int, workers: Workers
+) -> list[BlockTriplets]:
     ordered = vectors[sets.members]  # so that the images of one set are adjacent
-    gallery = GalleryScorer(ordered, distance=distance)
-    unused = PoolScorer(vectors, False, 0)
-
-    def pick(start: int, stop: int) -> None:
-        pick_block(sets, start, gallery.score(ordered[start:stop]), unused, 0, buffers)
-
-    for _ in map_query_blocks(pick, queries=len(ordered), gallery=len(ordered)):
-        pass
+    pick = partial(_pick_hardest_block, sets, ordered, GalleryScorer(ordered, distance=distance), n)
+    size = len(ordered)
+    return list(map_query_blocks(pick, queries=size, gallery=size, workers=workers))
 
 
-def _list_triplets(buffers: TripletBuffers) -> MinedTriplets:
-    exists = buffers.negatives >= 0
+def _pick_hardest_block(
+    sets: DistinctSets, ordered: Vectors, gallery: GalleryScorer, n: int, start: int, stop: int
+) -> BlockTriplets:
+    unused = PoolScorer(ordered, False, 0)
+    scores = gallery.score(ordered[start:stop])
+    triplets: BlockTriplets = pick_block(sets, start, scores, unused, 0, n)
+    return triplets
+
+
+def _join_blocks(blocks: Sequence[BlockTriplets], sets: DistinctSets) -> BlockTriplets:
+    """Return the triplets of all images, those of blocks of `sets.members` in turn."""
+    joined = BlockTriplets(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
+    place = np.argsort(sets.members)
+    return BlockTriplets(*(array[place] for array in joined))
+
+
+def _list_triplets(triplets: BlockTriplets) -> MinedTriplets:
+    exists = triplets.negatives >= 0
     anchors, place = np.nonzero(exists)
-    without_positive = buffers.shared == 0
+    without_positive = triplets.shared == 0
     return MinedTriplets(
         anchors=anchors,
-        positives=buffers.positives[anchors, place],
-        negatives=buffers.negatives[anchors, place],
-        shared=buffers.shared[anchors].astype(np.int16),
+        positives=triplets.positives[anchors, place],
+        negatives=triplets.negatives[anchors, place],
+        shared=triplets.shared[anchors].astype(np.int16),
         without_positive=int(without_positive.sum()),
         without_negative=int((~without_positive & ~exists.any(axis=1)).sum()),
-        overlapping=int((buffers.overlaps[anchors, place] > 0).sum()),
+        overlapping=int((triplets.overlaps[anchors, place] > 0).sum()),
     )

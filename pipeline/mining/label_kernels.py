@@ -27,12 +27,12 @@ RngState = NDArray[np.uint64]
 POSITIVE_SIGN, NEGATIVE_SIGN = np.float32(-1), np.float32(1)
 
 
-class TripletBuffers(NamedTuple):
-    """The n triplets of each of N images, -1 if there is none; filled block by block.
+class BlockTriplets(NamedTuple):
+    """The n triplets of each of A anchors, -1 if there is none.
 
-    positives, negatives: int64 [N, n]. shared: int64 [N], the most labels that an image has in
-    common with another, 0 if none can be its positive. overlaps: int64 [N, n], the number of labels
-    that a negative shares with anchor or positive.
+    positives, negatives: int64 [A, n]. shared: int64 [A], the most labels that an anchor has in
+    common with another image, 0 if none can be its positive. overlaps: int64 [A, n], the number of
+    labels that a negative shares with anchor or positive.
     """
 
     positives: Ints
@@ -59,9 +59,9 @@ def pick_block(
     scores: Scores,
     scorer: PoolScorer,
     seed: int,
-    buffers: TripletBuffers,
-) -> None:
-    """Fill the triplets of the A images members[start:start + A].
+    n: int,
+) -> BlockTriplets:
+    """Return n triplets of each of the A images members[start:start + A].
 
     scores: float32 [A, N], with all images in the order of `members`; the hardest is picked.
     Or [A, 0], and images are sampled for `scorer`, from one random stream for each anchor.
@@ -70,14 +70,19 @@ def pick_block(
     negative_candidates = make_candidates(len(sets.starts) - 1)
     state = np.zeros(1, dtype=np.uint64)
     s, most = -1, 0
-    n = buffers.positives.shape[1]
+    triplets = BlockTriplets(
+        np.full((len(scores), n), -1),
+        np.full((len(scores), n), -1),
+        np.zeros(len(scores), dtype=np.int64),
+        np.zeros((len(scores), n), dtype=np.int64),
+    )
     for a in range(len(scores)):
         anchor = sets.members[start + a]
         if sets.of[anchor] != s:
             s = sets.of[anchor]
             most = find_most_shared(sets, s, positive_candidates)
         if most > 0:
-            buffers.shared[anchor] = most
+            triplets.shared[a] = most
             seed_stream(seed, anchor, state)
             positives = _pick_positives(
                 sets, anchor, positive_candidates, scores[a], scorer, state, n
@@ -94,11 +99,13 @@ def pick_block(
                         scores[a],
                         scorer,
                         state,
-                        buffers,
+                        triplets,
+                        a,
                         i,
                     )
-                    if buffers.negatives[anchor, i] >= 0:
+                    if triplets.negatives[a, i] >= 0:
                         break
+    return triplets
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -131,13 +138,14 @@ def _pick_negative(
     scores: Scores,
     scorer: PoolScorer,
     state: RngState,
-    buffers: TripletBuffers,
+    triplets: BlockTriplets,
+    a: int,
     i: int,
 ) -> None:
-    """Fill triplet i of the anchor, unless all triplets with `positive` exist already."""
+    """Fill triplet i of the anchor, the a-th of its block, unless all with `positive` exist."""
     excluded = np.empty(2 + i, dtype=np.int64)
     excluded[0], excluded[1] = anchor, positive
-    excluded[2:] = buffers.negatives[anchor, :i]
+    excluded[2:] = triplets.negatives[a, :i]
     least, picked = 0, -1
     if len(scores) == 0:
         picked = _pick_disjoint(sets, anchor, positive, excluded, scorer, state)
@@ -149,13 +157,13 @@ def _pick_negative(
         if least >= 0 and count_left(sets, candidates, excluded) == 0:
             # The negatives of other positives may be repeated.
             for j in range(i):
-                if buffers.positives[anchor, j] != positive:
+                if triplets.positives[a, j] != positive:
                     excluded[2 + j] = -1
         if least >= 0 and count_left(sets, candidates, excluded) > 0:
             picked = _pick(sets, anchor, candidates, excluded, scores, NEGATIVE_SIGN, scorer, state)
     if picked >= 0:
-        buffers.positives[anchor, i], buffers.negatives[anchor, i] = positive, picked
-        buffers.overlaps[anchor, i] = least
+        triplets.positives[a, i], triplets.negatives[a, i] = positive, picked
+        triplets.overlaps[a, i] = least
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -19,6 +19,12 @@ def name_device(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)}, {versions}"
 
 
+def describe_device(precision: str) -> tuple[str, str]:
+    """Return `name_device` of this process, and "fp32" or "bf16", as which it takes `precision`."""
+    device = find_device()
+    return name_device(device), name_precision(resolve_precision(precision, device))
+
+
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype that autocast multiplies in: torch.float32 (no autocast) or torch.bfloat16.
 

@@ -5,7 +5,6 @@ They are kept beside the outputs of the stage, which DVC removes before it runs.
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,11 +37,6 @@ class KeptImages:
         ids, sources = (table[name].to_pylist() for name in ("image_id", "source"))
         self._source_of = dict(zip(ids, sources, strict=True))
 
-    @property
-    def any(self) -> bool:
-        """Whether there are images."""
-        return bool(self._source_of)
-
     def find(self, image_id: str, source: bytes) -> StoredImage | None:
         """Return an image that was made from `source` and is whole, None if there is none."""
         if self._images is None or self._source_of.get(image_id) != source:
@@ -52,12 +46,6 @@ class KeptImages:
         except UserError:
             return None
         return self._images.describe(image_id)
-
-
-@lru_cache(maxsize=1)
-def open_kept(folder: Path | None) -> KeptImages:
-    """Return the images in `folder`, which each process opens once."""
-    return KeptImages(folder)
 
 
 def keep_images(folder: Path, images: Path, source_of: Mapping[str, bytes]) -> None:

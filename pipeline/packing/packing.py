@@ -25,6 +25,7 @@ from pipeline.packing.kept_images import keep_images
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.packing.storing import Making, ReadImage, store_images
 from pipeline.progress import show_progress
+from pipeline.workers import HERE, Workers
 
 AS_THEY_ARE = Making()
 Buckets = int | Literal["auto"]
@@ -61,7 +62,7 @@ class _PackOptions:
     max_rejected: float | None
     buckets: Buckets
     kept: Path | None
-    processes: int
+    workers: Workers
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def pack(
     making: Making = AS_THEY_ARE,
     buckets: Buckets = AUTO,
     kept: Path | None = None,
-    processes: int = 2,
+    workers: Workers = HERE,
 ) -> None:
     """Write `images`, in the order of their image_ids, to the files of `to`: all files or none.
 
@@ -102,6 +103,7 @@ def pack(
 
     buckets: how many there are, a power of 2; auto: by the number of images. kept: a folder for the
     next run; what is in it already and comes of the same bytes and `making` is not made again.
+    workers: they read and prepare the images.
 
     Raises:
         UserError: there are no images, two have the same image_id, or more of those to pack cannot
@@ -110,7 +112,7 @@ def pack(
     everything = sorted(images, key=lambda image: image.id)
     _check(everything)
     ordered = [image for image in everything if image.labels] or _as_one_class(everything)
-    how = _PackOptions(making, max_rejected, buckets, kept, processes)
+    how = _PackOptions(making, max_rejected, buckets, kept, workers)
     with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
         result = _store(ordered, unfinished.images, how)
@@ -127,14 +129,14 @@ def pack_added(
     making: Making = AS_THEY_ARE,
     buckets: Buckets = AUTO,
     kept: Path | None = None,
-    processes: int = 2,
+    workers: Workers = HERE,
 ) -> None:
     """Write `images` without labels, of which there may be none, to the files of `to`, as `pack`.
 
     Those that cannot be decoded are left out, however many they are.
     """
     ordered = sorted(images, key=lambda image: image.id)
-    how = _PackOptions(making, None, buckets, kept, processes)
+    how = _PackOptions(making, None, buckets, kept, workers)
     with written_whole(*astuple(to)) as paths:
         unfinished = AddedOutputs(*paths)
         result = _store(ordered, unfinished.images, how)
@@ -183,7 +185,7 @@ def _read(images: Sequence[SourceImage], rows: Path, how: _PackOptions) -> _Resu
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
     with closing(
-        store_images(to_read, rows, how.making, kept=how.kept, processes=how.processes)
+        store_images(to_read, rows, how.making, kept=how.kept, workers=how.workers)
     ) as read_images:
         for image in shown:
             if image.read is None:

@@ -6,22 +6,20 @@ kept, each bucket is copied.
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.data.image_rows import ImageRow, RowWriter, StoredImage
 from pipeline.datasets.source_image import SourceImage
-from pipeline.packing.kept_images import KeptImages, open_kept
+from pipeline.packing.kept_images import KeptImages
 from pipeline.packing.preparing import prepare_image
-from pipeline.stopping import WorkerPool
+from pipeline.workers import Workers
 
 # Small, so that all processes have work until the end; but no more files than can be open.
 CHUNK = 8
 MAX_FILES = 512
-CHUNKS_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -50,34 +48,25 @@ def store_images(
     making: Making,
     *,
     kept: Path | None,
-    processes: int,
+    workers: Workers,
 ) -> Generator[ReadImage, None, None]:
-    """Yield each image stored in files of `folder` or of `kept`, in order.
-
-    A bounded number of chunks is worked on at a time.
-    """
-    if not KeptImages(kept).any:  # said here, once, if they cannot be read
-        kept = None
-    waiting: deque[Future[list[ReadImage]]] = deque()
+    """Yield each image stored in files of `folder` or of `kept`, in order."""
     size = max(CHUNK, -(-len(images) // MAX_FILES))
-    with WorkerPool(processes) as pool:
-        for first in range(0, len(images), size):
-            chunk = images[first : first + size]
-            waiting.append(pool.submit(store_chunk, chunk, folder / f"{first}", making, kept))
-            if len(waiting) >= processes * CHUNKS_AHEAD:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    chunks = (
+        (folder / f"{first}", images[first : first + size]) for first in range(0, len(images), size)
+    )
+    store = partial(store_chunk, making=making, kept=KeptImages(kept))
+    for done in workers.map(store, chunks):
+        yield from done
 
 
 def store_chunk(
-    images: Sequence[SourceImage], path: Path, making: Making, kept: Path | None
+    chunk: tuple[Path, Sequence[SourceImage]], *, making: Making, kept: KeptImages
 ) -> list[ReadImage]:
-    """Store images in the new file `path`, but for those that are in `kept` already."""
-    writer = RowWriter(path)
-    done = [_store(image, writer, making, open_kept(kept)) for image in images]
-    writer.close()
-    return done
+    """Store images in a new file, but for those that are kept already. chunk: the file, images."""
+    path, images = chunk
+    with RowWriter(path) as writer:
+        return [_store(image, writer, making, kept) for image in images]
 
 
 def _store(image: SourceImage, writer: RowWriter, making: Making, kept: KeptImages) -> ReadImage:

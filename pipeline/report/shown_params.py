@@ -8,9 +8,9 @@ from pipeline.config.dotted_keys import flatten, show_value
 from pipeline.config.schema import Params
 from pipeline.options import Choice
 
-# `launch` and `track` change how a run is started and recorded, `added` what is searched: none of
-# them its results.
-HIDDEN = ("launch", "track", "added")
+# `launch`, `cluster` and `track` change how a run is started, who computes it and where it is
+# recorded, `added` what is searched: none of them its results.
+HIDDEN = ("launch", "cluster", "track", "added")
 # The params that a reader looks for first.
 MAIN = (
     "data.name",

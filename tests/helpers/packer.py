@@ -21,12 +21,11 @@ class Packer:
 
     def close(self) -> None:
         with unfinished_in(self._folder.parent) as beside:
-            writer = RowWriter(beside / "rows")
-            stored = {
-                image_id: writer.add(ImageRow(image_id, encoded, 0, 0, NO_FACTS))
-                for image_id, encoded in self._encoded.items()
-            }
-            writer.close()
+            with RowWriter(beside / "rows") as writer:
+                stored = {
+                    image_id: writer.add(ImageRow(image_id, encoded, 0, 0, NO_FACTS))
+                    for image_id, encoded in self._encoded.items()
+                }
             write_images(stored, self._folder, buckets=self._buckets)
 
 

@@ -44,7 +44,7 @@ def build(folder: Path, **changes: object) -> Path:
         (folder / "data").mkdir()
         torch.set_num_threads(1)  # faster than more threads where other tests run too
         outputs = Outputs(*(Path("data") / name for name in names))
-        pack(drawn_images(), outputs, max_rejected=0.0, processes=1)
+        pack(drawn_images(), outputs, max_rejected=0.0)
         pack_added_images(folder, [])
         split.main(
             outputs.catalog, outputs.classes, outputs.health, out=Path("data/splits.parquet")
@@ -61,7 +61,7 @@ def pack_added_images(folder: Path, images: Sequence[SourceImage]) -> None:
     """Write data/added, of `images` without labels."""
     names = ("images", "catalog.parquet", "rejected.csv")
     to = AddedOutputs(*(folder / "data/added" / name for name in names))
-    pack_added(images, to, processes=1)
+    pack_added(images, to)
 
 
 def write_models(folder: Path, *, seed: int = 1) -> None:

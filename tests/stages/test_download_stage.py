@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
+from pipeline.workers import Workers
 from stages.download import main
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
@@ -283,14 +284,15 @@ def test_the_archives_of_a_dataset_are_fetched_in_place_of_the_source(tmp_path: 
 
 
 def test_every_cpu_prepares_images(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed: dict[str, object] = {}
-    monkeypatch.setattr("stages.download.pack", lambda *_, **options: passed.update(options))
+    passed: list[Workers] = []
+    monkeypatch.setattr("stages.download.pack", lambda *_, workers, **__: passed.append(workers))
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     monkeypatch.chdir(project)
     monkeypatch.setattr("stages.download.read_table", lambda *_: None)
     monkeypatch.setattr("stages.download.find_in_images", lambda *_: [])
     main(Path("images"), ROOT / "overrides.csv", *[Path("unused")] * 6)
-    assert passed["processes"] == 7
+    [workers] = passed
+    assert workers.executor._max_workers == 7  # type: ignore[union-attr]
 
 
 def test_too_many_truncated_images_are_one_line(project: Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tie_order import tie_order
 from pipeline.datasets.source_image import SourceImage
+from pipeline.models import embed_buckets
 from pipeline.models.embedder import build_baseline, save_embedder
 from pipeline.packing.packing import Outputs, pack
 from stages import embed
@@ -39,13 +40,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The image_ids that were embedded."""
     ids: list[str] = []
-    plain = embed.embed_groups
+    plain = embed_buckets.embed_groups
 
     def noted(model, images, groups, **options):  # type: ignore[no-untyped-def]
         ids.extend(image_id for group in groups for image_id in group)
         return plain(model, images, groups, **options)
 
-    monkeypatch.setattr(embed, "embed_groups", noted)
+    monkeypatch.setattr(embed_buckets, "embed_groups", noted)
     return ids
 
 
@@ -166,7 +167,7 @@ def test_a_run_that_was_killed_continues(
     embedded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(range(12))
-    plain, done = embed.write_bucket, []
+    plain, done = embed_buckets.write_bucket, []
 
     def killed(path: Path, ids: list[str], vectors: object) -> None:
         if len(done) == 3:
@@ -175,7 +176,7 @@ def test_a_run_that_was_killed_continues(
         plain(path, ids, vectors)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(embed, "write_bucket", killed)
+        patched.setattr(embed_buckets, "write_bucket", killed)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert not OUT.exists()

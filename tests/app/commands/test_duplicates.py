@@ -52,7 +52,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         SourceImage(path=path, labels=(path.split("/")[0],), read=read)
         for path, read in IMAGES.items()
     ]
-    pack(images, to, max_rejected=0.0, processes=1)
+    pack(images, to, max_rejected=0.0)
     splits = dict.fromkeys(sorted(IMAGES), "train") | {"park/3.png": "test"}
     write_table(build_splits(splits), root / "data/splits.parquet", SPLITS)
     return root

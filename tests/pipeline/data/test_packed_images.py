@@ -168,11 +168,10 @@ def test_rows_are_copied_from_several_files_in_any_order_and_in_batches(
     encoded = {str(n): encode("PNG", Image.new("RGB", (8, 8 + n))) for n in range(12)}
     stored = []
     for name in "ab":
-        writer = RowWriter(tmp_path / name)
-        for n in range(6):
-            image_id = str(n + 6 * (name == "b"))
-            stored.append(writer.add(ImageRow(image_id, encoded[image_id], 8, 8 + n, NO_FACTS)))
-        writer.close()
+        with RowWriter(tmp_path / name) as writer:
+            for n in range(6):
+                image_id = str(n + 6 * (name == "b"))
+                stored.append(writer.add(ImageRow(image_id, encoded[image_id], 8, 8 + n, NO_FACTS)))
     order = [11, 0, 6, 5, 7, 1, 10]
     monkeypatch.setattr("pipeline.data.image_rows.BATCH_BYTES", 2 * len(encoded["0"]))
     RowFiles().copy([stored[row] for row in order], tmp_path / "to")

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.packing.packing import UNLABELLED, Outputs, pack
 from pipeline.packing.storing import CHUNK
+from pipeline.workers import HERE, Workers
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,15 @@ def outputs(folder: Path) -> Outputs:
     )
 
 
-def packed(images: Iterable[SourceImage], folder: Path, *, max_rejected: float = 0.0) -> Outputs:
+def packed(
+    images: Iterable[SourceImage],
+    folder: Path,
+    *,
+    max_rejected: float = 0.0,
+    workers: Workers = HERE,
+) -> Outputs:
     to = outputs(folder)
-    pack(images, to, max_rejected=max_rejected)
+    pack(images, to, max_rejected=max_rejected, workers=workers)
     return to
 
 
@@ -199,15 +207,13 @@ def test_images_without_any_label_are_one_class(tmp_path: Path) -> None:
     assert sorted(PackedImages(to.images).ids) == ["1.png", "2.png"]
 
 
-def test_labels_alone_are_packed_without_images_or_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.packing.storing.WorkerPool", failing)
+def test_labels_alone_are_packed_without_images_or_processes(tmp_path: Path) -> None:
+    workers = Workers(Executor(), tmp_path)  # whose `submit` is not implemented
     images = [
         SourceImage(path=f"{n}.jpg", labels=("a",), read=None, size=(640, 400 + n))
         for n in range(9)
     ]
-    to = packed(images, tmp_path)
+    to = packed(images, tmp_path, workers=workers)
     catalog = read_table(to.catalog, CATALOG)
     assert catalog["image_id"].to_pylist() == [f"{n}.jpg" for n in range(9)]
     assert catalog["height"].to_pylist() == list(range(400, 409))

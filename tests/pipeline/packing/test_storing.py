@@ -3,7 +3,7 @@
 import io
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from PIL import Image
 from pipeline.data.image_rows import SUFFIX
 from pipeline.datasets.source_image import SourceImage
 from pipeline.packing import storing
-from pipeline.packing.kept_images import FILES, TABLE
+from pipeline.packing.kept_images import FILES, TABLE, KeptImages
 from pipeline.packing.packing import Outputs, pack
 from pipeline.packing.storing import Making, store_chunk
+from pipeline.stopping import WorkerPool
+from pipeline.workers import Workers
 
 NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
 BUCKETS = 8
@@ -56,30 +58,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The image_ids of the images that were made, in this process."""
     ids: list[str] = []
 
-    @dataclass(frozen=True)
-    class Now:
-        given: object
-
-        def result(self) -> object:
-            return self.given
-
-    class Pool:
-        def __init__(self, _processes: int) -> None: ...
-        def __enter__(self) -> "Pool":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-        def submit(self, function: object, *args: object) -> Now:
-            storing.open_kept.cache_clear()  # each run has fresh processes
-            return Now(function(*args))  # type: ignore[operator]
-
     plain = storing.ImageRow
 
     def row(image_id: str, *args: object) -> object:
         ids.append(image_id)
         return plain(image_id, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(storing, "WorkerPool", Pool)
     monkeypatch.setattr(storing, "ImageRow", row)
     return ids
 
@@ -193,7 +177,7 @@ def test_a_failed_run_keeps_what_was_kept(tmp_path: Path, made: list[str]) -> No
 
 def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:
     gone = replace(image(1), read=partial(Path.read_bytes, tmp_path / "gone.png"))
-    [read] = store_chunk([gone], tmp_path / "rows", Making(), None)
+    [read] = store_chunk((tmp_path / "rows", [gone]), making=Making(), kept=KeptImages(None))
     assert read.reason == "cannot be read (No such file or directory)"
 
 
@@ -201,7 +185,9 @@ def test_processes_and_chunks_change_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = images(*range(50))
-    one = packed(found, tmp_path / "one", tmp_path / "kept", processes=1)
+    one = packed(found, tmp_path / "one", tmp_path / "kept")
     monkeypatch.setattr(storing, "MAX_FILES", 3)
-    assert packed(found, tmp_path / "two", None, processes=2) == one
-    assert packed(found, tmp_path / "two", tmp_path / "kept", processes=2) == one
+    with WorkerPool(2) as pool:
+        workers = Workers(pool, tmp_path)
+        assert packed(found, tmp_path / "two", None, workers=workers) == one
+        assert packed(found, tmp_path / "two", tmp_path / "kept", workers=workers) == one

@@ -1,0 +1,97 @@
+"""Embeds the buckets of packed images that are not kept, a file of vectors for each."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from pipeline.data.buckets import Bucket
+from pipeline.data.embeddings import write_bucket
+from pipeline.data.kept_files import KeptFiles
+from pipeline.data.packed_images import PackedImages
+from pipeline.models import devices
+from pipeline.models.embed_images import embed_groups
+from pipeline.models.embedder import Embedder, load_embedder
+from pipeline.progress import show_progress
+from pipeline.workers import Workers
+
+# What other processes are given at a time: enough for what a part costs by itself, and few enough
+# to be lost with a process.
+IMAGES_AT_ONCE = 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How images are embedded: by the model in a directory, in `precision`, fp32 or bf16; the rest
+    as of `embed_groups`."""
+
+    model: Path
+    batch_size: int
+    hflip: bool
+    precision: str
+    workers: int
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The model, loaded once in each process."""
+        devices.make_deterministic()
+        return load_embedder(self.model)
+
+
+def embed_missing(
+    images: PackedImages, files: KeptFiles, embedding: Embedding, workers: Workers
+) -> None:
+    """Embed the images of each bucket that is not in `files`, by the bucket's digest, into it."""
+    buckets = images.manifest.buckets
+    missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
+    if len(missing) < len(buckets):
+        logger.info("%d of %d buckets are kept", len(buckets) - len(missing), len(buckets))
+    if not missing:
+        return
+    work = partial(_embed_buckets, images, files, embedding)
+    if workers.are_here:
+        work(missing)
+        return
+    parts = list(_split(missing))
+    done = workers.map(work, parts)
+    for _ in show_progress(done, total=len(parts), what=f"embed {embedding.model.name}"):
+        pass
+
+
+def _split(buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
+    """Yield the buckets in lists of about IMAGES_AT_ONCE images."""
+    some: list[Bucket] = []
+    for bucket in buckets:
+        some.append(bucket)
+        if sum(each.rows for each in some) >= IMAGES_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _embed_buckets(
+    images: PackedImages, files: KeptFiles, embedding: Embedding, buckets: Sequence[Bucket]
+) -> None:
+    # Where a process was lost, it may have embedded some of them.
+    missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
+    if not missing:
+        return
+    device = devices.find_device()
+    groups = [images.ids_of(bucket) for bucket in missing]
+    made = embed_groups(
+        embedding.embedder,
+        images,
+        groups,
+        batch_size=embedding.batch_size,
+        hflip=embedding.hflip,
+        precision=devices.resolve_precision(embedding.precision, device),
+        workers=embedding.workers,
+        device=device,
+        what=f"embed {embedding.model.name}",
+    )
+    for bucket, ids, vectors in zip(missing, groups, made, strict=True):
+        write_bucket(files.path(bucket.digest), ids, vectors)

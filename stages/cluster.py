@@ -1,0 +1,216 @@
+"""Who does the work of a stage: this machine, or the workers of a Dask cluster (`cluster`).
+
+No output depends on it: each worker must have the code, libraries and settings of this process.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pipeline.config.schema import Params
+from pipeline.errors import UserError
+from pipeline.machine import describe_machine
+from pipeline.portable_bits import read_settings
+from pipeline.stopping import WorkerPool
+from pipeline.workers import Workers
+from stages.stage_code import fingerprint_code
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Description = Mapping[str, str]
+
+# Set by stages/worker.py, before any library is imported.
+STARTED = "LOOKALIKE_WORKER"
+SECONDS = 30.0  # to wait for a scheduler, and then for its first worker
+# With `bits: portable`, these change no bits.
+OF_THE_PROCESSOR = {"processor", "extensions", "cores"}
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_workers(params: Params, folder: Path, *, processes: int = 0) -> Iterator[Workers]:
+    """Yield the workers of the cluster; without one, a pool of `processes`, or for 0 this process.
+
+    folder: one that all of them can read and write. On a cluster, relative paths in work are those
+    of this process.
+
+    Raises:
+        UserError: no scheduler or worker answers, a worker is not as this process, or the cluster
+            loses workers.
+    """
+    if params.cluster is not None:
+        with _open_cluster(params.cluster, params.bits) as executor:
+            yield Workers(executor, folder)
+    elif processes:
+        with WorkerPool(processes) as pool:
+            yield Workers(pool, folder)
+    else:
+        yield Workers()
+
+
+@contextmanager
+def _open_cluster(address: str, bits: str) -> Iterator[Executor]:
+    from distributed import KilledWorker
+
+    client = _connect(address)
+    try:
+        executor = _ClusterExecutor(client, _check_workers(client, address, bits), address, bits)
+        try:
+            yield executor
+        except (KilledWorker, CancelledError) as error:
+            raise UserError(_describe_loss(address, error)) from None
+        finally:
+            executor.shutdown(wait=False)
+    finally:
+        client.close()  # type: ignore[no-untyped-call]
+
+
+def _connect(address: str) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(
+            f"cluster: no Dask scheduler answers at '{address}' ({text}); allowed: the address of "
+            "one, such as tcp://10.0.0.1:8786, or null, which is this machine alone"
+        ) from None
+
+
+def _check_workers(client: "Client", address: str, bits: str) -> Description:
+    """Return what every worker must say of itself, as those do that there are."""
+    try:
+        client.wait_for_workers(1, timeout=SECONDS)
+    except TimeoutError:
+        raise UserError(
+            f"cluster: the scheduler at {address} has no worker; allowed: one or more; "
+            f"{_start(address)}"
+        ) from None
+    found = client.run(describe_worker, bits, on_error="return")
+    here = describe_process(bits)
+    first = next((each for each in found.values() if not isinstance(each, Exception)), here)
+    expected = expect(here, first, bits)
+    faults = [
+        fault
+        for worker, said in found.items()
+        if (fault := find_fault(worker, said, expected)) is not None
+    ]
+    faults += [
+        f"cluster: worker {worker} works on {count} parts at a time; allowed: 1 (--nthreads 1)"
+        for worker, count in client.nthreads().items()  # type: ignore[no-untyped-call]
+        if count > 1
+    ]
+    if faults:
+        raise UserError(*(f"{fault}; {_start(address)}" for fault in faults))
+    logger.info("cluster: %d workers of %s", len(found), address)
+    return expected
+
+
+def _start(address: str) -> str:
+    return f"in the folder of this project, start: python -m stages.worker {address}"
+
+
+def describe_process(bits: str) -> dict[str, str]:
+    """Return name -> text of all in this process that may change the bits of a part."""
+    about = {"code": fingerprint_code(), "distributed": version("distributed")}
+    return about | describe_machine(bits) | read_settings()
+
+
+@lru_cache(maxsize=1)
+def describe_worker(bits: str) -> dict[str, str]:
+    """Return `describe_process` of a worker, as it was before it imported code to work with.
+
+    Raises:
+        UserError: it was not started by stages/worker.py.
+    """
+    if STARTED not in os.environ:
+        raise UserError("was not started by python -m stages.worker")
+    return describe_process(bits)
+
+
+def expect(here: Description, first: Description, bits: str) -> dict[str, str]:
+    """Return what workers must say: what this process does, but for the kind of GPU, which need be
+    the same only among themselves."""
+    ignored = OF_THE_PROCESSOR if bits == "portable" else set()
+    expected = {name: text for name, text in here.items() if name not in ignored}
+    return expected | {"gpu": _kinds(first["gpu"])}
+
+
+def _kinds(gpus: str) -> str:
+    return ", ".join(sorted(set(gpus.split(", "))))
+
+
+def find_fault(worker: str, found: Description | Exception, expected: Description) -> str | None:
+    """Return the line about a worker that is not as `expected`, None if it is."""
+    where = f"cluster: worker {worker}"
+    if isinstance(found, UserError):
+        return f"{where} {found}"
+    if isinstance(found, Exception):
+        return f"{where} does not have the code of this project ({type(found).__name__}: {found})"
+    theirs = dict(found) | {"gpu": _kinds(found["gpu"])}
+    for name in {**expected, **theirs}:
+        if name in OF_THE_PROCESSOR and name not in expected:
+            continue
+        wanted, has = expected.get(name, "nothing"), theirs.get(name, "nothing")
+        if wanted != has:
+            return f"{where} has {name} {has}; allowed: {wanted}, as here"
+    return None
+
+
+class _ClusterExecutor(Executor):
+    """The cluster of `client`; a part is done in the folder of this process, by its likes alone."""
+
+    def __init__(self, client: "Client", expected: Description, address: str, bits: str) -> None:
+        # Two calls with equal arguments are two calls: what they write is not kept.
+        self._executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        self._checked = (Path.cwd(), expected, bits, address)
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> Future[R]:
+        """Return the future of a call by a worker."""
+        future: Future[R] = self._executor.submit(_call, self._checked, function, *args, **options)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Give up what is not done; `wait` for all first."""
+        self._executor.shutdown(wait=wait and not cancel_futures)
+
+
+def _call(
+    checked: tuple[Path, Description, str, str],
+    function: Callable[..., R],
+    *args: Any,
+    **options: Any,
+) -> R:
+    """Call a function in the folder of the process that asks for it, which relative paths are of.
+
+    A worker that came after the others were checked is checked here.
+    """
+    from distributed import get_worker
+
+    folder, expected, bits, address = checked
+    fault = find_fault(get_worker().address, describe_worker(bits), expected)
+    if fault is not None:
+        raise UserError(f"{fault}; {_start(address)}")
+    os.chdir(folder)  # a worker does one part at a time
+    return function(*args, **options)
+
+
+def _describe_loss(address: str, error: Exception) -> str:
+    if isinstance(error, CancelledError):
+        return f"cluster: the scheduler at {address} is gone; start it, and run this again"
+    return (
+        f"cluster: {address} lost several workers over the same part, most often because memory "
+        "ran out; start fewer on a machine, or give them more memory (--memory-limit), and run "
+        "this again"
+    )
