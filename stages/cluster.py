@@ -5,13 +5,16 @@ No output depends on it: each worker must have the code, libraries and settings 
 
 import logging
 import os
+import pickle
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.config.schema import Params
 from pipeline.errors import UserError
@@ -76,9 +79,15 @@ def _open_cluster(address: str, bits: str) -> Iterator[Executor]:
 
 
 def _connect(address: str) -> "Client":
+    import dask
     from distributed import Client
 
     try:
+        parts = urlsplit(address)
+        if parts.scheme == "tls" and dask.config.get("distributed.comm.tls.client.cert") is None:
+            raise ValueError("without distributed.comm.tls.client.cert in Dask's configuration")
+        # Dask itself would try for as long as it takes, and leave threads where it gives up.
+        socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS).close()
         return Client(address, timeout=SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         text = " ".join(str(error).split())
@@ -178,7 +187,13 @@ class _ClusterExecutor(Executor):
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> Future[R]:
         """Return the future of a call by a worker."""
-        future: Future[R] = self._executor.submit(_call, self._checked, function, *args, **options)
+        call = partial(_call, self._checked, function, *args, **options)
+        # As bytes, and by a function that travels whole, as a lambda does: the scheduler reads what
+        # it passes on, and may not have this code.
+        future: Future[R] = self._executor.submit(
+            lambda pickled: pickle.loads(pickled)(),  # noqa: S301 (pickled here)
+            pickle.dumps(call),
+        )
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

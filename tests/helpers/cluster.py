@@ -38,7 +38,8 @@ class LocalCluster:
         """Start a process with `count` workers in the folder `at`, and wait for them."""
         log = self.folder / f"worker{len(self.started)}.log"
         where = ["--local-directory", str(self.folder), "--nworkers", str(count)]
-        process = _start(log, module, self.address, *where, *options, at=at, **variables)
+        code = {"PYTHONPATH": str(ROOT)}
+        process = _start(log, module, self.address, *where, *options, at=at, **code, **variables)
         self.started.append(process)
         _wait(lambda: log.read_text().count("Registered to:") >= count, log)
         return process
@@ -56,12 +57,16 @@ class LocalCluster:
 
 @contextmanager
 def local_cluster(folder: Path) -> Iterator[LocalCluster]:
-    """Yield a cluster without workers; what is started in the block ends with it."""
+    """Yield a cluster without workers; what is started in the block ends with it.
+
+    The scheduler does not have the code of this project.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file, log = folder / "scheduler.json", folder / "scheduler.log"
     here = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
     module = "distributed.cli.dask_scheduler"
-    scheduler = _start(log, module, *here, "--scheduler-file", str(file), at=folder)
+    here += ["--scheduler-file", str(file)]
+    scheduler = _start(log, module, *here, at=folder, PYTHONPATH="", PYTHONSAFEPATH="1")
     cluster = None
     try:
         _wait(lambda: file.is_file() and file.stat().st_size > 0, log)
@@ -83,7 +88,7 @@ def _start(
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=at,
-            env=environment() | {"PYTHONPATH": str(ROOT)} | variables,
+            env=environment() | variables,
             stdout=out,
             stderr=subprocess.STDOUT,
         )
