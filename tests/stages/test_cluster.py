@@ -143,13 +143,13 @@ def test_workers_that_would_give_other_bits_are_told_before_any_work(
     fast = place / "fast"
     fast.mkdir()
     (fast / "params.yaml").write_text("bits: fast\n")
-    workers.start_worker(at=fast, MKL_NUM_THREADS="3")
+    workers.start_worker(at=fast, OMP_NUM_THREADS="1")
     workers.start_worker("--nthreads", "2")
     workers.start_worker("--nthreads", "1", module="distributed.cli.dask_worker", at=place)
     start = f"; in the folder of this project, start: python -m stages.worker {workers.address}"
     lines = [line.removesuffix(start) for line in refusal(place)]
     assert sorted(re.sub(r"tcp://127\.0\.0\.1:\d+", "W", line) for line in lines) == [
-        "cluster: worker W has threads -; allowed: 4, as here",
+        "cluster: worker W has threads 1; allowed: 4, as here",
         "cluster: worker W was not started by python -m stages.worker",
         "cluster: worker W works on 2 parts at a time; allowed: 1 (--nthreads 1)",
     ]
