@@ -77,6 +77,7 @@ def _mine_by_embeddings(
         per_anchor=params.mine.per_anchor,
         distance=params.index.distance,
         seed=params.seed,
+        candidates=params.mine.candidates,
         workers=workers,
     )
 

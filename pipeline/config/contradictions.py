@@ -66,6 +66,11 @@ def _in_mine(params: Params) -> Iterator[str]:
             f"mine.hard: found True with mine.method '{mine.method}', which has mine.positives and "
             "mine.negatives for that; allowed: False, or mine.method labels"
         )
+    if mine.candidates is not None and mine.method != "embeddings":
+        yield (
+            f"mine.candidates: found {mine.candidates} with mine.method '{mine.method}', which has "
+            "mine.pool for that; allowed: null, or mine.method embeddings"
+        )
     if mine.pool is not None and not mine.hard:
         yield (
             f"mine.pool: found {mine.pool} with mine.hard False, where nothing is compared; "

@@ -65,6 +65,7 @@ class MineParams(Section):
     method: Literal["embeddings", "labels"]
     positives: Literal["hard", "easy", "random"]
     negatives: Literal["hard", "semi_hard", "random"]
+    candidates: Count | None
     hard: bool
     pool: Count | None
     per_anchor: Count

@@ -34,6 +34,7 @@ def pick_negatives(
     left, the nearest of them; -1 if there is none. Ties by row. It is certain if no image that is
     not a candidate could come before it.
 
+    anchors: int64 [A], the row of the anchor itself, -1 if it is not among them.
     rows: int64 [A, K] and scores: float32 [A, K], the candidates in any order, -inf for no image.
     limits: float32 [A, n], -inf for no positive. others_at_most: float32 [A], the highest possible
     score of an image that is not a candidate; -inf if there is none to pick.
@@ -53,6 +54,7 @@ def find_reachable_negatives(
 
     Ascending, then -1 if an anchor has fewer than K.
 
+    anchors: as in `pick_negatives`.
     lowest, highest: float32 [A, N], the bounds of the scores of all N images; both become -inf for
     an image that cannot be picked. limits: float32 [A, n], as in `pick_negatives`.
     """
@@ -142,7 +144,8 @@ def _fill_reachable(
     best_rows = np.empty(n, dtype=np.int64)
     best = np.empty(n, dtype=np.float32)
     for a in range(len(anchors)):
-        lowest[a, anchors[a]] = highest[a, anchors[a]] = -np.inf
+        if anchors[a] >= 0:
+            lowest[a, anchors[a]] = highest[a, anchors[a]] = -np.inf
         for p in range(starts[a], starts[a + 1]):
             lowest[a, relevant_rows[p]] = highest[a, relevant_rows[p]] = -np.inf
         for i in range(n):

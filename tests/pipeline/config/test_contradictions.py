@@ -53,6 +53,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "mine.negatives for that; allowed: False, or mine.method labels",
     ),
     (
+        {"mine__method": "labels", "mine__candidates": 5},
+        "mine.candidates: found 5 with mine.method 'labels', which has mine.pool for that; "
+        "allowed: null, or mine.method embeddings",
+    ),
+    (
         {"mine__method": "labels", "mine__pool": 5},
         "mine.pool: found 5 with mine.hard False, where nothing is compared; "
         "allowed: null, or mine.hard true",

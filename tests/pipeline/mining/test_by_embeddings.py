@@ -1,6 +1,7 @@
 """Triplets by embeddings against the rules in plain Python, applied to every pair."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.data.label_sets import from_lists
 from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.mining import by_embeddings
-from pipeline.mining.by_embeddings import mine_by_embeddings
+from pipeline.mining.by_embeddings import mine_by_embeddings, sample_pool
 from pipeline.mining.triplets import MinedTriplets
 from tests.helpers.naive_ranking import Case, cases
 
@@ -23,7 +24,14 @@ HARDNESS = [
 ]
 
 
-def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> MinedTriplets:
+def mine(
+    case: Case,
+    positives: str,
+    negatives: str,
+    n: int,
+    seed: int = 0,
+    candidates: int | None = None,
+) -> MinedTriplets:
     return mine_by_embeddings(
         case.vectors,
         case.labels,
@@ -32,6 +40,7 @@ def mine(case: Case, positives: str, negatives: str, n: int, seed: int = 0) -> M
         per_anchor=n,
         distance=case.distance,
         seed=seed,
+        candidates=candidates,
     )
 
 
@@ -52,9 +61,9 @@ def naive_positives(case: Case, anchor: int, n: int, *, nearest: bool) -> list[i
 
 
 def naive_negatives(
-    case: Case, anchor: int, positives: list[int], *, semi_hard: bool
+    case: Case, anchor: int, positives: list[int], *, semi_hard: bool, pool: Sequence[int]
 ) -> list[int | None]:
-    others = [i for i in range(len(case.lists)) if i != anchor and not case.shared(anchor, i)]
+    others = [i for i in pool if i != anchor and not case.shared(anchor, i)]
     ranked = sorted(others, key=lambda i: (-case.score(anchor, i), i))
     negatives: list[int | None] = []
     for positive in positives:
@@ -69,21 +78,29 @@ def naive_negatives(
 @pytest.mark.parametrize("positives", ["hard", "easy"])
 @pytest.mark.parametrize("negatives", ["hard", "semi_hard"])
 @settings(deadline=None, max_examples=25)
-@given(case=cases(), n=st.integers(1, 4))
+@given(case=cases(), n=st.integers(1, 4), share=st.sampled_from([None, 0.2, 0.7, 2.0]))
 def test_triplets_without_chance_are_those_of_the_rules(
-    positives: str, negatives: str, first: int, block: int, case: Case, n: int
+    positives: str, negatives: str, first: int, block: int, case: Case, n: int, share: float | None
 ) -> None:
+    """share: of the images, as candidates."""
+    size = len(case.lists)
+    candidates = None if share is None else max(1, int(share * size))
+    pool: Sequence[int] = range(size)
+    if candidates is not None and candidates < size:
+        pool = np.flatnonzero(sample_pool(size, candidates, seed=0)).tolist()
+        assert len(pool) == candidates
     with (
         patch.object(by_embeddings, "FIRST_FETCH", first),
         patch.object(by_embeddings, "ANCHORS_AT_ONCE", block),
         patch.object(by_embeddings, "EXHAUSTIVE_ANCHORS_AT_ONCE", 2),
     ):
-        mined = mine(case, positives, negatives, n)
+        mined = mine(case, positives, negatives, n, candidates=candidates)
     found = triplets_of(mined)
     without_positive = without_negative = 0
     for anchor in range(len(case.lists)):
         chosen = naive_positives(case, anchor, n, nearest=positives == "easy")
-        against = naive_negatives(case, anchor, chosen, semi_hard=negatives == "semi_hard")
+        semi_hard = negatives == "semi_hard"
+        against = naive_negatives(case, anchor, chosen, semi_hard=semi_hard, pool=pool)
         expected: list[tuple[int, int, int]] = []
         for p, other in zip(chosen, against, strict=True):
             triplet = (p, other, case.shared(anchor, p))
@@ -213,7 +230,13 @@ def test_only_score_pairs_decides_between_near_ties(
             found = triplets_of(mine(case, "hard", negatives, 3))
         for anchor in range(len(case.lists)):
             chosen = naive_positives(case, anchor, 3, nearest=False)
-            against = naive_negatives(case, anchor, chosen, semi_hard=negatives == "semi_hard")
+            against = naive_negatives(
+                case,
+                anchor,
+                chosen,
+                semi_hard=negatives == "semi_hard",
+                pool=range(len(case.lists)),
+            )
             expected = [
                 (p, other, 1)
                 for p, other in dict.fromkeys(zip(chosen, against, strict=True))
