@@ -50,6 +50,7 @@ COMMANDS = {
     ],
     "index": [
         "-m", "stages.index", "--embeddings=embeddings/m", "--added=embeddings/added/m",
+        "--splits=data/splits.parquet",
         "--out=index/m", "--added-out=index/added/m",
     ],
     "evaluate": [

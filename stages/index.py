@@ -4,19 +4,24 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pyarrow as pa
 from typer import Option
 
-from pipeline.data.arrays import Vectors
+from pipeline.data.arrays import Ints, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage, require_embeddings
+from pipeline.data.joins import find_rows, take_rows
+from pipeline.data.tables import SPLITS, read_table
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.index.build import build_beside, build_index, write_index
+from pipeline.index.effort import MOST_QUERIES, choose_effort, find_effort
 from stages.runner import load, run
 
 
 def main(
     embeddings: Annotated[Path, Option(help="directory of embeddings")],
     added: Annotated[Path, Option(help="directory of embeddings of images without labels")],
+    splits: Annotated[Path, Option(help="table of splits: the images of validation")],
     out: Annotated[Path, Option(help="directory of the index to write")],
     added_out: Annotated[Path, Option(help="directory of the index of ADDED to write")],
     model: Annotated[str | None, Option(help="name of the model, for the log")] = None,
@@ -32,6 +37,9 @@ def main(
     distance = params.index.distance
     ids, vectors = _in_tie_order(*images)
     index = build_index(vectors, factory=params.index.factory, distance=distance, seed=params.seed)
+    if find_effort(index):
+        queries = _sample_queries(ids, splits, params.seed)
+        choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)
     write_index(out, index, ids, read_lineage(embeddings))
     if not others[0]:
         others = [], np.empty((0, vectors.shape[1]), np.float32)
@@ -44,7 +52,25 @@ def main(
 
 def _in_tie_order(ids: list[str], vectors: Vectors) -> tuple[list[str], Vectors]:
     order = tie_order(ids)
-    return [ids[row] for row in order], vectors[order]
+    return [ids[row] for row in order], take_rows(vectors, order)
+
+
+def _sample_queries(ids: list[str], splits: Path, seed: int) -> Ints:
+    """Return the rows of some images of validation; where there are none, of training, or of all.
+
+    Never of test images alone, which the model is judged by.
+    """
+    table = read_table(splits, SPLITS)
+    split = table["split"].to_numpy()
+    for name in ("val", "train", "test"):
+        of_split = table["image_id"].combine_chunks().filter(pa.array(split == name))
+        if len(of_split):
+            rows = find_rows(
+                of_split, pa.array(ids, pa.string()), ids_from=splits, table="the index"
+            )
+            count = min(len(rows), MOST_QUERIES)
+            return np.random.default_rng(seed).choice(rows, count, replace=False)
+    return np.empty(0, np.int64)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from pipeline.errors import UserError
 # These change the images or the metric of validation, or make it depend on a seed; or change
 # nothing of it.
 FIXED = {
-    *("seed", "launch", "data", "download", "split", "train.monitor"),
-    *("embed", "index.factory", "evaluate", "plot", "track", "train.workers"),
+    *("seed", "launch", "cluster", "data", "added", "download", "split", "train.monitor"),
+    *("embed", "index.factory", "index.recall", "evaluate", "plot", "track", "train.workers"),
 }
 FORMS = (
     "a list of values; {low, high}, optionally with log: true if low is above 0; or, for whole "

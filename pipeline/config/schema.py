@@ -133,6 +133,7 @@ class EmbedParams(Section):
 
 class IndexParams(Section):
     factory: str
+    recall: Share
     distance: Literal["cosine", "euclidean"]
 
 

@@ -50,13 +50,18 @@ def read_embedded_split(embeddings: Path, splits: Path) -> EmbeddedSplit:
     order = tie_order(split_ids.to_pylist())
     return EmbeddedSplit(
         ids=split_ids.to_numpy(zero_copy_only=False)[order],
-        vectors=vectors[rows[order]],
+        vectors=take_rows(vectors, rows[order]),
         split=table["split"].to_numpy()[order],
         is_query=table["is_query"].to_numpy()[order],
         is_gallery=table["is_gallery"].to_numpy()[order],
         lineage=read_lineage(embeddings),
         path=embeddings,
     )
+
+
+def take_rows(vectors: Vectors, rows: Ints) -> Vectors:
+    """Return vectors[rows], without a copy where that is what they are."""
+    return vectors if np.array_equal(rows, np.arange(len(vectors))) else vectors[rows]
 
 
 def read_vectors_of(embeddings: Path, ids: Ids, *, ids_from: Path) -> Vectors:

@@ -1,6 +1,7 @@
 """The evaluation of one model: its metrics report, and the tables behind it."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.health.perceptual_hashes import HashImages
-from pipeline.index.build import check_index, read_index
+from pipeline.index.build import INDEX_FILE, check_index, read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Neighbors, index_recall, search_index
@@ -191,6 +192,7 @@ def _search_index(
     vectors = prepare_vectors(images.vectors, distance=params.index.distance)
     kept = min(params.evaluate.neighbors, metrics.max_k)
     options = {"distance": params.index.distance}
+    started = time.perf_counter()
     found = search_index(
         index,
         vectors,
@@ -200,6 +202,7 @@ def _search_index(
         allowed=images.is_gallery,
         **options,
     )
+    seconds = (time.perf_counter() - started) / len(found.rows)
     gallery_row = np.cumsum(images.is_gallery) - 1
     rows = np.where(found.rows < 0, -1, gallery_row[found.rows])
     neighbors = Neighbors(rows, found.scores)
@@ -212,6 +215,12 @@ def _search_index(
         )
         for each in sorted(set(k))
     }
+    logger.info(
+        "index: recall %s; %.1f ms a query, %.0f bytes a vector",
+        ", ".join(f"{recalls[f'index_recall_at_{each}'].mean():.3f} at {each}" for each in k),
+        1000 * seconds,
+        (directory / INDEX_FILE).stat().st_size / index.ntotal,
+    )
     return metrics.with_columns(recalls), Neighbors(
         neighbors.rows[:, :kept], neighbors.scores[:, :kept]
     )

@@ -12,7 +12,7 @@ from typing import Any
 import faiss
 import pyarrow as pa
 
-from pipeline.data.arrays import Vectors
+from pipeline.data.arrays import Ints, Vectors
 from pipeline.data.digests import digest_file
 from pipeline.data.files import written_whole
 from pipeline.data.joins import EmbeddedSplit
@@ -20,7 +20,14 @@ from pipeline.data.lineage import Lineage, check_lineage, from_metadata, to_meta
 from pipeline.data.tables import IDS, read_metadata, read_table, write_table
 from pipeline.errors import UserError, one_line
 from pipeline.index.centring import add_centring, strip_centring
-from pipeline.index.distances import find_centre, prepare_vectors, subtract
+from pipeline.index.distances import (
+    check_vectors,
+    find_centre,
+    prepare_checked,
+    prepare_vectors,
+    subtract,
+)
+from pipeline.index.kinds import choose_factory, sample_rows
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
 DIGEST = "lookalike.index"  # in the metadata of ids.parquet: of index.faiss, SHA-256
@@ -28,34 +35,49 @@ FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC
 # The links of these graphs depend on the order in which threads finish, so one thread builds them.
 # Those of HNSW do not, since faiss 1.15.
 BUILT_BY_ONE_THREAD = re.compile("NSG|NNDescent")
+GRAPHS = re.compile("HNSW|NSG|NNDescent")
+ADDED_AT_ONCE = 65_536
 
 
 def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:
-    """Return a faiss index of float32 [N, D], trained if its kind needs training.
+    """Return a faiss index of float32 [N, D], trained on a sample if its kind needs training.
 
     It is one that moves all vectors by a centre, where `find_centre` gives one. The same vectors,
     options and seed give the same bytes.
 
+    factory: as `choose_factory`.
+
     Raises:
         UserError: faiss does not know the factory string, or there are too few images for it.
     """
-    vectors = prepare_vectors(vectors, distance=distance)
-    centre = find_centre(vectors, distance=distance)
-    vectors = subtract(vectors, centre)
+    check_vectors(vectors, distance=distance)
+    centre = None
+    if distance == "euclidean":
+        centre = find_centre(prepare_checked(vectors, distance=distance), distance=distance)
+    factory = choose_factory(factory, images=len(vectors), dimension=vectors.shape[1])
     try:
         index = faiss.index_factory(vectors.shape[1], factory, FAISS_METRICS[distance])
     except RuntimeError as error:
         raise _bad_factory(
             factory,
             error,
-            "a faiss factory string for vectors of length "
+            "auto, or a faiss factory string for vectors of length "
             f"{vectors.shape[1]}, such as Flat, HNSW32 or IVF64,Flat",
         ) from None
     _set_seed(index, seed)
+
+    def prepared(rows: Ints | slice) -> Vectors:
+        # Of some at a time: of all, a copy is as large as the index.
+        return subtract(prepare_checked(vectors[rows], distance=distance), centre)
+
+    # A graph is another where it is built in steps.
+    at_once = len(vectors) if GRAPHS.search(factory) else ADDED_AT_ONCE
     with _limit_threads(1 if BUILT_BY_ONE_THREAD.search(factory) else None):
         try:
-            index.train(vectors)
-            index.add(vectors)
+            if not index.is_trained:
+                index.train(prepared(sample_rows(index, len(vectors), seed=seed)))
+            for start in range(0, len(vectors), max(at_once, 1)):
+                index.add(prepared(slice(start, start + at_once)))
         except RuntimeError as error:
             allowed = f"a factory that {len(vectors)} images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None
@@ -116,7 +138,8 @@ def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
             f"{path}: its digest is not the one in {IDS_FILE}: it is damaged, or of another index; "
             "run: dvc checkout, or if that does not help: dvc repro index"
         )
-    index = faiss.read_index(str(path))
+    # Vectors stay in the file, which several processes share in memory.
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     if index.ntotal != len(ids):
         raise UserError(
             f"{path}: found {index.ntotal} vectors; allowed: {len(ids)}, one for each row of "

@@ -1,9 +1,11 @@
 """Scores between embeddings, higher is closer: the same definition of a distance in all stages."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from pipeline.data.arrays import Floats, Ints, Scores, Vectors
 from pipeline.errors import UserError, name_choices
@@ -29,8 +31,16 @@ def to_unit_length(vectors: Vectors | Floats) -> Vectors:
 
 def have_unit_length(vectors: Vectors) -> bool:
     """Return whether all rows of float32 [N, D] have length 1, up to rounding."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    return bool(np.all(np.abs(lengths - 1) < UNIT_LENGTH_TOLERANCE))
+    return all(
+        np.all(np.abs(np.linalg.norm(rows, axis=1) - 1) < UNIT_LENGTH_TOLERANCE)
+        for rows in _in_blocks(vectors)
+    )
+
+
+def _in_blocks(vectors: Vectors) -> Iterator[Vectors]:
+    """Yield ROWS_AT_ONCE rows at a time: what is computed of all of them is as large as they."""
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        yield vectors[start : start + ROWS_AT_ONCE]
 
 
 def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
@@ -39,20 +49,34 @@ def prepare_vectors(vectors: Vectors, *, distance: str) -> Vectors:
     A vector of zeros stays as it is; its cosine with every vector is 0.
 
     Raises:
-        UserError: the distance is unknown, or a vector holds NaN or infinity.
+        UserError: as `check_vectors`.
     """
+    check_vectors(vectors, distance=distance)
+    return prepare_checked(vectors, distance=distance)
+
+
+def check_vectors(vectors: Vectors, *, distance: str) -> None:
+    """Raise a UserError if the distance is unknown, or a vector holds NaN or infinity."""
     if distance not in DISTANCES:
         raise UserError(f"index.distance: {name_choices(distance, DISTANCES)}")
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    finite = [np.isfinite(rows).all(axis=1) for rows in _in_blocks(vectors)]
+    broken = np.flatnonzero(~np.concatenate([np.empty(0, bool), *finite]))
     if len(broken):
         raise UserError(
             f"embeddings: {len(broken)} of {len(vectors)} hold NaN or infinity, the first is row "
             f"{broken[0]}; allowed: finite numbers; train again with a lower optimizer lr"
         )
+
+
+def prepare_checked(vectors: Vectors, *, distance: str) -> Vectors:
+    """Return `prepare_vectors` of what `check_vectors` accepts: any part of it, alike."""
     if distance == "euclidean":
         return np.ascontiguousarray(vectors, dtype=np.float32)
-    # In float64, because the squares of large float32 values overflow.
-    return to_unit_length(vectors.astype(np.float64))
+    prepared = np.empty(vectors.shape, np.float32)
+    for rows, to in zip(_in_blocks(vectors), _in_blocks(prepared), strict=True):
+        # In float64, because the squares of large float32 values overflow.
+        to[:] = to_unit_length(rows.astype(np.float64))
+    return prepared
 
 
 def find_centre(gallery: Vectors, *, distance: str) -> Vectors | None:
@@ -180,21 +204,35 @@ def score_pair_lists(
 
 
 def _find_spread(vectors: Vectors, mean: Floats) -> float:
-    total = 0.0
-    for start in range(0, len(vectors), ROWS_AT_ONCE):  # in float64, a copy of all is large
-        total += float(np.square(vectors[start : start + ROWS_AT_ONCE] - mean).sum())
+    total = sum(float(np.square(rows - mean).sum()) for rows in _in_blocks(vectors))
     return math.sqrt(total / vectors.size)
 
 
 def _find_duplicates(vectors: Vectors) -> tuple[Ints, Ints]:
     """Return the rows that repeat an earlier one, and the first row of the same vector."""
-    without_signed_zero = np.ascontiguousarray(vectors + np.float32(0))  # -0 becomes 0
-    row_type = np.dtype((np.void, without_signed_zero.strides[0]))
-    row_bytes = without_signed_zero.view(row_type).reshape(-1)
-    _, first_rows, inverse = np.unique(row_bytes, return_index=True, return_inverse=True)
-    originals = first_rows[inverse].astype(np.int64)
-    duplicates = np.flatnonzero(originals != np.arange(len(vectors)))
-    return duplicates, originals[duplicates]
+    _, inverse, counts = np.unique(_hash(vectors), return_inverse=True, return_counts=True)
+    same_hash = np.flatnonzero(counts[inverse] > 1)
+    rows = _without_signed_zero(vectors[same_hash])
+    row_bytes = rows.view(np.dtype((np.void, rows.strides[0]))).reshape(-1)
+    _, first, inverse = np.unique(row_bytes, return_index=True, return_inverse=True)
+    originals = same_hash[first[inverse]]
+    repeats = originals != same_hash
+    return same_hash[repeats], originals[repeats]
+
+
+def _hash(vectors: Vectors) -> NDArray[np.uint64]:
+    """Return uint64 [N], the same for equal rows; a sum of products with odd numbers, modulo 2^64,
+    which differs for nearly all others."""
+    odd = np.random.default_rng(0).integers(2**63, size=vectors.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = np.empty(len(vectors), np.uint64)
+    for start, rows in enumerate(_in_blocks(vectors)):
+        bits = _without_signed_zero(rows).view(np.uint32)
+        hashes[start * ROWS_AT_ONCE :][: len(rows)] = bits.astype(np.uint64) @ odd
+    return hashes
+
+
+def _without_signed_zero(vectors: Vectors) -> Vectors:
+    return np.ascontiguousarray(vectors + np.float32(0))  # -0 becomes 0
 
 
 # Sums may be reordered, so that they use wide registers, but in the same way for every pair.

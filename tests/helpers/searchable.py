@@ -102,6 +102,7 @@ def index_again(folder: Path, model: str) -> None:
         index.main(
             embeddings=Path(f"embeddings/{model}"),
             added=Path(f"embeddings/added/{model}"),
+            splits=Path("data/splits.parquet"),
             out=Path(f"index/{model}"),
             added_out=Path(f"index/added/{model}"),
             model=model,

@@ -97,6 +97,7 @@ def run_index(labelled: list[str], others: list[str]) -> None:
     index.main(
         Path("embeddings"),
         added=Path("embeddings-added"),
+        splits=Path("unused"),
         out=Path("index"),
         added_out=Path("index-added"),
     )

@@ -99,14 +99,15 @@ def test_values_that_cannot_be_sampled_are_one_line(values: Any) -> None:
     [
         *("seed", "launch", "data.products.image_size", "download.max_side", "split.val_fraction"),
         *("train.monitor", "embed.hflip", "index.factory", "evaluate.k", "plot.rows"),
-        *("track.experiment", "train.workers"),
+        *("track.experiment", "train.workers", "cluster", "added.source", "index.recall"),
     ],
 )
 def test_a_key_that_changes_validation_or_nothing_is_refused(key: str) -> None:
     assert error_of({"trials": 3, "space": {key: [1, 2]}}) == (
         f".space: {key}: cannot be searched, since it changes what validation measures, or "
-        "nothing of it; fixed are data, download, embed, evaluate, index.factory, launch, plot, "
-        "seed, split, track, train.monitor, train.workers; set it beside `tune` instead"
+        "nothing of it; fixed are added, cluster, data, download, embed, evaluate, index.factory, "
+        "index.recall, launch, plot, seed, split, track, train.monitor, train.workers; set it "
+        "beside `tune` instead"
     )
 
 

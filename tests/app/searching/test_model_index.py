@@ -129,9 +129,9 @@ def test_an_index_with_hflip_is_searched_with_hflip(tmp_path: Path) -> None:
 )
 def test_other_kinds_of_index_are_searched_too(copy: Path, factory: str, distance: str) -> None:
     text = (copy / "params.yaml").read_text()
-    assert "factory: Flat" in text
+    assert "factory: auto" in text
     assert "distance: cosine" in text
-    text = text.replace("factory: Flat", f"factory: {factory}")
+    text = text.replace("factory: auto", f"factory: {factory}")
     (copy / "params.yaml").write_text(text.replace("distance: cosine", f"distance: {distance}"))
     index_again(copy, "finetuned")
     model_index = ModelIndex(copy, "finetuned")

@@ -81,8 +81,8 @@ def test_an_unknown_factory_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         build_index(VECTORS, factory="Flt", distance="cosine", seed=0)
     assert str(caught.value) == (
-        "index.factory: found 'Flt' (could not parse index string Flt); allowed: a faiss factory "
-        "string for vectors of length 16, such as Flat, HNSW32 or IVF64,Flat"
+        "index.factory: found 'Flt' (could not parse index string Flt); allowed: auto, or a faiss "
+        "factory string for vectors of length 16, such as Flat, HNSW32 or IVF64,Flat"
     )
 
 
@@ -91,8 +91,8 @@ def test_a_factory_that_does_not_fit_the_length_is_refused() -> None:
         build_index(VECTORS, factory="PQ7", distance="cosine", seed=0)
     assert str(caught.value) == (
         "index.factory: found 'PQ7' (The dimension of the vector (d) should be a multiple of the "
-        "number of subquantizers (M)); allowed: a faiss factory string for vectors of length 16, "
-        "such as Flat, HNSW32 or IVF64,Flat"
+        "number of subquantizers (M)); allowed: auto, or a faiss factory string for vectors of "
+        "length 16, such as Flat, HNSW32 or IVF64,Flat"
     )
 
 
