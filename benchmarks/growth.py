@@ -35,7 +35,7 @@ from pipeline.workers import Workers
 ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 30_000, 60_000, 120_000, 250_000)
 FIRST = 1_000  # images of the run that is taken off
-QUERIES, PER_CLASS, DIMENSION, SIDE = 2_000, 10, 128, 16
+QUERIES, CANDIDATES, PER_CLASS, DIMENSION, SIDE = 2_000, 5_000, 10, 128, 16
 LEAST = (0.5, 5.0)  # CPU seconds and MiB above the first run that are more than noise
 NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
 COMMANDS = {
@@ -106,6 +106,7 @@ def write_params(project: Path) -> None:
     values = read_yaml(ROOT / "params.yaml")
     values["data"]["name"], values["split"]["protocol"] = "folder", "class_disjoint"
     values["batches"]["name"], values["evaluate"]["queries"] = "triplets", QUERIES
+    values["mine"]["candidates"] = CANDIDATES
     with (project / "params.yaml").open("w") as out:
         YAML().dump(values, out)
     shutil.copy(ROOT / "overrides.csv", project)
@@ -148,12 +149,14 @@ def make(number: int) -> bytes:
 
 def write_vectors(project: Path) -> None:
     """Write embeddings of which those of a class are near each other, and none of added images."""
-    ids = PackedImages(project / "data/images").ids
+    packed = PackedImages(project / "data/images")
+    ids, buckets = packed.ids, packed.manifest.count
     labels = np.array([int(image_id.split("/")[0]) for image_id in ids])
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((labels.max() + 1, DIMENSION), dtype=np.float32)
     noise = rng.standard_normal((len(ids), DIMENSION), dtype=np.float32)
-    write_embeddings(project / "embeddings/m", ids, centres[labels] + 1.5 * noise)
+    vectors = centres[labels] + 1.5 * noise
+    write_embeddings(project / "embeddings/m", ids, vectors, buckets=buckets)
     write_embeddings(project / "embeddings/added/m", [], noise[:0])
 
 

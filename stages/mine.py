@@ -43,9 +43,7 @@ def main(
     if params.mine.method == "labels" and not params.mine.hard:
         ids, vectors = _read_training_ids(splits), None
     else:
-        images = read_embedded_split(embeddings, splits)
-        in_training = images.split == "train"
-        ids, vectors = images.ids[in_training], images.vectors[in_training]
+        ids, vectors = _read_training_images(embeddings, splits)
     labels = read_labels(catalog, ids, ids_from=splits)
     started = time.perf_counter()
     with open_workers(params, out.parent) as workers:
@@ -108,6 +106,13 @@ def _read_training_ids(splits: Path) -> NDArray[np.object_]:
     ids = table["image_id"].to_numpy()
     training: NDArray[np.object_] = ids[table["split"].to_numpy() == "train"]
     return training
+
+
+def _read_training_images(embeddings: Path, splits: Path) -> tuple[NDArray[np.object_], Vectors]:
+    # A function of its own, after which the vectors of all the others take no memory.
+    images = read_embedded_split(embeddings, splits)
+    in_training = images.split == "train"
+    return images.ids[in_training], images.vectors[in_training]
 
 
 def _log_triplets(mined: MinedTriplets, *, images: int, seconds: float) -> None:

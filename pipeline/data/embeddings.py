@@ -8,27 +8,43 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Vectors
-from pipeline.data.buckets import MANIFEST, Bucket, Manifest, read_manifest, write_manifest
+from pipeline.data.buckets import (
+    MANIFEST,
+    Bucket,
+    Manifest,
+    find_buckets,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.data.files import link_or_copy, unfinished_in, written_whole
 from pipeline.data.lineage import Lineage, from_metadata, to_metadata
 from pipeline.data.tables import EMBEDDINGS, REMEDY, read_metadata, read_table, write_table
+from pipeline.data.tie_order import digest_ids
 from pipeline.errors import UserError
 
 SUFFIX = ".parquet"
 
 
 def write_embeddings(
-    folder: Path, ids: Sequence[str], vectors: Vectors, lineage: Lineage | None = None
+    folder: Path,
+    ids: Sequence[str],
+    vectors: Vectors,
+    lineage: Lineage | None = None,
+    *,
+    buckets: int = 1,
 ) -> None:
-    """Write float32 [N, D] with their N image_ids to `folder`, as one bucket, whole or not at all.
+    """Write float32 [N, D] with their N image_ids to `folder`, whole or not at all.
 
-    lineage: as of `join_buckets`.
+    They are in the order given, but for that of the buckets. lineage: as of `join_buckets`.
     """
+    numbers = find_buckets(digest_ids(ids), buckets)
     with unfinished_in(folder.parent) as beside:
-        path = beside / f"all{SUFFIX}"
-        if len(ids):
-            write_bucket(path, ids, vectors)
-        join_buckets([(0, path)] * bool(len(ids)), folder, count=1, lineage=lineage)
+        paths = []
+        for number in np.unique(numbers).tolist():
+            rows = np.flatnonzero(numbers == number)
+            paths.append((number, beside / f"{number}{SUFFIX}"))
+            write_bucket(paths[-1][1], [ids[row] for row in rows.tolist()], vectors[rows])
+        join_buckets(paths, folder, count=buckets, lineage=lineage)
 
 
 def write_bucket(path: Path, ids: Sequence[str], vectors: Vectors) -> None:

@@ -40,7 +40,7 @@ REMEDY = "get it back: dvc checkout, or make it again: dvc repro -f download"
 BATCH_BYTES = 16 * 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What HEALTH in `pipeline/data/tables.py` holds of one image, but for its duplicates.
 
@@ -54,7 +54,7 @@ class ImageFacts:
     sharpness: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """An image to be stored, and what is known of it. width, height: upright."""
 
@@ -65,7 +65,7 @@ class ImageRow:
     facts: ImageFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredImage:
     """What is known of an image that is in row `row` of the file of rows at `path`.
 

@@ -11,7 +11,7 @@ class NoImagesError(UserError):
     """The source holds nothing that the dataset can read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceImage:
     """One image of a dataset, its bytes not yet read.
 

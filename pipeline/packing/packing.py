@@ -65,7 +65,7 @@ class _PackOptions:
     workers: Workers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Packed:
     """An image that is packed. stored: None where only its labels are."""
 

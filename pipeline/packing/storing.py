@@ -30,7 +30,7 @@ class Making:
     code: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReadImage:
     """An image of a dataset that was read: where it is stored, or the reason why it cannot be.
 
