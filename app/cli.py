@@ -220,6 +220,23 @@ def duplicates(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="folder to write, which is new")],
+    model: Annotated[
+        str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
+    ] = "best",
+    kind: Annotated[str, typer.Option("--format", help="parquet, or lance")] = "parquet",
+    thumbnails: Annotated[
+        int, typer.Option(min=0, max=1024, help="pixels of their longer side; 0: none")
+    ] = 128,
+) -> None:
+    """Write all images' vectors, classes and thumbnails as other search engines read them."""
+    from app.commands.export import export_images
+
+    export_images(Path(), out, model=model, kind=kind, side=thumbnails)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port")] = 8000,

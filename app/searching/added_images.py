@@ -36,6 +36,10 @@ class AllImages:
         """Return one image as RGB, upright."""
         return self._part_of(image_id).decode(image_id)
 
+    def decode_small(self, image_id: str, *, side: int) -> Image.Image:
+        """Return one image as `decode` does, perhaps smaller, but not than `side` pixels."""
+        return self._part_of(image_id).decode_small(image_id, side=side)
+
     def require(self, image_ids: Sequence[str]) -> None:
         """Raise UserError unless every one of `image_ids` has an image here."""
         first = self._parts[0]

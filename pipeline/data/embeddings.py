@@ -1,6 +1,6 @@
 """Embeddings on disk: a folder of buckets, a Parquet row for each image, read as one matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -90,20 +90,32 @@ def read_embeddings(folder: Path) -> tuple[list[str], Vectors]:
     Raises:
         UserError: one is missing, damaged or not of the manifest.
     """
-    manifest = read_manifest(folder, stage="embed")
     ids: list[str] = []
     vectors = np.empty((0, 0), np.float32)
-    for bucket in manifest.buckets:
-        path = bucket.path_in(folder, SUFFIX)
-        its_ids, its_vectors = read_bucket(path)
+    for its_ids, its_vectors in iterate_buckets(folder):
         if not ids:  # the first says how long vectors are; filled in, they need no second copy
-            vectors = np.empty((manifest.rows, its_vectors.shape[1]), np.float32)
-        found = (len(its_ids), its_vectors.shape[1], _digest(its_ids, its_vectors))
-        if found != (bucket.rows, vectors.shape[1], bucket.digest):
-            raise UserError(f"{path}: damaged (not the bucket of the manifest); {REMEDY}")
-        vectors[len(ids) : len(ids) + bucket.rows] = its_vectors
+            rows = read_manifest(folder, stage="embed").rows
+            vectors = np.empty((rows, its_vectors.shape[1]), np.float32)
+        vectors[len(ids) : len(ids) + len(its_ids)] = its_vectors
         ids += its_ids
     return ids, vectors
+
+
+def iterate_buckets(folder: Path) -> Iterator[tuple[list[str], Vectors]]:
+    """Yield (ids, float32 [n, D]) of each bucket in `folder`.
+
+    Raises:
+        UserError: as `read_embeddings`.
+    """
+    dimension = None
+    for bucket in read_manifest(folder, stage="embed").buckets:
+        path = bucket.path_in(folder, SUFFIX)
+        ids, vectors = read_bucket(path)
+        dimension = dimension or vectors.shape[1]
+        found = (len(ids), vectors.shape[1], _digest(ids, vectors))
+        if found != (bucket.rows, dimension, bucket.digest):
+            raise UserError(f"{path}: damaged (not the bucket of the manifest); {REMEDY}")
+        yield ids, vectors
 
 
 def _digest(ids: Sequence[str], vectors: Vectors) -> str:

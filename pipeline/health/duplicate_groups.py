@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints, Mask
@@ -17,14 +18,16 @@ BLOCK = 2**16  # pairs that are compared at a time
 REACHES = (8, 64, 2**62)
 
 
-def group_equal(keys: Sequence[str]) -> Ints:
+def group_equal(keys: Sequence[str] | pa.Array) -> Ints:
     """Return int64 [N]: for each of N keys the row of the first that equals it.
 
     >>> group_equal(["a", "b", "a"]).tolist()
     [0, 1, 0]
     """
-    first: dict[str, int] = {}
-    return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], np.int64)
+    numbers = pa.array(keys, pa.string()).dictionary_encode().indices.to_numpy()
+    _, first_rows = np.unique(numbers, return_index=True)
+    groups: Ints = first_rows[numbers].astype(np.int64)
+    return groups
 
 
 def group_alike(

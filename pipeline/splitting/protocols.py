@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.data.arrays import Ints, Mask
 from pipeline.data.label_sets import LabelSets, label_sets
@@ -105,7 +106,7 @@ def make_splits(
     split_by = partial(_split, catalog, labels, sampler=sampler, published=published)
     if options.protocol != AUTO:
         return split_by(options)
-    has_roles = any(catalog["source_split"].to_pylist())
+    has_roles = bool(pc.any(pc.not_equal(catalog["source_split"], "")).as_py())
     why: list[str] = []
     for protocol in list_protocols(labels, has_roles=has_roles):
         split = split_by(replace(options, protocol=protocol))
@@ -143,13 +144,13 @@ def _untrained(split: Split, catalog: pa.Table, why: list[str]) -> Split:
 
 def _find_units(catalog: pa.Table, health: pa.Table | None) -> Ints:
     """Return int64 [N]: for each image of the catalog, the first row that has the same pixels."""
-    ids = catalog["image_id"].to_pylist()
-    group_of: dict[str, str | None] = {}
-    if health is not None:
-        group_of = dict(
-            zip(health["image_id"].to_pylist(), health["exact_group"].to_pylist(), strict=True)
-        )
-    return group_equal([group_of.get(image_id) or image_id for image_id in ids])
+    ids = catalog["image_id"].combine_chunks()
+    if health is None:
+        return np.arange(len(ids))
+    rows = pc.index_in(ids, value_set=health["image_id"].combine_chunks())
+    # A group has the image_id of one of its images.
+    names = pc.coalesce(health["exact_group"].combine_chunks().take(rows), ids)
+    return group_equal(names)
 
 
 def _split(

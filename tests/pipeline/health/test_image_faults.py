@@ -1,5 +1,7 @@
 """The thresholds, by their values: images on both sides of each, close to it."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -21,7 +23,7 @@ def temple() -> Image.Image:
 
 def faults(image: Image.Image) -> list[str]:
     facts = describe_image(image)
-    row = vars(facts) | {"width": image.width, "height": image.height}
+    row = asdict(facts) | {"width": image.width, "height": image.height}
     return [what for what, is_fault in IMAGE_FAULTS.items() if is_fault(row)]
 
 
