@@ -2,6 +2,7 @@
 
     python -m benchmarks.growth                        # 10, 30, 60, 120 and 250 thousand images
     python -m benchmarks.growth 10000 20000
+    python -m benchmarks.growth --tables 1000000       # nothing is packed: its tables are made up
 
 Synthetic images, classes of 10. Packing is measured by the library, and the embeddings (128-d) are
 made up; the other stages run as DVC runs them, as processes. Queries are sampled: QUERIES of them
@@ -20,12 +21,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.config.load import read_yaml
+from pipeline.data.buckets import choose_count
 from pipeline.data.embeddings import write_embeddings
-from pipeline.data.packed_images import PackedImages
+from pipeline.data.fingerprint import DatasetFingerprint
+from pipeline.data.packed_images import write_images
+from pipeline.data.tables import CATALOG, CLASSES, HEALTH, read_table, write_table
+from pipeline.data.tie_order import tie_order
 from pipeline.datasets.source_image import SourceImage
 from pipeline.machine import describe_machine
 from pipeline.packing.packing import Outputs, pack
@@ -65,7 +71,10 @@ def main() -> None:
     if sys.argv[1:2] == ["--pack"]:
         pack_images(int(sys.argv[2]))
         return
-    sizes = [int(text) for text in sys.argv[1:]] or SIZES
+    made_up = sys.argv[1:2] == ["--tables"]
+    sizes = [int(text) for text in sys.argv[1 + made_up :]] or SIZES
+    if made_up:
+        del COMMANDS["pack"]
     print(describe_machine("portable")["processor"])
     print("    images  stage      CPU s   peak MiB")
     measure(FIRST)  # compiles what is compiled once
@@ -91,6 +100,9 @@ def measure(size: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         write_params(project)
+        if "pack" not in COMMANDS:
+            write_tables(project, size)
+            write_vectors(project)
         for stage, command in COMMANDS.items():
             more = [str(size)] if stage == "pack" else []
             found[stage] = run(project, [*command, *more])
@@ -139,6 +151,40 @@ def pack_images(size: int) -> None:
         pack(images, to, max_rejected=0.0, workers=Workers(pool, Path("data")))
 
 
+def write_tables(project: Path, size: int) -> None:
+    """Write what `download` would, but without images."""
+    data = project / "data"
+    classes = [n // PER_CLASS for n in range(size)]
+    columns = {
+        "image_id": [f"{label}/{n}.png" for n, label in enumerate(classes)],
+        "labels": [[label] for label in classes],
+        "group": [None] * size,
+        "source_split": [None] * size,
+        "path": [f"{label}/{n}.png" for n, label in enumerate(classes)],
+        "width": [SIDE] * size,
+        "height": [SIDE] * size,
+    }
+    catalog = pa.table(columns, schema=pa.schema(CATALOG.columns)).sort_by("image_id")
+    about = DatasetFingerprint().to_metadata()
+    write_table(catalog, data / "catalog.parquet", CATALOG, metadata=about)
+    names = sorted({f"class {label}" for label in classes})
+    of_classes = {"label": range(len(names)), "name": names, "group": [None] * len(names)}
+    schema = pa.schema(CLASSES.columns)
+    write_table(pa.table(of_classes, schema=schema), data / "classes.parquet", CLASSES)
+    health = {
+        "image_id": catalog["image_id"],
+        "pixels": catalog["image_id"],
+        "perceptual_hash": [0] * size,
+        "color_range": [255] * size,
+        "sharpness": [99.0] * size,
+        "exact_group": [None] * size,
+        "near_group": [None] * size,
+    }
+    schema = pa.schema(HEALTH.columns)
+    write_table(pa.table(health, schema=schema), data / "health.parquet", HEALTH)
+    write_images({}, data / "images", buckets=choose_count(size))
+
+
 def make(number: int) -> bytes:
     """Return a PNG of noise."""
     pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -149,8 +195,9 @@ def make(number: int) -> bytes:
 
 def write_vectors(project: Path) -> None:
     """Write embeddings of which those of a class are near each other, and none of added images."""
-    packed = PackedImages(project / "data/images")
-    ids, buckets = packed.ids, packed.manifest.count
+    ids = read_table(project / "data/catalog.parquet", CATALOG)["image_id"].to_pylist()
+    ids = [ids[row] for row in tie_order(ids)]
+    buckets = choose_count(len(ids))
     labels = np.array([int(image_id.split("/")[0]) for image_id in ids])
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((labels.max() + 1, DIMENSION), dtype=np.float32)
