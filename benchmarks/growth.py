@@ -68,9 +68,13 @@ COMMANDS = {
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--pack"]:
-        pack_images(int(sys.argv[2]))
-        return
+    match sys.argv[1:]:
+        case ["--pack", size]:
+            return pack_images(int(size))
+        case ["--write-tables", size]:
+            return write_tables(Path(), int(size))
+        case ["--write-vectors"]:
+            return write_vectors(Path())
     made_up = sys.argv[1:2] == ["--tables"]
     sizes = [int(text) for text in sys.argv[1 + made_up :]] or SIZES
     if made_up:
@@ -101,8 +105,8 @@ def measure(size: int) -> dict[str, tuple[float, float]]:
         project = Path(folder)
         write_params(project)
         if "pack" not in COMMANDS:
-            write_tables(project, size)
-            write_vectors(project)
+            run(project, ["-m", "benchmarks.growth", "--write-tables", str(size)])
+            run(project, ["-m", "benchmarks.growth", "--write-vectors"])
         for stage, command in COMMANDS.items():
             more = [str(size)] if stage == "pack" else []
             found[stage] = run(project, [*command, *more])
@@ -110,7 +114,7 @@ def measure(size: int) -> dict[str, tuple[float, float]]:
                 f"{size:10,}  {stage:8} {found[stage][0]:7.1f} {found[stage][1]:10.0f}", flush=True
             )
             if stage == "pack":
-                write_vectors(project)
+                run(project, ["-m", "benchmarks.growth", "--write-vectors"])
     return found
 
 
@@ -125,7 +129,10 @@ def write_params(project: Path) -> None:
 
 
 def run(project: Path, command: list[str]) -> tuple[float, float]:
-    """Return the CPU seconds and the peak MiB of a process, with those that it starts."""
+    """Return the CPU seconds and the peak MiB of a process, with those that it starts.
+
+    Linux counts the memory of this process as theirs, until they run a program. So it has little.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, *command],
