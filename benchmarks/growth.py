@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,15 +71,19 @@ COMMANDS = {
 def main() -> None:
     match sys.argv[1:]:
         case ["--pack", size]:
-            return pack_images(int(size))
+            pack_images(int(size))
         case ["--write-tables", size]:
-            return write_tables(Path(), int(size))
+            write_tables(Path(), int(size))
         case ["--write-vectors"]:
-            return write_vectors(Path())
-    made_up = sys.argv[1:2] == ["--tables"]
-    sizes = [int(text) for text in sys.argv[1 + made_up :]] or SIZES
-    if made_up:
-        del COMMANDS["pack"]
+            write_vectors(Path())
+        case ["--tables", *sizes]:
+            del COMMANDS["pack"]
+            measure_growth([int(text) for text in sizes] or SIZES)
+        case sizes:
+            measure_growth([int(text) for text in sizes] or SIZES)
+
+
+def measure_growth(sizes: Sequence[int]) -> None:
     print(describe_machine("portable")["processor"])
     print("    images  stage      CPU s   peak MiB")
     measure(FIRST)  # compiles what is compiled once
