@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,9 +69,19 @@ def _do(path: Path, part: Any) -> Any:
     return _read_work(path)(part)
 
 
-@lru_cache(maxsize=1)
+class _Read:
+    """The last work that this process read."""
+
+    path: Path | None = None
+    work: Callable[[Any], Any] | None = None
+
+
 def _read_work(path: Path) -> Callable[[Any], Any]:
     """Return the work at `path`, which is of one run alone, so each process reads it once."""
-    with path.open("rb") as file:
-        work: Callable[[Any], Any] = pickle.load(file)  # noqa: S301 (written above)
+    if _Read.path != path or _Read.work is None:
+        _Read.path = _Read.work = None  # before the next is read: either may be large
+        with path.open("rb") as file:
+            _Read.work = pickle.load(file)  # noqa: S301 (written above)
+        _Read.path = path
+    work: Callable[[Any], Any] = _Read.work  # type: ignore[assignment]
     return work

@@ -46,7 +46,14 @@ def main(
         files = KeptFiles(
             kept, SUFFIX, of=f"{lineage}, {options.batch_size}, {maker}", check=read_bucket
         )
-        how = Embedding(model_dir, options.batch_size, options.hflip, precision, options.workers)
+        how = Embedding(
+            model=model_dir,
+            batch_size=options.batch_size,
+            hflip=options.hflip,
+            device=device,
+            precision=precision,
+            workers=options.workers,
+        )
         for to, packed in outputs.items():
             embed_missing(packed, files, how, workers)
             paths = [(each.number, files.path(each.digest)) for each in packed.manifest.buckets]

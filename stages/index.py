@@ -14,7 +14,7 @@ from pipeline.data.tables import SPLITS, read_table
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.index.build import build_beside, build_index, write_index
-from pipeline.index.effort import MOST_QUERIES, choose_effort, find_effort
+from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
 from stages.runner import load, run
 
 
@@ -37,7 +37,7 @@ def main(
     distance = params.index.distance
     ids, vectors = _in_tie_order(*images)
     index = build_index(vectors, factory=params.index.factory, distance=distance, seed=params.seed)
-    if find_effort(index):
+    if not is_exact(index):
         queries = _sample_queries(ids, splits, params.seed)
         choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)
     write_index(out, index, ids, read_lineage(embeddings))
@@ -56,10 +56,8 @@ def _in_tie_order(ids: list[str], vectors: Vectors) -> tuple[list[str], Vectors]
 
 
 def _sample_queries(ids: list[str], splits: Path, seed: int) -> Ints:
-    """Return the rows of some images of validation; where there are none, of training, or of all.
-
-    Never of test images alone, which the model is judged by.
-    """
+    """Return the rows of some images of validation; where there are none, of training; where
+    nothing is trained, of those of test."""
     table = read_table(splits, SPLITS)
     split = table["split"].to_numpy()
     for name in ("val", "train", "test"):

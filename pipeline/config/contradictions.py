@@ -71,6 +71,11 @@ def _in_mine(params: Params) -> Iterator[str]:
             f"mine.candidates: found {mine.candidates} with mine.method '{mine.method}', which has "
             "mine.pool for that; allowed: null, or mine.method embeddings"
         )
+    elif mine.candidates is not None and mine.negatives == "random":
+        yield (
+            f"mine.candidates: found {mine.candidates} with mine.negatives 'random', where nothing "
+            "is compared; allowed: null, or mine.negatives hard or semi_hard"
+        )
     if mine.pool is not None and not mine.hard:
         yield (
             f"mine.pool: found {mine.pool} with mine.hard False, where nothing is compared; "

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.config.schema import Params
 from pipeline.data import tables
+from pipeline.data.arrays import Mask
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.name_numbers import number_names
@@ -64,7 +66,7 @@ def evaluate_model(
     """Return the results of a model by its embeddings and its index.
 
     Where `evaluate.queries` is less than there are queries, that many are sampled, by their
-    image_ids, so that another model is measured with the same ones. Validation keeps all its own.
+    image_ids, so that another model is measured with the same ones; of validation, as many.
 
     labels: of all `images`. index: its directory. hash_images: called for few images. workers: they
     rank the gallery for each query.
@@ -114,14 +116,22 @@ def evaluate_model(
     )
 
 
-def _sample_queries(images: EmbeddedSplit, labels: LabelSets, most: int | None) -> EmbeddedSplit:
-    rows = np.flatnonzero(images.is_query)
+def _sample(among: Mask, ids: NDArray[np.object_], most: int | None) -> Mask:
+    """Return bool [N]: at most this many of those in `among`, sampled by their image_ids."""
+    rows = np.flatnonzero(among)
     if most is None or len(rows) <= most:
-        return images
+        return among
     # Not in the order of ties, in which an earlier image is found before a later one.
-    order = np.argsort(number_names(images.ids[rows], key="queries"), kind="stable")
-    sampled = np.zeros_like(images.is_query)
+    order = np.argsort(number_names(ids[rows], key="queries"), kind="stable")
+    sampled = np.zeros_like(among)
     sampled[rows[order[:most]]] = True
+    return sampled
+
+
+def _sample_queries(images: EmbeddedSplit, labels: LabelSets, most: int | None) -> EmbeddedSplit:
+    sampled, rows = _sample(images.is_query, images.ids, most), np.flatnonzero(images.is_query)
+    if sampled is images.is_query:
+        return images
     have_relevant = labels.have_relevant(images.is_gallery)
     if have_relevant[rows].any() and not have_relevant[sampled].any():
         raise UserError(
@@ -174,7 +184,10 @@ def _choose_votes(
     if "val" not in images.split:
         return _Votes(0, pa.schema(tables.KNN.columns).empty_table())
     vectors, gallery = images.vectors, images.is_gallery
-    val = measure_validation_knn(vectors, labels, images.split, gallery, k=knn, workers=workers)
+    asked = _sample(images.split == "val", images.ids, params.evaluate.queries)
+    val = measure_validation_knn(
+        vectors, labels, images.split, gallery, asked=asked, k=knn, workers=workers
+    )
     test = measure_knn(vectors, labels, images.is_query, gallery, k=knn, workers=workers)
     return _Votes(choose_k(val[params.index.distance]), tabulate_knn(val, test))
 

@@ -34,17 +34,21 @@ def measure_validation_knn(
     is_gallery: Mask,
     *,
     k: Sequence[int],
+    asked: Mask | None = None,
     workers: Workers = HERE,
 ) -> Accuracies:
     """Return the accuracies of the validation images among N, with the gallery of training.
 
-    split: of each of the N images, train, val or test. Else as `measure_knn`.
+    split: of each of the N images, train, val or test. asked: bool [N], the images of validation
+    that are queries; None: all. Else as `measure_knn`.
 
     Raises:
         UserError: no validation image has a relevant gallery image, or every k is larger than
             their gallery, or the embeddings are not finite.
     """
     is_query, in_gallery = validation_roles(split, is_gallery)
+    if asked is not None and labels.have_relevant(in_gallery)[is_query & asked].any():
+        is_query = is_query & asked
     if not labels.have_relevant(in_gallery)[is_query].any():
         raise UserError(
             f"splits: found {is_query.sum()} validation images, none with another of its class "

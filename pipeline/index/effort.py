@@ -15,7 +15,7 @@ from pipeline.index.search import index_recall
 
 K = 10  # the neighbors that are to be found
 MOST_QUERIES = 1000
-MOST_REFINED = 64
+MOST_REFINED, MOST_NODES = 64, 2048
 BLOCK = 65_536
 
 logger = logging.getLogger(__name__)
@@ -59,8 +59,13 @@ def find_effort(index: faiss.Index) -> list[Knob]:
     if isinstance(inner, faiss.IndexIVF):
         return [Knob(inner, "nprobe", inner.nlist), *refined]
     if isinstance(inner, faiss.IndexHNSW):
-        return [Knob(inner.hnsw, "efSearch", index.ntotal), *refined]
+        return [Knob(inner.hnsw, "efSearch", min(index.ntotal, MOST_NODES)), *refined]
     return refined
+
+
+def is_exact(index: faiss.Index) -> bool:
+    """Return whether an index compares each query with all vectors as they are."""
+    return isinstance(strip_centring(index)[0], faiss.IndexFlat)
 
 
 def choose_effort(
@@ -68,14 +73,14 @@ def choose_effort(
 ) -> float | None:
     """Let the index search as little as it can to find `recall` of the K exact neighbors.
 
-    Return the recall that it reaches, with a warning where that is less; None where there is
-    nothing to choose. What is chosen is kept in the index, and so in its file.
+    Return the recall that it reaches, with a warning where that is less; None where the index is
+    exact. What is chosen is kept in the index, and so in its file.
 
     vectors: float32 [N, D], of the index's rows. queries: int64 [Q], those that it is chosen by.
     """
-    effort = find_effort(index)
-    if not effort or not len(queries) or index.ntotal <= K:
+    if is_exact(index) or not len(queries) or index.ntotal <= K:
         return None
+    effort = find_effort(index)
     asked = prepare_vectors(vectors[queries], distance=distance)
     exact = _find_exact(vectors, asked, queries, distance=distance)
 
@@ -87,11 +92,12 @@ def choose_effort(
         rows = found[~own].reshape(len(queries), K)
         return _recall(rows, exact, vectors, asked, distance=distance)
 
-    for knob in effort:
+    for knob in effort[1:]:
         knob.set(knob.most)
-    wanted = reached = min(recall, measure())
+    reached = measure() if not effort else 0.0
     for knob in effort:
-        reached = _lower(knob, measure, wanted)
+        # The first as far as it must; the next are lowered as far as that is not lost.
+        reached = _raise_until(knob, measure, recall if knob is effort[0] else min(recall, reached))
     logger.info("%.3f of the %d nearest are found", reached, K)
     if reached < recall:
         logger.warning(
@@ -102,7 +108,7 @@ def choose_effort(
     return reached
 
 
-def _lower(knob: Knob, measure: Callable[[], float], wanted: float) -> float:
+def _raise_until(knob: Knob, measure: Callable[[], float], wanted: float) -> float:
     """Set a number to the first power of 2 by which `wanted` is reached; return what is."""
     value = 1
     while True:

@@ -10,6 +10,7 @@ from pipeline.data.buckets import Bucket
 from pipeline.data.embeddings import write_bucket
 from pipeline.data.kept_files import KeptFiles
 from pipeline.data.packed_images import PackedImages
+from pipeline.errors import UserError
 from pipeline.models import devices
 from pipeline.models.embed_images import embed_groups
 from pipeline.models.embedder import Embedder, load_embedder
@@ -25,12 +26,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedding:
-    """How images are embedded: by the model in a directory, in `precision`, fp32 or bf16; the rest
-    as of `embed_groups`."""
+    """How images are embedded: by the model in a directory, on a device and in a precision as
+    `describe_device` names them; the rest as of `embed_groups`."""
 
     model: Path
     batch_size: int
     hflip: bool
+    device: str
     precision: str
     workers: int
 
@@ -80,6 +82,12 @@ def _embed_buckets(
     missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
     if not missing:
         return
+    found, _ = devices.describe_device(embedding.precision)
+    if found != embedding.device:
+        raise UserError(
+            f"cluster: a worker computes on {found}; allowed: {embedding.device}, as another does; "
+            "start all on the same kind of device (CUDA_VISIBLE_DEVICES)"
+        )
     device = devices.find_device()
     groups = [images.ids_of(bucket) for bucket in missing]
     made = embed_groups(

@@ -1,10 +1,13 @@
 """Stages on a real Dask cluster: the same bytes, whoever computes them; and what it refuses."""
 
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 
@@ -175,8 +178,76 @@ def test_what_a_worker_must_have(bits: str, changed: dict[str, str], told: str |
     assert fault == (None if told is None else f"cluster: worker w {told}")
 
 
-def test_a_worker_listens_where_its_scheduler_is_unless_told_otherwise() -> None:
-    assert listen_towards(["tcp://127.0.0.1:8786"]) == ["--host", "127.0.0.1"]
-    assert listen_towards(["--nworkers", "2", "tls://localhost:1"]) == ["--host", "127.0.0.1"]
-    assert listen_towards(["tcp://127.0.0.1:8786", "--interface", "eth0"]) == []
-    assert listen_towards(["--scheduler-file", "s.json"]) == []
+def test_a_worker_listens_where_its_scheduler_is_unless_told_otherwise(tmp_path: Path) -> None:
+    loopback = ["--host", "127.0.0.1"]
+    assert listen_towards(["tcp://127.0.0.1:8786"]) == loopback
+    assert listen_towards(["127.0.0.1:8786", "--worker-port", "3000:3010"]) == loopback
+    assert listen_towards(["--nworkers", "2", "tls://localhost:1"]) == loopback
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"address": "tcp://127.0.0.1:8786"}')
+    assert listen_towards(["--scheduler-file", str(file)]) == loopback
+    with dask.config.set({"scheduler-address": "tcp://127.0.0.1:1"}):
+        assert listen_towards([]) == loopback
+    assert listen_towards([]) == []
+    for option in ("--host", "--interface", "--listen-address"):
+        assert listen_towards(["tcp://127.0.0.1:8786", option, "lo"]) == []
+
+
+def test_a_worker_of_other_code_is_refused_whatever_was_asked_before(
+    workers: LocalCluster, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.start_worker()
+    monkeypatch.setattr(cluster, "fingerprint_code", lambda: "0123456789abcdef")
+    for bits in ("portable", "fast", "portable"):
+        change_params(place, {"bits": bits})
+        [line] = refusal(place)
+        assert " has code " in line
+        assert "; allowed: 0123456789abcdef, as here; in the folder of this project" in line
+
+
+def test_a_worker_that_comes_later_is_checked_too(workers: LocalCluster, place: Path) -> None:
+    first = workers.start_worker()
+    with open_workers(read_params(place / "params.yaml"), place) as them:
+        workers.start_worker("--nthreads", "1", module="distributed.cli.dask_worker", at=place)
+        first.terminate()
+        first.wait(20)
+        with pytest.raises(UserError) as raised:
+            them.call(abs, -1)
+    assert re.sub(r"tcp://127\.0\.0\.1:\d+", "A", str(raised.value)) == (
+        "cluster: worker A was not started by python -m stages.worker; in the folder of this "
+        "project, start: python -m stages.worker A"
+    )
+
+
+def test_a_cluster_whose_workers_are_gone_is_told(
+    workers: LocalCluster,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    only = workers.start_worker()
+    with open_workers(read_params(place / "params.yaml"), place) as them:
+        monkeypatch.setattr(cluster, "SECONDS", 0.5)
+        only.terminate()
+        only.wait(20)
+        started = threading.Thread(target=workers.start_worker)
+        waiting = them.executor.submit(abs, -1)  # type: ignore[union-attr]
+        until = time.monotonic() + 20
+        while "has no worker any more" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.1)
+        started.start()
+        assert waiting.result(30) == 1  # another worker does it
+        started.join()
+    assert (
+        f"cluster: the scheduler at {workers.address} has no worker any more, so the stage waits; "
+        f"in the folder of this project, start: python -m stages.worker {workers.address}"
+    ) in caplog.messages
+
+
+def test_what_is_no_scheduler_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        change_params(place, {"cluster": address})
+        [line] = refusal(place)
+    assert line.startswith(f"cluster: no Dask scheduler answers at '{address}' (")

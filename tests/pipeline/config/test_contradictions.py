@@ -58,6 +58,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: null, or mine.method embeddings",
     ),
     (
+        {"mine__negatives": "random", "mine__candidates": 5},
+        "mine.candidates: found 5 with mine.negatives 'random', where nothing is compared; "
+        "allowed: null, or mine.negatives hard or semi_hard",
+    ),
+    (
         {"mine__method": "labels", "mine__pool": 5},
         "mine.pool: found 5 with mine.hard False, where nothing is compared; "
         "allowed: null, or mine.hard true",

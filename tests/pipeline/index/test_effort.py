@@ -78,14 +78,25 @@ def test_a_recall_that_cannot_be_reached_is_told(caplog: pytest.LogCaptureFixtur
         f"index.recall: {reached:.3f} of the 10 nearest are found with all that this index can do; "
         "asked: 0.99; allowed: less, or another index.factory"
     ]
+    assert [knob.value for knob in find_effort(index)] == [64]
     assert recall_of(index, "cosine") == pytest.approx(reached, abs=0.002)
 
 
-@pytest.mark.parametrize("factory", ["Flat", "SQ8", "PQ4x4"])
-def test_where_all_vectors_are_compared_nothing_is_chosen(factory: str) -> None:
+@pytest.mark.parametrize("factory", ["SQ8", "PQ4x4"])
+def test_where_nothing_can_be_chosen_the_recall_is_told(
+    factory: str, caplog: pytest.LogCaptureFixture
+) -> None:
     index = build_index(VECTORS, factory=factory, distance="cosine", seed=1)
     assert find_effort(index) == []
-    assert choose_effort(index, VECTORS, QUERIES, distance="cosine", recall=0.9) is None
+    with caplog.at_level(logging.WARNING):
+        reached = choose_effort(index, VECTORS, QUERIES, distance="cosine", recall=0.9)
+    assert recall_of(index, "cosine") == pytest.approx(reached, abs=0.002)
+    assert bool(caplog.messages) == (factory == "PQ4x4")
+
+
+def test_an_exact_index_has_nothing_to_choose() -> None:
+    index = build_index(VECTORS, factory="Flat", distance="euclidean", seed=1)
+    assert choose_effort(index, VECTORS, QUERIES, distance="euclidean", recall=0.9) is None
 
 
 def test_few_images_need_nothing() -> None:
