@@ -15,6 +15,7 @@ from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.index.build import build_beside, build_index, write_index
 from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
+from stages.cluster import open_workers
 from stages.runner import load, run
 
 
@@ -36,7 +37,9 @@ def main(
         )
     distance = params.index.distance
     ids, vectors = _in_tie_order(*images)
-    index = build_index(vectors, factory=params.index.factory, distance=distance, seed=params.seed)
+    factory, seed = params.index.factory, params.seed
+    with open_workers(params, out.parent) as workers:
+        index = build_index(vectors, factory=factory, distance=distance, seed=seed, workers=workers)
     if not is_exact(index):
         queries = _sample_queries(ids, splits, params.seed)
         choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)

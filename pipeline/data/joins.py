@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ids, Ints, Mask, Vectors
-from pipeline.data.embeddings import read_embeddings, read_lineage, require_embeddings
+from pipeline.data.embeddings import iterate_buckets, read_lineage, require_embeddings
 from pipeline.data.label_sets import LabelSets, label_sets
 from pipeline.data.lineage import Lineage
 from pipeline.data.tables import CATALOG, SPLITS, read_table
@@ -65,18 +65,23 @@ def take_rows(vectors: Vectors, rows: Ints) -> Vectors:
 
 
 def read_vectors_of(embeddings: Path, ids: Ids, *, ids_from: Path) -> Vectors:
-    """Return float32 [N, D], the embeddings of `ids`, in their order.
+    """Return float32 [N, D], the embeddings of `ids`, in their order; a bucket is read at a time.
 
     ids_from: the file of the ids, for the error text.
 
     Raises:
         UserError: the table cannot be read or does not have one of the ids.
     """
-    known, vectors = read_embeddings(embeddings)
-    found: Vectors = vectors[
-        find_rows(ids, pa.array(known, pa.string()), ids_from=ids_from, table=embeddings)
-    ]
-    return found
+    wanted = pa.array(ids, pa.string())
+    known: list[str] = []
+    parts = [np.empty((0, 0), np.float32)]
+    for its_ids, vectors in iterate_buckets(embeddings):
+        rows = pc.is_in(pa.array(its_ids, pa.string()), value_set=wanted).to_numpy(False)
+        known += [image_id for image_id, is_wanted in zip(its_ids, rows, strict=True) if is_wanted]
+        parts.append(vectors[rows])
+    found = np.concatenate(parts[1:] or parts)
+    rows_of = find_rows(wanted, pa.array(known, pa.string()), ids_from=ids_from, table=embeddings)
+    return take_rows(found, rows_of)
 
 
 def read_labels(catalog: Path, ids: Ids, *, ids_from: Path) -> LabelSets:

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data.arrays import Mask, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
-from pipeline.index.distances import GalleryScorer, prepare_vectors
+from pipeline.index.distances import GalleryScorer, check_vectors, prepare_checked
 from pipeline.index.relevance import Relevance
 
 
@@ -44,11 +44,11 @@ def prepare_task(
     Raises:
         UserError: the embeddings are not finite.
     """
-    vectors = prepare_vectors(embeddings, distance=distance)
-    gallery = vectors[is_gallery]
+    check_vectors(embeddings, distance=distance)
+    gallery = prepare_checked(embeddings[is_gallery], distance=distance)
     return RetrievalTask(
         distance=distance,
-        queries=vectors[is_query],
+        queries=prepare_checked(embeddings[is_query], distance=distance),
         gallery=gallery,
         query_labels=labels.take(np.flatnonzero(is_query)),
         gallery_labels=labels.take(np.flatnonzero(is_gallery)),

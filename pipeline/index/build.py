@@ -12,7 +12,7 @@ from typing import Any
 import faiss
 import pyarrow as pa
 
-from pipeline.data.arrays import Ints, Vectors
+from pipeline.data.arrays import Vectors
 from pipeline.data.digests import digest_file
 from pipeline.data.files import written_whole
 from pipeline.data.joins import EmbeddedSplit
@@ -28,6 +28,8 @@ from pipeline.index.distances import (
     subtract,
 )
 from pipeline.index.kinds import choose_factory, sample_rows
+from pipeline.index.parts import PART, Parts, add_parts
+from pipeline.workers import HERE, Workers
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
 DIGEST = "lookalike.index"  # in the metadata of ids.parquet: of index.faiss, SHA-256
@@ -36,16 +38,17 @@ FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC
 # Those of HNSW do not, since faiss 1.15.
 BUILT_BY_ONE_THREAD = re.compile("NSG|NNDescent")
 GRAPHS = re.compile("HNSW|NSG|NNDescent")
-ADDED_AT_ONCE = 65_536
 
 
-def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> faiss.Index:
+def build_index(
+    vectors: Vectors, *, factory: str, distance: str, seed: int, workers: Workers = HERE
+) -> faiss.Index:
     """Return a faiss index of float32 [N, D], trained on a sample if its kind needs training.
 
     It is one that moves all vectors by a centre, where `find_centre` gives one. The same vectors,
-    options and seed give the same bytes.
+    options and seed give the same bytes, by any number of workers.
 
-    factory: as `choose_factory`.
+    factory: as `choose_factory`. workers: they code vectors, in kinds that do.
 
     Raises:
         UserError: faiss does not know the factory string, or there are too few images for it.
@@ -65,19 +68,15 @@ def build_index(vectors: Vectors, *, factory: str, distance: str, seed: int) -> 
             f"{vectors.shape[1]}, such as Flat, HNSW32 or IVF64,Flat",
         ) from None
     _set_seed(index, seed)
-
-    def prepared(rows: Ints | slice) -> Vectors:
-        # Of some at a time: of all, a copy is as large as the index.
-        return subtract(prepare_checked(vectors[rows], distance=distance), centre)
-
     # A graph is another where it is built in steps.
-    at_once = len(vectors) if GRAPHS.search(factory) else ADDED_AT_ONCE
+    is_graph = bool(GRAPHS.search(factory))
+    parts = Parts(vectors, distance, centre, size=len(vectors) if is_graph else PART)
     with _limit_threads(1 if BUILT_BY_ONE_THREAD.search(factory) else None):
         try:
             if not index.is_trained:
-                index.train(prepared(sample_rows(index, len(vectors), seed=seed)))
-            for start in range(0, len(vectors), max(at_once, 1)):
-                index.add(prepared(slice(start, start + at_once)))
+                index.train(parts.take(sample_rows(index, len(vectors), seed=seed)))
+            shared = not is_graph and not isinstance(index, faiss.IndexFlat)
+            add_parts(index, parts, workers if shared else HERE)
         except RuntimeError as error:
             allowed = f"a factory that {len(vectors)} images suffice for, such as Flat"
             raise _bad_factory(factory, error, allowed) from None

@@ -1,6 +1,7 @@
 """An index: the same bytes each time, read as it was written, and clear errors."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from pipeline.index.build import (
 )
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.filtered_search import filtered_search
+from pipeline.stopping import WorkerPool
+from pipeline.workers import Workers
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +45,29 @@ def test_the_same_vectors_and_seed_give_the_same_bytes(
         "ids.parquet",
         "index.faiss",
     ]
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize(
+    "factory",
+    ["Flat", "IVF8,Flat", "IVF8,PQ4x4", "IVF8,PQ4x4,RFlat", "PCA8,IVF8,SQ8", "PQ4x4", "HNSW8"],
+)
+def test_parts_that_others_coded_are_merged_to_the_same_bytes(
+    pool: WorkerPool, tmp_path: Path, factory: str, distance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.index.build.PART", 250)
+    options = {"factory": factory, "distance": distance, "seed": 5}
+    # Far from the origin, so that for the Euclidean distance they are moved.
+    alone = build_index(VECTORS + 100, **options)
+    shared = build_index(VECTORS + 100, **options, workers=Workers(pool, tmp_path))
+    assert faiss.serialize_index(alone).tobytes() == faiss.serialize_index(shared).tobytes()
+    assert shared.ntotal == 600
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(2) as processes:
+        yield processes
 
 
 @pytest.mark.parametrize("factory", ["HNSW8", "NSG8", "IVF8_HNSW8,Flat"])
