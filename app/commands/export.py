@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,13 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     require_files(root, folders)
     rows = _Rows(root, side=side)
     vectors = (bucket for folder in folders for bucket in iterate_buckets(folder))
-    batches = show_progress(map(rows.batch, vectors), total=None, what="export")
+    first = next(vectors, None)
+    if first is None:
+        raise UserError(
+            f"{folders[0]}: holds no vectors, because no images were packed, only their labels; "
+            "allowed here: vectors; set data.<name>.images: true"
+        )
+    batches = map(rows.batch, show_progress(chain([first], vectors), total=None, what="export"))
     with written_whole(out) as (unfinished,):
         unfinished.mkdir()
         count = WRITERS[kind](batches, unfinished)
@@ -120,10 +127,9 @@ def _write_lance(batches: Iterator[pa.RecordBatch], folder: Path) -> int:
             "pip install lancedb"
         ) from None
     first = next(batches)
-    table = lancedb.connect(folder).create_table(TABLE, pa.Table.from_batches([first]))
-    for batch in batches:
-        table.add(pa.Table.from_batches([batch]))
-    return int(table.count_rows())
+    # In one go: each addition would be a version of the table.
+    rows = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+    return int(lancedb.connect(folder).create_table(TABLE, rows).count_rows())
 
 
 WRITERS: dict[str, Callable[[Iterator[pa.RecordBatch], Path], int]] = {

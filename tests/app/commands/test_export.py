@@ -18,7 +18,7 @@ from PIL import Image
 
 from app.commands.export import export_images
 from app.searching.catalog import Catalog
-from pipeline.data.embeddings import read_embeddings
+from pipeline.data.embeddings import read_embeddings, write_embeddings
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
@@ -112,6 +112,7 @@ def test_engines_keep_the_rest_of_a_row_and_filter_by_it(project: Path, parquet:
     export_images(project, project / "lance", model="best", kind="lance", side=32)
     table = lancedb.connect(project / "lance").open_table("images")
     assert table.count_rows() == len(parquet)
+    assert len(table.list_versions()) == 1  # written in one go
     query = parquet["vector"][3].as_py()
     [found] = table.search(query).where("array_has(classes, 'red disc')").limit(1).to_list()
     assert found["classes"] == ["red disc"]
@@ -151,6 +152,22 @@ def test_without_the_library_of_a_format_there_is_one_line(
         "pip install lancedb"
     )
     assert not (project / "other").exists()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "lance"])
+def test_a_project_of_labels_alone_is_one_line(project: Path, tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("exported", "lance", "parts"))
+    for folder in ("embeddings/finetuned", "embeddings/added/finetuned"):
+        shutil.rmtree(root / folder)
+        write_embeddings(root / folder, [], np.empty((0, 16), np.float32))
+    with pytest.raises(UserError) as raised:
+        export_images(root, root / "out", model="finetuned", kind=kind, side=0)
+    assert str(raised.value) == (
+        f"{root / 'embeddings/finetuned'}: holds no vectors, because no images were packed, only "
+        "their labels; allowed here: vectors; set data.<name>.images: true"
+    )
+    assert not (root / "out").exists()
 
 
 def test_a_damaged_bucket_writes_nothing(
