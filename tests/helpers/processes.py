@@ -15,6 +15,7 @@ import typer
 from pipeline.entry import describe
 from pipeline.logs import ROOTS, set_up_logging
 from tests.helpers.paths import ROOT
+from tests.helpers.pools import pools_here
 
 
 def environment() -> dict[str, str]:
@@ -45,7 +46,7 @@ def run_stage(folder: Path, stage: str, *options: str) -> subprocess.CompletedPr
     app = typer.Typer(add_completion=False)
     app.command()(importlib.import_module(f"stages.{stage}").main)
     printed, status = io.StringIO(), 0
-    with chdir(folder), redirect_stderr(printed), restored_logging():
+    with chdir(folder), redirect_stderr(printed), restored_logging(), pools_here():
         set_up_logging(stage)
         try:
             app(list(options), standalone_mode=False)

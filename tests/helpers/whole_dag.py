@@ -20,6 +20,7 @@ from pipeline.config.load import read_yaml
 from tests.helpers.mlflow_store import put_empty_store
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
+from tests.helpers.pools import pools_here
 
 # Fewer images of a page, epochs and resamples, and no worker processes: none of it decides what is
 # tested.
@@ -51,7 +52,7 @@ def run_dag(folder: Path, params: Mapping[str, Any], *, until: str | None = None
     return folder
 
 
-def run_stages(folder: Path, *, until: str | None = None, threads: int = 2) -> None:
+def run_stages(folder: Path, *, until: str | None = None, threads: int = 1) -> None:
     """Run the stages of dvc.yaml in `folder`, which has params.yaml, in this process.
 
     until: as in `run_dag`. threads: of torch; with THREADS of portable_bits the bits are those of
@@ -60,7 +61,7 @@ def run_stages(folder: Path, *, until: str | None = None, threads: int = 2) -> N
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with chdir(folder):
+        with chdir(folder), pools_here():
             values = read_yaml(Path("params.yaml"))
             for command in list_commands(values, until=until):
                 _, _, module, *arguments = shlex.split(command)

@@ -1,12 +1,14 @@
 """The download and split stages as DVC runs them: files in, files out, one line for a mistake."""
 
 import functools
+import os
 import subprocess
 import sys
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.compute as pc
@@ -20,7 +22,7 @@ from pipeline.workers import Workers
 from stages.download import main
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module, run_stage
+from tests.helpers.processes import run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -75,9 +77,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     stage: str, folder: Path, *options: str, root: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    if root is None:
+    with patch.dict(os.environ, {} if root is None else {"DVC_ROOT": str(root)}):
         return run_stage(folder, stage, *options)
-    return run_module(folder, f"stages.{stage}", *options, DVC_ROOT=str(root))
 
 
 def download(

@@ -28,6 +28,7 @@ from tests.helpers.dataset_tables import (
 )
 from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
+from tests.helpers.pools import pools_here
 from tests.helpers.processes import run_stage
 
 IDS = [f"p{i:02d}" for i in range(12)]
@@ -133,15 +134,16 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(projection_figures, "draw_projection", record)
     for labels in (LABELS, LABELS[::-1]):
         _write_catalog(project / "data", [[0, label] if label else [0] for label in labels])
-        stage.main(
-            *(Path(f"data/{name}") for name in ("catalog.parquet", "classes.parquet")),
-            *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
-            *(Path(name) for name in ("embeddings", "results", "history.csv")),
-            *(Path(f"plots/{name}") for name in ("curves", "images")),
-            *(Path(name) for name in ("model", "metrics")),
-            *(Path(f"data/{name}") for name in ("rejected.csv", "health.parquet")),
-            *(Path(f"plots/{name}") for name in ("report.html", "projector")),
-        )
+        with pools_here():
+            stage.main(
+                *(Path(f"data/{name}") for name in ("catalog.parquet", "classes.parquet")),
+                *(Path(f"data/{name}") for name in ("splits.parquet", "images")),
+                *(Path(name) for name in ("embeddings", "results", "history.csv")),
+                *(Path(f"plots/{name}") for name in ("curves", "images")),
+                *(Path(name) for name in ("model", "metrics")),
+                *(Path(f"data/{name}") for name in ("rejected.csv", "health.parquet")),
+                *(Path(f"plots/{name}") for name in ("report.html", "projector")),
+            )
     before, after = seen[:3], seen[3:]
     assert len(before) == len(after) == 3
     for (points, keys), (same, other_keys) in zip(before, after, strict=True):

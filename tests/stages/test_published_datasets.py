@@ -31,6 +31,7 @@ from pipeline.errors import UserError
 from tests.helpers.options import dataset_options
 from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
+from tests.helpers.pools import pools_here
 from tests.helpers.published import COUNTS, MAKE, make_huggingface, serve_from
 
 NAMES = [pytest.param(name, id=name) for name in MAKE]
@@ -42,14 +43,14 @@ FETCHED = ("sop", "cub", "cars196", "cifar10", "fashion_mnist")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to run stages in; the numbers of the small datasets count as the official ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
     for name, counts in COUNTS.items():
         change_dataset(monkeypatch, name, counts=counts)
-    return tmp_path
+    with pools_here():
+        yield tmp_path
 
 
 def change_dataset(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
