@@ -12,7 +12,6 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
 from ruamel.yaml import YAML
 
@@ -58,6 +57,8 @@ def run_stages(folder: Path, *, until: str | None = None, threads: int = 1) -> N
     until: as in `run_dag`. threads: of torch; with THREADS of portable_bits the bits are those of
     stages that run as processes.
     """
+    import torch  # which takes seconds, and most who import this module do without
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
