@@ -66,6 +66,7 @@ def run_clone(place: Path, params: Mapping[str, Any]) -> Path:
 def copy_clone(ready: Path, to: Path) -> Path:
     """Copy `ready`, a clone that was run once, to `to` and return it: nothing there has to run."""
     shutil.copytree(ready, to, symlinks=True)
+    _copy_compiled_code(to)
     # MLflow records absolute paths of artifacts.
     with closing(sqlite3.connect(to / "mlflow.db")) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from tests.helpers.clone import copy_clone, outputs, skip_drawing
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike, run_module
 
 
 @pytest.fixture
@@ -162,12 +162,17 @@ def test_an_added_image_is_found_without_training_or_evaluation(
     before = outputs(project)
     photo = put(tmp_path / "cup.png", encode("PNG"))
 
-    def run(*arguments: str | os.PathLike[str]) -> str:
-        ran = run_module(project, "app.cli", *map(str, arguments))
+    def query() -> str:
+        ran = run_lookalike(project, "query", str(photo), "--out", "queries")
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
-    told = run("add", photo)
+    def change(*arguments: str) -> str:
+        ran = run_module(project, "app.cli", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    told = change("add", str(photo))
     assert [line.split("'")[1] for line in told.splitlines() if line.startswith("Running")] == [
         *("added", "embed@baseline", "embed@finetuned", "index@baseline", "index@finetuned")
     ]
@@ -182,9 +187,9 @@ def test_an_added_image_is_found_without_training_or_evaluation(
         for folder in ("embeddings", "index")
         for model in ("baseline", "finetuned")
     }
-    [first, *_] = run("query", photo, "--out", "queries").splitlines()[1:]
+    [first, *_] = query().splitlines()[1:]
     assert first.split() == ["1", "1.0000", "(no", "label)", "added/cup.png"]
 
-    run("remove", "added/cup.png")
+    change("remove", "added/cup.png")
     assert outputs(project) == before
-    assert "added/cup.png" not in run("query", photo, "--out", "queries")
+    assert "added/cup.png" not in query()

@@ -9,7 +9,7 @@ from app.commands.compare import SHEET_FILES, compare_models
 from pipeline.comparison.compare import COMPARISON
 from pipeline.data import tables
 from pipeline.errors import UserError
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike, run_module
 
 SEED_VARIANCE = (
     "seed variance is not in these intervals, so another seed may give another verdict; to compare "
@@ -120,7 +120,7 @@ def test_two_settings_on_one_side_are_refused(tmp_path: Path) -> None:
 
 def test_different_galleries_are_one_line_and_exit_status_1(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ran = run_module(project, "app.cli", "compare", "finetuned", "split", "--out", str(out))
+    ran = run_lookalike(project, "compare", "finetuned", "split", "--out", str(out))
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
         "lookalike: A and B: found two galleries, 2 images are only in A's and 0 only in B's; "

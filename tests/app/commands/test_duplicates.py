@@ -12,7 +12,7 @@ from pipeline.data.tables import DUPLICATES, SPLITS, read_table, write_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.packing.packing import Outputs, pack
 from tests.helpers.dataset_tables import build_splits
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike, run_module
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ def test_exact_duplicates_across_classes_are_proposed_to_be_dropped_once(project
     overrides = project / "overrides.csv"
     overrides.write_text("image_id,action,label\nshop/1.bmp,relabel,garden")
     for added in (1, 0):
-        ran = run_module(project, "app.cli", "duplicates", "--overrides")
+        ran = run_lookalike(project, "duplicates", "--overrides")
         line = (
             f"added {added} to overrides.csv, all images of such groups; delete the line of each "
             "that is in the right class, and run: dvc repro"
@@ -112,6 +112,6 @@ def test_exact_duplicates_across_classes_are_proposed_to_be_dropped_once(project
 
 def test_without_the_table_the_stage_is_named(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").touch()
-    ran = run_module(tmp_path, "app.cli", "duplicates")
+    ran = run_lookalike(tmp_path, "duplicates")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lookalike: data/health.parquet: no such file or folder; ")

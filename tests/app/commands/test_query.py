@@ -29,7 +29,7 @@ from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike, run_module
 from tests.helpers.searchable import truncate_large_png, write_threshold
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_missing_index_is_an_error_of_one_line(
 ) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(searchable, clone, ignore=shutil.ignore_patterns("index"))
-    ran = run_module(clone, "app.cli", "query", str(photos))
+    ran = run_lookalike(clone, "query", str(photos))
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
         "lookalike: index/finetuned/ids.parquet: no such file or folder; make it: dvc repro, "

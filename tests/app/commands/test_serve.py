@@ -17,13 +17,13 @@ from app.serving.searcher import Searcher
 from pipeline.errors import UserError
 from tests.helpers.encoded_images import header_of
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import environment, run_module
+from tests.helpers.processes import environment, run_lookalike
 from tests.helpers.searchable import write_models
 from tests.helpers.serving import open_client
 
 
 def serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return run_module(folder, "app.cli", "serve", "--no-open", *options)
+    return run_lookalike(folder, "serve", "--no-open", *options)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pipeline.machine import describe_machine
 from pipeline.portable_bits import THREADS
 from tests.helpers.clone import commit, copy_clone, git
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike, run_module
 
 
 def test_each_output_is_the_recorded_one_or_differs(first_run: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_each_output_is_the_recorded_one_or_differs(first_run: Path, tmp_path: P
 
 def test_record_writes_the_machine(first_run: Path, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((first_run / "params.yaml").read_text())
-    ran = run_module(tmp_path, "app.cli", "verify", "--record")
+    ran = run_lookalike(tmp_path, "verify", "--record")
     assert (ran.returncode, ran.stdout) == (0, "wrote machine.json; commit it with dvc.lock\n")
     assert '"processor"' in (tmp_path / MACHINE).read_text()
 

@@ -19,7 +19,7 @@ from app.experiments.recipes import (
 from app.experiments.search_spaces import read_space
 from pipeline.errors import UserError
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import run_module
+from tests.helpers.processes import run_lookalike
 
 pytestmark = pytest.mark.slow
 
@@ -197,7 +197,7 @@ def test_a_file_that_is_not_a_recipe_is_one_line(text: str, line: str, tmp_path:
 
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_module(place, "app.cli", "recipe", *arguments)
+    return run_lookalike(place, "recipe", *arguments)
 
 
 @pytest.fixture
