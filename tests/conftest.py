@@ -3,9 +3,10 @@
 import app  # noqa: F401, I001 - first, with stages: they tell numpy and torch which bits to compute
 import stages  # noqa: F401
 
+import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helpers.searchable import build  # torch, which most tests do without
 
     return build(tmp_path_factory.mktemp("searchable") / "project")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the collector of garbage pass over modules and tests, which last to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let Python take modules apart as usual: libraries report on what is left."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)
