@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from pipeline.config.load import read_yaml
 from pipeline.datasets import DATASETS
-from tests.helpers.paths import ROOT
+from tests.helpers.overlay import overlaid
 
 
 def dataset_options(name: str, **changes: Any) -> Any:
     """Return the options of dataset `name` in params.yaml, with `changes`."""
-    block = read_yaml(ROOT / "params.yaml")["data"][name]
+    block = overlaid({})["data"][name]
     return DATASETS[name].options(**block | changes)

@@ -1,6 +1,8 @@
 """params.yaml with some values changed, for tests."""
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from pipeline.config.load import read_yaml
@@ -15,9 +17,15 @@ def overlaid(changes: Mapping[str, Any]) -> Any:
 
     `__` in a key means a dot, so that keys can be keyword arguments.
     """
-    values = read_yaml(PARAMS)
+    values = deepcopy(_read())
     overlay(values, changes)
     return values
+
+
+@cache
+def _read() -> Any:
+    """Return the values of params.yaml, whose many comments take most of a tenth of a second."""
+    return read_yaml(PARAMS)
 
 
 def overlay(values: Any, changes: Mapping[str, Any]) -> None:
