@@ -155,7 +155,7 @@ class _Search:
         for path in paths:
             started = time.perf_counter()
             try:
-                image = read_photo(path)
+                image = read_photo(path, side=self.model_index.least_side)
             except UserError as error:
                 logger.warning(error)
                 continue

@@ -25,7 +25,7 @@ from pipeline.index.filtered_search import filtered_search
 from pipeline.models import devices
 from pipeline.models.embed_images import embed_pixels
 from pipeline.models.embedder import load_embedder
-from pipeline.models.preprocessing import resize_and_crop, resize_and_pad
+from pipeline.models.preprocessing import least_side, resize_and_crop, resize_and_pad
 
 CROPS = ("center", "none")
 
@@ -148,6 +148,11 @@ class ModelIndex:
             vectors = embed_pixels(self._embedder, batch, hflip=self._lineage.hflip)  # (1, D)
         vector: Vectors = vectors[0].float().cpu().numpy()
         return vector
+
+    @property
+    def least_side(self) -> int:
+        """The least width and height, in pixels, that photos are decoded at, as the index's are."""
+        return least_side(self._embedder.spec.image_size)
 
     def read_vector(self, image_id: str) -> Vectors:
         """Return float32 [D], an image's row in the table that the embed stage wrote.

@@ -68,6 +68,13 @@ class Photo:
         share = REDUCED_SIDE / max(self.width, self.height)
         return max(1, int(self.width * share)), max(1, int(self.height * share))
 
+    def least_size_for(self, side: int | None) -> tuple[int, int] | None:
+        """Return the `least_size`, less where `side` allows it for width or height."""
+        if side is None:
+            return self.least_size
+        width, height = self.least_size or (side, side)
+        return min(width, side), min(height, side)
+
     @property
     def memory(self) -> int:
         """Bytes that decoding takes at most, without the encoded ones."""
@@ -102,15 +109,17 @@ def read_photo_header(encoded: bytes, *, name: str) -> Photo:
     return photo
 
 
-def decode_in_memory(encoded: bytes, *, name: str) -> Image.Image:
+def decode_in_memory(encoded: bytes, *, name: str, side: int | None = None) -> Image.Image:
     """Return the RGB image, for which no more memory is taken than its header's `Photo` tells.
+
+    side: as of `decode_photo`, where it allows a smaller image than that.
 
     Raises:
         UserError: as `read_photo_header`, or the image is damaged.
     """
     photo = read_photo_header(encoded, name=name)
     with named_errors(name):
-        return decode(encoded, least_size=photo.least_size)
+        return decode(encoded, least_size=photo.least_size_for(side))
 
 
 def _describe(opened: ImageFile.ImageFile, encoded: bytes) -> Photo:

@@ -17,8 +17,10 @@ MAX_BYTES = 32 * 2**20
 logger = logging.getLogger(__name__)
 
 
-def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
+def decode_photo(encoded: bytes, *, name: str, side: int | None = None) -> Image.Image:
     """Return the RGB image in `encoded`, EXIF rotation applied; of an animation the first frame.
+
+    side: as of `PackedImages.decode_small`; None: it is decoded at its own size.
 
     Raises:
         UserError: in one line that begins with `name`: the bytes are empty, not an image, damaged,
@@ -26,7 +28,7 @@ def decode_photo(encoded: bytes, *, name: str) -> Image.Image:
     """
     _check_bytes(len(encoded), name=name)
     with named_errors(name):
-        return decode(encoded)
+        return decode(encoded, least_size=None if side is None else (side, side))
 
 
 @contextmanager
@@ -38,8 +40,11 @@ def named_errors(name: str) -> Iterator[None]:
         raise UserError(f"{name}: {error}; {error.advice}") from None
 
 
-def read_photo(path: Path) -> Image.Image:
-    """Return the RGB image in a file; raises as `decode_photo`, or where it cannot be read."""
+def read_photo(path: Path, *, side: int | None = None) -> Image.Image:
+    """Return the RGB image in a file; raises as `decode_photo`, or where it cannot be read.
+
+    side: as of `decode_photo`.
+    """
     name = escape_unprintable(str(path))
     try:
         status = path.stat()
@@ -50,7 +55,7 @@ def read_photo(path: Path) -> Image.Image:
         encoded = path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
-    return decode_photo(encoded, name=name)
+    return decode_photo(encoded, name=name, side=side)
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:

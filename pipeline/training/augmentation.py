@@ -38,7 +38,8 @@ def build_augmentation(
 class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
     """Training images by (row, seed): the augmented image, uint8 [S, S, 3], and its target.
 
-    targets: int64 [N], of each image its label; its row where images have several labels.
+    targets: int64 [N], of each image its label; its row where images have several labels. side: the
+    least width and height that a large JPEG is decoded at.
     The seed alone decides the augmentation, so neither the number of worker processes nor an
     interruption of the run changes what is shown.
     """
@@ -49,11 +50,13 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
         image_ids: list[str],
         targets: Ints,
         augmentation: v2.Transform,
+        side: int,
     ) -> None:
         self.images = images
         self.image_ids = image_ids
         self.targets = targets
         self.augmentation = augmentation
+        self.side = side
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -61,7 +64,8 @@ class TrainingImages(Dataset[tuple[NDArray[np.uint8], int]]):
     def __getitem__(self, sample: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         row, seed = sample
         with _seeded(seed):
-            image = self.augmentation(self.images.decode(self.image_ids[row]))
+            image = self.images.decode_small(self.image_ids[row], side=self.side)
+            image = self.augmentation(image)
         return np.array(image), int(self.targets[row])
 
 

@@ -26,7 +26,7 @@ from pipeline.models.devices import (
 )
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
-from pipeline.models.preprocessing import normalize_pixels
+from pipeline.models.preprocessing import least_side, normalize_pixels
 from pipeline.training.augmentation import TrainingImages, build_augmentation
 from pipeline.training.batches import Batches
 from pipeline.training.graded_losses import membership
@@ -134,9 +134,15 @@ class Trainer:
                 image_size=spec.image_size,
                 interpolation=spec.interpolation,
             ),
+            side=least_side(spec.image_size, share=(train.augment.crop or [1.0])[0]),
         )
         samples = _Stream(partial(self._samples, first_epoch))
-        return DataLoader(images, batch_sampler=samples, num_workers=usable_workers(train.workers))  # type: ignore[arg-type]
+        return DataLoader(
+            images,
+            batch_sampler=samples,  # type: ignore[arg-type]
+            num_workers=usable_workers(train.workers),
+            pin_memory=self.device.type == "cuda",
+        )
 
     def set_mode(self) -> None:
         """Put everything that is not frozen into training mode."""
@@ -149,7 +155,8 @@ class Trainer:
 
     def scale(self, pixels: Tensor) -> Tensor:
         """Return uint8 [B, S, S, 3] as the network's input, float32 [B, 3, S, S]."""
-        channels_last = pixels.to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        there = pixels.to(self.device, non_blocking=True)
+        channels_last = there.permute(0, 3, 1, 2)  # (B, 3, S, S)
         return normalize_pixels(channels_last, self.model.spec)
 
     def loss_with_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:

@@ -13,12 +13,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
+from app.searching.untrusted_images import read_photo
 from pipeline.data.embeddings import read_embeddings, read_lineage, write_embeddings
+from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.index.build import read_index, write_index
+from pipeline.models.embed_images import embed_images
+from pipeline.models.embedder import load_embedder
+from tests.helpers.packer import Packer
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
 
 pytestmark = pytest.mark.slow
@@ -49,6 +55,29 @@ def test_a_photo_is_embedded_as_the_stage_embeds_it(
         vector = model_index.embed(catalog.images.decode(image_id))
         assert vector.dtype == np.float32
         assert vector == pytest.approx(model_index.read_vector(image_id), abs=1e-5)
+
+
+def test_a_large_jpeg_is_embedded_as_the_stage_embeds_it(
+    model_index: ModelIndex, tmp_path: Path
+) -> None:
+    photo = tmp_path / "a.jpg"
+    Image.fromarray(load_sample_images().images[0]).save(photo)
+    packer = Packer(tmp_path / "images")
+    packer.add("a", photo.read_bytes())
+    packer.close()
+    embedder = load_embedder(model_index._model_dir)
+    [expected] = embed_images(
+        embedder,
+        PackedImages(tmp_path / "images"),
+        ["a"],
+        batch_size=1,
+        precision=torch.float32,
+        workers=0,
+        device=torch.device("cpu"),
+    )
+    found = model_index.embed(read_photo(photo, side=model_index.least_side))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert np.abs(model_index.embed(read_photo(photo)) - expected).max() > 1e-4
 
 
 def test_the_top_hit_of_a_gallery_image_is_that_image(

@@ -226,3 +226,15 @@ def test_a_jpeg_is_decoded_whole_unless_it_is_large(monkeypatch: pytest.MonkeyPa
     assert decode_in_memory(jpeg, name="a").size == (120, 100)
     png = encode("PNG", photograph().resize((480, 400)))
     assert decode_in_memory(png, name="a").size == (480, 400)
+
+
+def test_a_jpeg_is_decoded_as_small_as_both_its_memory_and_a_network_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jpeg = encode("JPEG", photograph().resize((480, 400)))
+    sizes = {side: decode_in_memory(jpeg, name="a", side=side).size for side in (401, 200, 100)}
+    assert sizes == {401: (480, 400), 200: (240, 200), 100: (120, 100)}
+    monkeypatch.setattr(photo_memory, "WHOLE_PIXELS", 480 * 400 - 1)
+    monkeypatch.setattr(photo_memory, "REDUCED_SIDE", 120)
+    sizes = {side: decode_in_memory(jpeg, name="a", side=side).size for side in (401, 110, 50)}
+    assert sizes == {401: (120, 100), 110: (120, 100), 50: (60, 50)}

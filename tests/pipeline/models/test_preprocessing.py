@@ -1,11 +1,18 @@
 """The network's input: the centre square of an image or the whole image, scaled."""
 
+import io
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
+from torchvision.transforms import v2
 
+from pipeline.data.decoding import decode
 from pipeline.models.preprocessing import (
     Preprocessing,
+    least_side,
     normalize_pixels,
     resize_and_crop,
     resize_and_pad,
@@ -70,3 +77,31 @@ def test_pixels_are_scaled_by_mean_and_std() -> None:
     found = normalize_pixels(pixels, Preprocessing((0.5, 0.25, 0.0), (0.5, 0.25, 0.1)))
     expected = [(0 - 0.5) / 0.5, (128 / 255 - 0.25) / 0.25, 1 / 0.1]
     torch.testing.assert_close(found.flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_a_jpeg_decoded_at_the_least_side_is_resized_to_nearly_the_same_pixels(name: str) -> None:
+    for pixels in load_sample_images().images:
+        encoded = io.BytesIO()
+        Image.fromarray(pixels).save(encoded, "JPEG")
+        whole, side = decode(encoded.getvalue()), least_side(64)
+        small = decode(encoded.getvalue(), least_size=(side, side))
+        assert (whole.size, small.size) == ((640, 427), (320, 214))
+        levels = [resize_and_crop(each, 64, name).astype(float) for each in (whole, small)]
+        assert 0 < np.abs(levels[0] - levels[1]).mean() < 3
+
+
+def test_the_smallest_crop_of_the_least_side_is_twice_the_input() -> None:
+    assert least_side(224) == 448
+    for share in (0.08, 0.6):
+        side = least_side(100, share=share)
+        image = torch.zeros(3, side, side)
+        sizes = [
+            min(
+                v2.RandomResizedCrop.make_params(crop, [image])[name]
+                for name in ("height", "width")
+            )
+            for crop in [v2.RandomResizedCrop(100, scale=(share, share))]
+            for _ in range(200)
+        ]
+        assert 199 <= min(sizes) < 220, share

@@ -28,7 +28,7 @@ def images(tmp_path: Path) -> TrainingImages:
     writer.close()
     augmentation = build_augmentation(AUGMENT, image_size=24, interpolation="bilinear")
     packed = PackedImages(tmp_path / "images")
-    return TrainingImages(packed, ["0", "1", "2"], np.array([5, 6, 7]), augmentation)
+    return TrainingImages(packed, ["0", "1", "2"], np.array([5, 6, 7]), augmentation, side=48)
 
 
 def test_the_seed_alone_decides_what_is_shown(images: TrainingImages) -> None:
