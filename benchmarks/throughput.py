@@ -1,99 +1,149 @@
-"""How fast images are embedded: by the pipeline, by the usual loop, and by the network alone.
+"""How fast images are embedded and trained on: by the pipeline, the usual loop, the network alone.
 
-    python -m benchmarks.throughput FOLDER             # of images, or an archive of them
-    python -m benchmarks.throughput FOLDER 96 224      # pixels of the network's input
+    python -m benchmarks.throughput FOLDER                      # of images, a subfolder a class
+    python -m benchmarks.throughput FOLDER --size 224 --backbone squeezenet1_0
 
 In turns, so that a machine that gets slower is slower for all. `network` has its input in memory
 already and is what nothing can be faster than; `pipeline` embeds packed images, as `embed` does;
 `usual` opens each file with PIL and lets torchvision resize it, in a DataLoader of as many
-processes. One size after another, the default backbone in fp32.
+processes. `train` is an epoch of training, of which `waiting` is the share of the time in which no
+batch was ready. All in fp32, by networks with random weights. Memory is the most that the process
+and its workers hold at a time.
 """
 
 import stages  # noqa: F401, I001 - first: it tells torch which bits to compute
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import psutil
 import torch
+import typer
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
+from typer import Option
 
+from benchmarks.timing import memory_sampled
+from pipeline.config.load import read_params
+from pipeline.data.label_sets import LabelSets
 from pipeline.data.packed_images import PackedImages
 from pipeline.datasets.class_folders import is_image
 from pipeline.datasets.source_image import SourceImage
 from pipeline.machine import describe_machine
-from pipeline.models.devices import find_device, name_device
+from pipeline.models.devices import find_device, make_deterministic, name_device, usable_workers
 from pipeline.models.embed_images import embed_images, embed_pixels
 from pipeline.models.embedder import Embedder, build_baseline
 from pipeline.packing.packing import Outputs, pack
+from pipeline.training.trainer import Trainer
+from pipeline.training.training_data import TrainingData, Validation
 
-IMAGES, BATCH, WORKERS, ROUNDS = 512, 64, 2, 3
+ROUNDS, BATCH = 3, 64
 NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
-BACKBONE = "timm:tf_efficientnet_lite0"
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    sizes = [int(text) for text in sys.argv[2:]] or [96, 224]
+def main(
+    folder: Path,
+    size: Annotated[list[int], Option(help="pixels of the network's input")] = [96, 224],  # noqa: B006 - typer's
+    backbone: Annotated[str, Option(help="as backbone.name")] = "timm:tf_efficientnet_lite0",
+    images: Annotated[int, Option(help="how many are sampled")] = 512,
+    workers: Annotated[int, Option(help="processes that decode, at most one a core")] = 16,
+) -> None:
+    make_deterministic()
     paths = sorted(path for path in folder.rglob("*") if is_image(path))
-    step = max(1, len(paths) // IMAGES)
-    paths = paths[::step][:IMAGES]
-    load = psutil.getloadavg()[0]
-    print(f"{describe_machine('portable')['processor']}, {name_device(find_device())}, load {load}")
-    print(f"{len(paths)} images; images a second, median of {ROUNDS}; share of the network alone")
+    paths = paths[:: max(1, len(paths) // images)][:images]
+    load, processor = psutil.getloadavg()[0], describe_machine("portable")["processor"]
+    print(f"{processor}, {usable_workers(64)} cores, {name_device(find_device())}, load {load:.1f}")
+    print(f"{len(paths)} images, {backbone}, {usable_workers(workers)} workers")
+    print("size  way       images/s  of network  seconds   MiB  waiting")
     with tempfile.TemporaryDirectory() as place:
-        outputs = Outputs(*(Path(place) / name for name in NAMES))
-        images = [
-            SourceImage(path.relative_to(folder).as_posix(), ("a",), partial(Path.read_bytes, path))
-            for path in paths
-        ]
-        pack(images, outputs, max_rejected=0.0)
-        packed = PackedImages(outputs.images)
-        for size in sizes:
-            compare(size, packed, paths)
+        packed = pack_files(paths, folder, Path(place))
+        for pixels in size:
+            embedding = Embedding(backbone, pixels, packed, paths, usable_workers(workers))
+            embedding.compare()
+            time_training(embedding, folder)
 
 
-def compare(size: int, packed: PackedImages, paths: list[Path]) -> None:
-    model = build_baseline(BACKBONE, image_size=size, pooling="avg", weights=None, seed=0)
-    ways: dict[str, Callable[[], object]] = {
-        "network": partial(embed_tensors, model, size, len(paths)),
-        "pipeline": partial(
-            embed_images,
-            model,
-            packed,
-            packed.ids,
+def pack_files(paths: list[Path], folder: Path, place: Path) -> PackedImages:
+    outputs = Outputs(*(place / name for name in NAMES))
+    images = [
+        SourceImage(path.relative_to(folder).as_posix(), ("a",), partial(Path.read_bytes, path))
+        for path in paths
+    ]
+    pack(images, outputs, max_rejected=0.0)
+    return PackedImages(outputs.images)
+
+
+class Embedding:
+    """The same images, embedded in several ways by the same network."""
+
+    def __init__(
+        self, backbone: str, size: int, packed: PackedImages, paths: list[Path], workers: int
+    ) -> None:
+        self.size, self.packed, self.paths, self.workers = size, packed, paths, workers
+        self.device = find_device()
+        model = build_baseline(backbone, image_size=size, pooling="avg", weights=None, seed=0)
+        self.model: Embedder = model.to(self.device).to(memory_format=torch.channels_last)
+
+    def compare(self) -> None:
+        """Print a line for each way."""
+        ways = {"network": self.by_network, "pipeline": self.by_pipeline, "usual": self.by_usual}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        peaks = dict.fromkeys(ways, 0.0)
+        for name, way in [*ways.items()] * (ROUNDS + 1):
+            taken, peak = measure(way)
+            seconds[name].append(taken)
+            peaks[name] = max(peaks[name], peak)
+        medians = {name: statistics.median(each[1:]) for name, each in seconds.items()}
+        for name, taken in medians.items():
+            share = medians["network"] / taken
+            print(self.line(name, len(self.paths), taken, peaks[name], f"{share:.2f}"), flush=True)
+
+    def line(self, name: str, images: int, taken: float, peak: float, share: str) -> str:
+        rate = images / taken
+        return f"{self.size:4}  {name:8} {rate:9.1f}  {share:>10}  {taken:7.2f} {peak:5.0f}"
+
+    @torch.inference_mode()
+    def by_network(self) -> None:
+        pixels = torch.zeros(BATCH, self.size, self.size, 3, dtype=torch.uint8, device=self.device)
+        self.model.eval()
+        for start in range(0, len(self.paths), BATCH):
+            embed_pixels(self.model, pixels[: len(self.paths) - start], hflip=False).cpu()
+
+    def by_pipeline(self) -> None:
+        embed_images(
+            self.model,
+            self.packed,
+            self.packed.ids,
             batch_size=BATCH,
             precision=torch.float32,
-            workers=WORKERS,
-            device=find_device(),
-        ),
-        "usual": partial(embed_files, model, size, paths),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for name, way in [*ways.items()] * (ROUNDS + 1):
+            workers=self.workers,
+            device=self.device,
+        )
+
+    @torch.inference_mode()
+    def by_usual(self) -> None:
+        self.model.eval()
+        files = Files(self.paths, self.size)
+        loader = DataLoader(files, batch_size=BATCH, num_workers=self.workers)
+        vectors = [self.model(pixels.to(self.device)).cpu().numpy() for pixels in loader]
+        np.concatenate(vectors)
+
+
+def measure(way: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds that `way` takes, and the most MiB that are held meanwhile."""
+    with memory_sampled() as samples:
         started = time.perf_counter()
         way()
-        seconds[name].append(time.perf_counter() - started)
-    rates = {name: len(paths) / statistics.median(each[1:]) for name, each in seconds.items()}
-    for name, rate in rates.items():
-        print(f"{size:4} px  {name:9} {rate:8.1f}  {rate / rates['network']:.2f}", flush=True)
-
-
-@torch.inference_mode()
-def embed_tensors(model: Embedder, size: int, count: int) -> None:
-    device = find_device()
-    pixels = torch.zeros(BATCH, size, size, 3, dtype=torch.uint8, device=device)
-    model = model.to(device).to(memory_format=torch.channels_last).eval()
-    for start in range(0, count, BATCH):
-        embed_pixels(model, pixels[: count - start], hflip=False).cpu()
+        taken = time.perf_counter() - started
+    return taken, max(samples)
 
 
 class Files(Dataset[torch.Tensor]):
@@ -119,14 +169,38 @@ class Files(Dataset[torch.Tensor]):
         return pixels
 
 
-@torch.inference_mode()
-def embed_files(model: Embedder, size: int, paths: list[Path]) -> None:
-    device = find_device()
-    model = model.to(device).eval()
-    loader = DataLoader(Files(paths, size), batch_size=BATCH, num_workers=WORKERS)
-    vectors = [model(pixels.to(device)).cpu().numpy() for pixels in loader]
-    np.concatenate(vectors)
+def time_training(embedding: Embedding, folder: Path) -> None:
+    """Print a line for an epoch of training, by params.yaml, the classes those of the folders."""
+    params = read_params(ROOT / "params.yaml")
+    train = params.train.model_copy(update={"workers": embedding.workers, "epochs": 2})
+    params = params.model_copy(update={"train": train})
+    classes = [path.relative_to(folder).parts[0] for path in embedding.paths]
+    _, labels = np.unique(classes, return_inverse=True)
+    sets = LabelSets(np.arange(len(labels) + 1), labels.astype(np.int32))
+    ids = [path.relative_to(folder).as_posix() for path in embedding.paths]
+    nobody = Validation([], sets.take(np.arange(0)), np.empty(0, bool), np.empty(0, bool))
+    data = TrainingData(embedding.packed, ids, sets, nobody, np.empty((0, 3), np.int64))
+    trainer = Trainer(embedding.model, data, params)
+    batches = iter(trainer.loader(first_epoch=0))
+    trainer.set_mode()
+    waited, images = 0.0, 0
+    with memory_sampled() as samples:
+        for step in range(2 * trainer.steps):
+            if step == trainer.steps:  # the first epoch starts processes and chooses kernels
+                waited, images, started = 0.0, 0, time.perf_counter()
+            before = time.perf_counter()
+            pixels, targets = next(batches)
+            waited += time.perf_counter() - before
+            images += len(pixels)
+            trainer.loss_with_gradient(pixels, targets).item()
+            trainer.optimizer.step()
+            trainer.optimizer.zero_grad()
+        if embedding.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken = time.perf_counter() - started
+    line = embedding.line("train", images, taken, max(samples), "")
+    print(f"{line}  {waited / taken:7.3f}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
