@@ -1,7 +1,8 @@
 """Embeds many images: worker processes decode and resize, the model's device does the rest."""
 
+import math
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from pipeline.progress import show_progress
 from pipeline.stopping import unreached
 
 GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time
+# Images that a worker decodes at a time: few, so that all of them work at the first batch too.
+DECODED = 16
 
 
 class ResizedImages(Dataset[NDArray[np.uint8]]):
@@ -75,28 +78,48 @@ def embed_groups(
     image_ids = [image_id for group in groups for image_id in group]
     images.require(image_ids)
     spec = model.spec
-    rows = _batches_of([len(group) for group in groups], batch_size)
-    batches = DataLoader(
-        ResizedImages(images, image_ids, spec.image_size, spec.interpolation),
-        batch_sampler=rows,
-        num_workers=usable_workers(workers),
-        pin_memory=device.type == "cuda",
-    )
+    batches = _batches_of([len(group) for group in groups], batch_size)
+    resized = ResizedImages(images, image_ids, spec.image_size, spec.interpolation)
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
-    with unreached():
-        loaded = show_progress(iter(batches), total=len(rows), what=what)
+    loaded = _load(resized, batches, workers=workers, device=device, what=what)
     for group in groups:
         vectors = np.empty((len(group), model.dim), dtype=np.float32)
         for start in range(0, len(group), batch_size):
             with torch.inference_mode(), autocast(device, precision):
-                pixels = next(loaded).to(device, non_blocking=True)  # uint8 (B, S, S, 3)
+                pixels = next(loaded)  # uint8 (B, S, S, 3)
                 embeddings = embed_pixels(model, _fill_up(pixels), hflip=hflip)
             end = start + len(pixels)
             vectors[start:end] = embeddings[: len(pixels)].cpu().numpy()
         yield vectors
     for module, training in modes.items():
         module.training = training
+
+
+def _load(
+    images: ResizedImages,
+    batches: Sequence[list[int]],
+    *,
+    workers: int,
+    device: torch.device,
+    what: str,
+) -> Iterator[Tensor]:
+    """Yield each batch on `device`, uint8 [B, S, S, 3], decoded in parts, two batches ahead."""
+    parts = [[rows[at : at + DECODED] for at in range(0, len(rows), DECODED)] for rows in batches]
+    processes = usable_workers(workers)
+    ahead = 2 * max(map(len, parts), default=1)
+    loader = DataLoader(
+        images,
+        batch_sampler=list(chain.from_iterable(parts)),
+        num_workers=processes,
+        prefetch_factor=max(2, math.ceil(ahead / processes)) if processes else None,
+        pin_memory=device.type == "cuda",
+    )
+    with unreached():
+        loaded = iter(loader)
+    for of_batch in show_progress(parts, total=len(parts), what=what):
+        some = [next(loaded).to(device, non_blocking=True) for _ in of_batch]
+        yield torch.cat(some)
 
 
 def _fill_up(pixels: Tensor) -> Tensor:

@@ -55,6 +55,15 @@ def test_the_bits_do_not_depend_on_the_number_of_workers(model, images) -> None:
     assert np.array_equal(alone, shared)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_bits_do_not_depend_on_how_many_images_a_worker_decodes_at_a_time(
+    model, images, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = vectors(model, images, images.ids)
+    monkeypatch.setattr("pipeline.models.embed_images.DECODED", 3)  # parts of 3 and 1, 3 and 1, 2
+    assert np.array_equal(vectors(model, images, images.ids, workers=workers), whole)
+
+
 def test_each_row_is_the_embedding_of_its_own_image(model, images) -> None:
     ids = ["p7", "p2", "p9", "p0", "p1"]
     found = vectors(model, images, ids)
