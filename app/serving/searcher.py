@@ -123,7 +123,10 @@ class Searcher:
         started = perf_counter()
         with _refusing():
             image = decode_in_memory(encoded, name=options.name, side=self._least_side)
-        preview = _make_preview(image) if options.preview else None
+            shown = image if options.preview else None
+            if shown and max(shown.size) < PREVIEW_SIDE:  # perhaps as the network needs no more
+                shown = decode_in_memory(encoded, name=options.name, side=PREVIEW_SIDE)
+        preview = None if shown is None else _make_preview(shown)
         query = QueryImage(image_id=None, classes=[], group=None, preview=preview)
         return self._search(query, image, options, read_ms=_milliseconds_since(started))
 
