@@ -14,6 +14,7 @@ from typer import Option
 from pipeline.config.schema import Params
 from pipeline.data.arrays import Vectors
 from pipeline.data.chosen import read_chosen, read_untrained
+from pipeline.data.embeddings import read_lineage
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.data.joins import read_vectors_of
@@ -21,17 +22,23 @@ from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics_report import write_metrics
-from pipeline.models.devices import make_deterministic
+from pipeline.models.devices import find_device, make_deterministic
 from pipeline.models.embedder import Embedder, attach_head, load_embedder, save_embedder
 from pipeline.options import AUTO
 from pipeline.tracking import Tracker
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.inputs import embed_validation, trains_on_embeddings
 from pipeline.training.loop import HISTORY, TrainingResult, train
 from pipeline.training.model_choice import ModelChoice, choose_model
 from pipeline.training.processes import count_processes
 from pipeline.training.seeds import training_seed
-from pipeline.training.trainer import EpochMetrics, embed_validation, prepare_processes
-from pipeline.training.training_data import TrainingData, has_enough_to_train, read_training_data
+from pipeline.training.trainer import EpochMetrics, prepare_processes
+from pipeline.training.training_data import (
+    Embedded,
+    TrainingData,
+    has_enough_to_train,
+    read_training_data,
+)
 from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
@@ -75,6 +82,10 @@ def main(
                 images=images, catalog=catalog, splits=splits, triplets=triplets
             )
             vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
+            if trains_on_embeddings(params, model, read_lineage(embeddings)):
+                logger.info("the head is trained on the embeddings of the baseline")
+                embedded = Embedded(vectors_of(data.train_ids), vectors_of(data.val.ids))
+                data = replace(data, embedded=embedded)
             done = _train(model, data, params, vectors_of, checkpoint, tracker)
         else:
             because = f"nothing was trained: {read_untrained(splits) or UNTRAINED}"
@@ -120,9 +131,13 @@ def _train(
         **params.head.model_dump(),
         seed=training_seed(params),
         vectors=vectors_of(data.train_ids),
+        head_input="embedding" if params.train.freeze == "backbone" else "features",
     )
     prepare_processes(model, data, params)
-    before = embed_validation(baseline, data, params)
+    if data.embedded is not None:
+        before = data.embedded.val
+    else:
+        before = embed_validation(baseline, data, params, device=find_device())
     on_epoch = _reporter(params, tracker)
     trained = train(model, data, params, checkpoint=checkpoint, on_epoch=on_epoch)
     choice = choose_model(

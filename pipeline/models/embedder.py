@@ -1,6 +1,7 @@
 """The embedder: backbone, pooling and head as one model, and its two files on disk."""
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
@@ -29,6 +30,7 @@ SPEC_FILE = "model.json"
 DESCRIPTION = "a model's description"
 
 Level = Literal[0, 1, 2, 3, "pool"] | None  # of a feature pyramid
+HeadInput = Literal["features", "embedding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class EmbedderSpec(Preprocessing):
 
     `level` is null if the backbone has no feature pyramid. `pretrained`: whether its first weights
     were trained, not random. `trained_in`: the precision of the training, fp32 or bf16; null for a
-    baseline.
+    baseline. `head_input`: what the head takes: the pooled features, or the baseline's embedding,
+    which is their direction.
     """
 
     backbone: str
@@ -48,6 +51,7 @@ class EmbedderSpec(Preprocessing):
     normalize: bool = True
     pretrained: bool = False
     trained_in: str | None = None
+    head_input: HeadInput = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +78,22 @@ class Embedder(nn.Module):
         self.head = head
         self.normalize = spec.normalize
         self.dim = spec.head.dim or backbone.feature_dim
+        self.on_embedding = spec.head_input == "embedding"
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.backbone(x)  # (B, C, h, w) or (B, F)
         with torch.autocast(x.device.type, enabled=False):
-            x = self.pool(x.float())  # (B, F)
-            x = self.head(self.backbone.after_pool(x))  # (B, D)
-            return nn.functional.normalize(x, dim=1) if self.normalize else x
+            x = self.backbone.after_pool(self.pool(x.float()))  # (B, F)
+            return self.project(nn.functional.normalize(x, dim=1) if self.on_embedding else x)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return float32 [B, dim] of what the head takes, float32 [B, F] (see `EmbedderSpec`).
+
+        An embedding has length 1; it is made as long as features are that vary by 1 in each of
+        their F dimensions, which suits the weights and rates that suit features.
+        """
+        x = self.head(x * math.sqrt(x.shape[1]) if self.on_embedding else x)
+        return nn.functional.normalize(x, dim=1) if self.normalize else x
 
 
 def build_baseline(
@@ -134,6 +147,7 @@ def attach_head(
     seed: int,
     init: str = "random",
     vectors: Vectors | None = None,
+    head_input: HeadInput = "features",
     **options: int,
 ) -> Embedder:
     """Return an embedder of the baseline's backbone and pooling (shared) and a new head.
@@ -142,6 +156,7 @@ def attach_head(
     the principal axes of `vectors`, so that training begins with the baseline's ranking, as far as
     `dim` dimensions hold it; another kind of head is random.
     vectors: float32 [N, F], the baseline's embeddings of training images; for "pca".
+    head_input: as of `EmbedderSpec`.
     options: those of any head (the fields of `HeadSpec` but the name), of which it uses its own.
     """
     head_spec = used_options(HeadSpec(name, **options))
@@ -153,7 +168,7 @@ def attach_head(
             raise ValueError("the principal axes of no vectors")
         axes = principal_axes(vectors, head.out_features, seed=seed)
         head.load_state_dict({"weight": torch.from_numpy(axes), "bias": torch.zeros(len(axes))})
-    spec = replace(baseline.spec, head=head_spec, normalize=normalize)
+    spec = replace(baseline.spec, head=head_spec, normalize=normalize, head_input=head_input)
     return Embedder(spec, baseline.backbone, baseline.pool, head)
 
 

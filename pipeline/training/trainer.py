@@ -1,7 +1,7 @@
 """What changes during training: how it is built, stepped, saved and restored."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
@@ -22,23 +21,18 @@ from pipeline.models.devices import (
     find_device,
     name_precision,
     resolve_precision,
-    usable_workers,
 )
-from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder
-from pipeline.models.preprocessing import least_side, normalize_pixels
-from pipeline.training.augmentation import TrainingImages, build_augmentation
 from pipeline.training.batches import Batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
+from pipeline.training.inputs import Samples, make_input
 from pipeline.training.objective import Objective
 from pipeline.training.processes import (
     batch_norms,
     compute_once,
     count_processes,
-    gather_rows,
     join_processes,
-    own_share,
     refuse_uneven,
     share_batch_norm,
 )
@@ -47,7 +41,6 @@ from pipeline.training.training_data import TrainingData
 from pipeline.training.validation_metrics import VALIDATION_K, VALIDATION_METRICS
 
 EpochMetrics = dict[str, float]
-VALIDATION_BATCH = 128
 
 
 class Trainer:
@@ -101,7 +94,8 @@ class Trainer:
         )
         factor = params.scheduler.options.factor_at(epochs=params.train.epochs, steps=self.steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
-        self.forward = self.accelerator.prepare_model(model)
+        self.input = make_input(model, self.data, params, self.device)
+        self.forward = self.accelerator.prepare_model(self.input.network)
 
     def _epochs(self) -> Iterator[list[Ints]]:
         """Yield the batches of each epoch. Those of a later one depend on those before it."""
@@ -110,7 +104,7 @@ class Trainer:
             data.train_labels, data.triplets, steps=params.train.steps, seed=training_seed(params)
         )
 
-    def _samples(self, first_epoch: int) -> Iterator[list[tuple[int, int]]]:
+    def _samples(self, first_epoch: int) -> Iterator[Samples]:
         """Yield this process's slice of each batch: (row, augmentation seed) of each image."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         epochs = enumerate(islice(self._epochs(), self.params.train.epochs))
@@ -121,28 +115,9 @@ class Trainer:
                 here = slice(rank * len(rows) // processes, (rank + 1) * len(rows) // processes)
                 yield list(zip(rows[here].tolist(), of_images[here].tolist(), strict=True))
 
-    def loader(self, *, first_epoch: int) -> DataLoader[Any]:
+    def loader(self, *, first_epoch: int) -> Iterable[Any]:
         """Return the remaining epochs' batches as one stream: workers go on between epochs."""
-        train, spec, labels = self.params.train, self.model.spec, self.data.train_labels
-        rows = np.arange(len(labels))
-        images = TrainingImages(
-            self.data.images,
-            self.data.train_ids,
-            rows if self.several_labels else labels.first().astype(np.int64),
-            build_augmentation(
-                train.augment,
-                image_size=spec.image_size,
-                interpolation=spec.interpolation,
-            ),
-            side=least_side(spec.image_size, share=(train.augment.crop or [1.0])[0]),
-        )
-        samples = _Stream(partial(self._samples, first_epoch))
-        return DataLoader(
-            images,
-            batch_sampler=samples,  # type: ignore[arg-type]
-            num_workers=usable_workers(train.workers),
-            pin_memory=self.device.type == "cuda",
-        )
+        return self.input.load(partial(self._samples, first_epoch))
 
     def set_mode(self) -> None:
         """Put everything that is not frozen into training mode."""
@@ -153,19 +128,14 @@ class Trainer:
             for module in batch_norms(self.model):
                 module.eval()
 
-    def scale(self, pixels: Tensor) -> Tensor:
-        """Return uint8 [B, S, S, 3] as the network's input, float32 [B, 3, S, S]."""
-        there = pixels.to(self.device, non_blocking=True)
-        channels_last = there.permute(0, 3, 1, 2)  # (B, 3, S, S)
-        return normalize_pixels(channels_last, self.model.spec)
-
-    def loss_with_gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
+    def loss_with_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, its gradient added to that of each weight.
 
-        pixels: uint8 [B, S, S, 3]. labels: int64 [B]. Returns a float scalar.
+        images: [B, …], as `self.input` loads them. labels: int64 [B]. Returns a float scalar.
         """
-        chunks = math.ceil(len(pixels) / (self.params.train.chunk_size or len(pixels)))
-        batch = GradientCache(self.forward, self.scale, torch.tensor_split(pixels, chunks))
+        chunks = math.ceil(len(images) / (self.params.train.chunk_size or len(images)))
+        parts = torch.tensor_split(images, chunks)
+        batch = GradientCache(self.forward, self.input.to_network, parts)
         embeddings = batch.embed()  # (B, D)
         loss: Tensor = self.objective(embeddings, labels.to(self.device))
         self.accelerator.backward(loss)
@@ -192,7 +162,7 @@ class Trainer:
 
     def embed_validation(self) -> Vectors:
         """Return float32 [V, D], the embeddings of the validation images."""
-        return embed_validation(self.model, self.data, self.params, device=self.device)
+        return self.input.embed_validation()
 
     def list_auto(self) -> dict[str, Any]:
         """Return dotted key -> value of what was chosen where params.yaml says `auto`."""
@@ -242,37 +212,6 @@ def prepare_processes(model: Embedder, data: TrainingData, params: Params) -> No
     refuse_uneven(next(epochs), processes=processes)
     share_batch_norm(model, params.train.freeze, device=device)
     join_processes(device)
-
-
-def embed_validation(
-    model: Embedder, data: TrainingData, params: Params, *, device: torch.device | None = None
-) -> Vectors:
-    """Return float32 [V, D], the embeddings of the validation images by any model, all made alike.
-
-    Each process embeds a share of them. device: None for the one that training takes.
-    """
-    device = device or find_device()
-    share = own_share(len(data.val.ids), batch_size=VALIDATION_BATCH)
-    vectors = embed_images(
-        model,
-        data.images,
-        data.val.ids[share],
-        batch_size=VALIDATION_BATCH,
-        precision=resolve_precision(params.train.precision, device),
-        workers=params.train.workers,
-        device=device,
-    )
-    return gather_rows(vectors)
-
-
-class _Stream:
-    """An iterable that starts again each time, as DataLoader requires of a batch sampler."""
-
-    def __init__(self, sample: Callable[[], Iterator[list[tuple[int, int]]]]) -> None:
-        self.sample = sample
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.sample()
 
 
 def _freeze(model: Embedder, what: str) -> None:

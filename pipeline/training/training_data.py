@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.data.arrays import Ints, Mask
+from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.joins import find_rows, read_labels
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.packed_images import PackedImages
@@ -35,11 +35,22 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """The baseline's embeddings, on which a head alone is trained.
+
+    train: float32 [N, F], of the training images. val: float32 [V, F], of the validation images.
+    """
+
+    train: Vectors
+    val: Vectors
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """N training images and what else training needs.
 
     train_labels: their N label sets, the C labels that occur numbered 0…C-1. triplets: int64
-    [T, 3], rows of the training images.
+    [T, 3], rows of the training images. embedded: in place of the images, where it is given.
     """
 
     images: PackedImages
@@ -47,6 +58,7 @@ class TrainingData:
     train_labels: LabelSets
     val: Validation
     triplets: Ints
+    embedded: Embedded | None = None
 
 
 def read_training_data(

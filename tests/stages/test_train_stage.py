@@ -15,9 +15,12 @@ import torch
 from mlflow import MlflowClient
 
 from pipeline.data.joins import read_labels, read_vectors_of
+from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.data.training_record import read_record
 from pipeline.evaluation.measure import measure
+from pipeline.models.embed_images import embed_images
+from pipeline.models.embedder import load_embedder
 from pipeline.training.checkpoints import Checkpoint
 from stages import train
 from stages.stage_code import fingerprint_code
@@ -112,6 +115,39 @@ def test_the_history_begins_with_the_model_before_training(project: Path) -> Non
     assert first["epoch"] == 0
     assert not {"loss", "lr"} & first.keys()
     assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+
+
+def test_a_head_alone_is_trained_without_reading_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = {"crop": None, "hflip": 0.0, "jitter": None}
+    params = PARAMS | {"train.freeze": "backbone", "train.augment": still}
+    project = build(tmp_path / "project", **params)
+    none = pa.schema(TRIPLETS.columns).empty_table()
+    write_table(none, project / "data/triplets.parquet", TRIPLETS)
+    with monkeypatch.context() as patched:
+        patched.setattr(PackedImages, "read", None)
+        run(project)
+    history, model = read_history(project), load_embedder(project / "models/finetuned")
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3, 4]
+    assert (model.spec.head_input, model.spec.trained_in) == ("embedding", "fp32")
+    # What is written embeds images as the head was validated.
+    metrics = json.loads((project / "metrics/train.json").read_text())
+    splits = read_table(project / "data/splits.parquet", SPLITS)
+    ids = splits.filter(pc.equal(splits["split"], "val"))["image_id"].to_pylist()
+    labels = read_labels(project / "data/catalog.parquet", ids, ids_from=project)
+    vectors = embed_images(
+        model,
+        PackedImages(project / "data/images"),
+        ids,
+        batch_size=8,
+        precision=torch.float32,
+        workers=0,
+        device=torch.device("cpu"),
+    )
+    every = np.ones(len(ids), bool)
+    measured = measure(vectors, labels, every, every, k=(1,), distance="cosine")
+    assert measured.means["map"] == pytest.approx(metrics["val_map"], abs=1e-4)
 
 
 def test_the_models_are_compared_by_embeddings_that_are_made_alike(project: Path) -> None:

@@ -1,6 +1,7 @@
 """Training on a few small rendered images: it learns, it repeats, it resumes."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from PIL import Image
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
 from pipeline.data.label_sets import from_lists
+from pipeline.data.lineage import Lineage
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
-from pipeline.models.embedder import Embedder, attach_head, build_baseline
+from pipeline.models.embed_images import embed_groups
+from pipeline.models.embedder import Embedder, HeadInput, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.inputs import trains_on_embeddings
 from pipeline.training.loop import TrainingResult, train
 from pipeline.training.seeds import training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
-from pipeline.training.training_data import TrainingData, Validation
+from pipeline.training.training_data import Embedded, TrainingData, Validation
 from pipeline.training.validation_metrics import VALIDATION_METRICS
 from tests.helpers.overlay import overlaid
 from tests.helpers.packer import Packer
@@ -93,9 +97,16 @@ def make_params(**changes: Any) -> Params:
     return check_params(overlaid(small | changes), where="params.yaml")
 
 
-def make_model(params: Params, network: str = "resnet18") -> Embedder:
-    baseline = build_baseline(network, image_size=32, pooling="avg", weights=None, seed=1)
-    return attach_head(baseline, **params.head.model_dump(), seed=training_seed(params))
+def make_model(
+    params: Params,
+    network: str = "resnet18",
+    head_input: HeadInput = "features",
+    pooling: str = "avg",
+) -> Embedder:
+    baseline = build_baseline(network, image_size=32, pooling=pooling, weights=None, seed=1)
+    return attach_head(
+        baseline, **params.head.model_dump(), seed=training_seed(params), head_input=head_input
+    )
 
 
 def run(
@@ -104,10 +115,11 @@ def run(
     place: Path,
     on_epoch: Any = None,
     network: str = "resnet18",
+    head_input: HeadInput = "features",
 ) -> TrainingResult:
     reporter = on_epoch or (lambda _: None)
     checkpoint = Checkpoint(place, "run")
-    model = make_model(params, network)
+    model = make_model(params, network, head_input)
     return train(model, data, params, checkpoint=checkpoint, on_epoch=reporter)
 
 
@@ -140,6 +152,59 @@ def test_chunks_of_a_batch_train_as_the_whole_does(data: TrainingData, tmp_path:
     assert chunked.history[1]["loss"] == pytest.approx(whole.history[1]["loss"], rel=1e-4)
     for name, weight in whole.model.state_dict().items():
         torch.testing.assert_close(chunked.model.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_head_on_embeddings_is_trained_as_by_images_that_stay_as_they_are(
+    head: str, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment = {"train__augment__crop": None, "train__augment__hflip": 0.0}
+    params = make_params(head__name=head, train__freeze="backbone", train__epochs=2, **augment)
+    options: dict[str, Any] = {"head_input": "embedding", "network": SMALL_NETWORK}
+    by_images = run(params, data, tmp_path / "images", **options)
+    baseline = build_baseline(SMALL_NETWORK, image_size=32, pooling="avg", weights=None, seed=1)
+    train_vectors, val_vectors = embed_groups(
+        *(baseline, data.images, [data.train_ids, data.val.ids]),
+        batch_size=8,
+        precision=torch.float32,
+        workers=0,
+        device=torch.device("cpu"),
+    )
+    monkeypatch.setattr(PackedImages, "read", None)  # no image is read
+    embedded = replace(data, embedded=Embedded(train_vectors, val_vectors))
+    by_embeddings = run(params, embedded, tmp_path / "embeddings", **options)
+    assert [row["loss"] for row in by_embeddings.history[1:]] == pytest.approx(
+        [row["loss"] for row in by_images.history[1:]], rel=1e-3
+    )
+    np.testing.assert_allclose(by_embeddings.val_vectors, by_images.val_vectors, atol=1e-3)
+    for name, weight in by_images.model.state_dict().items():
+        torch.testing.assert_close(
+            by_embeddings.model.state_dict()[name], weight, rtol=1e-2, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "hflip", "allowed"),
+    [
+        ({}, False, True),
+        ({}, True, False),
+        ({"train__precision": "bf16"}, False, False),
+        ({"train__freeze": "batch_norm"}, False, False),
+        ({"train__augment__crop": [0.5, 1.0]}, False, False),
+        ({"train__augment__hflip": 0.5}, False, False),
+        ({"train__augment__jitter": [0.1, 0.1, 0.1, 0.1]}, False, False),
+    ],
+)
+def test_embeddings_replace_images_where_these_would_always_be_embedded_as_they_were(
+    changes: dict[str, Any], hflip: bool, allowed: bool
+) -> None:
+    frozen = {"train__freeze": "backbone", "train__precision": "fp32"}
+    still = {"train__augment__crop": None, "train__augment__hflip": 0.0}
+    params = make_params(**(frozen | still | changes))
+    lineage = Lineage("0", hflip, "fp32")
+    models = [make_model(params, SMALL_NETWORK, pooling=pooling) for pooling in ("avg", "gem")]
+    assert [trains_on_embeddings(params, model, lineage) for model in models] == [allowed, False]
+    assert not trains_on_embeddings(params, models[0], None)
 
 
 def test_no_chunk_is_left_with_a_single_image(data: TrainingData, tmp_path: Path) -> None:
