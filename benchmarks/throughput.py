@@ -16,10 +16,10 @@ import stages  # noqa: F401, I001 - first: it tells torch which bits to compute
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import psutil
@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from typer import Option
 
-from benchmarks.timing import memory_sampled
+from benchmarks.timing import memory_sampled, time_call
 from pipeline.config.load import read_params
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.packed_images import PackedImages
@@ -97,11 +97,13 @@ class Embedding:
         ways = {"network": self.by_network, "pipeline": self.by_pipeline, "usual": self.by_usual}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         peaks = dict.fromkeys(ways, 0.0)
-        for name, way in [*ways.items()] * (ROUNDS + 1):
-            taken, peak = measure(way)
-            seconds[name].append(taken)
-            peaks[name] = max(peaks[name], peak)
-        medians = {name: statistics.median(each[1:]) for name, each in seconds.items()}
+        for name, way in ways.items():  # to sample memory takes time, so it is sampled in a round
+            with memory_sampled() as samples:
+                way()
+            peaks[name] = max(samples)
+        for name, way in [*ways.items()] * ROUNDS:
+            seconds[name].append(time_call(way)[0])
+        medians = {name: statistics.median(each) for name, each in seconds.items()}
         for name, taken in medians.items():
             share = medians["network"] / taken
             print(self.line(name, len(self.paths), taken, peaks[name], f"{share:.2f}"), flush=True)
@@ -135,15 +137,6 @@ class Embedding:
         loader = DataLoader(files, batch_size=BATCH, num_workers=self.workers)
         vectors = [self.model(pixels.to(self.device)).cpu().numpy() for pixels in loader]
         np.concatenate(vectors)
-
-
-def measure(way: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that `way` takes, and the most MiB that are held meanwhile."""
-    with memory_sampled() as samples:
-        started = time.perf_counter()
-        way()
-        taken = time.perf_counter() - started
-    return taken, max(samples)
 
 
 class Files(Dataset[torch.Tensor]):
@@ -183,23 +176,29 @@ def time_training(embedding: Embedding, folder: Path) -> None:
     trainer = Trainer(embedding.model, data, params)
     batches = iter(trainer.loader(first_epoch=0))
     trainer.set_mode()
-    waited, images = 0.0, 0
-    with memory_sampled() as samples:
-        for step in range(2 * trainer.steps):
-            if step == trainer.steps:  # the first epoch starts processes and chooses kernels
-                waited, images, started = 0.0, 0, time.perf_counter()
-            before = time.perf_counter()
-            pixels, targets = next(batches)
-            waited += time.perf_counter() - before
-            images += len(pixels)
-            trainer.loss_with_gradient(pixels, targets).item()
-            trainer.optimizer.step()
-            trainer.optimizer.zero_grad()
-        if embedding.device.type == "cuda":
-            torch.cuda.synchronize()
-        taken = time.perf_counter() - started
+    with memory_sampled() as samples:  # an epoch that starts processes and chooses kernels too
+        train_epoch(trainer, batches)
+    started = time.perf_counter()
+    waited, images = train_epoch(trainer, batches)
+    if embedding.device.type == "cuda":
+        torch.cuda.synchronize()
+    taken = time.perf_counter() - started
     line = embedding.line("train", images, taken, max(samples), "")
     print(f"{line}  {waited / taken:7.3f}", flush=True)
+
+
+def train_epoch(trainer: Trainer, batches: Iterator[Any]) -> tuple[float, int]:
+    """Train for an epoch; return the seconds in which no batch was there, and the images."""
+    waited, images = 0.0, 0
+    for _ in range(trainer.steps):
+        before = time.perf_counter()
+        pixels, targets = next(batches)
+        waited += time.perf_counter() - before
+        images += len(pixels)
+        trainer.loss_with_gradient(pixels, targets).item()
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+    return waited, images
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline.data.embeddings import read_lineage
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import fingerprint_files, read_dataset_fingerprint
 from pipeline.data.joins import read_vectors_of
+from pipeline.data.lineage import check_lineage, digest_model
 from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
@@ -82,8 +83,14 @@ def main(
                 images=images, catalog=catalog, splits=splits, triplets=triplets
             )
             vectors_of = partial(read_vectors_of, embeddings, ids_from=splits)
-            if trains_on_embeddings(params, model, read_lineage(embeddings)):
-                logger.info("the head is trained on the embeddings of the baseline")
+            lineage = read_lineage(embeddings)
+            if trains_on_embeddings(params, model, lineage):
+                digest = digest_model(baseline)
+                check_lineage(
+                    lineage, model=digest, source=baseline, path=embeddings, stage="embed"
+                )
+                if runner.is_first_process():
+                    logger.info("the head is trained on the embeddings of the baseline")
                 embedded = Embedded(vectors_of(data.train_ids), vectors_of(data.val.ids))
                 data = replace(data, embedded=embedded)
             done = _train(model, data, params, vectors_of, checkpoint, tracker)

@@ -153,9 +153,9 @@ class _Search:
     def photos(self, paths: Sequence[Path], times: list[Times]) -> Iterator[PhotoNeighbors]:
         """Print and yield the neighbors of each photo that can be read, and append to `times`."""
         for path in paths:
-            started = time.perf_counter()
+            started, side = time.perf_counter(), self.model_index.least_side
             try:
-                image = read_photo(path, side=self.model_index.least_side)
+                image = read_photo(path, side=side)
             except UserError as error:
                 logger.warning(error)
                 continue
@@ -175,7 +175,9 @@ class _Search:
             if found.match is False:
                 text += f"\n      {NO_MATCH.format(self.threshold)}"
             print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
-            yield PhotoNeighbors(path, image, found.neighbors, found.match)
+            # The sheet shows the photo in its own size, which may be more than the network needs.
+            shown = read_photo(path) if min(image.size) < 2 * side else image
+            yield PhotoNeighbors(path, shown, found.neighbors, found.match)
 
 
 def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog, trained_on: Set[str]) -> str:

@@ -112,7 +112,7 @@ def read_photo_header(encoded: bytes, *, name: str) -> Photo:
 def decode_in_memory(encoded: bytes, *, name: str, side: int | None = None) -> Image.Image:
     """Return the RGB image, for which no more memory is taken than its header's `Photo` tells.
 
-    side: as of `decode_photo`, where it allows a smaller image than that.
+    side: as of `decode_photo`; a large JPEG becomes as small as that or its memory asks for.
 
     Raises:
         UserError: as `read_photo_header`, or the image is damaged.

@@ -19,7 +19,7 @@ from pipeline.models.preprocessing import least_side, normalize_pixels, resize_a
 from pipeline.progress import show_progress
 from pipeline.stopping import unreached
 
-GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time
+GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time, or a whole batch
 # Images that a worker decodes at a time: few, so that all of them work at the first batch too.
 DECODED = 16
 
@@ -88,7 +88,7 @@ def embed_groups(
         for start in range(0, len(group), batch_size):
             with torch.inference_mode(), autocast(device, precision):
                 pixels = next(loaded)  # uint8 (B, S, S, 3)
-                embeddings = embed_pixels(model, _fill_up(pixels), hflip=hflip)
+                embeddings = embed_pixels(model, _fill_up(pixels, batch_size), hflip=hflip)
             end = start + len(pixels)
             vectors[start:end] = embeddings[: len(pixels)].cpu().numpy()
         yield vectors
@@ -104,7 +104,7 @@ def _load(
     device: torch.device,
     what: str,
 ) -> Iterator[Tensor]:
-    """Yield each batch on `device`, uint8 [B, S, S, 3], decoded in parts, two batches ahead."""
+    """Yield each batch on `device`, uint8 [B, S, S, 3], decoded in parts, some batches ahead."""
     parts = [[rows[at : at + DECODED] for at in range(0, len(rows), DECODED)] for rows in batches]
     processes = usable_workers(workers)
     ahead = 2 * max(map(len, parts), default=1)
@@ -122,7 +122,7 @@ def _load(
         yield torch.cat(some)
 
 
-def _fill_up(pixels: Tensor) -> Tensor:
+def _fill_up(pixels: Tensor, batch_size: int) -> Tensor:
     """Return uint8 [B', S, S, 3]: `pixels`, on a GPU with black images behind them.
 
     For each number of images that it has not met, cuDNN prepares kernels for seconds, and buckets
@@ -130,7 +130,19 @@ def _fill_up(pixels: Tensor) -> Tensor:
     """
     if pixels.device.type != "cuda":
         return pixels
-    return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, -len(pixels) % GPU_IMAGES))
+    more = count_filled(len(pixels), batch_size) - len(pixels)
+    return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, more))
+
+
+def count_filled(images: int, batch_size: int) -> int:
+    """Return of how many images, one of a few numbers, a GPU gets a batch of `images`.
+
+    >>> [count_filled(images, 128) for images in (1, 64, 65, 128)]
+    [64, 64, 128, 128]
+    >>> [count_filled(images, 8) for images in (1, 8)]
+    [8, 8]
+    """
+    return min(batch_size, math.ceil(images / GPU_IMAGES) * GPU_IMAGES)
 
 
 def _batches_of(sizes: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from annotated_types import Ge, Le
@@ -180,7 +180,7 @@ def save_embedder(model: Embedder, directory: Path) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     with written_whole(directory / WEIGHTS_FILE, directory / SPEC_FILE) as (weights, spec):
         save_file(tensors, weights)
-        saved = asdict(model.spec) | {"digest": _digest(model.spec, weights)}
+        saved = _describe(model.spec) | {"digest": _digest(model.spec, weights)}
         spec.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
         # safetensors makes files that only their owner can read.
         shutil.copymode(spec, weights)
@@ -204,9 +204,18 @@ def load_embedder(directory: Path) -> Embedder:
     return model
 
 
+def _describe(spec: EmbedderSpec) -> dict[str, Any]:
+    """Return what model.json says of `spec`: of `head_input` nothing where it is as it always was,
+    so that models of earlier releases have the digest that they had."""
+    described = asdict(spec)
+    if spec.head_input == "features":
+        del described["head_input"]
+    return described
+
+
 def _digest(spec: EmbedderSpec, weights: Path) -> str:
     """Return 64 hex digits that change with a spec and the content of a file of weights."""
-    text = json.dumps(asdict(spec), sort_keys=True)
+    text = json.dumps(_describe(spec), sort_keys=True)
     return sha256(f"{text}\n{digest_file(weights)}".encode()).hexdigest()
 
 

@@ -44,7 +44,7 @@ def least_side(image_size: int, *, share: float = 1.0) -> int:
 
     A large JPEG is decoded faster where it may become smaller, and is then resized as others are.
     At twice the network's size, the network's input is about as sharp (by 2% less), and its pixels
-    differ by 1.5 to 2.5 of 255 levels on average; so queries are decoded as the images searched.
+    differ by 1.5 to 2.5 of 255 levels on average; so a query is decoded by the same rule.
 
     share: the least part of the image's area that is then cut out, at any side ratio from 3/4 to
         4/3.

@@ -116,6 +116,7 @@ class EmbeddedInput:
 
     @torch.inference_mode()
     def embed_validation(self) -> Vectors:
+        self._head.eval()  # `Trainer.set_mode` sets what is trained back
         starts = range(0, len(self._val), VALIDATION_BATCH)
         parts = [self.to_network(self._val[at : at + VALIDATION_BATCH]) for at in starts]
         vectors: Vectors = torch.cat([self._head(part) for part in parts]).cpu().numpy()
@@ -142,7 +143,7 @@ def trains_on_embeddings(params: Params, model: Embedder, lineage: Lineage | Non
     train = params.train
     augment = train.augment
     unchanged = augment.crop is None and augment.jitter is None and augment.hflip == 0
-    frozen = train.freeze == "backbone" and not any(model.pool.parameters())
+    frozen = train.freeze == "backbone" and not list(model.pool.parameters())
     if lineage is None or not (frozen and unchanged):
         return False
     precision = name_precision(resolve_precision(train.precision, find_device()))

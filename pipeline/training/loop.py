@@ -102,8 +102,8 @@ def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
     trainer.set_mode()
     total = 0.0
     for step in range(trainer.steps):
-        pixels, labels = next(batches)  # uint8 (B, S, S, 3), int64 (B,)
-        loss = trainer.loss_with_gradient(pixels, labels)
+        images, labels = next(batches)  # (B, …) as `Trainer.input` loads them, int64 (B,)
+        loss = trainer.loss_with_gradient(images, labels)
         total += _finite(loss.item(), trainer, epoch=epoch, step=step)
         trainer.optimizer.step()
         trainer.scheduler.step()

@@ -18,9 +18,10 @@ from pipeline.data.joins import read_labels, read_vectors_of
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import SPLITS, TRIPLETS, read_table, write_table
 from pipeline.data.training_record import read_record
+from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.embed_images import embed_images
-from pipeline.models.embedder import load_embedder
+from pipeline.models.embedder import load_embedder, save_embedder
 from pipeline.training.checkpoints import Checkpoint
 from stages import train
 from stages.stage_code import fingerprint_code
@@ -148,6 +149,24 @@ def test_a_head_alone_is_trained_without_reading_an_image(
     every = np.ones(len(ids), bool)
     measured = measure(vectors, labels, every, every, k=(1,), distance="cosine")
     assert measured.means["map"] == pytest.approx(metrics["val_map"], abs=1e-4)
+
+
+def test_a_head_is_not_trained_on_the_embeddings_of_another_model(tmp_path: Path) -> None:
+    still = {"crop": None, "hflip": 0.0, "jitter": None}
+    params = PARAMS | {"train.freeze": "backbone", "train.augment": still}
+    project = build(tmp_path / "project", **params)
+    none = pa.schema(TRIPLETS.columns).empty_table()
+    write_table(none, project / "data/triplets.parquet", TRIPLETS)
+    model = load_embedder(project / "models/baseline")
+    weight = next(model.parameters())
+    weight.data += 1
+    save_embedder(model, project / "models/baseline")
+    with pytest.raises(UserError) as error:
+        run(project)
+    assert str(error.value) == (
+        "embeddings/baseline: made by another model than models/baseline; run: dvc repro embed, "
+        "or take both from one run: dvc checkout"
+    )
 
 
 def test_the_models_are_compared_by_embeddings_that_are_made_alike(project: Path) -> None:

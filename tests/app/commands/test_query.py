@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from app.commands.query import NO_THRESHOLD, QueryOptions, format_neighbors, query_photos
 from app.searching.best_model import list_best_first, resolve_model
@@ -23,6 +25,7 @@ from app.searching.query_sheets import (
     draw_sheets,
     fit_tile,
 )
+from app.searching.untrusted_images import read_photo
 from pipeline.data.decoding import FORMAT_NAMES
 from pipeline.data.tables import PHOTO_NEIGHBORS, read_table
 from pipeline.data.training_record import TrainingRecord, write_record
@@ -222,6 +225,29 @@ def test_a_large_photo_within_the_limits_gives_no_warning(
     large.write_bytes(truncate_large_png())
     assert not query(searchable, large, out=tmp_path / "out")
     assert caplog.messages == [f"{large}: damaged (image file is truncated); give the whole image"]
+
+
+def test_a_large_jpeg_is_embedded_small_and_shown_whole(
+    searchable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[PhotoNeighbors] = []
+
+    def noted(photos: list[PhotoNeighbors], *others: Any, **options: Any) -> Any:
+        drawn.extend(photos)
+        return draw_sheets(photos, *others, **options)
+
+    monkeypatch.setattr("app.commands.query.draw_sheets", noted)
+    photo, out = tmp_path / "a.jpg", tmp_path / "out"
+    Image.fromarray(load_sample_images().images[0]).save(photo)
+    assert query(searchable, photo, out=out, k=1)
+    index = ModelIndex(searchable, "finetuned")
+    small, whole = read_photo(photo, side=index.least_side), read_photo(photo)
+    assert (max(small.size) < 640, whole.size) == (True, (640, 427))
+    [score] = read_table(out / "neighbors.parquet", PHOTO_NEIGHBORS)["score"].to_pylist()
+    scores = [index.search(index.embed(image), 1)[0].score for image in (small, whole)]
+    assert score == pytest.approx(scores[0], abs=1e-6)
+    assert abs(scores[0] - scores[1]) > 1e-5
+    assert [each.image.size for each in drawn] == [(640, 427)]
 
 
 @pytest.mark.parametrize("model", ["baseline", "finetuned"])

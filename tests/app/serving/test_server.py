@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from app.searching.catalog import Catalog
 from app.searching.photo_memory import BYTES_PER_PIXEL, PHOTO_MEMORY, max_pixels
@@ -151,6 +152,23 @@ def test_a_preview_of_a_small_photo_has_its_size(client: httpx.Client) -> None:
     preview = client.post("/api/search?preview=true", content=photo).json()["query"]["preview"]
     encoded = base64.b64decode(preview.partition(",")[2])
     assert Image.open(io.BytesIO(encoded)).size == Image.open(io.BytesIO(photo)).size
+
+
+def test_a_large_jpeg_is_embedded_as_those_of_the_index_are(
+    client: httpx.Client, searcher: Searcher
+) -> None:
+    photo = io.BytesIO()
+    Image.fromarray(load_sample_images().images[0]).save(photo, "JPEG")
+    response = client.post("/api/search?preview=true&k=1", content=photo.getvalue()).json()
+    for found, (model, index) in zip(
+        response["models"], searcher.model_indexes.items(), strict=True
+    ):
+        image = decode_photo(photo.getvalue(), name="a", side=index.least_side)
+        assert max(image.size) < 640
+        [expected] = index.search(index.embed(image), 1)
+        assert found["neighbors"][0]["score"] == pytest.approx(expected.score, abs=1e-6), model
+    _, _, encoded = response["query"]["preview"].partition(",")
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (640, 427)
 
 
 def test_a_preview_is_the_decoded_photo(client: httpx.Client) -> None:

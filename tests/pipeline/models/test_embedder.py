@@ -164,6 +164,24 @@ def test_the_error_names_a_file_that_does_not_fit_or_is_damaged(tmp_path: Path) 
     assert load_error(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
 
 
+def test_a_head_on_the_embedding_projects_the_baselines_vectors(tmp_path: Path) -> None:
+    """What a model says of its head's input is new: the others are described as ever."""
+    first = baseline()
+    model = attach_head(
+        first, name="mlp", dim=16, hidden=8, normalize=True, seed=2, head_input="embedding"
+    ).eval()
+    save_embedder(model, tmp_path / "head")
+    save_embedder(first, tmp_path / "baseline")
+    assert "head_input" not in json.loads((tmp_path / "baseline/model.json").read_text())
+    loaded = load_embedder(tmp_path / "head")
+    assert loaded.spec == model.spec
+    images = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), loaded.project(first(images)))
+        longer = model.head(first(images) * first.dim**0.5)
+        torch.testing.assert_close(loaded(images), torch.nn.functional.normalize(longer, dim=1))
+
+
 @pytest.mark.parametrize("changed", ["a weight", "the length", "the header", "the description"])
 def test_what_is_not_as_it_was_written_is_refused(changed: str, tmp_path: Path) -> None:
     save_embedder(baseline(), tmp_path)

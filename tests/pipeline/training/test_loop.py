@@ -183,6 +183,19 @@ def test_a_head_on_embeddings_is_trained_as_by_images_that_stay_as_they_are(
         )
 
 
+def test_a_head_is_validated_as_it_is_used(data: TrainingData) -> None:
+    """A layer that is random in training is not in validation."""
+    params = make_params(train__freeze="backbone")
+    model = make_model(params, SMALL_NETWORK, "embedding")
+    model.head = torch.nn.Sequential(model.head, torch.nn.Dropout(0.5))
+    rng = np.random.default_rng(0)
+    parts = [len(data.train_ids), len(data.val.ids)]
+    vectors = [rng.standard_normal((rows, 1024), dtype=np.float32) for rows in parts]
+    trainer = Trainer(model, replace(data, embedded=Embedded(*vectors)), params)
+    trainer.set_mode()
+    assert np.array_equal(trainer.embed_validation(), trainer.embed_validation())
+
+
 @pytest.mark.parametrize(
     ("changes", "hflip", "allowed"),
     [
