@@ -57,7 +57,7 @@ COMMANDS = {
     ],
     "index": [
         "-m", "stages.index", "--embeddings=embeddings/m", "--added=embeddings/added/m",
-        "--splits=data/splits.parquet",
+        "--splits=data/splits.parquet", "--catalog=data/catalog.parquet",
         "--out=index/m", "--added-out=index/added/m",
     ],
     "evaluate": [

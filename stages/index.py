@@ -1,20 +1,24 @@
 """Build the index of all embeddings of one model: index/<model>, and of the added images' apart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pyarrow as pa
 from typer import Option
 
-from pipeline.data.arrays import Ints, Vectors
-from pipeline.data.embeddings import read_embeddings, read_lineage, require_embeddings
-from pipeline.data.joins import find_rows, take_rows
-from pipeline.data.tables import SPLITS, read_table
+from pipeline.config.schema import Params
+from pipeline.data.arrays import Ints
+from pipeline.data.embeddings import read_embeddings, read_lineage
+from pipeline.data.joins import EmbeddedSplit, read_embedded_split, read_labels, take_rows
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
+from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
+from pipeline.index.augmentation import augment, vectors_to_index
 from pipeline.index.build import build_beside, build_index, write_index
 from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
+from pipeline.index.postprocessing import NOTHING, Postprocessing
+from pipeline.index.postprocessing_options import ListedSteps, Steps
 from stages.cluster import open_workers
 from stages.runner import load, run
 
@@ -22,53 +26,58 @@ from stages.runner import load, run
 def main(
     embeddings: Annotated[Path, Option(help="directory of embeddings")],
     added: Annotated[Path, Option(help="directory of embeddings of images without labels")],
-    splits: Annotated[Path, Option(help="table of splits: the images of validation")],
+    splits: Annotated[Path, Option(help="table of splits: what is fitted and chosen by what")],
+    catalog: Annotated[Path, Option(help="table of images: their labels, to choose by")],
     out: Annotated[Path, Option(help="directory of the index to write")],
     added_out: Annotated[Path, Option(help="directory of the index of ADDED to write")],
     model: Annotated[str | None, Option(help="name of the model, for the log")] = None,
 ) -> str | None:
     """Write the index of every image of EMBEDDINGS to OUT, in the order of ties; so with ADDED."""
     params = load()
-    images, others = require_embeddings(embeddings), read_embeddings(added)
-    if taken := set(images[0]) & set(others[0]):
+    images, (other_ids, others) = read_embedded_split(embeddings, splits), read_embeddings(added)
+    if taken := set(images.ids) & set(other_ids):
         raise UserError(
             f"{added}: {len(taken)} image_ids are those of images with labels, the first is "
             f"'{min(taken)}'; allowed: others; rename the folder in added.source"
         )
-    distance = params.index.distance
-    ids, vectors = _in_tie_order(*images)
-    factory, seed = params.index.factory, params.seed
+    distance, factory, seed = params.index.distance, params.index.factory, params.seed
+    done = _find_postprocessing(images, catalog, splits, params)
+    images = replace(images, vectors=done.apply(images.vectors))
     with open_workers(params, out.parent) as workers:
+        vectors = vectors_to_index(done, images, workers=workers)
         index = build_index(vectors, factory=factory, distance=distance, seed=seed, workers=workers)
     if not is_exact(index):
-        queries = _sample_queries(ids, splits, params.seed)
+        queries = _sample_queries(images, seed)
         choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)
-    write_index(out, index, ids, read_lineage(embeddings))
-    if not others[0]:
-        others = [], np.empty((0, vectors.shape[1]), np.float32)
-    ids, vectors = _in_tie_order(*others)
-    write_index(
-        added_out, build_beside(index, vectors, distance=distance), ids, read_lineage(added)
-    )
+    write_index(out, index, list(images.ids), images.lineage, done)
+    order = tie_order(other_ids)
+    others = done.apply(take_rows(others, order))
+    others = augment(done, others, np.full(len(others), "added"))
+    if not other_ids:
+        others = np.empty((0, vectors.shape[1]), np.float32)
+    beside = build_beside(index, others, distance=distance)
+    write_index(added_out, beside, [other_ids[row] for row in order], read_lineage(added), done)
     return model
 
 
-def _in_tie_order(ids: list[str], vectors: Vectors) -> tuple[list[str], Vectors]:
-    order = tie_order(ids)
-    return [ids[row] for row in order], take_rows(vectors, order)
+def _find_postprocessing(
+    images: EmbeddedSplit, catalog: Path, splits: Path, params: Params
+) -> Postprocessing:
+    options, how = params.postprocess.options, {"distance": params.index.distance}
+    if isinstance(options, Steps):
+        return fit_postprocessing(images, options, seed=params.seed, **how)
+    if isinstance(options, ListedSteps):
+        labels = read_labels(catalog, images.ids, ids_from=splits)
+        return choose_postprocessing(images, labels, options, seed=params.seed, **how)
+    return NOTHING
 
 
-def _sample_queries(ids: list[str], splits: Path, seed: int) -> Ints:
+def _sample_queries(images: EmbeddedSplit, seed: int) -> Ints:
     """Return the rows of some images of validation; where there are none, of training; where
     nothing is trained, of those of test."""
-    table = read_table(splits, SPLITS)
-    split = table["split"].to_numpy()
     for name in ("val", "train", "test"):
-        of_split = table["image_id"].combine_chunks().filter(pa.array(split == name))
-        if len(of_split):
-            rows = find_rows(
-                of_split, pa.array(ids, pa.string()), ids_from=splits, table="the index"
-            )
+        rows = np.flatnonzero(images.split == name)
+        if len(rows):
             count = min(len(rows), MOST_QUERIES)
             return np.random.default_rng(seed).choice(rows, count, replace=False)
     return np.empty(0, np.int64)

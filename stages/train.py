@@ -181,7 +181,7 @@ def _best_metrics(trained: TrainingResult, choice: ModelChoice) -> dict[str, Any
     best = trained.history[trained.best_epoch]
     values: dict[str, Any] = {"epochs": len(trained.history) - 1, "best_epoch": trained.best_epoch}
     values |= {name: round(value, 6) for name, value in best.items() if name != "epoch"}
-    return values | {"baseline_val_map": round(choice.baseline[0], 6), "use": choice.use}
+    return values | {"baseline_val_map": round(choice.gain.before[0], 6), "use": choice.use}
 
 
 if __name__ == "__main__":

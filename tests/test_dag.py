@@ -441,6 +441,7 @@ LEVELS = [
 OPTIONS = {
     Path("pipeline/options.py"),
     Path("pipeline/datasets/__init__.py"),
+    Path("pipeline/index/postprocessing_options.py"),
     Path("pipeline/models/packaged_weights.py"),
     Path("pipeline/training/batches.py"),
     Path("pipeline/training/losses.py"),

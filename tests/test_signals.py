@@ -171,9 +171,10 @@ def test_a_stage_ends_at_any_moment(moment: int, clone: Path) -> None:
     process, children = start_stage(clone, stage, when=lambda _: time.monotonic() > passed)
     interrupt(process, number)
     said = process.communicate(timeout=120)[1]
-    assert process.returncode in (0, -number, 128 + number), said
-    assert "Traceback" not in said
-    assert said.count("stopped by") == (process.returncode == 128 + number)
+    if "Failed to import the site module" not in said:  # Python itself, before any of our code
+        assert process.returncode in (0, -number, 128 + number), said
+        assert "Traceback" not in said
+        assert said.count("stopped by") == (process.returncode == 128 + number)
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert list(clone.rglob(".unfinished-*")) == []
     restore(clone)

@@ -18,9 +18,12 @@ from app.searching.catalog import Catalog, require_files
 from pipeline.data.arrays import Vectors
 from pipeline.data.embeddings import iterate_buckets, read_lineage
 from pipeline.data.files import written_whole
+from pipeline.data.lineage import check_lineage
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.data.tie_order import digest_ids
 from pipeline.errors import UserError, name_choices
+from pipeline.index.build import IDS_FILE, read_index_lineage, read_index_postprocessing
+from pipeline.index.postprocessing import Postprocessing
 from pipeline.progress import show_progress
 
 ROWS_OF_A_FILE = 100_000  # engines read a file as a whole, or several at once
@@ -34,8 +37,8 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     """Write a row for each image that the project at `root` searches to the new folder `out`.
 
     id: uint64, and image_id: text, either names the image. classes: a list of names; group; split:
-    train, val or test; an added image has none of them. vector: float32 [D], as `model` made it.
-    thumbnail: a JPEG of at most `side` pixels; without the column for 0.
+    train, val or test; an added image has none of them. vector: float32 [D], as the index of
+    `model` has it. thumbnail: a JPEG of at most `side` pixels; without the column for 0.
 
     Raises:
         UserError: `out` exists, the kind is unknown or its library is missing, or a file is.
@@ -50,7 +53,10 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     folders = [root / "embeddings" / name, root / "embeddings" / ADDED / name]
     require_files(root, folders)
     rows = _Rows(root, side=side)
-    vectors = (bucket for folder in folders for bucket in iterate_buckets(folder))
+    done = _read_postprocessing(root, folders[0], root / "index" / name)
+    vectors = (
+        (ids, done.apply(bucket)) for folder in folders for ids, bucket in iterate_buckets(folder)
+    )
     first = next(vectors, None)
     if first is None:
         raise UserError(
@@ -64,6 +70,21 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     lineage = read_lineage(folders[0])
     of = name if lineage is None else f"{name}, model {lineage.model[:12]}"
     logger.info("wrote %d images with vectors of %s to %s", count, of, out)
+
+
+def _read_postprocessing(root: Path, embeddings: Path, index: Path) -> Postprocessing:
+    """Return what the index has done to the vectors of `embeddings`."""
+    require_files(root, [index / IDS_FILE])
+    if lineage := read_lineage(embeddings):
+        check_lineage(
+            read_index_lineage(index),
+            model=lineage.model,
+            source=embeddings,
+            path=index,
+            stage="index",
+            same_as=lineage,
+        )
+    return read_index_postprocessing(index)
 
 
 class _Rows:

@@ -19,9 +19,20 @@ from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
 from pipeline.data.lineage import MODEL_FILES, Lineage, check_lineage, digest_model
 from pipeline.errors import UserError, name_choices
-from pipeline.index.build import IDS_FILE, INDEX_FILE, distance_of, read_index, read_index_lineage
+from pipeline.index.build import (
+    IDS_FILE,
+    INDEX_FILE,
+    distance_of,
+    read_index,
+    read_index_lineage,
+    read_index_postprocessing,
+    read_postprocessing_digest,
+)
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.filtered_search import filtered_search
+from pipeline.index.postprocessing import average_with_neighbors
+from pipeline.index.search import Neighbors
+from pipeline.index.stored_vectors import StoredVectors
 from pipeline.models import devices
 from pipeline.models.embed_images import embed_pixels
 from pipeline.models.embedder import load_embedder
@@ -83,8 +94,11 @@ class ModelIndex:
             raise UserError(f"{self._index_dirs[0]}: holds no images; run: dvc repro index")
         loaded = load_embedder(self._model_dir)  # a damaged model is told before another one
         self._digest = digest_model(self._model_dir)
-        self._lineage = self._check_parts(loaded.dim)
+        self._done = read_index_postprocessing(self._index_dirs[0])
+        self._lineage = self._check_parts(self._done.dim or loaded.dim)
         self.distance = distance_of(self._parts[0].index)
+        if self._done.query_expansion:
+            self._stored = [StoredVectors(part.index) for part in self._parts]
         self._rows = RowLookup(self.ids, table=self._index_dirs[0])
         self._read_lock = Lock()
         devices.make_deterministic()
@@ -108,7 +122,13 @@ class ModelIndex:
     def _check_parts(self, dim: int) -> Lineage:
         """Return how the vectors of all parts were made: alike, by the model, of `dim` numbers."""
         lineage: Lineage | None = None
+        digest = read_postprocessing_digest(self._index_dirs[0])
         for folder, part in zip(self._index_dirs, self._parts, strict=True):
+            if read_postprocessing_digest(folder) != digest:
+                raise UserError(
+                    f"{folder}: made with another post-processing than {self._index_dirs[0]}; "
+                    "run: dvc repro index"
+                )
             lineage = check_lineage(
                 read_index_lineage(folder),
                 model=self._digest,
@@ -176,9 +196,20 @@ class ModelIndex:
         """
         own_row = None if exclude is None else self._rows.get(exclude)
         _use_one_core()
-        query = prepare_vectors(vector[None], distance=self.distance)[0]
-        found: list[Neighbor] = []
-        first = 0
+        mapped = self._done.apply(vector[None])
+        queries = prepare_vectors(mapped, distance=self.distance)  # (1, d)
+        if self._done.query_expansion:
+            nearest = self._find(queries[0], self._done.query_expansion, allowed, own_row)
+            queries = self._expand(queries, nearest)
+        found = self._find(queries[0], k, allowed, own_row)
+        return [
+            Neighbor(self.ids[row], float(score))
+            for row, score in zip(found.rows, found.scores, strict=True)
+        ]
+
+    def _find(self, query: Vectors, k: int, allowed: Mask | None, own_row: int | None) -> Neighbors:
+        """Return the k nearest: rows of `ids`, int64 [n], and their scores, best first."""
+        found, first = [], 0
         for part in self._parts:
             rows = slice(first, first + len(part.ids))
             nearest = filtered_search(
@@ -189,13 +220,23 @@ class ModelIndex:
                 allowed=None if allowed is None else allowed[rows],
                 own_row=_row_within(own_row, rows),
             )
-            found += [
-                Neighbor(part.ids[row], float(score))
-                for row, score in zip(nearest.rows, nearest.scores, strict=True)
-            ]
+            found.append(Neighbors(nearest.rows + first, nearest.scores))
             first = rows.stop
-        # The sort is stable.
-        return sorted(found, key=lambda neighbor: -neighbor.score)[:k]
+        scores = np.concatenate([each.scores for each in found])
+        order = np.argsort(-scores, kind="stable")[:k]
+        return Neighbors(np.concatenate([each.rows for each in found])[order], scores[order])
+
+    def _expand(self, queries: Vectors, nearest: Neighbors) -> Vectors:
+        """Return float32 [1, d]: the query averaged with its nearest images."""
+        gallery, first = np.empty((len(nearest.rows), queries.shape[1]), np.float32), 0
+        for part, stored in zip(self._parts, self._stored, strict=True):
+            here = (nearest.rows >= first) & (nearest.rows < first + len(part.ids))
+            if here.any():
+                gallery[here] = stored.read(nearest.rows[here] - first)
+            first += len(part.ids)
+        places = np.arange(len(gallery))[None]
+        scores = nearest.scores[None]
+        return average_with_neighbors(queries, gallery, places, scores, distance=self.distance)
 
     @cached_property
     def _embeddings(self) -> tuple[RowLookup, Vectors]:

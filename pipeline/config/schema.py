@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.datasets import DATASETS
 from pipeline.errors import name_choices
+from pipeline.index.postprocessing_options import POSTPROCESSING
 from pipeline.options import (
     Amount,
     AutoBuckets,
@@ -187,6 +188,7 @@ CHOICES: dict[str, type[Choice[Any]]] = {
     "batches": choice(Choice, BATCHES),
     "optimizer": choice(Choice, OPTIMIZERS),
     "scheduler": choice(Choice, SCHEDULERS),
+    "postprocess": choice(Choice, POSTPROCESSING),
 }
 
 
@@ -215,6 +217,7 @@ class Params(Section):
     scheduler: Annotated[Choice[Scheduler], _choosing("scheduler")]
     train: TrainParams
     embed: EmbedParams
+    postprocess: Annotated[Choice[Section], _choosing("postprocess")]
     index: IndexParams
     evaluate: EvaluateParams
     plot: PlotParams

@@ -10,9 +10,9 @@ from pipeline.errors import UserError
 
 LABELS = ("dataset", "fingerprint")
 
-# All that is not a number; what intervals_over is, is in pipeline/evaluation/intervals_over.py,
-# what use is, in pipeline/data/training_record.py.
-TEXTS = (*LABELS, "intervals_over", "use")
+# All that is not a number. What they are: pipeline/evaluation/intervals_over.py for intervals_over,
+# pipeline/data/training_record.py for use, pipeline/index/postprocessing.py for postprocessing.
+TEXTS = (*LABELS, "intervals_over", "use", "postprocessing")
 
 MATCH_THRESHOLD = "match_threshold"  # see pipeline/evaluation/match_threshold.py
 

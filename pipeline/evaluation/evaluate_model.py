@@ -1,7 +1,6 @@
 """The evaluation of one model: its metrics report, and the tables behind it."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,18 +17,23 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.data.name_numbers import number_names
 from pipeline.errors import UserError
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
+from pipeline.evaluation.higher_is_better import PLAIN
+from pipeline.evaluation.index_recall import search_gallery
 from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
 from pipeline.evaluation.match_threshold import measure_threshold
 from pipeline.evaluation.measure import check_sizes, measure
+from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched
 from pipeline.health.perceptual_hashes import HashImages
-from pipeline.index.build import INDEX_FILE, check_index, read_index
-from pipeline.index.distances import prepare_vectors
+from pipeline.index.augmentation import vectors_to_index
+from pipeline.index.build import read_index_postprocessing
+from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.relevance import Relevance, find_relevance
-from pipeline.index.search import Neighbors, index_recall, search_index
+from pipeline.index.search import Neighbors
 from pipeline.workers import HERE, Workers
 
 TABLES = {
@@ -77,13 +81,18 @@ def evaluate_model(
     if not images.is_query.any():
         return _report_nothing(images)
     images = _sample_queries(images, labels, params.evaluate.queries)
+    done, distance = read_index_postprocessing(index), params.index.distance
+    images = replace(images, vectors=done.apply(images.vectors))
+    indexed = vectors_to_index(done, images, workers=workers)
+    searched = Searched(indexed, done.query_expansion) if done.is_transductive else AS_EMBEDDED
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
-    votes = _choose_votes(images, labels, knn, params, workers)
+    votes = _choose_votes(images, labels, knn, params, workers, searched)
     metrics = measure(
         *(images.vectors, labels, images.is_query, images.is_gallery),
         k=k,
-        distance=params.index.distance,
+        distance=distance,
+        searched=searched,
         knn=votes.k,
         triplets=params.evaluate.triplets,
         seed=params.seed,
@@ -91,7 +100,14 @@ def evaluate_model(
         curves=True,
         workers=workers,
     )
-    metrics, neighbors = _search_index(index, images, metrics, k, params)
+    report_of_done = _describe_postprocessing(done, images, labels, k, params, workers)
+    metrics, neighbors = search_gallery(
+        *(index, images, labels, relevance, metrics),
+        k=k,
+        kept=params.evaluate.neighbors,
+        distance=distance,
+        searched=searched,
+    )
     over = choose_intervals_over(labels, images.split, images.is_query)
     report = report_metrics(
         metrics,
@@ -102,15 +118,15 @@ def evaluate_model(
     )
     analysis = analyze_failures(
         *(metrics, images, labels, hash_images),
-        distance=params.index.distance,
+        distance=distance,
         failure_k=params.evaluate.failure_k,
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
-    rate, distance = params.evaluate.false_match_rate, params.index.distance
-    threshold = measure_threshold(images, labels, rate=rate, distance=distance)
+    rate = params.evaluate.false_match_rate
+    threshold = measure_threshold(images, labels, rate=rate, distance=distance, searched=searched)
     return EvaluationResults(
-        metrics={**report, **analysis.metrics, **votes.metrics, **threshold},
+        metrics={**report, **analysis.metrics, **votes.metrics, **threshold, **report_of_done},
         tables=_list_tables(images, relevance, metrics, neighbors, analysis)
         | {"knn": (votes.table, tables.KNN)},
     )
@@ -179,6 +195,7 @@ def _choose_votes(
     knn: Sequence[int],
     params: Params,
     workers: Workers,
+    searched: Searched,
 ) -> _Votes:
     # Without validation, as where nothing was trained, no number of neighbors can be chosen.
     if "val" not in images.split:
@@ -186,57 +203,40 @@ def _choose_votes(
     vectors, gallery = images.vectors, images.is_gallery
     asked = _sample(images.split == "val", images.ids, params.evaluate.queries)
     val = measure_validation_knn(
-        vectors, labels, images.split, gallery, asked=asked, k=knn, workers=workers
+        *(vectors, labels, images.split, gallery),
+        k=knn,
+        asked=asked,
+        searched=searched,
+        workers=workers,
     )
-    test = measure_knn(vectors, labels, images.is_query, gallery, k=knn, workers=workers)
+    test = measure_knn(
+        vectors, labels, images.is_query, gallery, k=knn, searched=searched, workers=workers
+    )
     return _Votes(choose_k(val[params.index.distance]), tabulate_knn(val, test))
 
 
-def _search_index(
-    directory: Path,
+def _describe_postprocessing(
+    done: Postprocessing,
     images: EmbeddedSplit,
-    metrics: RetrievalMetrics,
+    labels: LabelSets,
     k: Sequence[int],
     params: Params,
-) -> tuple[RetrievalMetrics, Neighbors]:
-    """Return `metrics` with the index's recall, and the neighbors that the index finds."""
-    index, ids = read_index(directory)
-    check_index(directory, index, ids, images, distance=params.index.distance)
-    vectors = prepare_vectors(images.vectors, distance=params.index.distance)
-    kept = min(params.evaluate.neighbors, metrics.max_k)
-    options = {"distance": params.index.distance}
-    started = time.perf_counter()
-    found = search_index(
-        index,
-        vectors,
-        vectors[images.is_query],
-        np.flatnonzero(images.is_query),
-        max(kept, *k),
-        allowed=images.is_gallery,
-        **options,
-    )
-    seconds = (time.perf_counter() - started) / len(found.rows)
-    gallery_row = np.cumsum(images.is_gallery) - 1
-    rows = np.where(found.rows < 0, -1, gallery_row[found.rows])
-    neighbors = Neighbors(rows, found.scores)
-    queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
-    # Also for a flat index, where it is 1: experiments with and without the column could not be
-    # compared, and a lower value shows an index that does not belong to these embeddings.
-    recalls = {
-        f"index_recall_at_{each}": index_recall(
-            neighbors.rows, metrics.nearest, each, gallery=gallery, queries=queries, **options
-        )
-        for each in sorted(set(k))
-    }
-    logger.info(
-        "index: recall %s; %.1f ms a query, %.0f bytes a vector",
-        ", ".join(f"{recalls[f'index_recall_at_{each}'].mean():.3f} at {each}" for each in k),
-        1000 * seconds,
-        (directory / INDEX_FILE).stat().st_size / index.ntotal,
-    )
-    return metrics.with_columns(recalls), Neighbors(
-        neighbors.rows[:, :kept], neighbors.scores[:, :kept]
-    )
+    workers: Workers,
+) -> MetricsReport:
+    """Return what was done; where other images of the gallery have a part in it, also what is found
+    without that, as most published figures are."""
+    if done is NOTHING:
+        return {}
+    report: MetricsReport = {"postprocessing": done.description}
+    if done.is_transductive:
+        plain = measure(
+            *(images.vectors, labels, images.is_query, images.is_gallery),
+            k=k,
+            distance=params.index.distance,
+            workers=workers,
+        ).means
+        report |= {f"{PLAIN}{name}": round(value, DECIMALS) for name, value in plain.items()}
+    return report
 
 
 def _report_nothing(images: EmbeddedSplit) -> EvaluationResults:

@@ -15,9 +15,14 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.data.tables import KNN
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics import knn_correct
-from pipeline.evaluation.ranking import find_nearest
-from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
+from pipeline.evaluation.retrieval_task import (
+    AS_EMBEDDED,
+    RetrievalTask,
+    Searched,
+    prepare_task,
+)
 from pipeline.index.distances import DISTANCES, have_unit_length
+from pipeline.index.exact_search import find_nearest
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 from pipeline.splitting.validation_roles import validation_roles
@@ -35,6 +40,7 @@ def measure_validation_knn(
     *,
     k: Sequence[int],
     asked: Mask | None = None,
+    searched: Searched = AS_EMBEDDED,
     workers: Workers = HERE,
 ) -> Accuracies:
     """Return the accuracies of the validation images among N, with the gallery of training.
@@ -62,7 +68,8 @@ def measure_validation_knn(
             f"{max_k} others; allowed: at least one of 1 to {max_k}; add a smaller one, or change "
             "split.val_by or split.val_fraction"
         )
-    return measure_knn(embeddings, labels, is_query, in_gallery, k=k, workers=workers)
+    roles = is_query, in_gallery
+    return measure_knn(embeddings, labels, *roles, k=k, searched=searched, workers=workers)
 
 
 def measure_knn(
@@ -72,6 +79,7 @@ def measure_knn(
     is_gallery: Mask,
     *,
     k: Sequence[int],
+    searched: Searched = AS_EMBEDDED,
     workers: Workers = HERE,
 ) -> Accuracies:
     """Return the knn_accuracy of N images by both distances, for each k that the gallery allows.
@@ -80,6 +88,7 @@ def measure_knn(
     the queries with a relevant image in the gallery, as for all metrics.
 
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: at least one is allowed.
+    searched: as of `prepare_task`.
 
     Raises:
         UserError: the embeddings are not finite.
@@ -89,11 +98,15 @@ def measure_knn(
     has_relevant = labels.have_relevant(is_gallery)[is_query]
     accuracies: dict[str, dict[int, float]] = {}
     for distance in DISTANCES:
-        if accuracies and have_unit_length(embeddings):
+        if accuracies and searched is AS_EMBEDDED and have_unit_length(embeddings):
             # |q - g|^2 = 2 - 2 cos(q, g): the ranking is the same, and ranking is the cost.
             accuracies[distance] = accuracies[DISTANCES[0]]
             continue
-        task = prepare_task(embeddings, labels, is_query, is_gallery, relevance, distance=distance)
+        task = prepare_task(
+            *(embeddings, labels, is_query, is_gallery, relevance),
+            distance=distance,
+            searched=searched,
+        )
         blocks = map_query_blocks(
             partial(_vote_block, task, allowed_k),
             queries=len(task.queries),

@@ -17,6 +17,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,12 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
 from pipeline.data.metrics_files import MATCH_THRESHOLD
 from pipeline.evaluation.metrics import DECIMALS
-from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
+from pipeline.evaluation.retrieval_task import (
+    AS_EMBEDDED,
+    RetrievalTask,
+    Searched,
+    prepare_task,
+)
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 
@@ -52,7 +58,12 @@ class BestScores:
 
 
 def measure_threshold(
-    images: EmbeddedSplit, labels: LabelSets, *, rate: float, distance: str
+    images: EmbeddedSplit,
+    labels: LabelSets,
+    *,
+    rate: float,
+    distance: str,
+    searched: Searched = AS_EMBEDDED,
 ) -> dict[str, float]:
     """Return the threshold, the number of queries that chose it, and both its error rates on test.
 
@@ -63,11 +74,12 @@ def measure_threshold(
     for a query, on average; N: of all `images`. The rates on test are of the search of all images,
     those of training too, as `query` does it.
 
-    labels: of all `images`.
+    labels: of all `images`. searched: as of `prepare_task`.
     """
     val = images.split == "val"
     known = val | (images.split == "train")
-    best = _best_scores(images, labels, val, known, distance) if val.any() else None
+    how = {"distance": distance, "searched": searched}
+    best = _best_scores(images, labels, val, known, **how) if val.any() else None
     chosen_by = 0 if best is None else int(np.isfinite(best.other).sum())
     if best is None or chosen_by < LEAST_QUERIES:
         logger.info(
@@ -76,7 +88,7 @@ def measure_threshold(
         )
         return {}
     threshold = _choose(best, rate=rate, searched=len(val))
-    test = _best_scores(images, labels, images.is_query, np.ones_like(val), distance)
+    test = _best_scores(images, labels, images.is_query, np.ones_like(val), **how)
     with_match = test.relevant[np.isfinite(test.relevant)]
     return {
         MATCH_THRESHOLD: threshold,
@@ -100,11 +112,11 @@ def _round_up(score: float) -> float:
 
 
 def _best_scores(
-    images: EmbeddedSplit, labels: LabelSets, is_query: Mask, is_gallery: Mask, distance: str
+    images: EmbeddedSplit, labels: LabelSets, is_query: Mask, is_gallery: Mask, **how: Any
 ) -> BestScores:
     is_query = is_query & (np.cumsum(is_query) <= MOST_QUERIES)
     relevance = find_relevance(labels, is_query, is_gallery)
-    task = prepare_task(images.vectors, labels, is_query, is_gallery, relevance, distance=distance)
+    task = prepare_task(images.vectors, labels, is_query, is_gallery, relevance, **how)
     blocks: Sequence[BestScores] = list(
         map_query_blocks(
             lambda start, stop: _of_block(task, start, stop),

@@ -13,10 +13,16 @@ from pipeline.errors import UserError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.class_metrics import ClassMetrics, rank_by_class
 from pipeline.evaluation.curves import CurvePlan, CurveSums, plan_curves, tabulate_curves
-from pipeline.evaluation.ranking import Ranks, find_nearest, rank_relevant
+from pipeline.evaluation.ranking import Ranks, rank_relevant
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
-from pipeline.evaluation.retrieval_task import RetrievalTask, prepare_task
+from pipeline.evaluation.retrieval_task import (
+    AS_EMBEDDED,
+    RetrievalTask,
+    Searched,
+    prepare_task,
+)
 from pipeline.index.distances import prepare_vectors, score_pairs
+from pipeline.index.exact_search import find_nearest
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import Relevance, find_relevance, sample_pairs
 from pipeline.workers import HERE, Workers
@@ -62,6 +68,7 @@ def measure(
     seed: int = 0,
     nearest: int = 0,
     curves: bool = False,
+    searched: Searched = AS_EMBEDDED,
     workers: Workers = HERE,
 ) -> RetrievalMetrics:
     """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
@@ -72,7 +79,7 @@ def measure(
     embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: of recall, precision and ndcg.
     knn: the neighbors that vote; 0 leaves knn_accuracy out. triplets: sampled for each query from
     `seed`; 0 leaves triplet_accuracy and the mean cosines out. nearest: gallery rows of each query
-    to return; many are costly.
+    to return; many are costly. searched: as of `prepare_task`.
 
     Raises:
         UserError: a k or knn is larger than the gallery, no query has a relevant image, or the
@@ -80,7 +87,9 @@ def measure(
     """
     relevance = find_relevance(labels, is_query, is_gallery)
     check_sizes(relevance, k=k, knn=[knn])
-    task = prepare_task(embeddings, labels, is_query, is_gallery, relevance, distance=distance)
+    task = prepare_task(
+        *(embeddings, labels, is_query, is_gallery, relevance), distance=distance, searched=searched
+    )
     unit_queries, unit_gallery = task.queries, task.gallery
     if triplets and distance != "cosine":
         unit_queries, unit_gallery = (

@@ -67,20 +67,6 @@ def rank_relevant(scores: Scores, pairs: RelevantPairs, own_rows: Ints) -> Ranks
     return Ranks(pairs.starts, ranks, rows, gains)
 
 
-def find_nearest(scores: Scores, own_rows: Ints, k: int) -> Ints:
-    """Return int64 [Q, k]: the k nearest gallery rows of each query, -1 if there are fewer.
-
-    Ties are in gallery order, and the query's own image is left out.
-    """
-    nearest = np.full((len(own_rows), k), -1, dtype=np.int64)
-    if not nearest.size or not scores.size:
-        return nearest
-    _fill_nearest(scores, own_rows, nearest)
-    nearest_scores = np.take_along_axis(scores, np.maximum(nearest, 0), axis=1)
-    nearest_scores[nearest < 0] = -np.inf
-    return np.take_along_axis(nearest, np.lexsort((nearest, -nearest_scores), axis=1), axis=1)
-
-
 def count_scores(scores: Scores, own_rows: Ints, pairs: RelevantPairs, *, bins: Floats) -> Ints:
     """Return int64 [2, B]: the number of relevant and of other pairs with a score in each bin.
 
@@ -171,39 +157,6 @@ def _count_ahead(relevant_scores: Scores, rows: Ints, score: np.float32, row: in
         low += half * ahead
         left = left // 2
     return low
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_nearest(scores: Scores, own_rows: Ints, nearest: Ints) -> None:
-    """Fill `nearest`, unsorted: a heap of the best k so far, with the worst of them as its root."""
-    k = nearest.shape[1]
-    best = np.empty(k, dtype=np.float32)
-    for q in range(len(own_rows)):
-        best[:] = -np.inf
-        for j in range(scores.shape[1]):
-            # Of a tie, the earlier gallery row stays.
-            if scores[q, j] > best[0] and j != own_rows[q]:
-                _replace_root(best, nearest[q], scores[q, j], j)
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _replace_root(best: Scores, rows: Ints, score: np.float32, row: int) -> None:
-    k = len(best)
-    i = 0
-    while 2 * i + 1 < k:
-        child = 2 * i + 1
-        if child + 1 < k and _is_worse(best[child + 1], rows[child + 1], best[child], rows[child]):
-            child += 1
-        if not _is_worse(best[child], rows[child], score, row):
-            break
-        best[i], rows[i] = best[child], rows[child]
-        i = child
-    best[i], rows[i] = score, row
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_worse(score: np.float32, row: int, other: np.float32, other_row: int) -> bool:
-    return bool(score < other or (score == other and row > other_row))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

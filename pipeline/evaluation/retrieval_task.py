@@ -7,7 +7,23 @@ import numpy as np
 from pipeline.data.arrays import Mask, Scores, Vectors
 from pipeline.data.label_sets import LabelSets
 from pipeline.index.distances import GalleryScorer, check_vectors, prepare_checked
+from pipeline.index.exact_search import average_with_nearest
 from pipeline.index.relevance import Relevance
+
+
+@dataclass(frozen=True)
+class Searched:
+    """How embeddings are searched, where other images have a part in it.
+
+    indexed: float32 [N, d], the N images as the index has them; None: as they are embedded.
+    query_expansion: how many results a query is averaged with.
+    """
+
+    indexed: Vectors | None = None
+    query_expansion: int = 0
+
+
+AS_EMBEDDED = Searched()
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,7 @@ def prepare_task(
     relevance: Relevance,
     *,
     distance: str,
+    searched: Searched = AS_EMBEDDED,
 ) -> RetrievalTask:
     """Return the task of N images: float32 [N, D], their labels, bool [N] and their relevance.
 
@@ -45,13 +62,18 @@ def prepare_task(
         UserError: the embeddings are not finite.
     """
     check_vectors(embeddings, distance=distance)
-    gallery = prepare_checked(embeddings[is_gallery], distance=distance)
+    indexed = embeddings if searched.indexed is None else searched.indexed
+    gallery = prepare_checked(indexed[is_gallery], distance=distance)
+    queries = prepare_checked(embeddings[is_query], distance=distance)
+    scorer = GalleryScorer(gallery, distance=distance)
+    if count := searched.query_expansion:
+        queries = average_with_nearest(queries, scorer, gallery, relevance.own_rows, count)
     return RetrievalTask(
         distance=distance,
-        queries=prepare_checked(embeddings[is_query], distance=distance),
+        queries=queries,
         gallery=gallery,
         query_labels=labels.take(np.flatnonzero(is_query)),
         gallery_labels=labels.take(np.flatnonzero(is_gallery)),
         relevance=relevance,
-        scorer=GalleryScorer(gallery, distance=distance),
+        scorer=scorer,
     )

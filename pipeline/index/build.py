@@ -29,10 +29,18 @@ from pipeline.index.distances import (
 )
 from pipeline.index.kinds import choose_factory, sample_rows
 from pipeline.index.parts import PART, Parts, add_parts
+from pipeline.index.postprocessing import (
+    FILE,
+    NOTHING,
+    Postprocessing,
+    read_postprocessing,
+    write_postprocessing,
+)
 from pipeline.workers import HERE, Workers
 
 INDEX_FILE, IDS_FILE = "index.faiss", "ids.parquet"
-DIGEST = "lookalike.index"  # in the metadata of ids.parquet: of index.faiss, SHA-256
+# In the metadata of ids.parquet: of index.faiss and of the post-processing's file, SHA-256.
+DIGEST, POSTPROCESSING = "lookalike.index", "lookalike.postprocessing"
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # The links of these graphs depend on the order in which threads finish, so one thread builds them.
 # Those of HNSW do not, since faiss 1.15.
@@ -108,17 +116,22 @@ def write_index(
     index: faiss.Index,
     ids: Sequence[str],
     lineage: Lineage | None = None,
+    done: Postprocessing = NOTHING,
 ) -> None:
     """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`, both or neither.
 
-    lineage: of the vectors; it is kept in the metadata of ids.parquet, with a digest of the index.
+    lineage: of the vectors; it is kept in the metadata of ids.parquet, with digests of the others.
+    done: what was done to the vectors, in a file of its own, if anything was.
     """
     table = pa.table({"image_id": pa.array(ids, pa.string())})
-    files = (directory / INDEX_FILE, directory / IDS_FILE)
-    with written_whole(*files) as (unfinished, unfinished_ids):
+    names = [INDEX_FILE, IDS_FILE] + [FILE] * (done is not NOTHING)
+    with written_whole(*(directory / name for name in names)) as (unfinished, of_ids, *of_done):
         faiss.write_index(index, str(unfinished))
         metadata = to_metadata(lineage) | {DIGEST: digest_file(unfinished)}
-        write_table(table, unfinished_ids, IDS, metadata=metadata)
+        for path in of_done:
+            write_postprocessing(path, done)
+            metadata[POSTPROCESSING] = digest_file(path)
+        write_table(table, of_ids, IDS, metadata=metadata)
 
 
 def read_index(directory: Path) -> tuple[faiss.Index, list[str]]:
@@ -152,6 +165,29 @@ def read_index_lineage(directory: Path) -> Lineage | None:
     return from_metadata(read_metadata(directory / IDS_FILE))
 
 
+def read_postprocessing_digest(directory: Path) -> str | None:
+    """Return what changes with the post-processing of the index in `directory`; None for none."""
+    return read_metadata(directory / IDS_FILE).get(POSTPROCESSING)
+
+
+def read_index_postprocessing(directory: Path) -> Postprocessing:
+    """Return what was done to the vectors of the index in `directory`, which can be read.
+
+    Raises:
+        UserError: its file is missing or not as it was written.
+    """
+    digest = read_postprocessing_digest(directory)
+    if digest is None:
+        return NOTHING
+    path = directory / FILE
+    if path.is_file() and digest_file(path) == digest:
+        return read_postprocessing(path)
+    raise UserError(
+        f"{path}: its digest is not the one in {IDS_FILE}: it is damaged, missing, or of another "
+        "index; run: dvc checkout, or if that does not help: dvc repro index"
+    )
+
+
 def distance_of(index: faiss.Index) -> str:
     """Return the distance that an index was built for: cosine or euclidean."""
     return "cosine" if index.metric_type == FAISS_METRICS["cosine"] else "euclidean"
@@ -165,7 +201,7 @@ def check_index(
     It has the same images in the same order, the same distance, and vectors that the same model
     made with the same options.
 
-    index, ids: as `read_index` returns them.
+    index, ids: as `read_index` returns them. images: with vectors as the index has them.
     """
     if list(ids) != list(images.ids):
         raise UserError(

@@ -13,7 +13,7 @@ TEST_ONLY = "test_only"
 # trained on; and a test of fewer than ten new classes says little about others.
 FEWEST_DISJOINT_CLASSES = 20
 # With fewer validation classes, it cannot be told whether training made the model better
-# (FEWEST_CLASSES of pipeline/training/model_choice.py).
+# (FEWEST_CLASSES of pipeline/evaluation/paired_gain.py).
 FEWEST_VAL_CLASSES = 6
 WANTED_VAL_IMAGES = 50
 # Few, so that a dataset that grows seldom gets another one, which moves old images.

@@ -103,6 +103,7 @@ def index_again(folder: Path, model: str) -> None:
             embeddings=Path(f"embeddings/{model}"),
             added=Path(f"embeddings/added/{model}"),
             splits=Path("data/splits.parquet"),
+            catalog=Path("data/catalog.parquet"),
             out=Path(f"index/{model}"),
             added_out=Path(f"index/added/{model}"),
             model=model,

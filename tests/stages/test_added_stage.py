@@ -9,10 +9,11 @@ import pytest
 
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.packed_images import PackedImages
-from pipeline.data.tables import CATALOG, read_table
+from pipeline.data.tables import CATALOG, SPLITS, read_table, write_table
 from pipeline.errors import UserError
 from pipeline.index.build import read_index
 from stages import added, index
+from tests.helpers.dataset_tables import build_splits
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
 
@@ -94,10 +95,12 @@ def run_index(labelled: list[str], others: list[str]) -> None:
     vectors = np.random.default_rng(0).normal(size=(len(labelled + others), 4)).astype(np.float32)
     write_embeddings(Path("embeddings"), labelled, vectors[: len(labelled)])
     write_embeddings(Path("embeddings-added"), others, vectors[len(labelled) :])
+    write_table(build_splits(dict.fromkeys(labelled, "test")), Path("splits"), SPLITS)
     index.main(
         Path("embeddings"),
         added=Path("embeddings-added"),
-        splits=Path("unused"),
+        splits=Path("splits"),
+        catalog=Path("unused"),
         out=Path("index"),
         added_out=Path("index-added"),
     )

@@ -115,7 +115,11 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
     write_embeddings(Path("none"), [], vectors[:0])
     inputs = {"embeddings": Path("embeddings"), "splits": Path("splits.parquet")}
     stages.index.main(
-        **inputs, added=Path("none"), out=Path("index"), added_out=Path("index-added")
+        **inputs,
+        added=Path("none"),
+        catalog=catalog_path,
+        out=Path("index"),
+        added_out=Path("index-added"),
     )
     stages.evaluate.main(
         "m",

@@ -97,7 +97,7 @@ SHARED = ("--embeddings", "embeddings", "--splits", "splits.parquet")
 
 def index(project: Path) -> subprocess.CompletedProcess[str]:
     options = (*SHARED, "--model", "m", "--out", "index/m")
-    options += ("--added", "added", "--added-out", "index/added/m")
+    options += ("--added", "added", "--added-out", "index/added/m", "--catalog", "catalog.parquet")
     return run_stage(project, "index", *options)
 
 

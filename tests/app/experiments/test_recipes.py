@@ -43,6 +43,7 @@ PINNED = {
     *("data.name", "split.protocol", "split.val_by", "split.val_fraction", "backbone.name"),
     *("backbone.image_size", "head.name", "head.normalize", "loss.name", "miner.name"),
     *("batches.name", "optimizer.name", "scheduler.name", "embed.hflip", "index.distance"),
+    "postprocess.name",
     *(f"train.{key}" for key in ("epochs", "steps", "patience", "monitor", "chunk_size")),
     *("train.freeze", "train.cross_batch_memory"),
 }

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.evaluation import ranking
-from pipeline.evaluation.ranking import Ranks, count_scores, find_nearest, rank_relevant
+from pipeline.evaluation.ranking import Ranks, count_scores, rank_relevant
 from pipeline.index.distances import GalleryScorer, prepare_vectors
+from pipeline.index.exact_search import find_nearest
 from pipeline.index.relevance import find_relevance
 from tests.helpers.naive_ranking import Case, cases
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.data.label_sets import from_lists
 from pipeline.evaluation.measure import measure
+from pipeline.evaluation.paired_gain import PairedGain
 from pipeline.training.model_choice import ModelChoice, choose_model
 from pipeline.training.training_data import Validation
 
@@ -36,8 +37,8 @@ def choose(before: np.ndarray, after: np.ndarray, val: Validation) -> ModelChoic
 def test_the_better_one_is_taken(before: float, after: float, use: str, new: bool) -> None:
     val = validation(10, 6, new=new)
     choice = choose(embed(val, noise=before), embed(val, noise=after), val)
-    assert (choice.use, choice.queries, choice.units) == (use, 60, 10)
-    for vectors, found in ((before, choice.baseline), (after, choice.finetuned)):
+    assert (choice.use, choice.gain.queries, choice.gain.units) == (use, 60, 10)
+    for vectors, found in ((before, choice.gain.before), (after, choice.gain.after)):
         measured = measure(
             embed(val, noise=vectors), val.labels, val.is_query, val.is_gallery, k=(1,),
             distance="cosine",
@@ -51,20 +52,20 @@ def test_of_few_classes_single_queries_are_resampled_unless_they_are_new(
 ) -> None:
     val = validation(3, 20, new=new)
     choice = choose(embed(val, noise=2.0), embed(val, noise=0.5), val)
-    assert (choice.units, choice.use) == (units, "baseline" if new else "finetuned")
+    assert (choice.gain.units, choice.use) == (units, "baseline" if new else "finetuned")
 
 
 def test_of_six_classes_that_all_gain_chance_gives_as_much_in_one_of_64() -> None:
     val = validation(6, 10, new=True)
-    assert choose(embed(val, noise=2.0), embed(val, noise=0.1), val).p == 1 / 64
-    assert choose(embed(val, noise=0.1), embed(val, noise=2.0), val).p == 1
+    assert choose(embed(val, noise=2.0), embed(val, noise=0.1), val).gain.p == 1 / 64
+    assert choose(embed(val, noise=0.1), embed(val, noise=2.0), val).gain.p == 1
 
 
 def test_the_same_vectors_are_no_better() -> None:
     val = validation(5, 4)
     same = embed(val, noise=1.0)
     choice = choose(same, same, val)
-    (score, first), _ = choice.baseline, choice.finetuned
+    score, first = choice.gain.before
     assert choice.use == "baseline"
     assert choice.describe() == (
         f"training made it no better: map {score:.3f}, the baseline {score:.3f}; recall@1 "
@@ -72,9 +73,7 @@ def test_the_same_vectors_are_no_better() -> None:
     )
 
 
-BETTER = ModelChoice(
-    queries=60, units=8, by_class=True, baseline=(0.7, 0.8), finetuned=(0.8, 0.9), p=0.02
-)
+BETTER = PairedGain(queries=60, units=8, by_class=True, before=(0.7, 0.8), after=(0.8, 0.9), p=0.02)
 FOUND = "map 0.800, the baseline 0.700; recall@1 0.900, the baseline 0.800; "
 
 
@@ -103,13 +102,13 @@ FOUND = "map 0.800, the baseline 0.700; recall@1 0.900, the baseline 0.800; "
             f"too few to tell whether training made it better: {FOUND}19 validation queries",
         ),
         (
-            {"finetuned": (0.8, 0.7), "by_class": False},
+            {"after": (0.8, 0.7), "by_class": False},
             "baseline",
             "training made the first result worse: map 0.800, the baseline 0.700; recall@1 "
             "0.700, the baseline 0.800; 60 validation queries",
         ),
         (
-            {"finetuned": (0.6, 0.9), "p": 0.9, "by_class": False},
+            {"after": (0.6, 0.9), "p": 0.9, "by_class": False},
             "baseline",
             "training made it no better: map 0.600, the baseline 0.700; recall@1 0.900, the "
             "baseline 0.800; 60 validation queries",
@@ -117,7 +116,7 @@ FOUND = "map 0.800, the baseline 0.700; recall@1 0.900, the baseline 0.800; "
     ],
 )
 def test_the_reason_is_told(changes: dict[str, object], use: str, told: str) -> None:
-    choice = replace(BETTER, **changes)  # type: ignore[arg-type]
+    choice = ModelChoice(replace(BETTER, **changes))  # type: ignore[arg-type]
     assert (choice.use, choice.describe()) == (use, told)
 
 

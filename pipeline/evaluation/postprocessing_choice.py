@@ -1,0 +1,170 @@
+"""Which post-processing of embeddings is best on validation, and whether it is better than none."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from pipeline.data.arrays import Mask, Vectors
+from pipeline.data.joins import EmbeddedSplit
+from pipeline.data.label_sets import LabelSets
+from pipeline.evaluation.measure import measure
+from pipeline.evaluation.paired_gain import find_gain
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+from pipeline.evaluation.retrieval_task import Searched
+from pipeline.index.augmentation import augment
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.postprocessing import (
+    NOTHING,
+    Postprocessing,
+    fit_axes,
+    make_postprocessing,
+)
+from pipeline.index.postprocessing_options import ListedSteps, Steps
+from pipeline.splitting.validation_roles import validation_roles
+
+# Of more, that many are sampled: each combination of values is measured.
+MOST_QUERIES, MOST_GALLERY = 1_000, 20_000
+
+logger = logging.getLogger(__name__)
+
+
+def fit_postprocessing(
+    images: EmbeddedSplit, steps: Steps, *, distance: str, seed: int
+) -> Postprocessing:
+    """Return the post-processing of `steps`, fitted to the training images."""
+    train = prepare_vectors(_of_training(images), distance=distance)
+    if steps.maps and not len(train):
+        logger.warning("postprocess: nothing is done: the split has no training images")
+        return NOTHING
+    axes = fit_axes(train, center=steps.center, seed=seed) if steps.maps else None
+    return make_postprocessing(axes, steps, distance=distance)
+
+
+def choose_postprocessing(
+    images: EmbeddedSplit, labels: LabelSets, listed: ListedSteps, *, distance: str, seed: int
+) -> Postprocessing:
+    """Return the post-processing by which validation images are retrieved best.
+
+    It is fitted to the training images. The best map is found first, by mean average precision,
+    then the best number for database augmentation, then for query expansion; of what is equally
+    good, the first listed. Each of the three is only taken where that is clearly better than
+    without it (`find_gain`). It is NOTHING where the split has no images to fit it or to choose by.
+
+    labels: of all `images`.
+    """
+    validation, train = _sample_validation(images, labels, distance, seed), _of_training(images)
+    if validation is None or not len(train):
+        logger.warning("postprocess: nothing is done: there are no images to choose it by")
+        return NOTHING
+    prepared = prepare_vectors(train, distance=distance)
+    done = validation.choose(NOTHING, _list_maps(prepared, listed, distance, seed), seed=seed)
+    for step in ("database_augmentation", "query_expansion"):
+        counts = [count for count in getattr(listed, step) if count]
+        candidates = (_with_step(done, step, count, distance) for count in counts)
+        done = validation.choose(done, candidates, seed=seed)
+    return done
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """V validation images: prepared vectors, float32 [V, D], and what they are asked."""
+
+    vectors: Vectors
+    labels: LabelSets
+    is_query: Mask
+    is_gallery: Mask
+    new_classes: bool
+    distance: str
+
+    def choose(
+        self, before: Postprocessing, candidates: Iterable[Postprocessing], *, seed: int
+    ) -> Postprocessing:
+        """Return the best candidate, where it is clearly better than `before`; else that."""
+        plain = best = self._measure(before)
+        chosen = before
+        for candidate in candidates:
+            measured = self._measure(candidate)
+            if measured.means["map"] > best.means["map"]:
+                chosen, best = candidate, measured
+        if chosen is before:
+            return before
+        labels = self.labels.take(np.flatnonzero(self.is_query))
+        gain = find_gain(plain, best, labels, new_classes=self.new_classes, seed=seed)
+        logger.info(
+            "postprocess: %s: map %.3f, before %.3f; recall@1 %.3f, before %.3f%s",
+            chosen.description,
+            *(gain.after[0], gain.before[0], gain.after[1], gain.before[1]),
+            "" if gain.is_clear else "; not clearly better, so not done",
+        )
+        return chosen if gain.is_clear else before
+
+    def _measure(self, done: Postprocessing) -> RetrievalMetrics:
+        mapped, indexed = done.apply(self.vectors), None
+        if done.database_augmentation:
+            indexed = augment(done, mapped, self.is_gallery.astype(str))
+        return measure(
+            *(mapped, self.labels, self.is_query, self.is_gallery),
+            k=(1,),
+            distance=self.distance,
+            searched=Searched(indexed, done.query_expansion),
+        )
+
+
+def _list_maps(
+    train: Vectors, listed: ListedSteps, distance: str, seed: int
+) -> Iterator[Postprocessing]:
+    for center in listed.center:
+        axes = fit_axes(train, center=center, seed=seed)
+        for pca, whiten in product(listed.pca, listed.whiten):
+            steps = Steps(
+                center=center, pca=pca, whiten=whiten, database_augmentation=0, query_expansion=0
+            )
+            # More axes than there are would be all of them once more.
+            if steps.maps and (pca is None or pca < len(axes.deviations)):
+                yield make_postprocessing(axes, steps, distance=distance)
+
+
+def _with_step(done: Postprocessing, step: str, count: int, distance: str) -> Postprocessing:
+    words = f"{step.replace('_', ' ')} {count}"
+    if done is not NOTHING:
+        words = f"{done.description}, {words}"
+    return replace(done, description=words, distance=distance, **{step: count})  # type: ignore[arg-type]
+
+
+def _of_training(images: EmbeddedSplit) -> Vectors:
+    vectors: Vectors = images.vectors[images.split == "train"]
+    return vectors
+
+
+def _sample_validation(
+    images: EmbeddedSplit, labels: LabelSets, distance: str, seed: int
+) -> _Validation | None:
+    """Return at most so many queries and gallery images; None where no query has a relevant one."""
+    is_query, is_gallery = validation_roles(images.split, images.is_gallery)
+    is_query = _sample(is_query, MOST_QUERIES, seed)
+    is_gallery = _sample(is_gallery, MOST_GALLERY, seed)
+    if not labels.have_relevant(is_gallery)[is_query].any():
+        return None
+    rows = np.flatnonzero(is_query | is_gallery)
+    of_queries = labels.take(np.flatnonzero(is_query)).values
+    of_training = labels.take(np.flatnonzero(images.split == "train")).values
+    return _Validation(
+        vectors=prepare_vectors(images.vectors[rows], distance=distance),
+        labels=labels.take(rows),
+        is_query=is_query[rows],
+        is_gallery=is_gallery[rows],
+        new_classes=not np.isin(of_queries, of_training).any(),
+        distance=distance,
+    )
+
+
+def _sample(among: Mask, most: int, seed: int) -> Mask:
+    rows = np.flatnonzero(among)
+    if len(rows) <= most:
+        return among
+    sampled = np.zeros_like(among)
+    sampled[np.random.default_rng(seed).choice(rows, most, replace=False)] = True
+    return sampled

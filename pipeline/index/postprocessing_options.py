@@ -1,0 +1,58 @@
+"""The options of post-processing; apart from its code, which loads a compiler."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from annotated_types import Ge, Le, MinLen
+
+from pipeline.options import Section, Share, Width
+
+Neighbors = Annotated[int, Ge(0), Le(1000)]
+
+
+class Steps(Section):
+    """center: subtract the mean. pca: axes that are kept; null: all. whiten: the power of its
+    deviation that each axis is divided by. database_augmentation: how many others of the gallery
+    an image in it is averaged with; query_expansion: how many results a query is."""
+
+    center: bool
+    pca: Width | None
+    whiten: Share
+    database_augmentation: Neighbors
+    query_expansion: Neighbors
+
+    def describe(self) -> str:
+        """Return them in words: "centered, 128 axes, whitened by 0.5, query expansion 3"."""
+        words = ["centered"] * self.center + [f"{self.pca} axes"] * (self.pca is not None)
+        words += [f"whitened by {self.whiten:g}"] * (self.whiten > 0)
+        if self.database_augmentation:
+            words.append(f"database augmentation {self.database_augmentation}")
+        if self.query_expansion:
+            words.append(f"query expansion {self.query_expansion}")
+        return ", ".join(words) or "nothing"
+
+    @property
+    def maps(self) -> bool:
+        """Whether embeddings are changed; all axes alone would only turn them."""
+        return self.center or self.pca is not None or self.whiten > 0
+
+
+class NoSteps(Section):
+    pass
+
+
+class ListedSteps(Section):
+    """Values of `Steps`, of which validation chooses."""
+
+    center: Annotated[list[bool], MinLen(1)]
+    pca: Annotated[list[Width | None], MinLen(1)]
+    whiten: Annotated[list[Share], MinLen(1)]
+    database_augmentation: Annotated[list[Neighbors], MinLen(1)]
+    query_expansion: Annotated[list[Neighbors], MinLen(1)]
+
+
+POSTPROCESSING: Mapping[str, type[Section]] = {
+    "none": NoSteps,
+    "fixed": Steps,
+    "chosen": ListedSteps,
+}

@@ -1,0 +1,162 @@
+"""Post-processing is fitted to training images and chosen by validation, and only if it helps."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.data.joins import EmbeddedSplit
+from pipeline.data.label_sets import LabelSets, from_lists
+from pipeline.evaluation import postprocessing_choice
+from pipeline.evaluation.measure import measure
+from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
+from pipeline.evaluation.retrieval_task import Searched
+from pipeline.index.augmentation import augment
+from pipeline.index.postprocessing import NOTHING, Postprocessing
+from pipeline.index.postprocessing_options import ListedSteps, Steps
+
+CLASSES, EACH, DIMENSIONS = 30, 8, 16
+LISTED = ListedSteps(
+    center=[False, True],
+    pca=[None, 2, 4],
+    whiten=[0.0, 0.5],
+    database_augmentation=[0, 3],
+    query_expansion=[0, 3],
+)
+
+
+def images(*, shift: float, noise: float, seed: int = 0) -> EmbeddedSplit:
+    """Classes in 4 dimensions; in the others noise, and far from the origin by `shift`.
+
+    Ten classes are for training, ten for validation, ten for test.
+    """
+    rng = np.random.default_rng(seed)
+    count = CLASSES * EACH
+    vectors = noise * rng.normal(size=(count, DIMENSIONS))
+    vectors[:, :4] += np.repeat(rng.normal(size=(CLASSES, 4)), EACH, axis=0)
+    vectors[:, 5] += shift
+    split = np.repeat(np.array(["train", "val", "test"], object), count // 3)
+    return EmbeddedSplit(
+        ids=np.array([f"{row:03}" for row in range(count)], object),
+        vectors=vectors.astype(np.float32),
+        split=split,
+        is_query=split == "test",
+        is_gallery=split == "test",
+    )
+
+
+LABELS = from_lists([[row // EACH] for row in range(CLASSES * EACH)])
+
+
+def choose(images: EmbeddedSplit, labels: LabelSets = LABELS) -> Postprocessing:
+    return choose_postprocessing(images, labels, LISTED, distance="cosine", seed=7)
+
+
+def map_of(images: EmbeddedSplit, split: str, done: Postprocessing) -> float:
+    mask = images.split == split
+    mapped = done.apply(images.vectors)
+    searched = Searched(augment(done, mapped, images.split.astype(str)), done.query_expansion)
+    how = {"k": (1,), "distance": "cosine", "searched": searched}
+    return measure(mapped, LABELS, mask, mask, **how).means["map"]
+
+
+def told(done: Postprocessing, before: float, after: float) -> str:
+    return f"postprocess: {done.description}: map {after:.3f}, before {before:.3f}; recall@1 "
+
+
+def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    shifted = images(shift=2, noise=0.3)
+    with caplog.at_level(logging.INFO):
+        done = choose(shifted)
+    assert done.description == "centered, 4 axes"
+    before, after = (map_of(shifted, "val", each) for each in (NOTHING, done))
+    assert after > before + 0.05
+    assert map_of(shifted, "test", done) > map_of(shifted, "test", NOTHING) + 0.02
+    assert caplog.messages[0].startswith(told(done, before, after))
+    assert all(each.endswith("; not clearly better, so not done") for each in caplog.messages[1:])
+    # By hand, all maps that are listed.
+    for center in (False, True):
+        for pca in (None, 2, 4):
+            for whiten in (0.0, 0.5):
+                steps = Steps(
+                    **{"center": center, "pca": pca, "whiten": whiten},
+                    database_augmentation=0,
+                    query_expansion=0,
+                )
+                other = fit_postprocessing(shifted, steps, distance="cosine", seed=7)
+                assert map_of(shifted, "val", other) <= after
+
+
+def test_neighbors_are_averaged_where_that_is_clearly_better(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shifted = images(shift=5, noise=0.3)
+    with caplog.at_level(logging.INFO):
+        done = choose(shifted)
+    assert done.description == "database augmentation 3"
+    before, after = (map_of(shifted, "val", each) for each in (NOTHING, done))
+    assert after > before + 0.05
+    assert map_of(shifted, "test", done) > map_of(shifted, "test", NOTHING) + 0.02
+    assert caplog.messages[1].startswith(told(done, before, after))
+
+
+def test_what_does_not_clearly_help_is_not_done(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert choose(images(shift=0, noise=0.01)) is NOTHING
+    assert caplog.messages == []  # all is found already, so nothing is better
+
+
+def test_of_too_few_classes_nothing_can_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    few = images(shift=5, noise=0.3)
+    val = np.flatnonzero(few.split == "val")
+    split = few.split.copy()
+    split[val[: 5 * EACH]] = "train"
+    with caplog.at_level(logging.INFO):
+        assert choose(replace(few, split=split)) is NOTHING
+    assert all(each.endswith("; not clearly better, so not done") for each in caplog.messages)
+    assert caplog.messages
+
+
+@pytest.mark.parametrize("lacking", ["train", "val"])
+def test_without_images_to_choose_by_nothing_is_done(
+    lacking: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shifted = images(shift=5, noise=0.3)
+    split = np.where(shifted.split == lacking, "test", shifted.split)
+    assert choose(replace(shifted, split=split)) is NOTHING
+    assert caplog.messages == ["postprocess: nothing is done: there are no images to choose it by"]
+
+
+def test_fixed_steps_need_training_images(caplog: pytest.LogCaptureFixture) -> None:
+    shifted = images(shift=5, noise=0.3)
+    steps = Steps(center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=0)
+    untrained = replace(shifted, split=np.full(len(shifted.split), "test", object))
+    assert fit_postprocessing(untrained, steps, distance="cosine", seed=0) is NOTHING
+    assert caplog.messages == ["postprocess: nothing is done: the split has no training images"]
+
+
+def test_test_images_change_nothing() -> None:
+    shifted = images(shift=5, noise=0.3)
+    vectors = shifted.vectors.copy()
+    vectors[shifted.split == "test"] += np.random.default_rng(1).normal(size=DIMENSIONS)
+    before, after = choose(shifted), choose(replace(shifted, vectors=vectors))
+    probe = shifted.vectors[:5]
+    assert before.description == after.description
+    assert before.apply(probe).tobytes() == after.apply(probe).tobytes()
+
+
+def test_of_many_images_some_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    shifted = images(shift=5, noise=0.3)
+    monkeypatch.setattr(postprocessing_choice, "MOST_QUERIES", 40)
+    monkeypatch.setattr(postprocessing_choice, "MOST_GALLERY", 60)
+    measured = []
+    plain = postprocessing_choice.measure
+
+    def count(vectors, labels, is_query, is_gallery, **options):  # type: ignore[no-untyped-def]
+        measured.append((int(is_query.sum()), int(is_gallery.sum())))
+        return plain(vectors, labels, is_query, is_gallery, **options)
+
+    monkeypatch.setattr(postprocessing_choice, "measure", count)
+    choose(shifted)
+    assert set(measured) == {(40, 60)}

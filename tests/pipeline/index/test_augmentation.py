@@ -1,0 +1,81 @@
+"""Database augmentation: each image is averaged with its neighbors of the same kind alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.data.joins import EmbeddedSplit
+from pipeline.errors import UserError
+from pipeline.index import augmentation
+from pipeline.index.augmentation import augment, vectors_to_index
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.postprocessing import NOTHING, Postprocessing
+from pipeline.workers import Workers
+from tests.helpers.pools import PoolHere
+
+RNG = np.random.default_rng(0)
+VECTORS = RNG.normal(size=(60, 8)).astype(np.float32)
+KINDS = np.array(["gallery", "train", "val"] * 20)
+
+
+def done(count: int, distance: str = "cosine") -> Postprocessing:
+    return replace(NOTHING, database_augmentation=count, distance=distance)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("count", [1, 4, 100])
+def test_it_is_the_weighted_mean_of_the_nearest(count: int, distance: str) -> None:
+    found = augment(done(count, distance), VECTORS, KINDS)
+    prepared = prepare_vectors(VECTORS, distance=distance).astype(np.float64)
+    for row, vector in enumerate(prepared):
+        others = [o for o in range(60) if o != row and KINDS[o] == KINDS[row]]
+        if distance == "cosine":
+            nearness = {o: float(vector @ prepared[o]) for o in others}
+        else:
+            nearness = {o: -float(np.linalg.norm(vector - prepared[o])) for o in others}
+        nearest = sorted(others, key=lambda o: -nearness[o])[:count]
+        weights = [max(nearness[o], 0) ** 3 if distance == "cosine" else 1 for o in nearest]
+        total = vector + sum(w * prepared[o] for w, o in zip(weights, nearest, strict=True))
+        expected = total / (1 + sum(weights))
+        if distance == "cosine":
+            expected /= np.linalg.norm(expected)
+        assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_images_that_are_not_in_the_gallery_have_no_part_in_it() -> None:
+    split = np.array(["test", "train", "test"] * 20, object)
+    images = EmbeddedSplit(
+        ids=np.arange(60).astype(object),
+        vectors=VECTORS,
+        split=split,
+        is_query=split == "test",
+        is_gallery=np.tile([True, False, False], 20),  # another third are queries alone
+    )
+    changed = np.where(images.is_gallery[:, None], VECTORS, RNG.normal(size=VECTORS.shape))
+    before, after = (
+        vectors_to_index(done(3), replace(images, vectors=each.astype(np.float32)))
+        for each in (VECTORS, changed)
+    )
+    assert before[images.is_gallery].tolist() == after[images.is_gallery].tolist()
+    assert not np.isclose(before[~images.is_gallery], after[~images.is_gallery]).all()
+
+
+def test_by_other_processes_it_is_the_same(tmp_path: Path) -> None:
+    there = augment(done(3), VECTORS, KINDS, workers=Workers(PoolHere(2), tmp_path))
+    assert there.tobytes() == augment(done(3), VECTORS, KINDS).tobytes()
+
+
+def test_without_it_vectors_stay_as_they_are() -> None:
+    assert augment(NOTHING, VECTORS, KINDS) is VECTORS
+
+
+def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "MOST", 50)
+    with pytest.raises(UserError) as caught:
+        augment(done(3), VECTORS, KINDS)
+    assert str(caught.value) == (
+        "postprocess: found database_augmentation 3 with 60 images, of which all pairs would be "
+        "compared; allowed: 0, or at most 50 images"
+    )
