@@ -102,7 +102,8 @@ def run_stages(project: Path, what: str, *, kept: str) -> None:
         )  # fmt: skip
     embed = run(
         project, "embed", "--model=baseline", "--from=models/baseline", "--images=data/images",
-        "--added=data/added/images", f"--kept={kept}/baseline", "--out=embeddings/baseline",
+        "--added=data/added/images", f"--kept={kept}/baseline",
+        f"--kept-baseline={kept}/baseline", "--out=embeddings/baseline",
         "--added-out=embeddings/added/baseline",
     )  # fmt: skip
     print(f"{what:25} {download:11.1f} {embed:8.1f}", flush=True)

@@ -5,15 +5,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+import torch
+
+from pipeline.data.arrays import Vectors
 from pipeline.data.buckets import Bucket
-from pipeline.data.embeddings import write_bucket
+from pipeline.data.embeddings import read_bucket, write_bucket
 from pipeline.data.kept_files import KeptFiles
+from pipeline.data.lineage import digest_model
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models import devices
-from pipeline.models.embed_images import embed_groups
-from pipeline.models.embedder import Embedder, load_embedder
+from pipeline.models.embed_images import count_filled, embed_groups
+from pipeline.models.embedder import Embedder, load_embedder, save_embedder, without_head
 from pipeline.progress import show_progress
 from pipeline.workers import Workers
 
@@ -27,7 +33,11 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Embedding:
     """How images are embedded: by the model in a directory, on a device and in a precision as
-    `describe_device` names them; the rest as of `embed_groups`."""
+    `describe_device` names them; the rest as of `embed_groups`.
+
+    known: files that may hold what the model's head takes, by the digest of the bucket; None where
+    it takes more than the baseline's embedding.
+    """
 
     model: Path
     batch_size: int
@@ -35,6 +45,7 @@ class Embedding:
     device: str
     precision: str
     workers: int
+    known: KeptFiles | None = None
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -89,6 +100,11 @@ def _embed_buckets(
             "start all on the same kind of device (CUDA_VISIBLE_DEVICES)"
         )
     device = devices.find_device()
+    if known := embedding.known:
+        for bucket in [each for each in missing if known.has(each.digest)]:
+            ids, vectors = read_bucket(known.path(bucket.digest))
+            write_bucket(files.path(bucket.digest), ids, _project(embedding, vectors, device))
+            missing.remove(bucket)
     groups = [images.ids_of(bucket) for bucket in missing]
     made = embed_groups(
         embedding.embedder,
@@ -103,3 +119,32 @@ def _embed_buckets(
     )
     for bucket, ids, vectors in zip(missing, groups, made, strict=True):
         write_bucket(files.path(bucket.digest), ids, vectors)
+
+
+def _project(embedding: Embedding, vectors: Vectors, device: torch.device) -> Vectors:
+    """Return float32 [N, D] of the baseline's embeddings, float32 [N, F], of one bucket.
+
+    By the same batches as `embed_groups`, so that they are the same bits.
+    """
+    model, size = embedding.embedder.to(device).eval(), embedding.batch_size
+    parts = []
+    for start in range(0, len(vectors), size):
+        part = torch.from_numpy(vectors[start : start + size].copy()).to(device)
+        more = count_filled(len(part), size) - len(part) if device.type == "cuda" else 0
+        with torch.inference_mode():
+            filled = torch.nn.functional.pad(part, (0, 0, 0, more))
+            parts.append(model.project(filled)[: len(part)].cpu().numpy())
+    return np.concatenate(parts)
+
+
+def digest_baseline(model: Path) -> str | None:
+    """Return the digest of the model whose embedding the head takes; None where it takes more.
+
+    model: a directory. The digest is that of the baseline's directory, where its backbone is this.
+    """
+    embedder = load_embedder(model)
+    if not embedder.on_embedding:
+        return None
+    with TemporaryDirectory() as folder:
+        save_embedder(without_head(embedder), Path(folder))
+        return digest_model(Path(folder))

@@ -133,8 +133,8 @@ def build_embedder(spec: EmbedderSpec) -> Embedder:
         return _assemble(spec, backbone).eval()
 
 
-def _assemble(spec: EmbedderSpec, backbone: Backbone) -> Embedder:
-    pool = POOLINGS[spec.pooling]() if backbone.has_map else nn.Identity()
+def _assemble(spec: EmbedderSpec, backbone: Backbone, pool: nn.Module | None = None) -> Embedder:
+    pool = pool or (POOLINGS[spec.pooling]() if backbone.has_map else nn.Identity())
     head = make_head(spec.head).build(backbone.feature_dim)
     return Embedder(spec, backbone, pool, head)
 
@@ -170,6 +170,16 @@ def attach_head(
         head.load_state_dict({"weight": torch.from_numpy(axes), "bias": torch.zeros(len(axes))})
     spec = replace(baseline.spec, head=head_spec, normalize=normalize, head_input=head_input)
     return Embedder(spec, baseline.backbone, baseline.pool, head)
+
+
+def without_head(model: Embedder) -> Embedder:
+    """Return the baseline of a model whose head takes the baseline's embedding."""
+    if not model.on_embedding:
+        raise ValueError("a head on features that were trained with it")
+    spec = replace(
+        model.spec, head=HeadSpec(), normalize=True, head_input="features", trained_in=None
+    )
+    return _assemble(spec, model.backbone, model.pool)
 
 
 def save_embedder(model: Embedder, directory: Path) -> None:

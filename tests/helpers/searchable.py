@@ -91,6 +91,7 @@ def embed_again(folder: Path, model: str) -> None:
             images=Path("data/images"),
             added=Path("data/added/images"),
             kept=Path("kept") / model,
+            kept_baseline=Path("kept/baseline"),
             out=Path(f"embeddings/{model}"),
             added_out=Path(f"embeddings/added/{model}"),
         )

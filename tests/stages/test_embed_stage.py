@@ -13,7 +13,13 @@ from pipeline.data.packed_images import PackedImages
 from pipeline.data.tie_order import tie_order
 from pipeline.datasets.source_image import SourceImage
 from pipeline.models import embed_buckets
-from pipeline.models.embedder import build_baseline, save_embedder
+from pipeline.models.embedder import (
+    HeadInput,
+    attach_head,
+    build_baseline,
+    load_embedder,
+    save_embedder,
+)
 from pipeline.packing.packing import Outputs, pack
 from stages import embed
 from tests.helpers.clone import change_params
@@ -67,15 +73,18 @@ def write_images(numbers: Sequence[int], **changed: int) -> PackedImages:
     return PackedImages(IMAGES)
 
 
-def run(kept: Path = KEPT, out: Path = OUT) -> dict[str, bytes]:
+def run(
+    kept: Path = KEPT, out: Path = OUT, model: Path = MODEL, known: Path = Path("none")
+) -> dict[str, bytes]:
     """Run the stage as DVC does, which removes the output first; return its bytes by name."""
     shutil.rmtree(out, ignore_errors=True)
     embed.main(
         "baseline",
-        model_dir=MODEL,
+        model_dir=model,
         images=IMAGES,
         added=ADDED,
         kept=kept,
+        kept_baseline=known,
         out=out,
         added_out=Path(f"{out}-added"),
     )
@@ -223,3 +232,41 @@ def test_a_catalog_without_images_gives_no_embeddings_and_one_warning(
     ids, vectors = read_embeddings(OUT)
     assert (ids, len(vectors)) == ([], 0)
     assert caplog.messages == ["no images were packed, only their labels: embeddings is empty"]
+
+
+def write_head(baseline: Path, head_input: HeadInput = "embedding") -> Path:
+    options = {"name": "mlp", "dim": 5, "hidden": 7, "normalize": True, "seed": 3}
+    model = attach_head(load_embedder(baseline), head_input=head_input, **options)
+    save_embedder(model, Path("head"))
+    return Path("head")
+
+
+@pytest.mark.usefixtures("place")
+def test_a_head_on_the_baselines_embeddings_needs_no_images(embedded: list[str]) -> None:
+    write_images(range(30))
+    head = write_head(MODEL)
+    by_images = run(Path("kept-1"), model=head)
+    run()  # the baseline
+    embedded.clear()
+    assert run(Path("kept-2"), model=head, known=KEPT) == by_images
+    assert embedded == []
+    write_images(range(31))  # of a new bucket, the baseline has nothing
+    run(Path("kept-2"), model=head, known=KEPT)
+    assert 0 < len(embedded) < 31
+    assert "30.png" in embedded
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("case", ["features", "another network", "hflip"])
+def test_a_head_on_anything_else_needs_images(embedded: list[str], case: str) -> None:
+    write_images(range(8))
+    run()
+    if case == "another network":
+        write_model(seed=2)
+    if case == "hflip":
+        change_params(Path(), {"embed.hflip": True})
+    head = write_head(MODEL, "features" if case == "features" else "embedding")
+    by_images = run(Path("kept-1"), model=head)
+    embedded.clear()
+    assert run(Path("kept-2"), model=head, known=KEPT) == by_images
+    assert len(embedded) == 8
