@@ -23,6 +23,7 @@ from pipeline.report.metric_rows import (
     MetricRow,
     Metrics,
     describe_intervals,
+    describe_postprocessing,
     estimate_rows,
     plain_rows,
     read_metrics,
@@ -108,8 +109,12 @@ def read_contents(
         ).to_pandas()
         for model in MODELS
     }
+    shown = with_chosen(shown_params(params), record.auto)
+    if params.postprocess.name != "none":
+        done = describe_postprocessing(files.metrics)
+        shown["postprocess.name"] = f"{params.postprocess.name} ({done})"
     return Contents(
-        params=with_chosen(shown_params(params), record.auto),
+        params=shown,
         record=record,
         dataset=dataset,
         class_sizes=class_size_graph(dataset),

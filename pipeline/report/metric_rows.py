@@ -77,6 +77,17 @@ def describe_intervals(directory: Path) -> str | None:
     return ANSWERS.get(read_texts(directory / f"{MODELS[-1]}.json").get(INTERVALS_OVER, ""))
 
 
+def describe_postprocessing(directory: Path) -> str:
+    """Return what was done to the embeddings of each model, as its index says.
+
+    Raises:
+        UserError: as `read_metrics`.
+    """
+    texts = {model: read_texts(directory / f"{model}.json") for model in MODELS}
+    done = {model: each.get("postprocessing", "nothing") for model, each in texts.items()}
+    return "; ".join(f"{model}: {words}" for model, words in done.items())
+
+
 def estimate_rows(metrics: Mapping[str, Metrics]) -> list[MetricRow]:
     """Return a row for each metric with an interval, in the order of the trained model's file."""
     return [

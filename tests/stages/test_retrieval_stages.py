@@ -477,11 +477,11 @@ def test_a_wrong_factory_writes_nothing(project: Path) -> None:
 
 
 def test_tables_of_two_runs_are_refused(project: Path) -> None:
+    assert index(project).returncode == 0
     splits = pq.read_table(project / "splits.parquet")
     write_table(splits.slice(1), project / "splits.parquet", SPLITS)
-    assert index(project).returncode == 0
-    for run, name in ((evaluate(project), "evaluate"), (mine(project), "mine")):
-        assert error_of(run) == (
+    for stage, name in ((index, "index"), (evaluate, "evaluate"), (mine, "mine")):
+        assert error_of(stage(project)) == (
             f"{name}: embeddings: 1 of 60 image_ids are not in splits.parquet, the first "
             "is 'p00'; both must come from one run: dvc repro\n"
         )

@@ -53,12 +53,12 @@ def choose(images: EmbeddedSplit, labels: LabelSets = LABELS) -> Postprocessing:
     return choose_postprocessing(images, labels, LISTED, distance="cosine", seed=7)
 
 
-def map_of(images: EmbeddedSplit, split: str, done: Postprocessing) -> float:
+def mean_of(images: EmbeddedSplit, split: str, done: Postprocessing, metric: str = "map") -> float:
     mask = images.split == split
     mapped = done.apply(images.vectors)
     searched = Searched(augment(done, mapped, images.split.astype(str)), done.query_expansion)
     how = {"k": (1,), "distance": "cosine", "searched": searched}
-    return measure(mapped, LABELS, mask, mask, **how).means["map"]
+    return measure(mapped, LABELS, mask, mask, **how).means[metric]
 
 
 def told(done: Postprocessing, before: float, after: float) -> str:
@@ -70,12 +70,13 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO):
         done = choose(shifted)
     assert done.description == "centered, 4 axes"
-    before, after = (map_of(shifted, "val", each) for each in (NOTHING, done))
+    before, after = (mean_of(shifted, "val", each) for each in (NOTHING, done))
     assert after > before + 0.05
-    assert map_of(shifted, "test", done) > map_of(shifted, "test", NOTHING) + 0.02
+    assert mean_of(shifted, "test", done) > mean_of(shifted, "test", NOTHING) + 0.02
     assert caplog.messages[0].startswith(told(done, before, after))
     assert all(each.endswith("; not clearly better, so not done") for each in caplog.messages[1:])
     # By hand, all maps that are listed.
+    first = mean_of(shifted, "val", NOTHING, "recall_at_1")
     for center in (False, True):
         for pca in (None, 2, 4):
             for whiten in (0.0, 0.5):
@@ -85,7 +86,8 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
                     query_expansion=0,
                 )
                 other = fit_postprocessing(shifted, steps, distance="cosine", seed=7)
-                assert map_of(shifted, "val", other) <= after
+                if mean_of(shifted, "val", other, "recall_at_1") >= first:
+                    assert mean_of(shifted, "val", other) <= after
 
 
 def test_neighbors_are_averaged_where_that_is_clearly_better(
@@ -95,9 +97,9 @@ def test_neighbors_are_averaged_where_that_is_clearly_better(
     with caplog.at_level(logging.INFO):
         done = choose(shifted)
     assert done.description == "database augmentation 3"
-    before, after = (map_of(shifted, "val", each) for each in (NOTHING, done))
+    before, after = (mean_of(shifted, "val", each) for each in (NOTHING, done))
     assert after > before + 0.05
-    assert map_of(shifted, "test", done) > map_of(shifted, "test", NOTHING) + 0.02
+    assert mean_of(shifted, "test", done) > mean_of(shifted, "test", NOTHING) + 0.02
     assert caplog.messages[1].startswith(told(done, before, after))
 
 

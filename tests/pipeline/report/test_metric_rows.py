@@ -8,6 +8,7 @@ from pipeline.report.metric_rows import (
     Estimate,
     MetricRow,
     describe_intervals,
+    describe_postprocessing,
     estimate_rows,
     format_difference,
     format_value,
@@ -52,6 +53,13 @@ def test_files_of_an_earlier_release_do_not_say_what_their_intervals_speak_of(
     metrics = write_run_files(tmp_path).metrics
     (metrics / "finetuned.json").write_text(json.dumps(METRICS))
     assert describe_intervals(metrics) is None
+
+
+def test_what_was_done_to_the_embeddings_is_told_of_each_model(tmp_path: Path) -> None:
+    metrics = write_run_files(tmp_path).metrics
+    assert describe_postprocessing(metrics) == "baseline: nothing; finetuned: nothing"
+    (metrics / "finetuned.json").write_text(json.dumps(METRICS | {"postprocessing": "centered"}))
+    assert describe_postprocessing(metrics) == "baseline: nothing; finetuned: centered"
 
 
 def test_a_metric_that_one_model_lacks_has_a_row_without_it() -> None:
