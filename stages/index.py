@@ -52,7 +52,7 @@ def main(
     write_index(out, index, list(images.ids), images.lineage, done)
     order = tie_order(other_ids)
     others = done.apply(take_rows(others, order))
-    others = augment(done, others, np.full(len(others), "added"))
+    others = augment(done, others)
     if not other_ids:
         others = np.empty((0, vectors.shape[1]), np.float32)
     beside = build_beside(index, others, distance=distance)

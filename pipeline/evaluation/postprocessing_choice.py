@@ -14,7 +14,7 @@ from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_gain import find_gain
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.augmentation import augment
+from pipeline.index.augmentation import augment, can_be_augmented
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
     NOTHING,
@@ -49,10 +49,11 @@ def choose_postprocessing(
     """Return the post-processing by which validation images are retrieved best.
 
     It is fitted to the training images. The best map is found first, then the best number for
-    database augmentation, then for query expansion: of those whose first result is right as often
-    as before, the one with the highest mean average precision; of what is equally good, the first
-    listed. Each of the three is only taken where that is clearly better than without it
-    (`find_gain`). It is NOTHING where the split has no images to fit it or to choose by.
+    database augmentation, where `can_be_augmented`, then for query expansion: of those whose first
+    result is right as often as before, the one with the highest mean average precision; of what is
+    equally good, the first listed. Each of the three is only taken where that is clearly better
+    than without it (`find_gain`). It is NOTHING where the split has no images to fit it or to
+    choose by.
 
     labels: of all `images`.
     """
@@ -62,7 +63,10 @@ def choose_postprocessing(
         return NOTHING
     prepared = prepare_vectors(train, distance=distance)
     done = validation.choose(NOTHING, _list_maps(prepared, listed, distance, seed), seed=seed)
-    for step in ("database_augmentation", "query_expansion"):
+    steps = ["database_augmentation", "query_expansion"]
+    if not all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation)):
+        steps.remove("database_augmentation")
+    for step in steps:
         counts = [count for count in getattr(listed, step) if count]
         candidates = (_with_step(done, step, count, distance) for count in counts)
         done = validation.choose(done, candidates, seed=seed)
@@ -106,7 +110,8 @@ class _Validation:
     def _measure(self, done: Postprocessing) -> RetrievalMetrics:
         mapped, indexed = done.apply(self.vectors), None
         if done.database_augmentation:
-            indexed = augment(done, mapped, self.is_gallery.astype(str))
+            indexed = mapped.copy()
+            indexed[self.is_gallery] = augment(done, mapped[self.is_gallery])
         return measure(
             *(mapped, self.labels, self.is_query, self.is_gallery),
             k=(1,),

@@ -1,9 +1,8 @@
-"""Database augmentation: each image in an index becomes the mean of itself and its neighbors."""
+"""Database augmentation: each image of the gallery becomes the mean of itself and its neighbors."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.data.arrays import Vectors
+from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.errors import UserError
 from pipeline.index.distances import GalleryScorer, prepare_vectors
@@ -11,49 +10,57 @@ from pipeline.index.exact_search import average_with_nearest
 from pipeline.index.postprocessing import Postprocessing
 from pipeline.workers import HERE, Workers
 
-# All pairs are compared: 100,000 images of 128 dimensions take about a minute on two cores.
-MOST = 200_000
+MOST = 200_000  # images, as all pairs are compared
+
+
+def can_be_augmented(is_query: Mask, is_gallery: Mask) -> bool:
+    """Return whether no query is in the gallery, bool [N] each.
+
+    Where one is, its neighbors would be averaged with it, and so be found by it: what is measured
+    would be better than what a photo that is not in the gallery finds.
+    """
+    return not (is_query & is_gallery).any()
 
 
 def vectors_to_index(
     done: Postprocessing, images: EmbeddedSplit, *, workers: Workers = HERE
 ) -> Vectors:
-    """Return float32 [N, d], the images as an index has them.
-
-    With database augmentation the gallery's images are averaged with others of the gallery, and the
-    rest with others of their split: what is measured on test must not depend on other images.
+    """Return float32 [N, d], the images as an index has them: those of the gallery augmented.
 
     images: with mapped vectors, float32 [N, d].
 
     Raises:
-        UserError: they are too many to be augmented.
+        UserError: they cannot be augmented, or are too many.
     """
-    kinds = np.where(images.is_gallery, "gallery", images.split.astype(str))
-    return augment(done, images.vectors, kinds, workers=workers)
+    if not done.database_augmentation:
+        return images.vectors
+    if not can_be_augmented(images.is_query, images.is_gallery):
+        raise UserError(
+            f"postprocess: found database_augmentation {done.database_augmentation} with queries "
+            "that are in the gallery, whose neighbors would be averaged with them, and so be found "
+            "by them; allowed: 0; or a split whose gallery is apart from its queries"
+        )
+    indexed = prepare_vectors(images.vectors, distance=done.distance)
+    rows = np.flatnonzero(images.is_gallery)
+    indexed[rows] = augment(done, images.vectors[rows], workers=workers)
+    return indexed
 
 
-def augment(
-    done: Postprocessing,
-    vectors: Vectors,
-    kinds: NDArray[np.str_],
-    *,
-    workers: Workers = HERE,
-) -> Vectors:
-    """Return float32 [N, d]: each image averaged with its neighbors of the same kind."""
+def augment(done: Postprocessing, vectors: Vectors, *, workers: Workers = HERE) -> Vectors:
+    """Return float32 [N, d], prepared: each image averaged with its nearest others.
+
+    Raises:
+        UserError: they are too many.
+    """
     count = done.database_augmentation
-    if not count:
+    if not count or not len(vectors):
         return vectors
     if len(vectors) > MOST:
         raise UserError(
             f"postprocess: found database_augmentation {count} with {len(vectors):,} images, of "
             f"which all pairs would be compared; allowed: 0, or at most {MOST:,} images"
         )
-    augmented = np.empty(vectors.shape, np.float32)
-    for kind in np.unique(kinds):
-        rows = np.flatnonzero(kinds == kind)
-        own = prepare_vectors(vectors[rows], distance=done.distance)
-        scorer = GalleryScorer(own, distance=done.distance)
-        augmented[rows] = average_with_nearest(
-            own, scorer, own, np.arange(len(rows)), count, workers=workers
-        )
-    return augmented
+    prepared = prepare_vectors(vectors, distance=done.distance)
+    scorer = GalleryScorer(prepared, distance=done.distance)
+    rows = np.arange(len(prepared))
+    return average_with_nearest(prepared, scorer, prepared, rows, count, workers=workers)

@@ -6,13 +6,14 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from app.commands.export import export_images
 from app.searching.model_index import ModelIndex
 from pipeline.data.joins import read_embedded_split
-from pipeline.data.tables import NEIGHBORS, read_table
+from pipeline.data.tables import NEIGHBORS, SPLITS, read_table, write_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.index.build import read_index, read_index_postprocessing, write_index
@@ -21,6 +22,7 @@ from pipeline.index.postprocessing import FILE
 from pipeline.index.stored_vectors import StoredVectors
 from stages import evaluate
 from tests.helpers import searchable
+from tests.helpers.clone import change_params
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +41,10 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A project with an added image, whose index was post-processed."""
     root = searchable.build(
         tmp_path_factory.mktemp("project"),
-        **{"postprocess.name": "fixed", "postprocess.fixed": STEPS},
         **{"index.distance": request.param, "evaluate.k": [1, 3], "evaluate.knn": [1]},
     )
+    part_queries(root / "data/splits.parquet")
+    change_params(root, {"postprocess.name": "fixed", "postprocess.fixed": STEPS})
     drawn = searchable.drawn_images()[0]
     searchable.pack_added_images(root, [SourceImage("added/new.jpg", (), drawn.read)])
     searchable.embed_again(root, MODEL)
@@ -58,6 +61,16 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             results=Path("results/again"),
         )
     return root
+
+
+def part_queries(path: Path) -> None:
+    """Let half of the test images be queries, and the other half the gallery."""
+    table = read_table(path, SPLITS)
+    test = np.array(table["split"].to_pylist()) == "test"
+    half = np.arange(len(test)) % 2 == 0
+    for name, mask in (("is_query", test & half), ("is_gallery", test & ~half)):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(mask))
+    write_table(table, path, SPLITS)
 
 
 def test_a_query_finds_what_was_measured(project: Path) -> None:

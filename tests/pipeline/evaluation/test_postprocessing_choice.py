@@ -12,7 +12,7 @@ from pipeline.evaluation import postprocessing_choice
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.augmentation import augment
+from pipeline.index.augmentation import vectors_to_index
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps
 
@@ -53,12 +53,33 @@ def choose(images: EmbeddedSplit, labels: LabelSets = LABELS) -> Postprocessing:
     return choose_postprocessing(images, labels, LISTED, distance="cosine", seed=7)
 
 
-def mean_of(images: EmbeddedSplit, split: str, done: Postprocessing, metric: str = "map") -> float:
-    mask = images.split == split
-    mapped = done.apply(images.vectors)
-    searched = Searched(augment(done, mapped, images.split.astype(str)), done.query_expansion)
+def apart(images: EmbeddedSplit) -> tuple[EmbeddedSplit, LabelSets]:
+    """Return the images as if each three classes were one, the gallery of training alone."""
+    train, test = (images.split == split for split in ("train", "test"))
+    labels = from_lists([[row // EACH % (CLASSES // 3)] for row in range(CLASSES * EACH)])
+    vectors = images.vectors.copy()
+    of_train = np.tile(vectors[train][:, :4], (3, 1))
+    noise = np.random.default_rng(5).normal(size=of_train.shape)
+    vectors[:, :4] = of_train + 0.5 * noise
+    return replace(images, vectors=vectors, is_query=test, is_gallery=train), labels
+
+
+def mean_of(
+    images: EmbeddedSplit,
+    split: str,
+    done: Postprocessing,
+    metric: str = "map",
+    labels: LabelSets = LABELS,
+) -> float:
+    is_query = images.split == split
+    is_gallery = (
+        images.is_gallery if (images.is_gallery & (images.split == "train")).any() else is_query
+    )
+    images = replace(images, vectors=done.apply(images.vectors))
+    indexed = vectors_to_index(done, images) if done.database_augmentation else None
+    searched = Searched(indexed, done.query_expansion)
     how = {"k": (1,), "distance": "cosine", "searched": searched}
-    return measure(mapped, LABELS, mask, mask, **how).means[metric]
+    return measure(images.vectors, labels, is_query, is_gallery, **how).means[metric]
 
 
 def told(done: Postprocessing, before: float, after: float) -> str:
@@ -90,17 +111,35 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
                     assert mean_of(shifted, "val", other) <= after
 
 
+@pytest.mark.parametrize("step", ["database_augmentation", "query_expansion"])
 def test_neighbors_are_averaged_where_that_is_clearly_better(
-    caplog: pytest.LogCaptureFixture,
+    step: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shifted = images(shift=5, noise=0.3)
+    shifted, labels = apart(images(shift=0, noise=0.7))
+    nothing = {"database_augmentation": [0], "query_expansion": [0]}
+    listed = ListedSteps(center=[False], pca=[None], whiten=[0.0], **nothing | {step: [0, 3, 6]})
     with caplog.at_level(logging.INFO):
-        done = choose(shifted)
-    assert done.description == "database augmentation 3"
-    before, after = (mean_of(shifted, "val", each) for each in (NOTHING, done))
-    assert after > before + 0.05
-    assert mean_of(shifted, "test", done) > mean_of(shifted, "test", NOTHING) + 0.02
-    assert caplog.messages[1].startswith(told(done, before, after))
+        done = choose_postprocessing(shifted, labels, listed, distance="cosine", seed=7)
+    counts = {count: replace(NOTHING, **{step: count}) for count in (0, 3, 6)}
+    values = {c: mean_of(shifted, "val", d, labels=labels) for c, d in counts.items()}
+    best = max(values, key=lambda count: values[count])
+    assert best > 0
+    assert done.description == f"{step.replace('_', ' ')} {best}"
+    assert [message.split("; recall@1")[0] for message in caplog.messages] == [
+        f"postprocess: {done.description}: map {values[best]:.3f}, before {values[0]:.3f}"
+    ]
+    test = [mean_of(shifted, "test", each, labels=labels) for each in (NOTHING, done)]
+    assert test[1] > test[0] + 0.01
+
+
+@pytest.mark.parametrize("own", ["test", "val"])
+def test_a_gallery_with_its_queries_is_not_augmented(own: str) -> None:
+    shifted = images(shift=5, noise=0.3)
+    if own == "val":
+        half = np.arange(len(shifted.split)) % 2 == 0
+        test = shifted.split == "test"
+        shifted = replace(shifted, is_query=test & half, is_gallery=test & ~half)
+    assert choose(shifted).database_augmentation == 0
 
 
 def test_what_does_not_clearly_help_is_not_done(caplog: pytest.LogCaptureFixture) -> None:

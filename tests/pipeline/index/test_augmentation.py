@@ -17,7 +17,6 @@ from tests.helpers.pools import PoolHere
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(60, 8)).astype(np.float32)
-KINDS = np.array(["gallery", "train", "val"] * 20)
 
 
 def done(count: int, distance: str = "cosine") -> Postprocessing:
@@ -27,10 +26,10 @@ def done(count: int, distance: str = "cosine") -> Postprocessing:
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("count", [1, 4, 100])
 def test_it_is_the_weighted_mean_of_the_nearest(count: int, distance: str) -> None:
-    found = augment(done(count, distance), VECTORS, KINDS)
+    found = augment(done(count, distance), VECTORS)
     prepared = prepare_vectors(VECTORS, distance=distance).astype(np.float64)
     for row, vector in enumerate(prepared):
-        others = [o for o in range(60) if o != row and KINDS[o] == KINDS[row]]
+        others = [o for o in range(60) if o != row]
         if distance == "cosine":
             nearness = {o: float(vector @ prepared[o]) for o in others}
         else:
@@ -44,37 +43,49 @@ def test_it_is_the_weighted_mean_of_the_nearest(count: int, distance: str) -> No
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_images_that_are_not_in_the_gallery_have_no_part_in_it() -> None:
-    split = np.array(["test", "train", "test"] * 20, object)
-    images = EmbeddedSplit(
+def split(*, apart: bool) -> EmbeddedSplit:
+    """20 images each of the gallery, of training and of queries alone."""
+    return EmbeddedSplit(
         ids=np.arange(60).astype(object),
         vectors=VECTORS,
-        split=split,
-        is_query=split == "test",
-        is_gallery=np.tile([True, False, False], 20),  # another third are queries alone
+        split=np.array(["test", "train", "test"] * 20, object),
+        is_query=np.tile([not apart, False, True], 20),
+        is_gallery=np.tile([True, False, False], 20),
     )
-    changed = np.where(images.is_gallery[:, None], VECTORS, RNG.normal(size=VECTORS.shape))
-    before, after = (
-        vectors_to_index(done(3), replace(images, vectors=each.astype(np.float32)))
-        for each in (VECTORS, changed)
+
+
+def test_images_of_the_gallery_are_averaged_with_each_other_and_no_others_are() -> None:
+    images = split(apart=True)
+    indexed = vectors_to_index(done(3), images)
+    prepared = prepare_vectors(VECTORS, distance="cosine")
+    assert indexed[~images.is_gallery].tolist() == prepared[~images.is_gallery].tolist()
+    alone = augment(done(3), VECTORS[images.is_gallery])
+    assert indexed[images.is_gallery].tolist() == alone.tolist()
+
+
+def test_a_query_must_not_be_in_the_gallery() -> None:
+    with pytest.raises(UserError) as caught:
+        vectors_to_index(done(3), split(apart=False))
+    assert str(caught.value) == (
+        "postprocess: found database_augmentation 3 with queries that are in the gallery, whose "
+        "neighbors would be averaged with them, and so be found by them; allowed: 0; or a split "
+        "whose gallery is apart from its queries"
     )
-    assert before[images.is_gallery].tolist() == after[images.is_gallery].tolist()
-    assert not np.isclose(before[~images.is_gallery], after[~images.is_gallery]).all()
 
 
 def test_by_other_processes_it_is_the_same(tmp_path: Path) -> None:
-    there = augment(done(3), VECTORS, KINDS, workers=Workers(PoolHere(2), tmp_path))
-    assert there.tobytes() == augment(done(3), VECTORS, KINDS).tobytes()
+    there = augment(done(3), VECTORS, workers=Workers(PoolHere(2), tmp_path))
+    assert there.tobytes() == augment(done(3), VECTORS).tobytes()
 
 
 def test_without_it_vectors_stay_as_they_are() -> None:
-    assert augment(NOTHING, VECTORS, KINDS) is VECTORS
+    assert augment(NOTHING, VECTORS) is VECTORS
 
 
 def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "MOST", 50)
     with pytest.raises(UserError) as caught:
-        augment(done(3), VECTORS, KINDS)
+        augment(done(3), VECTORS)
     assert str(caught.value) == (
         "postprocess: found database_augmentation 3 with 60 images, of which all pairs would be "
         "compared; allowed: 0, or at most 50 images"
