@@ -14,8 +14,8 @@ from pipeline.data.joins import EmbeddedSplit, read_embedded_split, read_labels,
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
-from pipeline.index.augmentation import augment, vectors_to_index
 from pipeline.index.build import build_beside, build_index, write_index
+from pipeline.index.database_augmentation import augment, vectors_to_index
 from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps

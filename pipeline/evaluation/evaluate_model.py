@@ -29,8 +29,8 @@ from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queri
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched
 from pipeline.health.perceptual_hashes import HashImages
-from pipeline.index.augmentation import vectors_to_index
 from pipeline.index.build import read_index_postprocessing
+from pipeline.index.database_augmentation import vectors_to_index
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Neighbors

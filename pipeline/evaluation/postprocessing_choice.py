@@ -14,7 +14,7 @@ from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_gain import find_gain
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.augmentation import augment, can_be_augmented
+from pipeline.index.database_augmentation import augment, can_be_augmented
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
     NOTHING,

@@ -12,7 +12,7 @@ from pipeline.evaluation import postprocessing_choice
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.augmentation import vectors_to_index
+from pipeline.index.database_augmentation import vectors_to_index
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.errors import UserError
-from pipeline.index import augmentation
-from pipeline.index.augmentation import augment, vectors_to_index
+from pipeline.index import database_augmentation
+from pipeline.index.database_augmentation import augment, vectors_to_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.workers import Workers
@@ -83,7 +83,7 @@ def test_without_it_vectors_stay_as_they_are() -> None:
 
 
 def test_too_many_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmentation, "MOST", 50)
+    monkeypatch.setattr(database_augmentation, "MOST", 50)
     with pytest.raises(UserError) as caught:
         augment(done(3), VECTORS)
     assert str(caught.value) == (
