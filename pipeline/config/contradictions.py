@@ -147,6 +147,17 @@ def _in_train(params: Params) -> Iterator[str]:
     train = params.train
     if train.freeze == "backbone" and params.head.name == "none":
         yield "train.freeze: found 'backbone' with head.name 'none', so nothing is left to train"
+    if train.head_epochs and (params.head.name == "none" or train.freeze == "backbone"):
+        found = "head.name 'none'" if params.head.name == "none" else "train.freeze 'backbone'"
+        yield (
+            f"train.head_epochs: found {train.head_epochs} with {found}, where there are no two "
+            "parts to train one before the other; allowed: 0"
+        )
+    elif train.head_epochs > train.epochs:
+        yield (
+            f"train.head_epochs: found {train.head_epochs}; allowed: at most train.epochs, which "
+            f"is {train.epochs}"
+        )
     if train.chunk_size == 1 and train.freeze == "none":
         yield (
             "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "

@@ -16,6 +16,7 @@ from pipeline.options import (
     AutoSide,
     Choice,
     Count,
+    Positive,
     Processes,
     Section,
     Share,
@@ -119,6 +120,8 @@ class TrainParams(Section):
     monitor: Annotated[str, AfterValidator(_is_measured)]
     precision: Precision
     freeze: Literal["none", "batch_norm", "backbone"]
+    head_epochs: Amount
+    clip: Positive | None
     cross_batch_memory: Amount
     chunk_size: Count | None
     workers: Processes

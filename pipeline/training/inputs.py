@@ -116,7 +116,7 @@ class EmbeddedInput:
 
     @torch.inference_mode()
     def embed_validation(self) -> Vectors:
-        self._head.eval()  # `Trainer.set_mode` sets what is trained back
+        self._head.eval()  # `Trainer.begin_epoch` sets what is trained back
         starts = range(0, len(self._val), VALIDATION_BATCH)
         parts = [self.to_network(self._val[at : at + VALIDATION_BATCH]) for at in starts]
         vectors: Vectors = torch.cat([self._head(part) for part in parts]).cpu().numpy()

@@ -99,15 +99,13 @@ def train(
 
 
 def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
-    trainer.set_mode()
+    trainer.begin_epoch(epoch)
     total = 0.0
     for step in range(trainer.steps):
         images, labels = next(batches)  # (B, …) as `Trainer.input` loads them, int64 (B,)
         loss = trainer.loss_with_gradient(images, labels)
         total += _finite(loss.item(), trainer, epoch=epoch, step=step)
-        trainer.optimizer.step()
-        trainer.scheduler.step()
-        trainer.optimizer.zero_grad()
+        trainer.step()
     return total / trainer.steps
 
 

@@ -69,6 +69,7 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.steps = len(next(self._epochs()))
+        self._head_alone = False
         set_seed(training_seed(params))
         self.objective = self._build_objective().to(self.device)
         self._prepare()
@@ -94,6 +95,7 @@ class Trainer:
         )
         factor = params.scheduler.options.factor_at(epochs=params.train.epochs, steps=self.steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self._of_backbone = [each for each in model.backbone.parameters() if each.requires_grad]
         self.input = make_input(model, self.data, params, self.device)
         self.forward = self.accelerator.prepare_model(self.input.network)
 
@@ -119,14 +121,21 @@ class Trainer:
         """Return the remaining epochs' batches as one stream: workers go on between epochs."""
         return self.input.load(partial(self._samples, first_epoch))
 
-    def set_mode(self) -> None:
-        """Put everything that is not frozen into training mode."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Put everything that is not frozen, or not yet trained, into training mode.
+
+        epoch: its number, from 0.
+        """
+        self._head_alone = epoch < self.params.train.head_epochs
         self.forward.train()
-        if self.params.train.freeze == "backbone":
+        if self._head_alone or self.params.train.freeze == "backbone":
             self.model.backbone.eval()
         if self.params.train.freeze == "batch_norm":
             for module in batch_norms(self.model):
                 module.eval()
+        if count_processes() == 1:  # several expect a gradient of each weight
+            for weight in self._of_backbone:
+                weight.requires_grad_(not self._head_alone)
 
     def loss_with_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, its gradient added to that of each weight.
@@ -141,6 +150,17 @@ class Trainer:
         self.accelerator.backward(loss)
         batch.backward(embeddings)
         return loss
+
+    def step(self) -> None:
+        """Change the weights by their gradients, and forget these."""
+        if self._head_alone:
+            for weight in self._of_backbone:
+                weight.grad = None
+        if (most := self.params.train.clip) is not None:
+            nn.utils.clip_grad_norm_([*self.model.parameters(), *self.objective.parameters()], most)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
 
     def validate(self) -> EpochMetrics:
         """Return the validation metrics, by the same code as the evaluate stage."""

@@ -113,6 +113,7 @@ PARAMS: dict[str, Any] = {
     "loss.name": "contrastive",
     "batches.pk": {"classes": 2, "per_class": 2},
     "train.epochs": 2,
+    "train.head_epochs": 1,
     "train.patience": None,
     "train.workers": 0,
     "train.precision": "fp32",

@@ -81,6 +81,20 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: none",
     ),
     (
+        {"train__head_epochs": 1, "head__name": "none"},
+        "train.head_epochs: found 1 with head.name 'none', where there are no two parts to train "
+        "one before the other; allowed: 0",
+    ),
+    (
+        {"train__head_epochs": 1, "head__name": "linear", "train__freeze": "backbone"},
+        "train.head_epochs: found 1 with train.freeze 'backbone', where there are no two parts to "
+        "train one before the other; allowed: 0",
+    ),
+    (
+        {"train__head_epochs": 6, "head__name": "linear", "train__epochs": 5},
+        "train.head_epochs: found 6; allowed: at most train.epochs, which is 5",
+    ),
+    (
         {"train__chunk_size": 1, "train__freeze": "none"},
         "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
         "allowed: 2 or more, or train.freeze batch_norm or backbone",

@@ -192,7 +192,7 @@ def test_a_head_is_validated_as_it_is_used(data: TrainingData) -> None:
     parts = [len(data.train_ids), len(data.val.ids)]
     vectors = [rng.standard_normal((rows, 1024), dtype=np.float32) for rows in parts]
     trainer = Trainer(model, replace(data, embedded=Embedded(*vectors)), params)
-    trainer.set_mode()
+    trainer.begin_epoch(0)
     assert np.array_equal(trainer.embed_validation(), trainer.embed_validation())
 
 
@@ -354,6 +354,46 @@ def test_freeze_leaves_just_what_it_names_unchanged(
     assert not changed & expected_still
     assert any(name.startswith("head.") for name in changed)
     assert bool(changed & backbone) == (freeze != "backbone")
+
+
+@pytest.mark.parametrize("freeze", ["none", "batch_norm"])
+def test_in_the_first_epochs_the_head_alone_is_trained(
+    freeze: str, data: TrainingData, tmp_path: Path
+) -> None:
+    params = make_params(train__freeze=freeze, train__head_epochs=2, train__epochs=3)
+    after: dict[int, dict[str, torch.Tensor]] = {}
+    model = make_model(params)
+
+    def keep(row: dict[str, float]) -> None:
+        after[int(row["epoch"])] = {name: w.clone() for name, w in model.state_dict().items()}
+
+    train(model, data, params, checkpoint=Checkpoint(tmp_path, "run"), on_epoch=keep)
+    for epoch in (1, 2, 3):
+        weights = after[epoch]
+        changed = {name for name in weights if not weights[name].equal(after[epoch - 1][name])}
+        assert {"head.weight", "head.bias"} <= changed
+        of_backbone = {name for name in changed if name.startswith("backbone.")}
+        assert bool(of_backbone) == (epoch == 3)
+
+
+def test_a_gradient_that_is_too_long_is_shortened(data: TrainingData) -> None:
+    """Of all weights together; then a step of plain descent is as long as rate and clip say."""
+    plain = {"optimizer__name": "sgd", "optimizer__sgd__lr": 0.1, "optimizer__sgd__head_lr": 0.1}
+    plain |= {"optimizer__sgd__momentum": 0.0, "optimizer__sgd__weight_decay": 0.0}
+    lengths = {}
+    for clip in (None, 1000.0, 0.01):
+        params = make_params(train__clip=clip, scheduler__name="constant", **plain)
+        trainer = Trainer(make_model(params), data, params)
+        before = [weight.detach().clone() for weight in trainer.model.parameters()]
+        trainer.begin_epoch(0)
+        trainer.loss_with_gradient(*next(iter(trainer.loader(first_epoch=0))))
+        trainer.step()
+        moved = zip(trainer.model.parameters(), before, strict=True)
+        squares = sum(float((now.detach() - then).square().sum()) for now, then in moved)
+        lengths[clip] = squares**0.5
+    assert lengths[None] == lengths[1000.0]
+    assert lengths[0.01] == pytest.approx(0.1 * 0.01, rel=1e-3)
+    assert lengths[None] > lengths[0.01]
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(
