@@ -158,6 +158,9 @@ def _in_train(params: Params) -> Iterator[str]:
             f"train.head_epochs: found {train.head_epochs}; allowed: at most train.epochs, which "
             f"is {train.epochs}"
         )
+    longest, head = max(train.nested, default=0), params.head
+    if head.name != "none" and longest >= head.dim:
+        yield f"train.nested: found {longest}; allowed: less than head.dim, which is {head.dim}"
     if train.chunk_size == 1 and train.freeze == "none":
         yield (
             "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "

@@ -97,6 +97,7 @@ def _distinct(values: list[int]) -> list[int]:
 
 
 Counts = Annotated[list[Count], MinLen(1), AfterValidator(_distinct)]
+Lengths = Annotated[list[Count], AfterValidator(_distinct)]
 
 
 class AugmentParams(Section):
@@ -122,6 +123,7 @@ class TrainParams(Section):
     freeze: Literal["none", "batch_norm", "backbone"]
     head_epochs: Amount
     clip: Positive | None
+    nested: Lengths
     cross_batch_memory: Amount
     chunk_size: Count | None
     workers: Processes

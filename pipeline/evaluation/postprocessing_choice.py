@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
+from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_gain import find_gain
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
@@ -35,7 +36,13 @@ def fit_postprocessing(
     images: EmbeddedSplit, steps: Steps, *, distance: str, seed: int
 ) -> Postprocessing:
     """Return the post-processing of `steps`, fitted to the training images."""
-    train = prepare_vectors(_of_training(images), distance=distance)
+    dim = images.vectors.shape[1]
+    if steps.prefix is not None and steps.prefix > dim:
+        raise UserError(
+            f"postprocess.fixed.prefix: found {steps.prefix}; allowed: at most the length of the "
+            f"embeddings, {dim}"
+        )
+    train = prepare_vectors(_of_training(images)[:, : steps.prefix], distance=distance)
     if steps.maps and not len(train):
         logger.warning("postprocess: nothing is done: the split has no training images")
         return NOTHING
@@ -61,8 +68,7 @@ def choose_postprocessing(
     if validation is None or not len(train):
         logger.warning("postprocess: nothing is done: there are no images to choose it by")
         return NOTHING
-    prepared = prepare_vectors(train, distance=distance)
-    done = validation.choose(NOTHING, _list_maps(prepared, listed, distance, seed), seed=seed)
+    done = validation.choose(NOTHING, _list_maps(train, listed, distance, seed), seed=seed)
     steps = ["database_augmentation", "query_expansion"]
     if not all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation)):
         steps.remove("database_augmentation")
@@ -123,14 +129,15 @@ class _Validation:
 def _list_maps(
     train: Vectors, listed: ListedSteps, distance: str, seed: int
 ) -> Iterator[Postprocessing]:
-    for center in listed.center:
-        axes = fit_axes(train, center=center, seed=seed)
+    lengths = [each for each in listed.prefix if each is None or each < train.shape[1]]
+    nothing = {"database_augmentation": 0, "query_expansion": 0}
+    for prefix, center in product(lengths, listed.center):
+        first = prepare_vectors(train[:, :prefix], distance=distance)
+        axes = fit_axes(first, center=center, seed=seed)
         for pca, whiten in product(listed.pca, listed.whiten):
-            steps = Steps(
-                center=center, pca=pca, whiten=whiten, database_augmentation=0, query_expansion=0
-            )
+            steps = Steps(prefix=prefix, center=center, pca=pca, whiten=whiten, **nothing)
             # More axes than there are would be all of them once more.
-            if steps.maps and (pca is None or pca < len(axes.deviations)):
+            if (steps.maps or prefix) and (pca is None or pca < len(axes.deviations)):
                 yield make_postprocessing(axes, steps, distance=distance)
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -75,6 +76,7 @@ class Postprocessing:
 
     description: str = "nothing"
     distance: str = "cosine"
+    prefix: int | None = None
     map: LinearMap | None = None
     database_augmentation: int = 0
     query_expansion: int = 0
@@ -86,8 +88,8 @@ class Postprocessing:
 
     @property
     def dim(self) -> int | None:
-        """Numbers of a mapped vector; None where vectors stay as they are."""
-        return None if self.map is None else self.map.weight.shape[1]
+        """Numbers of a mapped vector; None where vectors stay as long as they are."""
+        return self.prefix if self.map is None else self.map.weight.shape[1]
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return float32 [N, d], the mapped float32 [N, D]; of unit length first, for the cosine.
@@ -97,6 +99,7 @@ class Postprocessing:
         Raises:
             UserError: as `check_vectors`.
         """
+        vectors = vectors if self.prefix is None else vectors[:, : self.prefix].copy()
         if self.map is None or not len(vectors):
             return vectors
         check_vectors(vectors, distance=self.distance)
@@ -125,12 +128,18 @@ def fit_axes(vectors: Vectors, *, center: bool, seed: int) -> Axes:
 def make_postprocessing(axes: Axes | None, steps: Steps, *, distance: str) -> Postprocessing:
     """Return the post-processing of `steps`.
 
-    axes: centered if `steps.center`; None is enough without a map. Fewer than `steps.pca` are kept
-    where there are fewer; to be whitened, the images must deviate along them.
+    axes: of the first numbers if `steps.prefix`, and centered if `steps.center`; None is enough
+    without a map. Fewer than `steps.pca` are kept where there are fewer; to be whitened, the images
+    must deviate along them.
     """
-    counts = (steps.database_augmentation, steps.query_expansion)
+    rest: dict[str, Any] = {
+        "distance": distance,
+        "prefix": steps.prefix,
+        "database_augmentation": steps.database_augmentation,
+        "query_expansion": steps.query_expansion,
+    }
     if axes is None or not steps.maps:
-        return Postprocessing(steps.describe(), distance, None, *counts)
+        return Postprocessing(steps.describe(), **rest)
     deviations = axes.deviations[: steps.pca]
     if steps.whiten:
         deviations = deviations[deviations > LEAST_DEVIATION * axes.deviations[0]]
@@ -140,7 +149,7 @@ def make_postprocessing(axes: Axes | None, steps: Steps, *, distance: str) -> Po
     if steps.pca is not None:
         steps = steps.model_copy(update={"pca": len(deviations)})
     both = (np.ascontiguousarray(each, np.float32) for each in (axes.mean, weight))
-    return Postprocessing(steps.describe(), distance, LinearMap(*both), *counts)
+    return Postprocessing(steps.describe(), map=LinearMap(*both), **rest)
 
 
 def average_with_neighbors(

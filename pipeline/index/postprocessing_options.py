@@ -11,10 +11,12 @@ Neighbors = Annotated[int, Ge(0), Le(1000)]
 
 
 class Steps(Section):
-    """center: subtract the mean. pca: axes that are kept; null: all. whiten: the power of its
-    deviation that each axis is divided by. database_augmentation: how many others of the gallery
-    an image in it is averaged with; query_expansion: how many results a query is."""
+    """prefix: keep so many first numbers; null: all. center: subtract the mean. pca: axes that are
+    kept; null: all. whiten: the power of its deviation that each axis is divided by.
+    database_augmentation: how many others of the gallery an image in it is averaged with;
+    query_expansion: how many results a query is."""
 
+    prefix: Width | None
     center: bool
     pca: Width | None
     whiten: Share
@@ -23,7 +25,8 @@ class Steps(Section):
 
     def describe(self) -> str:
         """Return them in words: "centered, 128 axes, whitened by 0.5, query expansion 3"."""
-        words = ["centered"] * self.center + [f"{self.pca} axes"] * (self.pca is not None)
+        words = [f"the first {self.prefix} numbers"] * (self.prefix is not None)
+        words += ["centered"] * self.center + [f"{self.pca} axes"] * (self.pca is not None)
         words += [f"whitened by {self.whiten:g}"] * (self.whiten > 0)
         if self.database_augmentation:
             words.append(f"database augmentation {self.database_augmentation}")
@@ -44,6 +47,7 @@ class NoSteps(Section):
 class ListedSteps(Section):
     """Values of `Steps`, of which validation chooses."""
 
+    prefix: Annotated[list[Width | None], MinLen(1)]
     center: Annotated[list[bool], MinLen(1)]
     pca: Annotated[list[Width | None], MinLen(1)]
     whiten: Annotated[list[Share], MinLen(1)]

@@ -1,5 +1,6 @@
 """What training minimizes: a loss, the miner before it, and a memory of earlier batches."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -82,6 +83,42 @@ class Objective(nn.Module):
         """Restore the memory's position from `get_extra_state`."""
         for name, value in state.items():
             setattr(self.loss, name, value)
+
+
+class NestedObjective(nn.Module):
+    """The mean of the objective of embeddings [B, D] and of the first numbers of each.
+
+    So the first numbers alone are an embedding too (Kusupati et al.: Matryoshka Representation
+    Learning, 2022). Each length has weights and a memory of its own.
+
+    lengths: of the first numbers, each below `dim`. Else as `Objective`.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        *,
+        dim: int,
+        lengths: Sequence[int],
+        classes: int,
+        members: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.lengths, self.normalize = [*lengths, dim], params.head.normalize
+        self.objectives = nn.ModuleList(
+            Objective(params, dim=length, classes=classes, members=members)
+            for length in self.lengths
+        )
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, float32 scalar."""
+        losses = []
+        for length, objective in zip(self.lengths, self.objectives, strict=True):
+            first = embeddings[:, :length]
+            if self.normalize:
+                first = nn.functional.normalize(first, dim=1)
+            losses.append(objective(first, labels))
+        return torch.stack(losses).mean()
 
 
 _POSITION = ("queue_idx", "has_been_filled")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
 from pipeline.data.arrays import Ints, Vectors
+from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.devices import (
     find_device,
@@ -27,7 +28,7 @@ from pipeline.training.batches import Batches
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.inputs import Samples, make_input
-from pipeline.training.objective import Objective
+from pipeline.training.objective import NestedObjective, Objective
 from pipeline.training.processes import (
     batch_norms,
     compute_once,
@@ -74,15 +75,22 @@ class Trainer:
         self.objective = self._build_objective().to(self.device)
         self._prepare()
 
-    def _build_objective(self) -> Objective:
-        labels = self.data.train_labels
+    def _build_objective(self) -> nn.Module:
+        labels, nested = self.data.train_labels, self.params.train.nested
         graded = self.several_labels and not self.params.batches.options.mined
-        return Objective(
-            self.params,
-            dim=self.model.dim,
-            classes=int(labels.values.max()) + 1,
-            members=membership(labels) if graded else None,
-        )
+        options: dict[str, Any] = {
+            "dim": self.model.dim,
+            "classes": int(labels.values.max()) + 1,
+            "members": membership(labels) if graded else None,
+        }
+        if not nested:
+            return Objective(self.params, **options)
+        if max(nested) >= self.model.dim:
+            raise UserError(
+                f"train.nested: found {max(nested)}; allowed: less than the length of the "
+                f"embedding, {self.model.dim}"
+            )
+        return NestedObjective(self.params, lengths=nested, **options)
 
     def _prepare(self) -> None:
         params, model = self.params, self.model

@@ -45,7 +45,13 @@ PINNED = {
     *("batches.name", "optimizer.name", "scheduler.name", "embed.hflip", "index.distance"),
     "postprocess.name",
     *(f"train.{key}" for key in ("epochs", "steps", "patience", "monitor", "chunk_size")),
-    *("train.freeze", "train.head_epochs", "train.clip", "train.cross_batch_memory"),
+    *(
+        "train.freeze",
+        "train.head_epochs",
+        "train.clip",
+        "train.nested",
+        "train.cross_batch_memory",
+    ),
 }
 
 

@@ -27,6 +27,7 @@ from tests.helpers.clone import change_params
 pytestmark = pytest.mark.slow
 
 STEPS = {
+    "prefix": 12,
     "center": True,
     "pca": 6,
     "whiten": 0.5,
@@ -90,7 +91,8 @@ def test_a_query_finds_what_was_measured(project: Path) -> None:
 def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> None:
     metrics = json.loads((project / "metrics/again.json").read_text())
     assert metrics["postprocessing"] == (
-        "centered, 6 axes, whitened by 0.5, database augmentation 2, query expansion 3"
+        "the first 12 numbers, centered, 6 axes, whitened by 0.5, database augmentation 2, "
+        "query expansion 3"
     )
     assert metrics["index_recall_at_3"] == 1
     assert {"plain_map", "plain_recall_at_1", "plain_precision_at_3"} <= metrics.keys()

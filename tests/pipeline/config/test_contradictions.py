@@ -95,6 +95,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "train.head_epochs: found 6; allowed: at most train.epochs, which is 5",
     ),
     (
+        {"train__nested": [32, 128], "head__name": "linear", "head__dim": 128},
+        "train.nested: found 128; allowed: less than head.dim, which is 128",
+    ),
+    (
         {"train__chunk_size": 1, "train__freeze": "none"},
         "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
         "allowed: 2 or more, or train.freeze batch_norm or backbone",

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets, from_lists
+from pipeline.errors import UserError
 from pipeline.evaluation import postprocessing_choice
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
@@ -18,6 +19,7 @@ from pipeline.index.postprocessing_options import ListedSteps, Steps
 
 CLASSES, EACH, DIMENSIONS = 30, 8, 16
 LISTED = ListedSteps(
+    prefix=[None],
     center=[False, True],
     pca=[None, 2, 4],
     whiten=[0.0, 0.5],
@@ -102,6 +104,7 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
         for pca in (None, 2, 4):
             for whiten in (0.0, 0.5):
                 steps = Steps(
+                    prefix=None,
                     **{"center": center, "pca": pca, "whiten": whiten},
                     database_augmentation=0,
                     query_expansion=0,
@@ -117,7 +120,9 @@ def test_neighbors_are_averaged_where_that_is_clearly_better(
 ) -> None:
     shifted, labels = apart(images(shift=0, noise=0.7))
     nothing = {"database_augmentation": [0], "query_expansion": [0]}
-    listed = ListedSteps(center=[False], pca=[None], whiten=[0.0], **nothing | {step: [0, 3, 6]})
+    listed = ListedSteps(
+        prefix=[None], center=[False], pca=[None], whiten=[0.0], **nothing | {step: [0, 3, 6]}
+    )
     with caplog.at_level(logging.INFO):
         done = choose_postprocessing(shifted, labels, listed, distance="cosine", seed=7)
     counts = {count: replace(NOTHING, **{step: count}) for count in (0, 3, 6)}
@@ -171,7 +176,9 @@ def test_without_images_to_choose_by_nothing_is_done(
 
 def test_fixed_steps_need_training_images(caplog: pytest.LogCaptureFixture) -> None:
     shifted = images(shift=5, noise=0.3)
-    steps = Steps(center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=0)
+    steps = Steps(
+        prefix=None, center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=0
+    )
     untrained = replace(shifted, split=np.full(len(shifted.split), "test", object))
     assert fit_postprocessing(untrained, steps, distance="cosine", seed=0) is NOTHING
     assert caplog.messages == ["postprocess: nothing is done: the split has no training images"]
@@ -201,3 +208,28 @@ def test_of_many_images_some_are_measured(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(postprocessing_choice, "measure", count)
     choose(shifted)
     assert set(measured) == {(40, 60)}
+
+
+def test_a_prefix_is_found_where_the_rest_is_noise() -> None:
+    noisy = images(shift=0, noise=0.5)  # the classes are in the first four numbers
+    listed = ListedSteps(
+        prefix=[None, 4, 99],
+        **{"center": [False], "pca": [None], "whiten": [0.0]},
+        database_augmentation=[0],
+        query_expansion=[0],
+    )
+    done = choose_postprocessing(noisy, LABELS, listed, distance="cosine", seed=7)
+    assert (done.description, done.dim) == ("the first 4 numbers", 4)
+
+
+def test_a_prefix_longer_than_the_embeddings_is_refused() -> None:
+    steps = Steps(
+        **{"prefix": 17, "center": False, "pca": None, "whiten": 0.0},
+        database_augmentation=0,
+        query_expansion=0,
+    )
+    with pytest.raises(UserError) as caught:
+        fit_postprocessing(images(shift=0, noise=1), steps, distance="cosine", seed=0)
+    assert str(caught.value) == (
+        "postprocess.fixed.prefix: found 17; allowed: at most the length of the embeddings, 16"
+    )

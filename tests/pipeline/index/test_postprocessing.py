@@ -27,10 +27,10 @@ OTHERS = (RNG.normal(size=(50, 12)) + 1).astype(np.float32)
 
 
 def fitted(distance: str = "euclidean", **changes: object) -> Postprocessing:
-    values = {"center": True, "pca": None, "whiten": 0.0} | changes
+    values = {"prefix": None, "center": True, "pca": None, "whiten": 0.0} | changes
     values = {"database_augmentation": 0, "query_expansion": 0} | values
     steps = Steps.model_validate(values)
-    prepared = prepare_vectors(VECTORS, distance=distance)
+    prepared = prepare_vectors(VECTORS[:, : steps.prefix], distance=distance)
     axes = fit_axes(prepared, center=steps.center, seed=0)
     return make_postprocessing(axes, steps, distance=distance)
 
@@ -76,11 +76,35 @@ def test_a_row_is_mapped_to_the_same_bits_whichever_others_are_with_it() -> None
     assert together[:50].tobytes() == together[-50:].tobytes()
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_first_numbers_alone_are_mapped(distance: str) -> None:
+    whole, cut = fitted(distance, prefix=5, pca=3, whiten=1.0), VECTORS[:, :5]
+    prepared = prepare_vectors(cut, distance=distance)
+    steps = {"prefix": None, "center": True, "pca": 3, "whiten": 1.0}
+    nothing = {"database_augmentation": 0, "query_expansion": 0}
+    alone = make_postprocessing(
+        fit_axes(prepared, center=True, seed=0), Steps(**steps | nothing), distance=distance
+    )
+    assert whole.apply(OTHERS).tobytes() == alone.apply(OTHERS[:, :5]).tobytes()
+    assert whole.description == "the first 5 numbers, centered, 3 axes, whitened by 1"
+    only = make_postprocessing(
+        None,
+        Steps(**{"prefix": 5, "center": False, "pca": None, "whiten": 0.0} | nothing),
+        distance=distance,
+    )
+    assert only.apply(OTHERS).tolist() == OTHERS[:, :5].tolist()
+    assert only.dim == 5
+
+
 def test_an_axis_without_deviation_is_not_whitened_but_left_out() -> None:
     flat = VECTORS.copy()
     flat[:, 4:] = flat[:, :1]  # 4 axes are left
     axes = fit_axes(flat, center=True, seed=0)
-    steps = Steps(center=True, pca=10, whiten=1.0, database_augmentation=3, query_expansion=2)
+    steps = Steps(
+        **{"prefix": None, "center": True, "pca": 10, "whiten": 1.0},
+        database_augmentation=3,
+        query_expansion=2,
+    )
     done = make_postprocessing(axes, steps, distance="euclidean")
     assert (done.dim, done.description) == (
         4,

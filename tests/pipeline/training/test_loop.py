@@ -16,6 +16,7 @@ from pipeline.data.label_sets import from_lists
 from pipeline.data.lineage import Lineage
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
+from pipeline.evaluation.measure import measure
 from pipeline.models.embed_images import embed_groups
 from pipeline.models.embedder import Embedder, HeadInput, attach_head, build_baseline
 from pipeline.training.checkpoints import Checkpoint
@@ -374,6 +375,28 @@ def test_in_the_first_epochs_the_head_alone_is_trained(
         assert {"head.weight", "head.bias"} <= changed
         of_backbone = {name for name in changed if name.startswith("backbone.")}
         assert bool(of_backbone) == (epoch == 3)
+
+
+def test_nested_embeddings_are_shorter_than_the_whole(data: TrainingData, tmp_path: Path) -> None:
+    params = make_params(head__name="none", train__nested=[16, 512])
+    with pytest.raises(UserError) as caught:
+        run(params, data, tmp_path)
+    assert str(caught.value) == (
+        "train.nested: found 512; allowed: less than the length of the embedding, 512"
+    )
+
+
+def test_nesting_makes_the_first_numbers_a_better_embedding(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    val = data.val
+    found = []
+    for nested in ([], [2]):
+        params = make_params(train__nested=nested, train__epochs=6, loss__name="supcon")
+        vectors = run(params, data, tmp_path / f"{nested}").val_vectors[:, :2]
+        roles = (val.labels, val.is_query, val.is_gallery)
+        found.append(measure(vectors, *roles, k=(1,), distance="cosine").means["map"])
+    assert found[1] > found[0]
 
 
 def test_a_gradient_that_is_too_long_is_shortened(data: TrainingData) -> None:

@@ -16,7 +16,7 @@ from pipeline.data.label_sets import from_lists
 from pipeline.training.graded_losses import jaccard_relevance, membership
 from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss
 from pipeline.training.miners import MINERS
-from pipeline.training.objective import Objective
+from pipeline.training.objective import NestedObjective, Objective
 from pipeline.training.processes import compute_once, gather_rows, own_share
 from tests.helpers.overlay import overlaid
 
@@ -52,6 +52,27 @@ def make_batch(seed: int) -> tuple[Tensor, Tensor]:
 
 def plain_loss(name: str) -> nn.Module:
     return LOSSES[name](**overlaid({})["loss"][name]).build(SPACE)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", ["triplet", "supcon", "proxy_anchor"])
+def test_nested_it_is_the_mean_over_the_first_numbers(name: str, normalize: bool) -> None:
+    params = make_params(loss__name=name, head__normalize=normalize)
+    options = {"classes": CLASSES, "members": None}
+    nested = NestedObjective(params, dim=DIM, lengths=[2, 3], **options).double()
+    embeddings, labels = make_batch(0)
+    embeddings.requires_grad_()
+    found = nested(embeddings, labels)
+    losses = []
+    for length, objective in zip((2, 3, DIM), nested.objectives, strict=True):
+        first = embeddings[:, :length]
+        if normalize:
+            first = first / first.norm(dim=1, keepdim=True)
+        losses.append(objective(first, labels))
+    assert found.item() == pytest.approx(sum(loss.item() for loss in losses) / 3)
+    found.backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad[:, :2].abs().sum() > 0
 
 
 def test_alone_it_is_the_loss_of_the_whole_batch() -> None:
