@@ -19,6 +19,7 @@ from pipeline.index.database_augmentation import augment, vectors_to_index
 from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps
+from pipeline.index.stored_vectors import keeps_vectors
 from stages.cluster import open_workers
 from stages.runner import load, run
 
@@ -41,11 +42,17 @@ def main(
             f"'{min(taken)}'; allowed: others; rename the folder in added.source"
         )
     distance, factory, seed = params.index.distance, params.index.factory, params.seed
-    done = _find_postprocessing(images, catalog, splits, params)
+    done = _find_postprocessing(images, catalog, splits, params, model)
     images = replace(images, vectors=done.apply(images.vectors))
     with open_workers(params, out.parent) as workers:
         vectors = vectors_to_index(done, images, workers=workers)
         index = build_index(vectors, factory=factory, distance=distance, seed=seed, workers=workers)
+    if done.query_expansion and not keeps_vectors(index):
+        raise UserError(
+            f"index.factory: found '{factory}', whose vectors cannot be read again, with query "
+            f"expansion {done.query_expansion}; allowed: another, as Flat, or "
+            "postprocess.name none"
+        )
     if not is_exact(index):
         queries = _sample_queries(images, seed)
         choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)
@@ -61,9 +68,12 @@ def main(
 
 
 def _find_postprocessing(
-    images: EmbeddedSplit, catalog: Path, splits: Path, params: Params
+    images: EmbeddedSplit, catalog: Path, splits: Path, params: Params, model: str | None
 ) -> Postprocessing:
     options, how = params.postprocess.options, {"distance": params.index.distance}
+    if model == "baseline" and hasattr(options, "prefix"):  # its first numbers are like any others
+        none = None if isinstance(options, Steps) else [None]
+        options = options.model_copy(update={"prefix": none})
     if isinstance(options, Steps):
         return fit_postprocessing(images, options, seed=params.seed, **how)
     if isinstance(options, ListedSteps):

@@ -37,8 +37,9 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     """Write a row for each image that the project at `root` searches to the new folder `out`.
 
     id: uint64, and image_id: text, either names the image. classes: a list of names; group; split:
-    train, val or test; an added image has none of them. vector: float32 [D], as the index of
-    `model` has it. thumbnail: a JPEG of at most `side` pixels; without the column for 0.
+    train, val or test; an added image has none of them. vector: float32 [D], of `model`,
+    mapped as in its index, but not averaged with others. thumbnail: a JPEG of at most `side`
+    pixels; without the column for 0.
 
     Raises:
         UserError: `out` exists, the kind is unknown or its library is missing, or a file is.

@@ -27,7 +27,7 @@ from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
-from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched
+from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched, prepare_task
 from pipeline.health.perceptual_hashes import HashImages
 from pipeline.index.build import read_index_postprocessing
 from pipeline.index.database_augmentation import vectors_to_index
@@ -78,16 +78,15 @@ def evaluate_model(
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
     """
-    if not images.is_query.any():
-        return _report_nothing(images)
-    images = _sample_queries(images, labels, params.evaluate.queries)
     done, distance = read_index_postprocessing(index), params.index.distance
-    images = replace(images, vectors=done.apply(images.vectors))
-    indexed = vectors_to_index(done, images, workers=workers)
-    searched = Searched(indexed, done.query_expansion) if done.is_transductive else AS_EMBEDDED
+    if not images.is_query.any():
+        return _report_nothing(images, done)
+    embedded = _sample_queries(images, labels, params.evaluate.queries)
+    images = replace(embedded, vectors=done.apply(embedded.vectors))
+    searched, for_val = _find_searched(done, images, workers)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
-    votes = _choose_votes(images, labels, knn, params, workers, searched)
+    votes = _choose_votes(images, labels, knn, params, workers, searched, for_val)
     metrics = measure(
         *(images.vectors, labels, images.is_query, images.is_gallery),
         k=k,
@@ -101,12 +100,16 @@ def evaluate_model(
         workers=workers,
     )
     report_of_done = _describe_postprocessing(done, images, labels, k, params, workers)
-    metrics, neighbors = search_gallery(
-        *(index, images, labels, relevance, metrics),
-        k=k,
-        kept=params.evaluate.neighbors,
+    task = prepare_task(
+        *(images.vectors, labels, images.is_query, images.is_gallery, relevance),
         distance=distance,
         searched=searched,
+    )
+    metrics, neighbors = search_gallery(
+        *(index, images, task, metrics),
+        indexed=images.vectors if searched.indexed is None else searched.indexed,
+        k=k,
+        kept=params.evaluate.neighbors,
     )
     over = choose_intervals_over(labels, images.split, images.is_query)
     report = report_metrics(
@@ -117,14 +120,15 @@ def evaluate_model(
         seed=params.seed,
     )
     analysis = analyze_failures(
-        *(metrics, images, labels, hash_images),
-        distance=distance,
+        *(metrics, embedded, labels, task, hash_images),
         failure_k=params.evaluate.failure_k,
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
     rate = params.evaluate.false_match_rate
-    threshold = measure_threshold(images, labels, rate=rate, distance=distance, searched=searched)
+    threshold = measure_threshold(
+        images, labels, rate=rate, distance=distance, searched=searched, for_val=for_val
+    )
     return EvaluationResults(
         metrics={**report, **analysis.metrics, **votes.metrics, **threshold, **report_of_done},
         tables=_list_tables(images, relevance, metrics, neighbors, analysis)
@@ -196,6 +200,7 @@ def _choose_votes(
     params: Params,
     workers: Workers,
     searched: Searched,
+    for_val: Searched,
 ) -> _Votes:
     # Without validation, as where nothing was trained, no number of neighbors can be chosen.
     if "val" not in images.split:
@@ -206,13 +211,27 @@ def _choose_votes(
         *(vectors, labels, images.split, gallery),
         k=knn,
         asked=asked,
-        searched=searched,
+        searched=for_val,
         workers=workers,
     )
     test = measure_knn(
         vectors, labels, images.is_query, gallery, k=knn, searched=searched, workers=workers
     )
     return _Votes(choose_k(val[params.index.distance]), tabulate_knn(val, test))
+
+
+def _find_searched(
+    done: Postprocessing, images: EmbeddedSplit, workers: Workers
+) -> tuple[Searched, Searched]:
+    """Return how test images are searched, and how those of validation."""
+    if not done.is_transductive:
+        return AS_EMBEDDED, AS_EMBEDDED
+    indexed = (
+        vectors_to_index(done, images, of_validation=of_validation, workers=workers)
+        for of_validation in (True, False)
+    )
+    test, val = (Searched(vectors, done.query_expansion) for vectors in indexed)
+    return test, val
 
 
 def _describe_postprocessing(
@@ -239,11 +258,13 @@ def _describe_postprocessing(
     return report
 
 
-def _report_nothing(images: EmbeddedSplit) -> EvaluationResults:
+def _report_nothing(images: EmbeddedSplit, done: Postprocessing) -> EvaluationResults:
     """Return the results of a dataset without queries, where nothing can be measured."""
     kinds = TABLES | {"knn": tables.KNN}
     empty = {name: (pa.schema(kind.columns).empty_table(), kind) for name, kind in kinds.items()}
     counts: MetricsReport = {"queries": 0, "gallery": int(images.is_gallery.sum())}
+    if done is not NOTHING:
+        counts["postprocessing"] = done.description
     return EvaluationResults(metrics=counts, tables=empty)
 
 

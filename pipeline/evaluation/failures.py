@@ -14,6 +14,7 @@ from pipeline.data.tables import FAILURES, NEAR_DUPLICATES, SUCCESSES, Table
 from pipeline.evaluation.confusions import tabulate_confusions
 from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
+from pipeline.evaluation.retrieval_task import RetrievalTask
 from pipeline.health.perceptual_hashes import (
     HashImages,
     agree_in_colour,
@@ -54,9 +55,9 @@ def analyze_failures(
     metrics: RetrievalMetrics,
     images: EmbeddedSplit,
     labels: LabelSets,
+    task: RetrievalTask,
     hash_images: HashImages,
     *,
-    distance: str,
     failure_k: int,
     cosine: float,
     bits: int,
@@ -68,9 +69,11 @@ def analyze_failures(
     `cosine`, their perceptual hashes differ in at most `bits` bits, and their colours agree (see
     `pipeline.health.perceptual_hashes`). A query without a relevant image is none of these.
 
-    labels: of all `images`. hash_images: called only for images whose cosine is high enough.
+    images: as embedded, by whose cosine two are near-duplicates, whatever is done to embeddings
+    before they are ranked. labels: of all `images`. task: the ranking. hash_images: called only for
+    images whose cosine is high enough.
     """
-    hits = find_top_hits(metrics, images, distance=distance)
+    hits = find_top_hits(metrics, images, task)
     ids = images.ids[images.is_query]
     hit_ids = images.ids[images.is_gallery][hits.rows]
     # Two sums of one cosine may differ; the tolerance gives identical images a cosine of 1.
@@ -107,19 +110,18 @@ def analyze_failures(
     )
 
 
-def find_top_hits(metrics: RetrievalMetrics, images: EmbeddedSplit, *, distance: str) -> TopHits:
-    """Return the top hit of each query, with its scores by `distance` and by cosine.
+def find_top_hits(metrics: RetrievalMetrics, images: EmbeddedSplit, task: RetrievalTask) -> TopHits:
+    """Return the top hit of each query, with its score in the ranking and its cosine as embedded.
 
-    metrics: of these images and this distance, with one `nearest` row at least.
+    metrics: of this task of these images, with one `nearest` row at least.
     """
     rows = metrics.nearest[:, :1]
-    scores = {}
-    for name in {distance, "cosine"}:
-        vectors = prepare_vectors(images.vectors, distance=name)
-        queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
-        scores[name] = score_pairs(queries, gallery, rows, distance=name)[:, 0]
+    scores = score_pairs(task.queries, task.gallery, rows, distance=task.distance)
+    vectors = prepare_vectors(images.vectors, distance="cosine")
+    queries, gallery = vectors[images.is_query], vectors[images.is_gallery]
+    cosines = score_pairs(queries, gallery, rows, distance="cosine")
     wrong = metrics.first_hit_rank > 1  # False for NaN, a query without a relevant image
-    return TopHits(rows[:, 0], scores[distance], scores["cosine"], wrong)
+    return TopHits(rows[:, 0], scores[:, 0], cosines[:, 0], wrong)
 
 
 def _compare_hashes(

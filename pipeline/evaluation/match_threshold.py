@@ -16,8 +16,8 @@ not tell what others are like, so that the rate stays far too high there.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from pipeline.evaluation.retrieval_task import (
     Searched,
     prepare_task,
 )
+from pipeline.index.exact_search import find_nearest
+from pipeline.index.postprocessing import average_with_neighbors
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 
@@ -64,6 +66,7 @@ def measure_threshold(
     rate: float,
     distance: str,
     searched: Searched = AS_EMBEDDED,
+    for_val: Searched | None = None,
 ) -> dict[str, float]:
     """Return the threshold, the number of queries that chose it, and both its error rates on test.
 
@@ -74,12 +77,15 @@ def measure_threshold(
     for a query, on average; N: of all `images`. The rates on test are of the search of all images,
     those of training too, as `query` does it.
 
-    labels: of all `images`. searched: as of `prepare_task`.
+    With query expansion, a query whose class is not there is one that other classes alone expand.
+
+    labels: of all `images`. searched: as of `prepare_task`, on test; for_val: on validation, if
+    another.
     """
     val = images.split == "val"
     known = val | (images.split == "train")
-    how = {"distance": distance, "searched": searched}
-    best = _best_scores(images, labels, val, known, **how) if val.any() else None
+    how = distance, for_val or searched
+    best = _best_scores(images, labels, val, known, *how) if val.any() else None
     chosen_by = 0 if best is None else int(np.isfinite(best.other).sum())
     if best is None or chosen_by < LEAST_QUERIES:
         logger.info(
@@ -88,7 +94,7 @@ def measure_threshold(
         )
         return {}
     threshold = _choose(best, rate=rate, searched=len(val))
-    test = _best_scores(images, labels, images.is_query, np.ones_like(val), **how)
+    test = _best_scores(images, labels, images.is_query, np.ones_like(val), distance, searched)
     with_match = test.relevant[np.isfinite(test.relevant)]
     return {
         MATCH_THRESHOLD: threshold,
@@ -112,14 +118,23 @@ def _round_up(score: float) -> float:
 
 
 def _best_scores(
-    images: EmbeddedSplit, labels: LabelSets, is_query: Mask, is_gallery: Mask, **how: Any
+    images: EmbeddedSplit,
+    labels: LabelSets,
+    is_query: Mask,
+    is_gallery: Mask,
+    distance: str,
+    searched: Searched,
 ) -> BestScores:
     is_query = is_query & (np.cumsum(is_query) <= MOST_QUERIES)
     relevance = find_relevance(labels, is_query, is_gallery)
-    task = prepare_task(images.vectors, labels, is_query, is_gallery, relevance, **how)
+    task = prepare_task(
+        *(images.vectors, labels, is_query, is_gallery, relevance),
+        distance=distance,
+        searched=replace(searched, query_expansion=0),
+    )
     blocks: Sequence[BestScores] = list(
         map_query_blocks(
-            lambda start, stop: _of_block(task, start, stop),
+            partial(_of_block, task, searched.query_expansion),
             queries=len(task.queries),
             gallery=relevance.gallery_size,
         )
@@ -131,13 +146,33 @@ def _best_scores(
     )
 
 
-def _of_block(task: RetrievalTask, start: int, stop: int) -> BestScores:
+def _of_block(task: RetrievalTask, expansion: int, start: int, stop: int) -> BestScores:
     scores = task.score(start, stop)  # (q, G)
     pairs, own_rows = task.relevance.pairs(start, stop), task.relevance.own_rows[start:stop]
-    queries = np.repeat(np.arange(stop - start), pairs.counts)
-    relevant = np.full(stop - start, -np.inf, np.float32)
-    np.maximum.at(relevant, queries, scores[queries, pairs.rows])
-    scores[queries, pairs.rows] = -np.inf
+    places = np.repeat(np.arange(stop - start), pairs.counts), pairs.rows
     in_gallery = np.flatnonzero(own_rows >= 0)
-    scores[in_gallery, own_rows[in_gallery]] = -np.inf
-    return BestScores(relevant, scores.max(axis=1), np.isfinite(scores).sum(axis=1))
+    own = in_gallery, own_rows[in_gallery]
+    with_class = _expand(task, scores, own_rows, expansion, start, stop)
+    relevant = np.full(stop - start, -np.inf, np.float32)
+    np.maximum.at(relevant, places[0], with_class[places])
+    for hidden in (places, own):
+        scores[hidden] = -np.inf
+    # As of a query whose class is not there, which other classes alone expand.
+    others = _expand(task, scores, own_rows, expansion, start, stop)
+    for hidden in (places, own):
+        others[hidden] = -np.inf
+    return BestScores(relevant, others.max(axis=1), np.isfinite(others).sum(axis=1))
+
+
+def _expand(
+    task: RetrievalTask, scores: Scores, own_rows: Ints, count: int, start: int, stop: int
+) -> Scores:
+    """Return float32 [q, G], the scores of queries averaged with their `count` best of `scores`."""
+    if not count:
+        return scores.copy()
+    rows = find_nearest(scores, own_rows, count)
+    nearest = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
+    queries = average_with_neighbors(
+        task.queries[start:stop], task.gallery, rows, nearest, distance=task.distance
+    )
+    return task.scorer.score(queries)

@@ -15,7 +15,7 @@ from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_gain import find_gain
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.database_augmentation import augment, can_be_augmented
+from pipeline.index.database_augmentation import MOST, augment, can_be_augmented
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
     NOTHING,
@@ -43,10 +43,13 @@ def fit_postprocessing(
             f"embeddings, {dim}"
         )
     train = prepare_vectors(_of_training(images)[:, : steps.prefix], distance=distance)
-    if steps.maps and not len(train):
-        logger.warning("postprocess: nothing is done: the split has no training images")
-        return NOTHING
-    axes = fit_axes(train, center=steps.center, seed=seed) if steps.maps else None
+    axes = None
+    if steps.maps and len(train):
+        axes = fit_axes(train, center=steps.center, seed=seed)
+    if steps.maps and (axes is None or not axes.deviations[0]):
+        why = "has no training images" if axes is None else "has training images that are all alike"
+        logger.warning("postprocess: no center, pca and whiten are done, as the split %s", why)
+        steps = steps.model_copy(update={"center": False, "pca": None, "whiten": 0.0})
     return make_postprocessing(axes, steps, distance=distance)
 
 
@@ -57,10 +60,10 @@ def choose_postprocessing(
 
     It is fitted to the training images. The best map is found first, then the best number for
     database augmentation, where `can_be_augmented`, then for query expansion: of those whose first
-    result is right as often as before, the one with the highest mean average precision; of what is
-    equally good, the first listed. Each of the three is only taken where that is clearly better
-    than without it (`find_gain`). It is NOTHING where the split has no images to fit it or to
-    choose by.
+    result is right at least as often as before, the one with the highest mean average precision; of
+    what is equally good, the first listed. Each of the three is only taken where that is clearly
+    better than without it, as the best of so many (`find_gain`). It is NOTHING where the split has
+    no images to fit it or to choose by.
 
     labels: of all `images`.
     """
@@ -70,7 +73,8 @@ def choose_postprocessing(
         return NOTHING
     done = validation.choose(NOTHING, _list_maps(train, listed, distance, seed), seed=seed)
     steps = ["database_augmentation", "query_expansion"]
-    if not all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation)):
+    apart = all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation))
+    if not apart or images.is_gallery.sum() > MOST:
         steps.remove("database_augmentation")
     for step in steps:
         counts = [count for count in getattr(listed, step) if count]
@@ -95,16 +99,21 @@ class _Validation:
     ) -> Postprocessing:
         """Return the best candidate, where it is clearly better than `before`; else that."""
         plain = best = self._measure(before)
-        chosen = before
+        chosen, tried = before, []
         for candidate in candidates:
             measured = self._measure(candidate)
+            tried.append(measured)
             as_right = measured.means["recall_at_1"] >= plain.means["recall_at_1"]
             if as_right and measured.means["map"] > best.means["map"]:
                 chosen, best = candidate, measured
         if chosen is before:
             return before
-        labels = self.labels.take(np.flatnonzero(self.is_query))
-        gain = find_gain(plain, best, labels, new_classes=self.new_classes, seed=seed)
+        gain = find_gain(
+            *(plain, best, self.labels.take(np.flatnonzero(self.is_query))),
+            new_classes=self.new_classes,
+            seed=seed,
+            others=tried,
+        )
         logger.info(
             "postprocess: %s: map %.3f, before %.3f; recall@1 %.3f, before %.3f%s",
             chosen.description,
@@ -134,10 +143,12 @@ def _list_maps(
     for prefix, center in product(lengths, listed.center):
         first = prepare_vectors(train[:, :prefix], distance=distance)
         axes = fit_axes(first, center=center, seed=seed)
+        if not axes.deviations[0]:
+            continue  # all are alike
         for pca, whiten in product(listed.pca, listed.whiten):
             steps = Steps(prefix=prefix, center=center, pca=pca, whiten=whiten, **nothing)
             # More axes than there are would be all of them once more.
-            if (steps.maps or prefix) and (pca is None or pca < len(axes.deviations)):
+            if (steps.maps or prefix) and (pca is None or pca < axes.count):
                 yield make_postprocessing(axes, steps, distance=distance)
 
 

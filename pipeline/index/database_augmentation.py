@@ -23,11 +23,16 @@ def can_be_augmented(is_query: Mask, is_gallery: Mask) -> bool:
 
 
 def vectors_to_index(
-    done: Postprocessing, images: EmbeddedSplit, *, workers: Workers = HERE
+    done: Postprocessing,
+    images: EmbeddedSplit,
+    *,
+    of_validation: bool = True,
+    workers: Workers = HERE,
 ) -> Vectors:
     """Return float32 [N, d], the images as an index has them: those of the gallery augmented.
 
-    images: with mapped vectors, float32 [N, d].
+    images: with mapped vectors, float32 [N, d]. of_validation: False where validation images are
+    the queries, so that they have no part in the gallery that is augmented.
 
     Raises:
         UserError: they cannot be augmented, or are too many.
@@ -40,8 +45,8 @@ def vectors_to_index(
             "that are in the gallery, whose neighbors would be averaged with them, and so be found "
             "by them; allowed: 0; or a split whose gallery is apart from its queries"
         )
-    indexed = prepare_vectors(images.vectors, distance=done.distance)
-    rows = np.flatnonzero(images.is_gallery)
+    indexed = prepare_vectors(images.vectors, distance=done.distance).copy()
+    rows = np.flatnonzero(images.is_gallery & (of_validation | (images.split != "val")))
     indexed[rows] = augment(done, images.vectors[rows], workers=workers)
     return indexed
 

@@ -13,10 +13,9 @@ are compared.
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -30,8 +29,8 @@ from pipeline.index.postprocessing_options import Steps
 FILE, KEY = "postprocessing.safetensors", "postprocessing"
 # Of more training images the axes are those of a sample.
 MOST_FITTED = 65_536
-# An axis along which the training images deviate less than this part of the largest says nothing
-# of them; whitening would make it as important as the others.
+# Along an axis whose deviation is a smaller part of the largest, images hardly vary: what it is, is
+# rounding, another on another computer; and whitening would make it as important as the others.
 LEAST_DEVIATION = 1e-3
 # The power of a neighbor's cosine by which it counts; 3 in the paper.
 POWER = 3
@@ -50,18 +49,31 @@ class Axes:
     deviations: Floats
     axes: Floats
 
+    @property
+    def count(self) -> int:
+        """Along how many of them, the first, the images vary, beyond rounding."""
+        return max(1, int((self.deviations > LEAST_DEVIATION * self.deviations[0]).sum()))
+
 
 @dataclass(frozen=True)
 class LinearMap:
-    """(x - mean) @ weight. mean: float32 [D]. weight: float32 [D, d]."""
+    """(x - mean) @ weight. mean: float32 [D]. weight: float32 [D, d]; None: x - mean."""
 
     mean: Vectors
-    weight: Vectors
+    weight: Vectors | None = None
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a mapped vector."""
+        return len(self.mean) if self.weight is None else int(self.weight.shape[1])
 
     def apply(self, distance: str, vectors: Vectors) -> Vectors:
         """Return float32 [N, d] of float32 [N, D]."""
-        mapped = np.empty((len(vectors), self.weight.shape[1]), np.float32)
         prepared = prepare_checked(vectors, distance=distance)
+        if self.weight is None:
+            centered: Vectors = prepared - self.mean
+            return centered
+        mapped = np.empty((len(vectors), self.dim), np.float32)
         _fill_mapped(prepared, self.mean, self.weight, mapped)
         return mapped
 
@@ -89,7 +101,7 @@ class Postprocessing:
     @property
     def dim(self) -> int | None:
         """Numbers of a mapped vector; None where vectors stay as long as they are."""
-        return self.prefix if self.map is None else self.map.weight.shape[1]
+        return self.prefix if self.map is None else self.map.dim
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return float32 [N, d], the mapped float32 [N, D]; of unit length first, for the cosine.
@@ -129,27 +141,29 @@ def make_postprocessing(axes: Axes | None, steps: Steps, *, distance: str) -> Po
     """Return the post-processing of `steps`.
 
     axes: of the first numbers if `steps.prefix`, and centered if `steps.center`; None is enough
-    without a map. Fewer than `steps.pca` are kept where there are fewer; to be whitened, the images
-    must deviate along them.
+    without a map. Fewer than `steps.pca` are kept where the images vary along fewer.
     """
-    rest: dict[str, Any] = {
-        "distance": distance,
-        "prefix": steps.prefix,
-        "database_augmentation": steps.database_augmentation,
-        "query_expansion": steps.query_expansion,
-    }
-    if axes is None or not steps.maps:
-        return Postprocessing(steps.describe(), **rest)
-    deviations = axes.deviations[: steps.pca]
-    if steps.whiten:
-        deviations = deviations[deviations > LEAST_DEVIATION * axes.deviations[0]]
-    weight = axes.axes[:, : len(deviations)]
-    if steps.whiten:
-        weight = weight / deviations**steps.whiten
-    if steps.pca is not None:
-        steps = steps.model_copy(update={"pca": len(deviations)})
-    both = (np.ascontiguousarray(each, np.float32) for each in (axes.mean, weight))
-    return Postprocessing(steps.describe(), map=LinearMap(*both), **rest)
+    map_ = None if axes is None or not steps.maps else _make_map(axes, steps)
+    if map_ is not None and steps.pca is not None:
+        steps = steps.model_copy(update={"pca": map_.dim})
+    return Postprocessing(
+        steps.describe(),
+        distance=distance,
+        prefix=steps.prefix,
+        map=map_,
+        database_augmentation=steps.database_augmentation,
+        query_expansion=steps.query_expansion,
+    )
+
+
+def _make_map(axes: Axes, steps: Steps) -> LinearMap:
+    mean = axes.mean.astype(np.float32)
+    if steps.pca is None and not steps.whiten:  # all axes would only turn what is centered
+        return LinearMap(mean)
+    kept = slice(min(axes.count, steps.pca or axes.count))
+    deviations = axes.deviations[kept]
+    divisors = np.where(deviations > 0, deviations, 1) ** steps.whiten
+    return LinearMap(mean, np.ascontiguousarray(axes.axes[:, kept] / divisors, np.float32))
 
 
 def average_with_neighbors(
@@ -175,7 +189,8 @@ def average_with_neighbors(
 
 def write_postprocessing(path: Path, done: Postprocessing) -> None:
     """Write the map and what else was done."""
-    tensors = {} if done.map is None else asdict(done.map)
+    of_map = {} if done.map is None else vars(done.map)
+    tensors = {name: tensor for name, tensor in of_map.items() if tensor is not None}
     about = {key: value for key, value in vars(done).items() if key != "map"}
     save_file(tensors, path, metadata={KEY: json.dumps(about)})
 

@@ -27,6 +27,8 @@ MEANINGS = {
     "false_non_match_rate": "share of queries with no relevant image above match_threshold",
     "macro_map": "map as a mean over classes instead of queries",
     "macro_knn_accuracy": "knn_accuracy as a mean over classes instead of queries",
+    "plain_…": "the same without query expansion and database augmentation, which average with "
+    "other images of the gallery",
 }
 
 
@@ -36,5 +38,6 @@ def meanings_of(names: Iterable[str]) -> list[tuple[str, str]]:
     >>> [name for name, _ in meanings_of(["recall_at_1", "recall_at_10", "mrr", "else"])]
     ['recall_at_k', 'mrr']
     """
-    families = dict.fromkeys(re.sub(r"_at_\d+$", "_at_k", name) for name in names)
+    plain = (re.sub(r"^plain_.*", "plain_…", name) for name in names)
+    families = dict.fromkeys(re.sub(r"_at_\d+$", "_at_k", name) for name in plain)
     return [(name, MEANINGS[name]) for name in families if name in MEANINGS]

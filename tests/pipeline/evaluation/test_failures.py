@@ -23,7 +23,9 @@ from pipeline.data.tables import (
 )
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.measure import measure
+from pipeline.evaluation.retrieval_task import prepare_task
 from pipeline.health.perceptual_hashes import COLOUR_TOLERANCE, GRID, Hashes
+from pipeline.index.relevance import find_relevance
 
 FAR = 2**64 - 1
 
@@ -60,7 +62,12 @@ class Scenario:
             nearest=1,
         )
         self.hashed: list[str] = []
-        return analyze_failures(metrics, images, labels, self.hash_images, **choices)
+        relevance = find_relevance(labels, images.is_query, images.is_gallery)
+        roles = images.is_query, images.is_gallery
+        task = prepare_task(
+            images.vectors, labels, *roles, relevance, distance=choices.pop("distance")
+        )
+        return analyze_failures(metrics, images, labels, task, self.hash_images, **choices)
 
     def hash_images(self, image_ids: Sequence[str]) -> Hashes:
         self.hashed += image_ids

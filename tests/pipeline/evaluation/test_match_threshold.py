@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.data.joins import EmbeddedSplit
-from pipeline.data.label_sets import from_lists
+from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.evaluation import match_threshold
 from pipeline.evaluation.match_threshold import measure_threshold
+from pipeline.evaluation.retrieval_task import Searched
+from pipeline.index.distances import GalleryScorer
+from pipeline.index.exact_search import average_with_nearest
 
 RATE = 0.2
 
@@ -91,9 +95,10 @@ def test_of_many_queries_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch
     assert found["false_match_rate"] * 20 == pytest.approx(round(found["false_match_rate"] * 20))
 
 
-def rates_of_a_world(seed: int, *, classes: int, per_class: int, spread: float) -> list[float]:
-    """Return the rates of false matches of new classes, with the threshold and without its
-    correction for the number of images.
+def make_world(
+    seed: int, *, classes: int, per_class: int, spread: float
+) -> tuple[EmbeddedSplit, LabelSets, NDArray[np.float32]]:
+    """Return images, their labels, and an image of each of 60 new classes.
 
     Classes lie around ten kinds, and differ in how much their images do.
     """
@@ -110,13 +115,20 @@ def rates_of_a_world(seed: int, *, classes: int, per_class: int, spread: float) 
     split = np.where(part < 0.1, "val", np.where(part < 0.5, "train", "test")).astype(object)
     ids = np.array([f"{n:05}" for n in range(size)], dtype=object)
     images = EmbeddedSplit(ids, vectors[:size], split, split == "test", split == "test")
-    labels = from_lists([[int(each)] for each in label[:size]])
+    return images, from_lists([[int(each)] for each in label[:size]]), vectors[size:]
+
+
+def rates_of_a_world(seed: int, **world: Any) -> list[float]:
+    """Return the rates of false matches of new classes, with the threshold and without its
+    correction for the number of images."""
+    images, labels, new = make_world(seed, **world)
     threshold = measure_threshold(images, labels, rate=RATE, distance="cosine")["match_threshold"]
-    val = split == "val"
-    scores = vectors[:size][val] @ vectors[:size][val | (split == "train")].T
-    scores[label[:size][val][:, None] == label[:size][val | (split == "train")]] = -1
+    label, val = labels.first(), images.split == "val"
+    known = val | (images.split == "train")
+    scores = images.vectors[val] @ images.vectors[known].T
+    scores[label[val][:, None] == label[known]] = -1
     uncorrected = float(np.quantile(scores.max(axis=1), 1 - RATE))
-    nearest = (vectors[size:] @ vectors[:size].T).max(axis=1)
+    nearest = (new @ images.vectors.T).max(axis=1)
     return [float((nearest > each).mean()) for each in (threshold, uncorrected)]
 
 
@@ -138,3 +150,22 @@ def test_new_classes_get_false_matches_about_as_often_as_wanted(
     print(world, f"wanted {RATE}; {corrected.mean():.3f}; uncorrected {uncorrected.mean():.3f}")
     assert abs(corrected.mean() - RATE) < min(within, abs(uncorrected.mean() - RATE))
     assert np.abs(corrected - RATE).mean() < np.abs(uncorrected - RATE).mean()
+
+
+@pytest.mark.slow
+def test_of_expanded_queries_the_rate_is_that_of_new_classes() -> None:
+    """A query whose class is there is expanded with it; one of a new class with wrong images."""
+    found = []
+    for seed in range(12):
+        images, labels, new = make_world(seed, classes=60, per_class=20, spread=0.4)
+        told = measure_threshold(
+            images, labels, rate=RATE, distance="cosine", searched=Searched(query_expansion=3)
+        )
+        scorer = GalleryScorer(images.vectors, distance="cosine")
+        nowhere = np.full(len(new), -1)
+        expanded = average_with_nearest(new, scorer, images.vectors, nowhere, 3)
+        matched = scorer.score(expanded).max(axis=1) > told["match_threshold"]
+        found.append((matched.mean(), told["false_match_rate"]))
+    true, reported = np.mean(found, axis=0)
+    assert true < RATE + 0.03
+    assert abs(true - reported) < 0.05

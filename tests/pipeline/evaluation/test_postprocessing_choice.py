@@ -89,7 +89,7 @@ def told(done: Postprocessing, before: float, after: float) -> str:
 
 
 def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFixture) -> None:
-    shifted = images(shift=2, noise=0.3)
+    shifted = images(shift=1, noise=0.5)
     with caplog.at_level(logging.INFO):
         done = choose(shifted)
     assert done.description == "centered, 4 axes"
@@ -177,11 +177,17 @@ def test_without_images_to_choose_by_nothing_is_done(
 def test_fixed_steps_need_training_images(caplog: pytest.LogCaptureFixture) -> None:
     shifted = images(shift=5, noise=0.3)
     steps = Steps(
-        prefix=None, center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=0
+        prefix=None, center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=2
     )
     untrained = replace(shifted, split=np.full(len(shifted.split), "test", object))
-    assert fit_postprocessing(untrained, steps, distance="cosine", seed=0) is NOTHING
-    assert caplog.messages == ["postprocess: nothing is done: the split has no training images"]
+    done = fit_postprocessing(untrained, steps, distance="cosine", seed=0)
+    assert (done.map, done.query_expansion) == (None, 2)
+    assert caplog.messages == [
+        "postprocess: no center, pca and whiten are done, as the split has no training images"
+    ]
+    alike = replace(shifted, vectors=np.ones_like(shifted.vectors))
+    assert fit_postprocessing(alike, steps, distance="cosine", seed=0).map is None
+    assert caplog.messages[1].endswith("as the split has training images that are all alike")
 
 
 def test_test_images_change_nothing() -> None:

@@ -54,13 +54,30 @@ def split(*, apart: bool) -> EmbeddedSplit:
     )
 
 
-def test_images_of_the_gallery_are_averaged_with_each_other_and_no_others_are() -> None:
-    images = split(apart=True)
-    indexed = vectors_to_index(done(3), images)
-    prepared = prepare_vectors(VECTORS, distance="cosine")
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_images_of_the_gallery_are_averaged_with_each_other_and_no_others_are(
+    distance: str,
+) -> None:
+    images, before = split(apart=True), VECTORS.copy()
+    indexed = vectors_to_index(done(3, distance), images)
+    prepared = prepare_vectors(VECTORS, distance=distance)
     assert indexed[~images.is_gallery].tolist() == prepared[~images.is_gallery].tolist()
-    alone = augment(done(3), VECTORS[images.is_gallery])
+    alone = augment(done(3, distance), VECTORS[images.is_gallery])
     assert indexed[images.is_gallery].tolist() == alone.tolist()
+    assert VECTORS.tobytes() == before.tobytes()  # those that queries are made of
+
+
+def test_validation_images_have_no_part_where_they_are_the_queries() -> None:
+    images = split(apart=True)
+    roles = images.split.copy()
+    of_val = np.flatnonzero(images.is_gallery)[::2]
+    roles[of_val] = "val"
+    images = replace(images, split=roles)
+    indexed = vectors_to_index(done(3), images, of_validation=False)
+    prepared = prepare_vectors(VECTORS, distance="cosine")
+    rest = np.setdiff1d(np.flatnonzero(images.is_gallery), of_val)
+    assert indexed[of_val].tolist() == prepared[of_val].tolist()
+    assert indexed[rest].tolist() == augment(done(3), VECTORS[rest]).tolist()
 
 
 def test_a_query_must_not_be_in_the_gallery() -> None:

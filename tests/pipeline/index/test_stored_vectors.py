@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.index.build import build_index, read_index, write_index
 from pipeline.index.distances import prepare_vectors
-from pipeline.index.stored_vectors import StoredVectors
+from pipeline.index.stored_vectors import StoredVectors, keeps_vectors
 
 RNG = np.random.default_rng(0)
 VECTORS = (RNG.normal(size=(2000, 16)) + 50).astype(np.float32)  # so far away that it is centred
@@ -30,6 +30,19 @@ def test_a_row_is_read_as_it_was_given(
     stored = StoredVectors(read_index(tmp_path)[0])
     expected = prepare_vectors(VECTORS, distance=distance)[ROWS]
     assert stored.read(ROWS) == pytest.approx(expected, abs=error)
+
+
+@pytest.mark.parametrize(
+    ("factory", "kept"),
+    [
+        *(("Flat", True), ("HNSW8", True), ("IVF8,PQ4x4", True), ("OPQ4,IVF8,PQ4x4", True)),
+        *(("PCA8,Flat", False), ("IVF8,PQ4x4fs", False), ("IVF8,RaBitQ", False)),
+        ("IVF8,PQ4x4fs,RFlat", True),
+    ],
+)
+def test_which_kinds_keep_their_vectors(factory: str, kept: bool) -> None:
+    index = build_index(VECTORS, factory=factory, distance="cosine", seed=1)
+    assert keeps_vectors(index) == kept
 
 
 def test_an_empty_index_has_none() -> None:

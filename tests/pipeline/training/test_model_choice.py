@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.data.label_sets import from_lists
 from pipeline.evaluation.measure import measure
-from pipeline.evaluation.paired_gain import PairedGain
+from pipeline.evaluation.paired_gain import ALPHA, PairedGain, _test_by_signs
 from pipeline.training.model_choice import ModelChoice, choose_model
 from pipeline.training.training_data import Validation
 
@@ -146,3 +146,15 @@ def test_of_two_equally_good_models_the_trained_one_is_seldom_taken(
             models.append(vectors.reshape(-1, 16).astype(np.float32))
         taken += choose(*models, val).use == "finetuned"
     assert taken / worlds <= most
+
+
+@pytest.mark.parametrize("tried", [1, 47])
+def test_the_best_of_many_equally_good_changes_is_seldom_taken(tried: int) -> None:
+    """By chance alone, p is at most ALPHA in about that share of worlds, however many are tried."""
+    taken = 0
+    for world in range(400):
+        gains = np.random.default_rng(world).normal(size=(9, tried))
+        best = gains.sum(axis=0).argmax()
+        first = np.concatenate([gains[:, [best]], np.delete(gains, best, axis=1)], axis=1)
+        taken += _test_by_signs(first, seed=1) <= ALPHA
+    assert taken <= 400 * ALPHA + 3 * (400 * ALPHA) ** 0.5
