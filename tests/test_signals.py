@@ -92,6 +92,16 @@ def list_workers(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+def has_worker(process: psutil.Process) -> bool:
+    """Return whether a process is a worker now and a moment later.
+
+    Another one looks like a worker before it has begun its own program.
+    """
+    before = list_workers(process)
+    time.sleep(0.2)
+    return bool(set(before) & set(list_workers(process)))
+
+
 def catches(process: psutil.Process, number: signal.Signals) -> bool:
     """Return whether a process has a handler of this signal."""
     with suppress(OSError):  # it has ended
@@ -127,7 +137,7 @@ def test_a_stage_with_a_pool_ends(stage: str, number: signal.Signals, clone: Pat
 @pytest.mark.parametrize("stage", ["download", "embed"])
 def test_a_process_that_is_killed_ends_the_stage(stage: str, clone: Path) -> None:
     change_params(clone, {"embed.workers": 2, "embed.batch_size": 1})
-    process, children = start_stage(clone, stage, when=lambda it: bool(list_workers(it)))
+    process, children = start_stage(clone, stage, when=has_worker)
     list_workers(psutil.Process(process.pid))[0].kill()
     check_end(clone, process, children, line=f"{stage}: {LOST_WORKER}", status=1)
     restore(clone)
