@@ -9,7 +9,7 @@ from typer import Option
 from pipeline.data.files import written_whole
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.joins import read_embedded_split, read_labels
-from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
+from pipeline.data.metrics_files import POSTPROCESSING, label_metrics, tell_of_other_datasets
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
@@ -37,9 +37,11 @@ def main(
     with open_workers(params, results.parent) as workers:
         evaluation = evaluate_model(embedded, labels, index, hashes, params, workers=workers)
     labelled = label_metrics(evaluation.metrics, dataset=params.data.name, fingerprint=fingerprint)
+    words = evaluation.metrics.get(POSTPROCESSING)
+    about = {POSTPROCESSING: str(words)} if words else None
     with written_whole(metrics, results) as (unfinished_metrics, unfinished):
         for name, (table, kind) in evaluation.tables.items():
-            write_table(table, unfinished / f"{name}.parquet", kind)
+            write_table(table, unfinished / f"{name}.parquet", kind, metadata=about)
         write_metrics(unfinished_metrics, labelled)
     tell_of_other_datasets(metrics)
     return model

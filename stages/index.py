@@ -15,7 +15,7 @@ from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
 from pipeline.index.build import build_beside, build_index, write_index
-from pipeline.index.database_augmentation import augment, vectors_to_index
+from pipeline.index.database_augmentation import augment_rows, vectors_to_index
 from pipeline.index.effort import MOST_QUERIES, choose_effort, is_exact
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps
@@ -42,28 +42,30 @@ def main(
             f"'{min(taken)}'; allowed: others; rename the folder in added.source"
         )
     distance, factory, seed = params.index.distance, params.index.factory, params.seed
-    done = _find_postprocessing(images, catalog, splits, params, model)
-    images = replace(images, vectors=done.apply(images.vectors))
+    postprocessing = _find_postprocessing(images, catalog, splits, params, model)
+    images = replace(images, vectors=postprocessing.apply(images.vectors))
     with open_workers(params, out.parent) as workers:
-        vectors = vectors_to_index(done, images, workers=workers)
+        vectors = vectors_to_index(postprocessing, images, workers=workers)
         index = build_index(vectors, factory=factory, distance=distance, seed=seed, workers=workers)
-    if done.query_expansion and not keeps_vectors(index):
+    if postprocessing.steps.query_expansion and not keeps_vectors(index):
         raise UserError(
             f"index.factory: found '{factory}', whose vectors cannot be read again, with query "
-            f"expansion {done.query_expansion}; allowed: another, as Flat, or "
+            f"expansion {postprocessing.steps.query_expansion}; allowed: another, as Flat, or "
             "postprocess.name none"
         )
     if not is_exact(index):
         queries = _sample_queries(images, seed)
         choose_effort(index, vectors, queries, distance=distance, recall=params.index.recall)
-    write_index(out, index, list(images.ids), images.lineage, done)
+    write_index(out, index, list(images.ids), images.lineage, postprocessing)
     order = tie_order(other_ids)
-    others = done.apply(take_rows(others, order))
-    others = augment(done, others)
+    others = postprocessing.apply(take_rows(others, order))
+    others = augment_rows(postprocessing, others, np.arange(len(others)))
     if not other_ids:
         others = np.empty((0, vectors.shape[1]), np.float32)
     beside = build_beside(index, others, distance=distance)
-    write_index(added_out, beside, [other_ids[row] for row in order], read_lineage(added), done)
+    write_index(
+        added_out, beside, [other_ids[row] for row in order], read_lineage(added), postprocessing
+    )
     return model
 
 
@@ -71,15 +73,14 @@ def _find_postprocessing(
     images: EmbeddedSplit, catalog: Path, splits: Path, params: Params, model: str | None
 ) -> Postprocessing:
     options, how = params.postprocess.options, {"distance": params.index.distance}
-    if model == "baseline" and hasattr(options, "prefix"):  # its first numbers are like any others
-        none = None if isinstance(options, Steps) else [None]
-        options = options.model_copy(update={"prefix": none})
+    if not isinstance(options, Steps | ListedSteps):
+        return NOTHING
+    if model == "baseline":  # only training makes a prefix an embedding
+        options = options.without_prefix()
     if isinstance(options, Steps):
         return fit_postprocessing(images, options, seed=params.seed, **how)
-    if isinstance(options, ListedSteps):
-        labels = read_labels(catalog, images.ids, ids_from=splits)
-        return choose_postprocessing(images, labels, options, seed=params.seed, **how)
-    return NOTHING
+    labels = read_labels(catalog, images.ids, ids_from=splits)
+    return choose_postprocessing(images, labels, options, seed=params.seed, **how)
 
 
 def _sample_queries(images: EmbeddedSplit, seed: int) -> Ints:

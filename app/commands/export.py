@@ -54,9 +54,11 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     folders = [root / "embeddings" / name, root / "embeddings" / ADDED / name]
     require_files(root, folders)
     rows = _Rows(root, side=side)
-    done = _read_postprocessing(root, folders[0], root / "index" / name)
+    postprocessing = _read_postprocessing(root, folders[0], root / "index" / name)
     vectors = (
-        (ids, done.apply(bucket)) for folder in folders for ids, bucket in iterate_buckets(folder)
+        (ids, postprocessing.apply(bucket))
+        for folder in folders
+        for ids, bucket in iterate_buckets(folder)
     )
     first = next(vectors, None)
     if first is None:

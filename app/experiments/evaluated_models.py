@@ -12,6 +12,8 @@ from app.experiments import git
 from app.experiments.dvc_adapter import queue, revisions
 from app.experiments.dvc_adapter.lock import RESULTS, Lock, Provenance, hash_folder, read_lock
 from app.project import require_project
+from pipeline.data.metrics_files import POSTPROCESSING
+from pipeline.data.tables import read_metadata
 from pipeline.errors import UserError, name_choices
 
 WORKSPACE = "workspace"  # as DVC calls the working tree
@@ -47,9 +49,11 @@ class EvaluatedModel:
         return self.model == TRAINED if self.provenance is None else self.provenance.is_trained
 
     def describe(self) -> str:
-        """Return its name and revision: "exp-1 (finetuned of 1a2b3c4)"."""
+        """Return its name and revision, and what was done to embeddings: "exp-1 (finetuned of
+        1a2b3c4, query expansion 3)"."""
         revision = "the working tree" if self.commit is None else self.commit[:7]
-        return f"{self.name} ({self.model} of {revision})"
+        words = read_metadata(self.results / "queries.parquet").get(POSTPROCESSING)
+        return f"{self.name} ({self.model} of {revision}{f', {words}' if words else ''})"
 
 
 def open_models(text: str, *, side: str, scratch: Path) -> list[EvaluatedModel]:

@@ -94,10 +94,10 @@ class ModelIndex:
             raise UserError(f"{self._index_dirs[0]}: holds no images; run: dvc repro index")
         loaded = load_embedder(self._model_dir)  # a damaged model is told before another one
         self._digest = digest_model(self._model_dir)
-        self._done = read_index_postprocessing(self._index_dirs[0])
-        self._lineage = self._check_parts(self._done.dim or loaded.dim)
+        self._postprocessing = read_index_postprocessing(self._index_dirs[0])
+        self._lineage = self._check_parts(self._postprocessing.dim or loaded.dim)
         self.distance = distance_of(self._parts[0].index)
-        if self._done.query_expansion:
+        if self._postprocessing.steps.query_expansion:
             self._stored = [StoredVectors(part.index) for part in self._parts]
         self._rows = RowLookup(self.ids, table=self._index_dirs[0])
         self._read_lock = Lock()
@@ -196,10 +196,12 @@ class ModelIndex:
         """
         own_row = None if exclude is None else self._rows.get(exclude)
         _use_one_core()
-        mapped = self._done.apply(vector[None])
+        mapped = self._postprocessing.apply(vector[None])
         queries = prepare_vectors(mapped, distance=self.distance)  # (1, d)
-        if self._done.query_expansion:
-            nearest = self._find(queries[0], self._done.query_expansion, allowed, own_row)
+        if self._postprocessing.steps.query_expansion:
+            nearest = self._find(
+                queries[0], self._postprocessing.steps.query_expansion, allowed, own_row
+            )
             queries = self._expand(queries, nearest)
         found = self._find(queries[0], k, allowed, own_row)
         return [

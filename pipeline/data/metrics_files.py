@@ -12,7 +12,8 @@ LABELS = ("dataset", "fingerprint")
 
 # All that is not a number. What they are: pipeline/evaluation/intervals_over.py for intervals_over,
 # pipeline/data/training_record.py for use, pipeline/index/postprocessing.py for postprocessing.
-TEXTS = (*LABELS, "intervals_over", "use", "postprocessing")
+POSTPROCESSING = "postprocessing"  # also in the metadata of the tables of results
+TEXTS = (*LABELS, "intervals_over", "use", POSTPROCESSING)
 
 MATCH_THRESHOLD = "match_threshold"  # see pipeline/evaluation/match_threshold.py
 

@@ -22,7 +22,7 @@ from pipeline.evaluation.index_recall import search_gallery
 from pipeline.evaluation.intervals_over import choose_intervals_over
 from pipeline.evaluation.knn import choose_k, measure_knn, measure_validation_knn, tabulate_knn
 from pipeline.evaluation.match_threshold import measure_threshold
-from pipeline.evaluation.measure import check_sizes, measure
+from pipeline.evaluation.measure import check_sizes, measure, measure_task
 from pipeline.evaluation.metrics import DECIMALS
 from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
 from pipeline.evaluation.result_tables import tabulate_neighbors, tabulate_queries
@@ -31,7 +31,7 @@ from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched, prepare_ta
 from pipeline.health.perceptual_hashes import HashImages
 from pipeline.index.build import read_index_postprocessing
 from pipeline.index.database_augmentation import vectors_to_index
-from pipeline.index.postprocessing import NOTHING, Postprocessing
+from pipeline.index.postprocessing import Postprocessing
 from pipeline.index.relevance import Relevance, find_relevance
 from pipeline.index.search import Neighbors
 from pipeline.workers import HERE, Workers
@@ -78,20 +78,23 @@ def evaluate_model(
     Raises:
         UserError: as `check_sizes`, `measure`, `read_index` and `check_index`.
     """
-    done, distance = read_index_postprocessing(index), params.index.distance
+    postprocessing, distance = read_index_postprocessing(index), params.index.distance
     if not images.is_query.any():
-        return _report_nothing(images, done)
+        return _report_nothing(images, postprocessing)
     embedded = _sample_queries(images, labels, params.evaluate.queries)
-    images = replace(embedded, vectors=done.apply(embedded.vectors))
-    searched, for_val = _find_searched(done, images, workers)
+    images = replace(embedded, vectors=postprocessing.apply(embedded.vectors))
+    searched, for_val = _find_searched(postprocessing, images, workers)
     relevance = find_relevance(labels, images.is_query, images.is_gallery)
     k, knn = _fit_to_gallery(relevance, params)
     votes = _choose_votes(images, labels, knn, params, workers, searched, for_val)
-    metrics = measure(
-        *(images.vectors, labels, images.is_query, images.is_gallery),
-        k=k,
+    task = prepare_task(
+        *(images.vectors, labels, images.is_query, images.is_gallery, relevance),
         distance=distance,
         searched=searched,
+    )
+    metrics = measure_task(
+        task,
+        k=k,
         knn=votes.k,
         triplets=params.evaluate.triplets,
         seed=params.seed,
@@ -99,25 +102,11 @@ def evaluate_model(
         curves=True,
         workers=workers,
     )
-    report_of_done = _describe_postprocessing(done, images, labels, k, params, workers)
-    task = prepare_task(
-        *(images.vectors, labels, images.is_query, images.is_gallery, relevance),
-        distance=distance,
-        searched=searched,
-    )
     metrics, neighbors = search_gallery(
         *(index, images, task, metrics),
         indexed=images.vectors if searched.indexed is None else searched.indexed,
         k=k,
         kept=params.evaluate.neighbors,
-    )
-    over = choose_intervals_over(labels, images.split, images.is_query)
-    report = report_metrics(
-        metrics,
-        classes=labels.take(np.flatnonzero(images.is_query)) if over == "classes" else None,
-        gallery_size=relevance.gallery_size,
-        resamples=params.evaluate.bootstrap,
-        seed=params.seed,
     )
     analysis = analyze_failures(
         *(metrics, embedded, labels, task, hash_images),
@@ -129,10 +118,23 @@ def evaluate_model(
     threshold = measure_threshold(
         images, labels, rate=rate, distance=distance, searched=searched, for_val=for_val
     )
-    return EvaluationResults(
-        metrics={**report, **analysis.metrics, **votes.metrics, **threshold, **report_of_done},
-        tables=_list_tables(images, relevance, metrics, neighbors, analysis)
-        | {"knn": (votes.table, tables.KNN)},
+    report = _report(metrics, images, labels, params)
+    report |= {**analysis.metrics, **votes.metrics, **threshold}
+    report |= _describe_postprocessing(postprocessing, images, labels, k, params, workers)
+    of_queries = _list_tables(images, relevance, metrics, neighbors, analysis)
+    return EvaluationResults(report, of_queries | {"knn": (votes.table, tables.KNN)})
+
+
+def _report(
+    metrics: RetrievalMetrics, images: EmbeddedSplit, labels: LabelSets, params: Params
+) -> MetricsReport:
+    over = choose_intervals_over(labels, images.split, images.is_query)
+    return report_metrics(
+        metrics,
+        classes=labels.take(np.flatnonzero(images.is_query)) if over == "classes" else None,
+        gallery_size=int(images.is_gallery.sum()),
+        resamples=params.evaluate.bootstrap,
+        seed=params.seed,
     )
 
 
@@ -221,21 +223,21 @@ def _choose_votes(
 
 
 def _find_searched(
-    done: Postprocessing, images: EmbeddedSplit, workers: Workers
+    postprocessing: Postprocessing, images: EmbeddedSplit, workers: Workers
 ) -> tuple[Searched, Searched]:
     """Return how test images are searched, and how those of validation."""
-    if not done.is_transductive:
+    if not postprocessing.is_transductive:
         return AS_EMBEDDED, AS_EMBEDDED
     indexed = (
-        vectors_to_index(done, images, of_validation=of_validation, workers=workers)
+        vectors_to_index(postprocessing, images, of_validation=of_validation, workers=workers)
         for of_validation in (True, False)
     )
-    test, val = (Searched(vectors, done.query_expansion) for vectors in indexed)
+    test, val = (Searched(vectors, postprocessing.steps.query_expansion) for vectors in indexed)
     return test, val
 
 
 def _describe_postprocessing(
-    done: Postprocessing,
+    postprocessing: Postprocessing,
     images: EmbeddedSplit,
     labels: LabelSets,
     k: Sequence[int],
@@ -244,10 +246,10 @@ def _describe_postprocessing(
 ) -> MetricsReport:
     """Return what was done; where other images of the gallery have a part in it, also what is found
     without that, as most published figures are."""
-    if done is NOTHING:
+    if postprocessing.is_nothing:
         return {}
-    report: MetricsReport = {"postprocessing": done.description}
-    if done.is_transductive:
+    report: MetricsReport = {"postprocessing": postprocessing.steps.describe()}
+    if postprocessing.is_transductive:
         plain = measure(
             *(images.vectors, labels, images.is_query, images.is_gallery),
             k=k,
@@ -258,13 +260,13 @@ def _describe_postprocessing(
     return report
 
 
-def _report_nothing(images: EmbeddedSplit, done: Postprocessing) -> EvaluationResults:
+def _report_nothing(images: EmbeddedSplit, postprocessing: Postprocessing) -> EvaluationResults:
     """Return the results of a dataset without queries, where nothing can be measured."""
     kinds = TABLES | {"knn": tables.KNN}
     empty = {name: (pa.schema(kind.columns).empty_table(), kind) for name, kind in kinds.items()}
     counts: MetricsReport = {"queries": 0, "gallery": int(images.is_gallery.sum())}
-    if done is not NOTHING:
-        counts["postprocessing"] = done.description
+    if not postprocessing.is_nothing:
+        counts["postprocessing"] = postprocessing.steps.describe()
     return EvaluationResults(metrics=counts, tables=empty)
 
 

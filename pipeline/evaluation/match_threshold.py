@@ -32,8 +32,7 @@ from pipeline.evaluation.retrieval_task import (
     Searched,
     prepare_task,
 )
-from pipeline.index.exact_search import find_nearest
-from pipeline.index.postprocessing import average_with_neighbors
+from pipeline.index.exact_search import average_with_best
 from pipeline.index.query_blocks import map_query_blocks
 from pipeline.index.relevance import find_relevance
 
@@ -170,9 +169,7 @@ def _expand(
     """Return float32 [q, G], the scores of queries averaged with their `count` best of `scores`."""
     if not count:
         return scores.copy()
-    rows = find_nearest(scores, own_rows, count)
-    nearest = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
-    queries = average_with_neighbors(
-        task.queries[start:stop], task.gallery, rows, nearest, distance=task.distance
+    queries = average_with_best(
+        *(task.queries[start:stop], task.gallery, scores, own_rows, count), distance=task.distance
     )
     return task.scorer.score(queries)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 
@@ -61,47 +62,64 @@ def measure(
     is_query: Mask,
     is_gallery: Mask,
     *,
-    k: Sequence[int],
     distance: str,
+    searched: Searched = AS_EMBEDDED,
+    **options: Any,
+) -> RetrievalMetrics:
+    """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
+
+    Of gallery images that tie, the earlier is first: give the images in `tie_order`.
+
+    embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. searched: as of `prepare_task`.
+    options: as of `measure_task`.
+
+    Raises:
+        UserError: as `check_sizes` and `measure_task`, or the embeddings are not finite.
+    """
+    relevance = find_relevance(labels, is_query, is_gallery)
+    check_sizes(relevance, k=options["k"], knn=[options.get("knn", 0)])
+    task = prepare_task(
+        *(embeddings, labels, is_query, is_gallery, relevance), distance=distance, searched=searched
+    )
+    return measure_task(task, **options)
+
+
+def measure_task(
+    task: RetrievalTask,
+    *,
+    k: Sequence[int],
     knn: int = 0,
     triplets: int = 0,
     seed: int = 0,
     nearest: int = 0,
     curves: bool = False,
-    searched: Searched = AS_EMBEDDED,
     workers: Workers = HERE,
 ) -> RetrievalMetrics:
-    """Return the retrieval metrics of N images by the exact ranking of the whole gallery.
+    """Return the retrieval metrics of a task, for sizes that `check_sizes` allows.
 
-    The queries are ranked block by block, so that Q x G scores are never in memory at once. Of
-    gallery images that tie, the earlier is first: give the images in `tie_order`.
+    The queries are ranked block by block, so that Q x G scores are never in memory at once.
 
-    embeddings: float32 [N, D]. is_query, is_gallery: bool [N]. k: of recall, precision and ndcg.
-    knn: the neighbors that vote; 0 leaves knn_accuracy out. triplets: sampled for each query from
-    `seed`; 0 leaves triplet_accuracy and the mean cosines out. nearest: gallery rows of each query
-    to return; many are costly. searched: as of `prepare_task`.
+    k: of recall, precision and ndcg. knn: the neighbors that vote; 0 leaves knn_accuracy out.
+    triplets: sampled for each query from `seed`; 0 leaves triplet_accuracy and the mean cosines
+    out. nearest: gallery rows of each query to return; many are costly.
 
     Raises:
-        UserError: a k or knn is larger than the gallery, no query has a relevant image, or the
-            embeddings are not finite.
+        UserError: no query has a relevant image.
     """
-    relevance = find_relevance(labels, is_query, is_gallery)
-    check_sizes(relevance, k=k, knn=[knn])
-    task = prepare_task(
-        *(embeddings, labels, is_query, is_gallery, relevance), distance=distance, searched=searched
-    )
     unit_queries, unit_gallery = task.queries, task.gallery
-    if triplets and distance != "cosine":
+    if triplets and task.distance != "cosine":
         unit_queries, unit_gallery = (
             prepare_vectors(vectors, distance="cosine") for vectors in (task.queries, task.gallery)
         )
+    plan = None
+    if curves:
+        queries, gallery = task.queries, task.gallery
+        plan = plan_curves(queries, gallery, task.query_labels, distance=task.distance)
     options = _Options(
         k=k,
         knn=knn,
         nearest=nearest,
-        plan=plan_curves(task.queries, task.gallery, task.query_labels, distance=distance)
-        if curves
-        else None,
+        plan=plan,
         unit_queries=unit_queries,
         unit_gallery=unit_gallery,
         uniforms=np.random.default_rng(seed).random((len(task.queries), triplets, 2)),
@@ -109,7 +127,7 @@ def measure(
     blocks = map_query_blocks(
         partial(_measure_block, task, options),
         queries=len(task.queries),
-        gallery=relevance.gallery_size,
+        gallery=task.relevance.gallery_size,
         workers=workers,
     )
     result = _join_blocks(list(blocks), task, options.plan)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -10,20 +10,20 @@ import numpy as np
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.data.label_sets import LabelSets
+from pipeline.data.principal_axes import fit_axes
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.paired_gain import find_gain
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import Searched
-from pipeline.index.database_augmentation import MOST, augment, can_be_augmented
+from pipeline.index.database_augmentation import MOST, augment_rows, can_be_augmented
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
     NOTHING,
     Postprocessing,
-    fit_axes,
     make_postprocessing,
 )
-from pipeline.index.postprocessing_options import ListedSteps, Steps
+from pipeline.index.postprocessing_options import NO_STEPS, ListedSteps, Steps
 from pipeline.splitting.validation_roles import validation_roles
 
 # Of more, that many are sampled: each combination of values is measured.
@@ -46,7 +46,7 @@ def fit_postprocessing(
     axes = None
     if steps.maps and len(train):
         axes = fit_axes(train, center=steps.center, seed=seed)
-    if steps.maps and (axes is None or not axes.deviations[0]):
+    if steps.maps and (axes is None or not axes.count):
         why = "has no training images" if axes is None else "has training images that are all alike"
         logger.warning("postprocess: no center, pca and whiten are done, as the split %s", why)
         steps = steps.model_copy(update={"center": False, "pca": None, "whiten": 0.0})
@@ -71,16 +71,17 @@ def choose_postprocessing(
     if validation is None or not len(train):
         logger.warning("postprocess: nothing is done: there are no images to choose it by")
         return NOTHING
-    done = validation.choose(NOTHING, _list_maps(train, listed, distance, seed), seed=seed)
+    nothing, maps = Postprocessing(NO_STEPS, distance), _list_maps(train, listed, distance, seed)
+    postprocessing = validation.choose(nothing, maps, seed=seed)
     steps = ["database_augmentation", "query_expansion"]
     apart = all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation))
     if not apart or images.is_gallery.sum() > MOST:
         steps.remove("database_augmentation")
     for step in steps:
         counts = [count for count in getattr(listed, step) if count]
-        candidates = (_with_step(done, step, count, distance) for count in counts)
-        done = validation.choose(done, candidates, seed=seed)
-    return done
+        candidates = (postprocessing.with_steps(**{step: count}) for count in counts)
+        postprocessing = validation.choose(postprocessing, candidates, seed=seed)
+    return NOTHING if postprocessing.is_nothing else postprocessing
 
 
 @dataclass(frozen=True)
@@ -116,22 +117,20 @@ class _Validation:
         )
         logger.info(
             "postprocess: %s: map %.3f, before %.3f; recall@1 %.3f, before %.3f%s",
-            chosen.description,
+            chosen.steps.describe(),
             *(gain.after[0], gain.before[0], gain.after[1], gain.before[1]),
             "" if gain.is_clear else "; not clearly better, so not done",
         )
         return chosen if gain.is_clear else before
 
-    def _measure(self, done: Postprocessing) -> RetrievalMetrics:
-        mapped, indexed = done.apply(self.vectors), None
-        if done.database_augmentation:
-            indexed = mapped.copy()
-            indexed[self.is_gallery] = augment(done, mapped[self.is_gallery])
+    def _measure(self, postprocessing: Postprocessing) -> RetrievalMetrics:
+        mapped = postprocessing.apply(self.vectors)
+        indexed = augment_rows(postprocessing, mapped, np.flatnonzero(self.is_gallery))
         return measure(
             *(mapped, self.labels, self.is_query, self.is_gallery),
             k=(1,),
             distance=self.distance,
-            searched=Searched(indexed, done.query_expansion),
+            searched=Searched(indexed, postprocessing.steps.query_expansion),
         )
 
 
@@ -139,24 +138,17 @@ def _list_maps(
     train: Vectors, listed: ListedSteps, distance: str, seed: int
 ) -> Iterator[Postprocessing]:
     lengths = [each for each in listed.prefix if each is None or each < train.shape[1]]
-    nothing = {"database_augmentation": 0, "query_expansion": 0}
     for prefix, center in product(lengths, listed.center):
         first = prepare_vectors(train[:, :prefix], distance=distance)
         axes = fit_axes(first, center=center, seed=seed)
-        if not axes.deviations[0]:
+        if not axes.count:
             continue  # all are alike
         for pca, whiten in product(listed.pca, listed.whiten):
-            steps = Steps(prefix=prefix, center=center, pca=pca, whiten=whiten, **nothing)
+            values = {"prefix": prefix, "center": center, "pca": pca, "whiten": whiten}
+            steps = NO_STEPS.model_copy(update=values)
             # More axes than there are would be all of them once more.
             if (steps.maps or prefix) and (pca is None or pca < axes.count):
                 yield make_postprocessing(axes, steps, distance=distance)
-
-
-def _with_step(done: Postprocessing, step: str, count: int, distance: str) -> Postprocessing:
-    words = f"{step.replace('_', ' ')} {count}"
-    if done is not NOTHING:
-        words = f"{done.description}, {words}"
-    return replace(done, description=words, distance=distance, **{step: count})  # type: ignore[arg-type]
 
 
 def _of_training(images: EmbeddedSplit) -> Vectors:

@@ -116,20 +116,20 @@ def write_index(
     index: faiss.Index,
     ids: Sequence[str],
     lineage: Lineage | None = None,
-    done: Postprocessing = NOTHING,
+    postprocessing: Postprocessing = NOTHING,
 ) -> None:
     """Write `index.faiss` and `ids.parquet` (row -> image_id) into `directory`, both or neither.
 
     lineage: of the vectors; it is kept in the metadata of ids.parquet, with digests of the others.
-    done: what was done to the vectors, in a file of its own, if anything was.
+    postprocessing: what was done to the vectors, in a file of its own, if anything was.
     """
     table = pa.table({"image_id": pa.array(ids, pa.string())})
-    names = [INDEX_FILE, IDS_FILE] + [FILE] * (done is not NOTHING)
+    names = [INDEX_FILE, IDS_FILE] + [FILE] * (not postprocessing.is_nothing)
     with written_whole(*(directory / name for name in names)) as (unfinished, of_ids, *of_done):
         faiss.write_index(index, str(unfinished))
         metadata = to_metadata(lineage) | {DIGEST: digest_file(unfinished)}
         for path in of_done:
-            write_postprocessing(path, done)
+            write_postprocessing(path, postprocessing)
             metadata[POSTPROCESSING] = digest_file(path)
         write_table(table, of_ids, IDS, metadata=metadata)
 

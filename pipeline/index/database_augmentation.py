@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.data.arrays import Mask, Vectors
+from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.errors import UserError
 from pipeline.index.distances import GalleryScorer, prepare_vectors
@@ -23,7 +23,7 @@ def can_be_augmented(is_query: Mask, is_gallery: Mask) -> bool:
 
 
 def vectors_to_index(
-    done: Postprocessing,
+    postprocessing: Postprocessing,
     images: EmbeddedSplit,
     *,
     of_validation: bool = True,
@@ -37,35 +37,35 @@ def vectors_to_index(
     Raises:
         UserError: they cannot be augmented, or are too many.
     """
-    if not done.database_augmentation:
-        return images.vectors
-    if not can_be_augmented(images.is_query, images.is_gallery):
+    count = postprocessing.steps.database_augmentation
+    if count and not can_be_augmented(images.is_query, images.is_gallery):
         raise UserError(
-            f"postprocess: found database_augmentation {done.database_augmentation} with queries "
-            "that are in the gallery, whose neighbors would be averaged with them, and so be found "
-            "by them; allowed: 0; or a split whose gallery is apart from its queries"
+            f"postprocess: found database_augmentation {count} with queries that are in the "
+            "gallery, whose neighbors would be averaged with them, and so be found by them; "
+            "allowed: 0; or a split whose gallery is apart from its queries"
         )
-    indexed = prepare_vectors(images.vectors, distance=done.distance).copy()
     rows = np.flatnonzero(images.is_gallery & (of_validation | (images.split != "val")))
-    indexed[rows] = augment(done, images.vectors[rows], workers=workers)
-    return indexed
+    return augment_rows(postprocessing, images.vectors, rows, workers=workers)
 
 
-def augment(done: Postprocessing, vectors: Vectors, *, workers: Workers = HERE) -> Vectors:
-    """Return float32 [N, d], prepared: each image averaged with its nearest others.
+def augment_rows(
+    postprocessing: Postprocessing, vectors: Vectors, rows: Ints, *, workers: Workers = HERE
+) -> Vectors:
+    """Return float32 [N, d]: each image of `rows` averaged with its nearest others among them.
 
     Raises:
         UserError: they are too many.
     """
-    count = done.database_augmentation
-    if not count or not len(vectors):
+    count = postprocessing.steps.database_augmentation
+    if not count or not len(rows):
         return vectors
-    if len(vectors) > MOST:
+    if len(rows) > MOST:
         raise UserError(
-            f"postprocess: found database_augmentation {count} with {len(vectors):,} images, of "
+            f"postprocess: found database_augmentation {count} with {len(rows):,} images, of "
             f"which all pairs would be compared; allowed: 0, or at most {MOST:,} images"
         )
-    prepared = prepare_vectors(vectors, distance=done.distance)
-    scorer = GalleryScorer(prepared, distance=done.distance)
-    rows = np.arange(len(prepared))
-    return average_with_nearest(prepared, scorer, prepared, rows, count, workers=workers)
+    indexed = prepare_vectors(vectors, distance=postprocessing.distance).copy()
+    own, places = indexed[rows], np.arange(len(rows))
+    scorer = GalleryScorer(own, distance=postprocessing.distance)
+    indexed[rows] = average_with_nearest(own, scorer, own, places, count, workers=workers)
+    return indexed

@@ -49,6 +49,19 @@ def average_with_nearest(
     return np.concatenate([np.empty((0, gallery.shape[1]), np.float32), *blocks])
 
 
+def average_with_best(
+    queries: Vectors, gallery: Vectors, scores: Scores, own_rows: Ints, count: int, *, distance: str
+) -> Vectors:
+    """Return float32 [Q, d]: each query averaged with the `count` images of its highest scores.
+
+    scores: float32 [Q, G], -inf for an image that is not to be taken. Else as
+    `average_with_nearest`.
+    """
+    rows = find_nearest(scores, own_rows, count)
+    nearest = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
+    return average_with_neighbors(queries, gallery, rows, nearest, distance=distance)
+
+
 def _average_block(
     queries: Vectors,
     scorer: GalleryScorer,
@@ -58,12 +71,10 @@ def _average_block(
     start: int,
     stop: int,
 ) -> Vectors:
-    scores = scorer.score(queries[start:stop])
-    rows = find_nearest(scores, own_rows[start:stop], count)
-    nearest = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
-    nearest[rows < 0] = -np.inf
-    return average_with_neighbors(
-        queries[start:stop], gallery, rows, nearest, distance=scorer.distance
+    some = queries[start:stop]
+    return average_with_best(
+        *(some, gallery, scorer.score(some), own_rows[start:stop], count),
+        distance=scorer.distance,
     )
 
 

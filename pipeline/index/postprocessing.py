@@ -13,7 +13,7 @@ are compared.
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,37 +22,15 @@ from numba import njit
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline.data.arrays import Floats, Ints, Scores, Vectors
+from pipeline.data.arrays import Ints, Scores, Vectors
+from pipeline.data.principal_axes import Axes
 from pipeline.index.distances import check_vectors, prepare_checked, prepare_vectors
-from pipeline.index.postprocessing_options import Steps
+from pipeline.index.postprocessing_options import NO_STEPS, Steps
 
 FILE, KEY = "postprocessing.safetensors", "postprocessing"
-# Of more training images the axes are those of a sample.
-MOST_FITTED = 65_536
-# Along an axis whose deviation is a smaller part of the largest, images hardly vary: what it is, is
-# rounding, another on another computer; and whitening would make it as important as the others.
-LEAST_DEVIATION = 1e-3
 # The power of a neighbor's cosine by which it counts; 3 in the paper.
 POWER = 3
 ROWS_AT_ONCE = 4096
-
-
-@dataclass(frozen=True)
-class Axes:
-    """The principal axes of embeddings, by falling deviation.
-
-    mean: float64 [D], zeros where they are not centered. deviations: float64 [A], along each axis.
-    axes: float64 [D, A].
-    """
-
-    mean: Floats
-    deviations: Floats
-    axes: Floats
-
-    @property
-    def count(self) -> int:
-        """Along how many of them, the first, the images vary, beyond rounding."""
-        return max(1, int((self.deviations > LEAST_DEVIATION * self.deviations[0]).sum()))
 
 
 @dataclass(frozen=True)
@@ -82,26 +60,31 @@ class LinearMap:
 class Postprocessing:
     """What an index has done to the vectors in it, and does to its queries.
 
-    distance: by which the mapped vectors are compared. map: None for no map. The others as of
-    `Steps`.
+    distance: by which the mapped vectors are compared. map: None for no map.
     """
 
-    description: str = "nothing"
+    steps: Steps
     distance: str = "cosine"
-    prefix: int | None = None
     map: LinearMap | None = None
-    database_augmentation: int = 0
-    query_expansion: int = 0
+
+    def with_steps(self, **counts: int) -> "Postprocessing":
+        """Return this with other numbers of neighbors."""
+        return replace(self, steps=self.steps.model_copy(update=counts))
 
     @property
     def is_transductive(self) -> bool:
         """Whether other images of the gallery have a part in a score."""
-        return self.database_augmentation > 0 or self.query_expansion > 0
+        return self.steps.database_augmentation > 0 or self.steps.query_expansion > 0
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether vectors and queries stay as they are."""
+        return self.steps == NO_STEPS
 
     @property
     def dim(self) -> int | None:
         """Numbers of a mapped vector; None where vectors stay as long as they are."""
-        return self.prefix if self.map is None else self.map.dim
+        return self.steps.prefix if self.map is None else self.map.dim
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Return float32 [N, d], the mapped float32 [N, D]; of unit length first, for the cosine.
@@ -111,7 +94,8 @@ class Postprocessing:
         Raises:
             UserError: as `check_vectors`.
         """
-        vectors = vectors if self.prefix is None else vectors[:, : self.prefix].copy()
+        if (prefix := self.steps.prefix) is not None:
+            vectors = vectors[:, :prefix].copy()
         if self.map is None or not len(vectors):
             return vectors
         check_vectors(vectors, distance=self.distance)
@@ -121,20 +105,7 @@ class Postprocessing:
             return np.concatenate(list(threads.map(partial(self.map.apply, self.distance), parts)))
 
 
-NOTHING = Postprocessing()
-
-
-def fit_axes(vectors: Vectors, *, center: bool, seed: int) -> Axes:
-    """Return the axes of float32 [N, D], which are prepared; of a sample from `seed` of many."""
-    if len(vectors) > MOST_FITTED:
-        rows = np.random.default_rng(seed).choice(len(vectors), MOST_FITTED, replace=False)
-        vectors = vectors[np.sort(rows)]
-    data = vectors.astype(np.float64)
-    mean = data.mean(axis=0) if center else np.zeros(data.shape[1])
-    data -= mean
-    squares, axes = np.linalg.eigh(data.T @ data / len(data))
-    deviations = np.sqrt(np.maximum(squares[::-1], 0))
-    return Axes(mean, deviations, axes[:, ::-1])
+NOTHING = Postprocessing(NO_STEPS)
 
 
 def make_postprocessing(axes: Axes | None, steps: Steps, *, distance: str) -> Postprocessing:
@@ -143,17 +114,12 @@ def make_postprocessing(axes: Axes | None, steps: Steps, *, distance: str) -> Po
     axes: of the first numbers if `steps.prefix`, and centered if `steps.center`; None is enough
     without a map. Fewer than `steps.pca` are kept where the images vary along fewer.
     """
-    map_ = None if axes is None or not steps.maps else _make_map(axes, steps)
-    if map_ is not None and steps.pca is not None:
-        steps = steps.model_copy(update={"pca": map_.dim})
-    return Postprocessing(
-        steps.describe(),
-        distance=distance,
-        prefix=steps.prefix,
-        map=map_,
-        database_augmentation=steps.database_augmentation,
-        query_expansion=steps.query_expansion,
-    )
+    if axes is None or not steps.maps:
+        return Postprocessing(steps, distance)
+    linear = _make_map(axes, steps)
+    if steps.pca is not None:
+        steps = steps.model_copy(update={"pca": linear.dim})
+    return Postprocessing(steps, distance, linear)
 
 
 def _make_map(axes: Axes, steps: Steps) -> LinearMap:
@@ -161,9 +127,8 @@ def _make_map(axes: Axes, steps: Steps) -> LinearMap:
     if steps.pca is None and not steps.whiten:  # all axes would only turn what is centered
         return LinearMap(mean)
     kept = slice(min(axes.count, steps.pca or axes.count))
-    deviations = axes.deviations[kept]
-    divisors = np.where(deviations > 0, deviations, 1) ** steps.whiten
-    return LinearMap(mean, np.ascontiguousarray(axes.axes[:, kept] / divisors, np.float32))
+    weight = axes.axes[kept].T / axes.deviations[kept] ** steps.whiten
+    return LinearMap(mean, np.ascontiguousarray(weight, np.float32))
 
 
 def average_with_neighbors(
@@ -187,11 +152,11 @@ def average_with_neighbors(
     return prepare_vectors(total.astype(np.float32), distance=distance)
 
 
-def write_postprocessing(path: Path, done: Postprocessing) -> None:
-    """Write the map and what else was done."""
-    of_map = {} if done.map is None else vars(done.map)
+def write_postprocessing(path: Path, postprocessing: Postprocessing) -> None:
+    """Write the map and what else was postprocessing."""
+    of_map = {} if postprocessing.map is None else vars(postprocessing.map)
     tensors = {name: tensor for name, tensor in of_map.items() if tensor is not None}
-    about = {key: value for key, value in vars(done).items() if key != "map"}
+    about = {"steps": postprocessing.steps.model_dump(), "distance": postprocessing.distance}
     save_file(tensors, path, metadata={KEY: json.dumps(about)})
 
 
@@ -200,7 +165,8 @@ def read_postprocessing(path: Path) -> Postprocessing:
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()[KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Postprocessing(map=LinearMap(**tensors) if tensors else None, **about)
+    linear = LinearMap(**tensors) if tensors else None
+    return Postprocessing(Steps(**about["steps"]), about["distance"], linear)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

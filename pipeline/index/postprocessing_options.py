@@ -1,7 +1,7 @@
 """The options of post-processing; apart from its code, which loads a compiler."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 from annotated_types import Ge, Le, MinLen
 
@@ -39,6 +39,20 @@ class Steps(Section):
         """Whether embeddings are changed; all axes alone would only turn them."""
         return self.center or self.pca is not None or self.whiten > 0
 
+    def without_prefix(self) -> Self:
+        """Return these for a model whose first numbers are like any others."""
+        return self.model_copy(update={"prefix": None})
+
+
+NO_STEPS = Steps(
+    prefix=None,
+    center=False,
+    pca=None,
+    whiten=0.0,
+    database_augmentation=0,
+    query_expansion=0,
+)
+
 
 class NoSteps(Section):
     pass
@@ -53,6 +67,10 @@ class ListedSteps(Section):
     whiten: Annotated[list[Share], MinLen(1)]
     database_augmentation: Annotated[list[Neighbors], MinLen(1)]
     query_expansion: Annotated[list[Neighbors], MinLen(1)]
+
+    def without_prefix(self) -> Self:
+        """Return these for a model whose first numbers are like any others."""
+        return self.model_copy(update={"prefix": [None]})
 
 
 POSTPROCESSING: Mapping[str, type[Section]] = {

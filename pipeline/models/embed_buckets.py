@@ -18,8 +18,14 @@ from pipeline.data.lineage import digest_model
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models import devices
-from pipeline.models.embed_images import count_filled, embed_groups
-from pipeline.models.embedder import Embedder, load_embedder, save_embedder, without_head
+from pipeline.models.embed_images import embed_groups, fill_up
+from pipeline.models.embedder import (
+    Embedder,
+    has_head_on_embedding,
+    load_embedder,
+    save_embedder,
+    without_head,
+)
 from pipeline.progress import show_progress
 from pipeline.workers import Workers
 
@@ -130,10 +136,8 @@ def _project(embedding: Embedding, vectors: Vectors, device: torch.device) -> Ve
     parts = []
     for start in range(0, len(vectors), size):
         part = torch.from_numpy(vectors[start : start + size].copy()).to(device)
-        more = count_filled(len(part), size) - len(part) if device.type == "cuda" else 0
         with torch.inference_mode():
-            filled = torch.nn.functional.pad(part, (0, 0, 0, more))
-            parts.append(model.project(filled)[: len(part)].cpu().numpy())
+            parts.append(model.project(fill_up(part, size))[: len(part)].cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -142,9 +146,8 @@ def digest_baseline(model: Path) -> str | None:
 
     model: a directory. The digest is that of the baseline's directory, where its backbone is this.
     """
-    embedder = load_embedder(model)
-    if not embedder.on_embedding:
+    if not has_head_on_embedding(model):
         return None
     with TemporaryDirectory() as folder:
-        save_embedder(without_head(embedder), Path(folder))
+        save_embedder(without_head(load_embedder(model)), Path(folder))
         return digest_model(Path(folder))

@@ -88,7 +88,7 @@ def embed_groups(
         for start in range(0, len(group), batch_size):
             with torch.inference_mode(), autocast(device, precision):
                 pixels = next(loaded)  # uint8 (B, S, S, 3)
-                embeddings = embed_pixels(model, _fill_up(pixels, batch_size), hflip=hflip)
+                embeddings = embed_pixels(model, fill_up(pixels, batch_size), hflip=hflip)
             end = start + len(pixels)
             vectors[start:end] = embeddings[: len(pixels)].cpu().numpy()
         yield vectors
@@ -122,16 +122,16 @@ def _load(
         yield torch.cat(some)
 
 
-def _fill_up(pixels: Tensor, batch_size: int) -> Tensor:
-    """Return uint8 [B', S, S, 3]: `pixels`, on a GPU with black images behind them.
+def fill_up(batch: Tensor, batch_size: int) -> Tensor:
+    """Return [B', …]: a batch [B, …], on a GPU with zeros (black images) behind it.
 
     For each number of images that it has not met, cuDNN prepares kernels for seconds, and buckets
     end with any number.
     """
-    if pixels.device.type != "cuda":
-        return pixels
-    more = count_filled(len(pixels), batch_size) - len(pixels)
-    return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, more))
+    if batch.device.type != "cuda":
+        return batch
+    more = count_filled(len(batch), batch_size) - len(batch)
+    return torch.cat([batch, batch.new_zeros(more, *batch.shape[1:])])
 
 
 def count_filled(images: int, batch_size: int) -> int:

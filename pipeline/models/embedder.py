@@ -172,6 +172,16 @@ def attach_head(
     return Embedder(spec, baseline.backbone, baseline.pool, head)
 
 
+def has_head_on_embedding(directory: Path) -> bool:
+    """Return whether the head of a model takes the baseline's embedding; its weights are not read.
+
+    Raises:
+        UserError: its description cannot be read.
+    """
+    saved = read_json(directory / SPEC_FILE, _SavedSpec, what=DESCRIPTION)
+    return saved.head_input == "embedding"
+
+
 def without_head(model: Embedder) -> Embedder:
     """Return the baseline of a model whose head takes the baseline's embedding."""
     if not model.on_embedding:

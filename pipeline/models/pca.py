@@ -3,9 +3,7 @@
 import numpy as np
 
 from pipeline.data.arrays import Floats, Vectors
-
-# Beyond this, the axes are those of a sample: their cost grows with the cube of it.
-MOST = 2048
+from pipeline.data.principal_axes import fit_axes
 
 
 def principal_axes(vectors: Vectors, dim: int, *, seed: int) -> Vectors:
@@ -17,33 +15,14 @@ def principal_axes(vectors: Vectors, dim: int, *, seed: int) -> Vectors:
 
     vectors: float32 [N, F]. seed: of the sample and of random axes.
     """
-    rng = np.random.default_rng(seed)
     features = vectors.shape[1]
-    if features > MOST and len(vectors) > MOST:
-        vectors = vectors[np.sort(rng.choice(len(vectors), MOST, replace=False))]
-    data = vectors.astype(np.float64)
-    axes = _of_features(data) if features <= MOST else _of_images(data)
-    axes = axes[:dim]
+    axes = fit_axes(vectors, center=False, seed=seed).axes[:dim]
     wanted = min(dim, features)
     if len(axes) < wanted:
-        axes = _complete(axes, wanted, rng)
+        axes = _complete(axes, wanted, np.random.default_rng(seed))
     filled = np.zeros((dim, features), np.float32)
     filled[: len(axes)] = axes
     return filled
-
-
-def _of_features(data: Floats) -> Floats:
-    """Return [F, F], the eigenvectors of the F x F matrix of inner products, largest first."""
-    axes: Floats = np.linalg.eigh(data.T @ data)[1].T[::-1]
-    return axes
-
-
-def _of_images(data: Floats) -> Floats:
-    """Return the same axes, up to N of them, from the N x N matrix: cheaper for long vectors."""
-    values, left = np.linalg.eigh(data @ data.T)
-    kept = values > values[-1] * 1e-10
-    axes: Floats = ((left[:, kept] / np.sqrt(values[kept])).T @ data)[::-1]
-    return axes
 
 
 def _complete(axes: Floats, count: int, rng: np.random.Generator) -> Floats:

@@ -57,8 +57,9 @@ class Contents:
     """What the page shows, in its order.
 
     params: dotted key -> value, with what was chosen for `auto`. record: of the training.
-    intervals: from `describe_intervals`. examples: rows of the atlas, of many classes. points: from
-    `describe_points`. example_of_class: class name -> a row of the atlas, if the sample has one.
+    intervals, postprocessing: from `describe_intervals` and `describe_postprocessing`. examples:
+    rows of the atlas, of many classes. points: from `describe_points`. example_of_class: class
+    name -> a row of the atlas, if the sample has one.
     """
 
     params: Mapping[str, Any]
@@ -70,6 +71,7 @@ class Contents:
     examples: list[int]
     estimates: list[MetricRow]
     intervals: str | None
+    postprocessing: str
     counts: list[tuple[str, list[float | None]]]
     training: Metrics
     graphs: list[Graph]
@@ -109,12 +111,8 @@ def read_contents(
         ).to_pandas()
         for model in MODELS
     }
-    shown = with_chosen(shown_params(params), record.auto)
-    if params.postprocess.name != "none":
-        done = describe_postprocessing(files.metrics)
-        shown["postprocess.name"] = f"{params.postprocess.name} ({done})"
     return Contents(
-        params=shown,
+        params=with_chosen(shown_params(params), record.auto),
         record=record,
         dataset=dataset,
         class_sizes=class_size_graph(dataset),
@@ -123,6 +121,7 @@ def read_contents(
         examples=choose_examples(sample, most=EXAMPLES),
         estimates=estimate_rows(metrics),
         intervals=describe_intervals(files.metrics),
+        postprocessing=describe_postprocessing(files.metrics),
         counts=plain_rows(metrics),
         training=metrics[TRAINING],
         graphs=[

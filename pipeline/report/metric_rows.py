@@ -78,14 +78,16 @@ def describe_intervals(directory: Path) -> str | None:
 
 
 def describe_postprocessing(directory: Path) -> str:
-    """Return what was done to the embeddings of each model, as its index says.
+    """Return what was done to the embeddings of each model, as its index says; "" for nothing.
 
     Raises:
         UserError: as `read_metrics`.
     """
     texts = {model: read_texts(directory / f"{model}.json") for model in MODELS}
-    done = {model: each.get("postprocessing", "nothing") for model, each in texts.items()}
-    return "; ".join(f"{model}: {words}" for model, words in done.items())
+    done = {model: each.get("postprocessing") for model, each in texts.items()}
+    if not any(done.values()):
+        return ""
+    return "; ".join(f"{model}: {words or 'nothing'}" for model, words in done.items())
 
 
 def estimate_rows(metrics: Mapping[str, Metrics]) -> list[MetricRow]:

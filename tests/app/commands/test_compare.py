@@ -1,5 +1,6 @@
 """`lookalike compare` on a real repository: its text, metrics, sheets and errors."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,25 @@ def test_a_training_does_not_differ_from_itself(lines: list[str]) -> None:
     assert lines[-1] == (
         "verdict: no difference: one setting and one seed; map +0.000 (+0.000 to +0.000)"
     )
+
+
+def test_a_side_tells_what_was_done_to_its_embeddings(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(shutil.copytree(project, tmp_path / "copy", symlinks=True))
+    path = Path("results/finetuned/queries.parquet")
+    queries = tables.read_table(path, tables.QUERIES)
+    path.unlink()
+    words = {"postprocessing": "query expansion 3"}
+    tables.write_table(queries, path, tables.QUERIES, metadata=words)
+    compare_models("baseline", "finetuned", out=tmp_path / "out")
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "A: baseline (baseline of the working tree)",
+        "B: finetuned (finetuned of the working tree, query expansion 3)",
+    ]
 
 
 @pytest.mark.usefixtures("project")

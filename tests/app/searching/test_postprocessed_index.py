@@ -13,7 +13,7 @@ import pytest
 from app.commands.export import export_images
 from app.searching.model_index import ModelIndex
 from pipeline.data.joins import read_embedded_split
-from pipeline.data.tables import NEIGHBORS, SPLITS, read_table, write_table
+from pipeline.data.tables import NEIGHBORS, SPLITS, read_metadata, read_table, write_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
 from pipeline.index.build import read_index, read_index_postprocessing, write_index
@@ -94,6 +94,8 @@ def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> N
         "the first 12 numbers, centered, 6 axes, whitened by 0.5, database augmentation 2, "
         "query expansion 3"
     )
+    about = read_metadata(project / "results/again/queries.parquet")
+    assert about["postprocessing"] == metrics["postprocessing"]
     assert metrics["index_recall_at_3"] == 1
     assert {"plain_map", "plain_recall_at_1", "plain_precision_at_3"} <= metrics.keys()
     assert metrics["plain_map"] != metrics["map"]

@@ -78,21 +78,21 @@ def mean_of(
         images.is_gallery if (images.is_gallery & (images.split == "train")).any() else is_query
     )
     images = replace(images, vectors=done.apply(images.vectors))
-    indexed = vectors_to_index(done, images) if done.database_augmentation else None
-    searched = Searched(indexed, done.query_expansion)
+    indexed = vectors_to_index(done, images) if done.steps.database_augmentation else None
+    searched = Searched(indexed, done.steps.query_expansion)
     how = {"k": (1,), "distance": "cosine", "searched": searched}
     return measure(images.vectors, labels, is_query, is_gallery, **how).means[metric]
 
 
 def told(done: Postprocessing, before: float, after: float) -> str:
-    return f"postprocess: {done.description}: map {after:.3f}, before {before:.3f}; recall@1 "
+    return f"postprocess: {done.steps.describe()}: map {after:.3f}, before {before:.3f}; recall@1 "
 
 
 def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFixture) -> None:
     shifted = images(shift=1, noise=0.5)
     with caplog.at_level(logging.INFO):
         done = choose(shifted)
-    assert done.description == "centered, 4 axes"
+    assert done.steps.describe() == "centered, 4 axes"
     before, after = (mean_of(shifted, "val", each) for each in (NOTHING, done))
     assert after > before + 0.05
     assert mean_of(shifted, "test", done) > mean_of(shifted, "test", NOTHING) + 0.02
@@ -125,13 +125,13 @@ def test_neighbors_are_averaged_where_that_is_clearly_better(
     )
     with caplog.at_level(logging.INFO):
         done = choose_postprocessing(shifted, labels, listed, distance="cosine", seed=7)
-    counts = {count: replace(NOTHING, **{step: count}) for count in (0, 3, 6)}
+    counts = {count: NOTHING.with_steps(**{step: count}) for count in (0, 3, 6)}
     values = {c: mean_of(shifted, "val", d, labels=labels) for c, d in counts.items()}
     best = max(values, key=lambda count: values[count])
     assert best > 0
-    assert done.description == f"{step.replace('_', ' ')} {best}"
+    assert done.steps.describe() == f"{step.replace('_', ' ')} {best}"
     assert [message.split("; recall@1")[0] for message in caplog.messages] == [
-        f"postprocess: {done.description}: map {values[best]:.3f}, before {values[0]:.3f}"
+        f"postprocess: {done.steps.describe()}: map {values[best]:.3f}, before {values[0]:.3f}"
     ]
     test = [mean_of(shifted, "test", each, labels=labels) for each in (NOTHING, done)]
     assert test[1] > test[0] + 0.01
@@ -144,7 +144,7 @@ def test_a_gallery_with_its_queries_is_not_augmented(own: str) -> None:
         half = np.arange(len(shifted.split)) % 2 == 0
         test = shifted.split == "test"
         shifted = replace(shifted, is_query=test & half, is_gallery=test & ~half)
-    assert choose(shifted).database_augmentation == 0
+    assert choose(shifted).steps.database_augmentation == 0
 
 
 def test_what_does_not_clearly_help_is_not_done(caplog: pytest.LogCaptureFixture) -> None:
@@ -181,7 +181,7 @@ def test_fixed_steps_need_training_images(caplog: pytest.LogCaptureFixture) -> N
     )
     untrained = replace(shifted, split=np.full(len(shifted.split), "test", object))
     done = fit_postprocessing(untrained, steps, distance="cosine", seed=0)
-    assert (done.map, done.query_expansion) == (None, 2)
+    assert (done.map, done.steps.query_expansion) == (None, 2)
     assert caplog.messages == [
         "postprocess: no center, pca and whiten are done, as the split has no training images"
     ]
@@ -196,7 +196,7 @@ def test_test_images_change_nothing() -> None:
     vectors[shifted.split == "test"] += np.random.default_rng(1).normal(size=DIMENSIONS)
     before, after = choose(shifted), choose(replace(shifted, vectors=vectors))
     probe = shifted.vectors[:5]
-    assert before.description == after.description
+    assert before.steps.describe() == after.steps.describe()
     assert before.apply(probe).tobytes() == after.apply(probe).tobytes()
 
 
@@ -225,7 +225,7 @@ def test_a_prefix_is_found_where_the_rest_is_noise() -> None:
         query_expansion=[0],
     )
     done = choose_postprocessing(noisy, LABELS, listed, distance="cosine", seed=7)
-    assert (done.description, done.dim) == ("the first 4 numbers", 4)
+    assert (done.steps.describe(), done.dim) == ("the first 4 numbers", 4)
 
 
 def test_a_prefix_longer_than_the_embeddings_is_refused() -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.errors import UserError
 from pipeline.index import database_augmentation
-from pipeline.index.database_augmentation import augment, vectors_to_index
+from pipeline.index.database_augmentation import augment_rows, vectors_to_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.workers import Workers
@@ -19,8 +20,14 @@ RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(60, 8)).astype(np.float32)
 
 
+def augment(
+    postprocessing: Postprocessing, vectors: NDArray[np.float32], **options: Workers
+) -> NDArray[np.float32]:
+    return augment_rows(postprocessing, vectors, np.arange(len(vectors)), **options)
+
+
 def done(count: int, distance: str = "cosine") -> Postprocessing:
-    return replace(NOTHING, database_augmentation=count, distance=distance)
+    return replace(NOTHING.with_steps(database_augmentation=count), distance=distance)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])

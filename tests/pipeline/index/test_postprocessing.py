@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from pipeline.data import principal_axes
+from pipeline.data.principal_axes import fit_axes
 from pipeline.errors import UserError
-from pipeline.index import postprocessing
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
     NOTHING,
     Postprocessing,
     average_with_neighbors,
-    fit_axes,
     make_postprocessing,
     read_postprocessing,
     write_postprocessing,
@@ -86,7 +86,7 @@ def test_the_first_numbers_alone_are_mapped(distance: str) -> None:
         fit_axes(prepared, center=True, seed=0), Steps(**steps | nothing), distance=distance
     )
     assert whole.apply(OTHERS).tobytes() == alone.apply(OTHERS[:, :5]).tobytes()
-    assert whole.description == "the first 5 numbers, centered, 3 axes, whitened by 1"
+    assert whole.steps.describe() == "the first 5 numbers, centered, 3 axes, whitened by 1"
     only = make_postprocessing(
         None,
         Steps(**{"prefix": 5, "center": False, "pca": None, "whiten": 0.0} | nothing),
@@ -106,7 +106,7 @@ def test_an_axis_without_deviation_is_not_whitened_but_left_out() -> None:
         query_expansion=2,
     )
     done = make_postprocessing(axes, steps, distance="euclidean")
-    assert (done.dim, done.description) == (
+    assert (done.dim, done.steps.describe()) == (
         4,
         "centered, 4 axes, whitened by 1, database augmentation 3, query expansion 2",
     )
@@ -114,7 +114,7 @@ def test_an_axis_without_deviation_is_not_whitened_but_left_out() -> None:
 
 
 def test_of_many_images_the_axes_are_those_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postprocessing, "MOST_FITTED", 100)
+    monkeypatch.setattr(principal_axes, "MOST_VECTORS", 100)
     axes = [fit_axes(VECTORS, center=True, seed=seed).mean for seed in (0, 0, 1)]
     assert axes[0].tolist() == axes[1].tolist() != axes[2].tolist()
 

@@ -46,4 +46,5 @@ def test_which_kinds_keep_their_vectors(factory: str, kept: bool) -> None:
 
 
 def test_an_empty_index_has_none() -> None:
-    StoredVectors(build_index(VECTORS[:0], factory="Flat", distance="cosine", seed=0))
+    stored = StoredVectors(build_index(VECTORS[:0], factory="Flat", distance="cosine", seed=0))
+    assert stored.read(np.empty(0, np.int64)).shape == (0, 16)

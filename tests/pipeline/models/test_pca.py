@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.models import pca
+from pipeline.data import principal_axes as axes_of_vectors
 from pipeline.models.pca import principal_axes
 
 
@@ -20,7 +20,7 @@ def test_the_axes_are_those_of_an_svd(
 ) -> None:
     data = vectors(images, features)
     if images <= most or features <= most:
-        monkeypatch.setattr(pca, "MOST", most)
+        monkeypatch.setattr(axes_of_vectors, "MOST", most)
     axes = principal_axes(data, 5, seed=0)
     expected = np.linalg.svd(data.astype(np.float64), full_matrices=False)[2][:5]
     assert np.abs((axes * expected).sum(axis=1)) == pytest.approx(np.ones(5), abs=1e-5)
@@ -43,7 +43,7 @@ def test_of_all_projections_it_keeps_inner_products_best() -> None:
 def test_axes_beyond_those_of_the_images_are_orthonormal_too(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pca, "MOST", most)
+    monkeypatch.setattr(axes_of_vectors, "MOST", most)
     data = vectors(3, 10)
     axes = principal_axes(data, 7, seed=0)
     assert axes @ axes.T == pytest.approx(np.eye(7), abs=1e-5)
@@ -58,7 +58,7 @@ def test_beyond_the_features_nothing_is_left() -> None:
 
 
 def test_of_very_many_images_a_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pca, "MOST", 12)
+    monkeypatch.setattr(axes_of_vectors, "MOST", 12)
     data = vectors(200, 20)
     first, same, other = (principal_axes(data, 4, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first, same)

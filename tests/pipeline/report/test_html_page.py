@@ -109,6 +109,18 @@ def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
     assert "the 95% interval: how much it would differ with other classes.</p>" in page
 
 
+def test_the_page_says_what_was_done_to_embeddings(tmp_path: Path) -> None:
+    contents = small_contents(tmp_path)
+    said = "Embeddings were changed before they were searched."
+    assert said not in render_page(contents)
+    changed = replace(contents, postprocessing="baseline: nothing; finetuned: centered")
+    page = render_page(changed)
+    assert f"<p>{said} baseline: nothing; finetuned: centered.</p>" in page
+    counts = [*contents.counts, ("plain_map", [None, 0.5])]
+    page = render_page(replace(changed, counts=counts))
+    assert "finetuned: centered. Query expansion and database augmentation average with" in page
+
+
 def test_the_page_says_how_many_of_the_queries_were_measured(tmp_path: Path) -> None:
     contents = small_contents(tmp_path)
     for measured, said in ((contents.dataset.queries, ""), (1, " of the {:,}")):

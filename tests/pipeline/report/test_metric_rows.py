@@ -57,7 +57,7 @@ def test_files_of_an_earlier_release_do_not_say_what_their_intervals_speak_of(
 
 def test_what_was_done_to_the_embeddings_is_told_of_each_model(tmp_path: Path) -> None:
     metrics = write_run_files(tmp_path).metrics
-    assert describe_postprocessing(metrics) == "baseline: nothing; finetuned: nothing"
+    assert describe_postprocessing(metrics) == ""
     (metrics / "finetuned.json").write_text(json.dumps(METRICS | {"postprocessing": "centered"}))
     assert describe_postprocessing(metrics) == "baseline: nothing; finetuned: centered"
 
