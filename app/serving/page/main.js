@@ -3,14 +3,15 @@
 import { fetchJson, override, searchByImage, searchByPhoto } from "/page/api.js";
 import { renderChoices, renderNeighbors, renderQuery, renderWelcome, summarise }
   from "/page/render.js";
-import { DEFAULTS, formatUrl, parseUrl, searchOptions } from "/page/url.js";
+import { formatUrl, parseUrl, searchOptions } from "/page/url.js";
 
 // Photos stay in the memory of this page, so that the Back button finds them; the oldest go first.
 const MAX_PHOTOS = 20;
 
 const byId = (id) => document.getElementById(id);
 const photos = new Map();
-let state = { ...DEFAULTS };
+let state = parseUrl(location.href);  // what is shown
+let wanted = state;  // what the latest step asks for, shown once its search is done
 let choices = null;
 let running = null;
 
@@ -23,8 +24,10 @@ async function go(target, { push }) {
   const controller = running = new AbortController();
   setBusy(true);
   try {
-    choices ??= await loadChoices();
     const next = typeof target === "function" ? await target(controller.signal) : target;
+    if (controller !== running) return;
+    want(next);
+    choices ??= await loadChoices();
     const started = performance.now();
     const response = await search(next, controller.signal);
     // Another run of the pipeline replaced the index since this page asked what there is.
@@ -34,17 +37,22 @@ async function go(target, { push }) {
     if (push && formatUrl(next) !== location.pathname + location.search) {
       history.pushState(null, "", formatUrl(next));
     }
-    fillFilters();
     show(response, performance.now() - started);
     if (push) resetFocusAndScroll();
   } catch (error) {
     if (controller !== running || error.name === "AbortError") return;
     showError(error.message);
-    if (push) fillFilters();
+    if (push) want(state);
     else showNothing(target);
   } finally {
     if (controller === running) setBusy(false);
   }
+}
+
+/** The filters show it at once: a filter changed before the search is done is added to it. */
+function want(next) {
+  wanted = next;
+  fillFilters();
 }
 
 function search(next, signal) {
@@ -59,6 +67,7 @@ function search(next, signal) {
 async function loadChoices() {
   const loaded = await fetchJson("/api/choices");
   renderChoices(loaded);
+  fillFilters();
   return loaded;
 }
 
@@ -81,7 +90,6 @@ function show(response, milliseconds) {
 /** Show only the error: the URL is of a search that failed, so older results would mislead. */
 function showNothing(next) {
   state = next;
-  fillFilters();
   byId("status").textContent = "";
   renderWelcome();
 }
@@ -101,7 +109,7 @@ function searchFile(files) {
   const key = randomKey();
   photos.set(key, photo);
   if (photos.size > MAX_PHOTOS) photos.delete(photos.keys().next().value);
-  go({ ...state, image: "", photo: key }, { push: true });
+  go({ ...wanted, image: "", photo: key }, { push: true });
 }
 
 /** Return a key that no other visit uses: a URL with it may be reloaded or shared. */
@@ -112,7 +120,7 @@ function randomKey() {
 function searchRandom() {
   const sample = async (signal) => {
     const sampled = await fetchJson("/api/random-query", { signal });
-    return { ...state, image: sampled.image_id, photo: "" };
+    return { ...wanted, image: sampled.image_id, photo: "" };
   };
   go(sample, { push: true });
 }
@@ -128,18 +136,21 @@ function readFilters() {
 }
 
 function fillFilters() {
-  for (const name of ["class", "group"]) {
-    byId(name).value = state[name];
-    byId(name).classList.toggle("set", state[name] !== "");
-  }
-  byId("gallery").checked = state.gallery === "true";
-  document.querySelector(`input[name=crop][value=${state.crop === "none" ? "none" : "center"}]`)
+  for (const name of ["class", "group"]) byId(name).classList.toggle("set", wanted[name] !== "");
+  byId("class").value = wanted.class;
+  choose("group", wanted.group);
+  choose("k", wanted.k);
+  byId("gallery").checked = wanted.gallery === "true";
+  document.querySelector(`input[name=crop][value=${wanted.crop === "none" ? "none" : "center"}]`)
     .checked = true;
-  if (![...byId("k").options].some((option) => option.value === state.k)) {
-    byId("k").append(new Option(state.k));
-  }
-  byId("k").value = state.k;
-  byId("clear").hidden = !state.class && !state.group && !state.gallery;
+  byId("clear").hidden = !wanted.class && !wanted.group && !wanted.gallery;
+}
+
+/** Choose a value that the list may lack: a URL can ask for any. */
+function choose(name, value) {
+  const list = byId(name);
+  if (![...list.options].some((option) => option.value === value)) list.append(new Option(value));
+  list.value = value;
 }
 
 function showError(line) {
@@ -155,8 +166,8 @@ function setBusy(busy) {
 
 function listenToFilters() {
   const searchIfChanged = () => {
-    const next = { ...state, ...readFilters() };
-    if (formatUrl(next) !== formatUrl(state)) go(next, { push: true });
+    const next = { ...wanted, ...readFilters() };
+    if (formatUrl(next) !== formatUrl(wanted)) go(next, { push: true });
   };
   byId("filters").addEventListener("change", searchIfChanged);
   byId("filters").addEventListener("submit", (event) => {
@@ -164,7 +175,7 @@ function listenToFilters() {
     searchIfChanged();
   });
   byId("clear").addEventListener("click", () => {
-    go({ ...state, class: "", group: "", gallery: "" }, { push: true });
+    go({ ...wanted, class: "", group: "", gallery: "" }, { push: true });
     byId("class").focus();
   });
 }

@@ -367,6 +367,27 @@ def test_the_gallery_alone_is_a_filter(browser: Browser, address: str, searcher:
         assert {model: column(page, model) for model in MODELS} == everything
 
 
+@pytest.mark.parametrize("unanswered", ["/api/choices", "/api/search"])
+def test_a_filter_is_added_to_a_search_that_is_not_done(
+    browser: Browser, address: str, searcher: Searcher, unanswered: str
+) -> None:
+    query = quote(searcher.catalog.queries[0], safe="")
+    wanted = expected(address, f"/api/search/{query}?group=square&gallery=true&k=7")
+    waiting: list[Route] = []  # never answered, so the filter is sure to be earlier
+    with opened_page(browser) as page:
+        page.route(f"**{unanswered}**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with page.expect_request(f"**{unanswered}**"):
+            page.goto(f"{address}/?image={query}&group=square&k=7")
+        page.get_by_label("Only the gallery").check()
+        expect(page).to_have_url(
+            f"{address}/?image={query}&group=square&gallery=true&k=7".replace("%20", "+")
+        )
+        assert {model: column(page, model) for model in MODELS} == wanted
+        expect(page.get_by_label("Only this group")).to_have_value("square")
+        expect(page.get_by_label("Neighbors of each model")).to_have_value("7")
+    assert len(waiting) == 1
+
+
 def test_a_wrong_image_is_corrected_in_the_overrides(
     browser: Browser, searcher: Searcher, tmp_path: Path
 ) -> None:
