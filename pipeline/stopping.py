@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
+from traceback import walk_tb
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import psutil
@@ -29,6 +30,7 @@ LOST_WORKER = (
     "a process that it started was killed, most often because memory ran out; free some, for train "
     "and embed lower their workers, and run it again"
 )
+LOADER = "torch.utils.data.dataloader"
 
 # In the environment of processes that stages/torchrun.py started: the folder where each writes the
 # line that it would say, in a file named by its rank. Of them all, one line is printed.
@@ -165,8 +167,14 @@ def is_signaled() -> bool:
 
 def is_lost_worker(error: Exception) -> bool:
     """Return whether `error` says that a process of a pool or of a torch loader was killed."""
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+        return True
+    # A loader is connected to its own processes alone. One that is killed while it hands over a
+    # batch breaks the connection before it is known to be dead.
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
     return isinstance(error, BrokenProcessPool) or (
-        isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+        isinstance(error, ConnectionError | EOFError)
+        and any(frame.f_globals.get("__name__") == LOADER for frame in frames)
     )
 
 

@@ -156,3 +156,22 @@ def test_a_lost_process_is_told_from_other_errors() -> None:
     assert is_lost_worker(BrokenProcessPool("abruptly terminated"))
     assert not is_lost_worker(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_lost_worker(ValueError("DataLoader worker (pid 7) is slow"))
+
+
+@pytest.mark.parametrize("kind", [ConnectionResetError, ConnectionRefusedError, EOFError])
+def test_a_connection_that_breaks_in_a_loader_is_a_lost_process(kind: type[Exception]) -> None:
+    from torch.utils.data import DataLoader
+
+    class Broken:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, _: int) -> int:
+            raise kind("gone")
+
+    with pytest.raises(kind) as elsewhere:
+        Broken()[0]
+    assert not is_lost_worker(elsewhere.value)
+    with pytest.raises(kind) as in_loader:
+        list(DataLoader(Broken()))  # type: ignore[arg-type]
+    assert is_lost_worker(in_loader.value)
