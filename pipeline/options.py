@@ -3,8 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag, create_model, field_validator
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    create_model,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -21,6 +29,19 @@ Processes = Annotated[int, Ge(0), Le(2**10)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+Factor = Annotated[float, Gt(0), Le(1)]
+
+
+def _distinct(values: list[int]) -> list[int]:
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        text = f"found {repeated[0]} more than once; allowed: different numbers"
+        raise PydanticCustomError("message", "{text}", {"text": text})
+    return values
+
+
+Lengths = Annotated[list[Count], AfterValidator(_distinct)]
+Counts = Annotated[Lengths, MinLen(1)]
 
 # A value, or `auto`: one that fits the data, which the stage that uses it chooses. The tags keep
 # pydantic from reporting a wrong value twice.

@@ -225,7 +225,7 @@ def test_each_file_without_effect_is_there() -> None:
 
 
 def test_the_schema_is_imported_for_annotations_alone() -> None:
-    assert names(SCHEMA) == {"AugmentParams", "Params"}
+    assert names(SCHEMA) == {"AugmentParams", "Params", "TrainParams"}
     for path, each in uses(SCHEMA):
         assert outside_annotations(path, each.bound) == [], path
 
@@ -256,7 +256,19 @@ def test_the_schema_computes_nothing() -> None:
 
 
 def test_the_types_of_values_constrain_and_do_not_convert() -> None:
-    assert {ast.unparse(call.func) for call in annotating_calls(CHOICES)} <= CONSTRAINTS
+    calls = annotating_calls(CHOICES)
+    assert {ast.unparse(call.func) for call in calls} <= CONSTRAINTS | {"AfterValidator"}
+    checks = {
+        ast.unparse(each)
+        for call in calls
+        if ast.unparse(call.func) == "AfterValidator"
+        for each in call.args
+    }
+    for node in parse(CHOICES).body:
+        if isinstance(node, ast.FunctionDef) and node.name in checks:
+            returns_what_it_is_given(node)
+            checks.remove(node.name)
+    assert not checks
     validators = [
         node
         for node in ast.walk(parse(CHOICES))

@@ -158,6 +158,8 @@ def _in_train(params: Params) -> Iterator[str]:
             f"train.head_epochs: found {train.head_epochs}; allowed: at most train.epochs, which "
             f"is {train.epochs}"
         )
+    if train.freeze == "backbone":
+        yield from _of_layers(params)
     longest, head = max(train.nested, default=0), params.head
     if head.name != "none" and longest >= head.dim:
         yield f"train.nested: found {longest}; allowed: less than head.dim, which is {head.dim}"
@@ -171,6 +173,15 @@ def _in_train(params: Params) -> Iterator[str]:
             f"train.augment.crop: found {train.augment.crop}; allowed: least <= most, both from 0 "
             "to 1"
         )
+
+
+def _of_layers(params: Params) -> Iterator[str]:
+    where = "with train.freeze 'backbone', where no layer of it is trained"
+    if layers := params.train.freeze_layers:
+        yield f"train.freeze_layers: found {layers} {where}; allowed: 0"
+    if (decay := params.optimizer.options.layer_decay) != 1:
+        key = f"optimizer.{params.optimizer.name}.layer_decay"
+        yield f"{key}: found {decay} {where}; allowed: 1"
 
 
 def _in_plot(params: Params) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator, GetPydanticSchema
 from pydantic_core import PydanticCustomError
 
@@ -16,6 +16,8 @@ from pipeline.options import (
     AutoSide,
     Choice,
     Count,
+    Counts,
+    Lengths,
     Positive,
     Processes,
     Section,
@@ -88,22 +90,12 @@ def _hue_in_range(jitter: list[float]) -> list[float]:
     return jitter
 
 
-def _distinct(values: list[int]) -> list[int]:
-    repeated = [value for value in values if values.count(value) > 1]
-    if repeated:
-        text = f"found {repeated[0]} more than once; allowed: different numbers"
-        raise PydanticCustomError("message", "{text}", {"text": text})
-    return values
-
-
-Counts = Annotated[list[Count], MinLen(1), AfterValidator(_distinct)]
-Lengths = Annotated[list[Count], AfterValidator(_distinct)]
-
-
 class AugmentParams(Section):
     crop: Annotated[list[Annotated[float, Gt(0), Le(1)]], Len(2, 2)] | None
     hflip: Share
     jitter: Annotated[list[Share], Len(4, 4), AfterValidator(_hue_in_range)] | None
+    rand_augment: Annotated[list[Annotated[int, Ge(1), Le(30)]], Len(2, 2)] | None
+    erase: Share
 
 
 def _is_measured(monitor: str) -> str:
@@ -121,7 +113,9 @@ class TrainParams(Section):
     monitor: Annotated[str, AfterValidator(_is_measured)]
     precision: Precision
     freeze: Literal["none", "batch_norm", "backbone"]
+    freeze_layers: Amount
     head_epochs: Amount
+    ema: Fraction | None
     clip: Positive | None
     nested: Lengths
     cross_batch_memory: Amount

@@ -21,7 +21,11 @@ with without_compiler():
 def build_augmentation(
     augment: AugmentParams, *, image_size: int, interpolation: str
 ) -> v2.Transform:
-    """Return RGB image -> RGB image, image_size square; random by torch's generator."""
+    """Return RGB image -> RGB image, image_size square; random by torch's generator.
+
+    RandAugment: Cubuk et al., 2020. Erasing: Zhong et al., "Random Erasing Data Augmentation",
+    2020, of 2 to 33% of the area, in black.
+    """
     by = InterpolationMode(interpolation)
     steps: list[Any] = (
         [v2.RandomResizedCrop(image_size, scale=tuple(augment.crop), interpolation=by)]
@@ -32,6 +36,10 @@ def build_augmentation(
         steps.append(v2.RandomHorizontalFlip(augment.hflip))
     if augment.jitter:
         steps.append(v2.ColorJitter(*augment.jitter))
+    if augment.rand_augment:
+        steps.append(v2.RandAugment(*augment.rand_augment, interpolation=by))
+    if augment.erase:
+        steps += [v2.PILToTensor(), v2.RandomErasing(augment.erase), v2.ToPILImage()]
     return v2.Compose(steps)
 
 

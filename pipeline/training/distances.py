@@ -29,4 +29,4 @@ def replace_euclidean(default: BaseDistance, *, normalize: bool) -> dict[str, ob
     """
     if not isinstance(default, LpDistance):
         return {}
-    return {"distance": EuclideanDistance(normalize_embeddings=normalize)}
+    return {"distance": EuclideanDistance(normalize_embeddings=normalize, power=default.power)}

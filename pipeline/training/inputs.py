@@ -141,8 +141,7 @@ def trains_on_embeddings(params: Params, model: Embedder, lineage: Lineage | Non
     and where the embeddings (of `lineage`) were made as training would embed the images.
     """
     train = params.train
-    augment = train.augment
-    unchanged = augment.crop is None and augment.jitter is None and augment.hflip == 0
+    unchanged = not any(value for _, value in train.augment)
     frozen = train.freeze == "backbone" and not list(model.pool.parameters())
     if lineage is None or not (frozen and unchanged):
         return False

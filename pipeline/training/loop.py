@@ -78,7 +78,7 @@ def train(
     for known in trained.history:
         on_epoch(known)
     if not trained.history:
-        _record(trained, {"epoch": 0} | trainer.validate(), params.train.monitor)
+        _record(trained, trainer, {"epoch": 0} | trainer.validate())
         on_epoch(trained.history[0])
     begun = len(trained.history) - 1
     with unreached():
@@ -90,7 +90,7 @@ def train(
         row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()
-        _record(trained, row, params.train.monitor)
+        _record(trained, trainer, row)
         _save(trained, trainer, checkpoint)
         on_epoch(row)
     model.load_state_dict(trained.best_weights)
@@ -123,12 +123,12 @@ def _is_early_end(trained: TrainingResult, patience: int | None) -> bool:
     return patience is not None and len(trained.history) - 1 - trained.best_epoch >= patience
 
 
-def _record(trained: TrainingResult, row: EpochMetrics, monitor: str) -> None:
+def _record(trained: TrainingResult, trainer: Trainer, row: EpochMetrics) -> None:
     trained.history.append(row)
-    value = row[f"val_{monitor}"]
+    value = row[f"val_{trainer.params.train.monitor}"]
     if value > trained.best_value:
         trained.best_epoch, trained.best_value = int(row["epoch"]), value
-        weights = trained.model.state_dict()
+        weights = trainer.kept.state_dict()
         trained.best_weights = {name: w.detach().cpu().clone() for name, w in weights.items()}
 
 

@@ -6,7 +6,7 @@ A class is read with params.yaml, so torch is imported by what it builds and not
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from pipeline.options import Count, NonNegative, Positive, Section, Share
+from pipeline.options import Count, Counts, NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
     from torch import nn
@@ -132,9 +132,20 @@ class SmoothAPLoss(Loss):
     temperature: Positive
 
     def build(self, _: EmbeddingSpace, /) -> "nn.Module":
-        from pipeline.training.smooth_ap import SmoothAP
+        from pipeline.training.listwise_losses import SmoothAP
 
         return SmoothAP(temperature=self.temperature)
+
+
+class RecallAtKLoss(Loss):
+    kind = "listwise"
+    k: Counts
+    temperature: Positive
+
+    def build(self, _: EmbeddingSpace, /) -> "nn.Module":
+        from pipeline.training.listwise_losses import RecallAtK
+
+        return RecallAtK(k=self.k, temperature=self.temperature)
 
 
 class MultiSimilarityLoss(Loss):
@@ -174,6 +185,27 @@ class ArcFaceLoss(Loss):
     scale: Positive
 
 
+class CosFaceLoss(Loss):
+    kind = "classification"
+    library_class = "CosFaceLoss"
+    margin: NonNegative
+    scale: Positive
+
+
+class SubCenterArcFaceLoss(Loss):
+    kind = "classification"
+    library_class = "SubCenterArcFaceLoss"
+    margin: NonNegative
+    scale: Positive
+    sub_centers: Count
+
+
+class ProxyNCALoss(Loss):
+    kind = "classification"
+    library_class = "ProxyNCALoss"
+    softmax_scale: Positive
+
+
 class ProxyAnchorLoss(Loss):
     kind = "classification"
     library_class = "ProxyAnchorLoss"
@@ -211,11 +243,15 @@ LOSSES: dict[str, type[Loss]] = {
     "contrastive": ContrastiveLoss,
     "supcon": SupConLoss,
     "smooth_ap": SmoothAPLoss,
+    "recall_at_k": RecallAtKLoss,
     "multi_similarity": MultiSimilarityLoss,
     "ntxent": NTXentLoss,
     "circle": CircleLoss,
     "margin": MarginLoss,
     "arcface": ArcFaceLoss,
+    "cosface": CosFaceLoss,
+    "sub_center_arcface": SubCenterArcFaceLoss,
+    "proxy_nca": ProxyNCALoss,
     "proxy_anchor": ProxyAnchorLoss,
     "soft_triple": SoftTripleLoss,
     "cross_entropy": CrossEntropyLoss,

@@ -1,11 +1,11 @@
 """Optimizers and learning-rate schedules by name."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pipeline.options import AutoPositive, NonNegative, Positive, Section, Share
+from pipeline.options import AutoPositive, Factor, NonNegative, Positive, Section, Share
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -21,6 +21,7 @@ class Optimizer(Section):
     torch_class: ClassVar[str]
     auto_lr: ClassVar[tuple[float, float, float]]
     lr: AutoPositive
+    layer_decay: Factor
     head_lr: AutoPositive | None
     loss_lr: Positive | None
     weight_decay: NonNegative
@@ -38,24 +39,39 @@ class Optimizer(Section):
     def build(
         self, *, backbone: "nn.Module", head: "nn.Module", loss: "nn.Module"
     ) -> "optim.Optimizer":
-        """Return the optimizer over three groups, each with its own learning rate.
+        """Return the optimizer over groups, each with its own learning rate: backbone, head, loss.
+
+        With layer_decay d, layer i of the backbone's n has the rate lr d^(n - 1 - i) (Howard &
+        Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018; they have
+        d = 1 / 2.6). Its last layer is the first group.
 
         A loss's own weights (proxies, centers, a classifier) are not decayed: their length has a
         meaning, or none at all where the loss normalizes them.
         """
         from torch import optim
 
+        rate = float(self.lr)
         groups = [
-            {"params": _trainable(backbone), "lr": self.lr},
-            {"params": _trainable(head), "lr": self.head_lr or self.lr},
-            {"params": _trainable(loss), "lr": self.loss_lr or self.lr, "weight_decay": 0.0},
+            *self._of_layers(backbone, rate),
+            _group(head.parameters(), float(self.head_lr or rate)),
+            _group(loss.parameters(), self.loss_lr or rate) | {"weight_decay": 0.0},
         ]
         used = [group for group in groups if group["params"]]
-        others = self.model_dump(exclude={"head_lr", "loss_lr"})
+        others = self.model_dump(exclude={"layer_decay", "head_lr", "loss_lr"})
         # fused: one pass over each weight instead of one an operation; half the time of a step on
         # a CPU.
         built: optim.Optimizer = getattr(optim, self.torch_class)(used, fused=True, **others)
         return built
+
+    def _of_layers(self, backbone: "nn.Module", rate: float) -> list[dict[str, Any]]:
+        from pipeline.models.layers import list_layers
+
+        if self.layer_decay == 1:
+            return [_group(backbone.parameters(), rate)]
+        return [
+            _group(layer, rate * self.layer_decay**depth)
+            for depth, layer in enumerate(reversed(list_layers(backbone)))
+        ]
 
 
 class SGD(Optimizer):
@@ -77,8 +93,8 @@ class AdamW(Optimizer):
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
-def _trainable(module: "nn.Module") -> list["nn.Parameter"]:
-    return [weight for weight in module.parameters() if weight.requires_grad]
+def _group(weights: Iterable["nn.Parameter"], rate: float) -> dict[str, Any]:
+    return {"params": [weight for weight in weights if weight.requires_grad], "lr": rate}
 
 
 @dataclass(frozen=True)

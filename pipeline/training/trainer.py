@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.config.contradictions import refuse_label_sets
 from pipeline.config.schema import Params
@@ -25,12 +27,12 @@ from pipeline.models.devices import (
 )
 from pipeline.models.embedder import Embedder
 from pipeline.training.batches import Batches
+from pipeline.training.freezing import fixed_norms, freeze
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.inputs import Samples, make_input
 from pipeline.training.objective import NestedObjective, Objective
 from pipeline.training.processes import (
-    batch_norms,
     compute_once,
     count_processes,
     join_processes,
@@ -94,7 +96,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         params, model = self.params, self.model
-        _freeze(model, params.train.freeze)
+        freeze(model, params.train)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self.optimizer_options.build(
             backbone=model.backbone,
@@ -104,6 +106,8 @@ class Trainer:
         factor = params.scheduler.options.factor_at(epochs=params.train.epochs, steps=self.steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self._of_backbone = [each for each in model.backbone.parameters() if each.requires_grad]
+        self._fixed_norms = fixed_norms(model, params.train)
+        self.average = _average(model, params.train.ema)
         self.input = make_input(model, self.data, params, self.device)
         self.forward = self.accelerator.prepare_model(self.input.network)
 
@@ -138,9 +142,8 @@ class Trainer:
         self.forward.train()
         if self._head_alone or self.params.train.freeze == "backbone":
             self.model.backbone.eval()
-        if self.params.train.freeze == "batch_norm":
-            for module in batch_norms(self.model):
-                module.eval()
+        for norm in self._fixed_norms:
+            norm.eval()
         if count_processes() == 1:  # several expect a gradient of each weight
             for weight in self._of_backbone:
                 weight.requires_grad_(not self._head_alone)
@@ -169,11 +172,28 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
 
     def validate(self) -> EpochMetrics:
-        """Return the validation metrics, by the same code as the evaluate stage."""
-        vectors = self.embed_validation()
+        """Return the validation metrics, by the same code as the evaluate stage.
+
+        They are those of `kept`.
+        """
+        if self.average is None:
+            vectors = self.embed_validation()
+        else:
+            own = deepcopy(self.model.state_dict())
+            self.model.load_state_dict(self.kept.state_dict())
+            vectors = self.embed_validation()
+            self.model.load_state_dict(own)
         return compute_once(partial(self._measure, vectors))
+
+    @property
+    def kept(self) -> nn.Module:
+        """The model that is kept: with a moving average of its weights, where that is asked for."""
+        averaged: nn.Module = self.model if self.average is None else self.average.module
+        return averaged
 
     def _measure(self, vectors: Vectors) -> EpochMetrics:
         val = self.data.val
@@ -217,7 +237,8 @@ class Trainer:
             item.load_state_dict(state[name])
 
     def _stateful(self) -> dict[str, Any]:
-        return {
+        averaged = {} if self.average is None else {"average": self.average}
+        return averaged | {
             "model": self.model,
             "objective": self.objective,
             "optimizer": self.optimizer,
@@ -242,11 +263,8 @@ def prepare_processes(model: Embedder, data: TrainingData, params: Params) -> No
     join_processes(device)
 
 
-def _freeze(model: Embedder, what: str) -> None:
-    frozen: dict[str, list[nn.Module]] = {
-        "none": [],
-        "batch_norm": list(batch_norms(model)),
-        "backbone": [model.backbone],
-    }
-    for module in frozen[what]:
-        module.requires_grad_(False)
+def _average(model: Embedder, decay: float | None) -> AveragedModel | None:
+    if decay is None:
+        return None
+    moving: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=moving)

@@ -12,8 +12,9 @@ from pipeline.training.losses import LOSSES, Loss
 from pipeline.training.miners import MINERS
 from tests.helpers.overlay import overlaid
 
-CLASSIFICATION = {"arcface", "proxy_anchor", "soft_triple", "cross_entropy"}
-WITHOUT_PAIRS = CLASSIFICATION | {"smooth_ap"}
+PROXIES = {"arcface", "cosface", "sub_center_arcface", "proxy_nca", "proxy_anchor", "soft_triple"}
+CLASSIFICATION = PROXIES | {"cross_entropy"}
+WITHOUT_PAIRS = CLASSIFICATION | {"smooth_ap", "recall_at_k"}
 ON_TRIPLETS = {"triplet", "contrastive", "multi_similarity", "circle", "ntxent", "margin"}
 ON_LABEL_SETS = {"supcon", "triplet"}
 
@@ -36,7 +37,7 @@ def test_every_loss_is_of_one_kind() -> None:
 
 def test_a_memory_takes_every_loss_on_pairs() -> None:
     takes = set(CrossBatchMemory.supported_losses())
-    own = {"smooth_ap", "cross_entropy"}
+    own = {"smooth_ap", "recall_at_k", "cross_entropy"}
     of_library = {name for name in LOSSES.keys() - own if LOSSES[name].library_class in takes}
     assert of_library == LOSSES.keys() - WITHOUT_PAIRS
 

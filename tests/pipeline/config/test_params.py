@@ -12,8 +12,9 @@ from pipeline.errors import UserError
 from tests.helpers.overlay import GONE, PARAMS, overlaid
 
 LOSSES = (
-    "arcface, circle, contrastive, cross_entropy, margin, multi_similarity, ntxent, "
-    "proxy_anchor, smooth_ap, soft_triple, supcon, triplet"
+    "arcface, circle, contrastive, cosface, cross_entropy, margin, multi_similarity, ntxent, "
+    "proxy_anchor, proxy_nca, recall_at_k, smooth_ap, soft_triple, sub_center_arcface, supcon, "
+    "triplet"
 )
 
 
@@ -59,8 +60,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown key two levels down": (
         {"train__augment__hflips": 0.5},
-        "train.augment.hflips: unknown key; found 'hflips'; allowed: crop, hflip, jitter; "
-        "did you mean 'hflip'?",
+        "train.augment.hflips: unknown key; found 'hflips'; allowed: crop, erase, hflip, "
+        "jitter, rand_augment; did you mean 'hflip'?",
     ),
     "unknown section": (
         {"tracks": {}},
@@ -284,7 +285,11 @@ def test_a_file_that_is_no_mapping_is_error_text(values: Any, found: str) -> Non
     [
         {"optimizer__adamw__lr": 1},  # a whole number is a number
         {"train__patience": 3, "train__steps": 5, "download__max_side": 64},
-        {"train__augment": {"crop": None, "hflip": 0, "jitter": None}},
+        {
+            "train__augment": {
+                **{"crop": None, "hflip": 0, "jitter": None, "rand_augment": [1, 30], "erase": 1}
+            }
+        },
         {"backbone__weights": "imagenet", "backbone__name": "timm:vit_tiny_patch16_224"},
         {"data__source": "../images.tar", "data__folder__table": "table.csv"},
     ],

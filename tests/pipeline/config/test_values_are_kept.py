@@ -49,7 +49,7 @@ def draw_field(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
         return st.sampled_from(VALIDATION_METRICS)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind
     drawn: st.SearchStrategy[Any] = st.from_type(annotated)
-    if name in ("k", "knn"):
+    if name in ("k", "knn", "nested"):
         drawn = drawn.filter(lambda numbers: len({*numbers}) == len(numbers))
     return drawn.filter(is_finite)
 

@@ -57,7 +57,7 @@ for case in json.load(sys.stdin):
 json.dump(found, sys.stdout)
 """
 
-COSFACE = {"loss.name": "cosface"}
+SOFTMAX = {"loss.name": "normalized_softmax"}
 LIFTED = {"loss.name": "lifted"}
 TRIPLETS = {"batches.name": "triplets", "batches.triplets.batch_size": 2}
 RANDOM = {"batches.name": "random", "batches.random": {"batch_size": 8, "anchors": 2}}
@@ -71,12 +71,12 @@ VECTORS = [
     [0.2, 0.9, 0.0, 0.1],
 ]
 CASES: dict[str, dict[str, Any]] = {
-    "cosface": {"changes": COSFACE, "vectors": VECTORS, "labels": [0, 1, 2, 3, 0, 1]},
-    "cosface, one image of a class": {"changes": COSFACE | {"batches.pk.per_class": 1}},
-    "cosface, mined triplets": {"changes": COSFACE | TRIPLETS},
-    "cosface, miner": {"changes": COSFACE | {"miner.name": "batch_hard"}},
-    "cosface, memory": {"changes": COSFACE | {"train.cross_batch_memory": 64}},
-    "cosface, anchors": {"changes": COSFACE | RANDOM},
+    "softmax": {"changes": SOFTMAX, "vectors": VECTORS, "labels": [0, 1, 2, 3, 0, 1]},
+    "softmax, one image of a class": {"changes": SOFTMAX | {"batches.pk.per_class": 1}},
+    "softmax, mined triplets": {"changes": SOFTMAX | TRIPLETS},
+    "softmax, miner": {"changes": SOFTMAX | {"miner.name": "batch_hard"}},
+    "softmax, memory": {"changes": SOFTMAX | {"train.cross_batch_memory": 64}},
+    "softmax, anchors": {"changes": SOFTMAX | RANDOM},
     "lifted": {"changes": LIFTED, "vectors": VECTORS, "labels": [0, 1, 0, 1, 2, 3]},
     "lifted, one image of a class": {"changes": LIFTED | {"batches.pk.per_class": 1}},
     "lifted, miner": {"changes": LIFTED | {"miner.name": "batch_hard"}},
@@ -105,7 +105,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     losses = place / "pipeline/training/losses.py"
     insert(losses, LIFTED_CLASS, side="above", line=TABLE)
     insert(losses, LIFTED_LINE, side="below", line=TABLE)
-    insert(place / "params.yaml", LIFTED_BLOCK, side="above", line="arcface: {margin")
+    insert(place / "params.yaml", LIFTED_BLOCK, side="above", line="proxy_nca: {")
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=place,
@@ -122,9 +122,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 @pytest.mark.parametrize(
     "case",
     [
-        "cosface",
-        "cosface, one image of a class",
-        "cosface, mined triplets",
+        "softmax",
+        "softmax, one image of a class",
+        "softmax, mined triplets",
         "lifted",
         "lifted, miner",
         "lifted, memory",
@@ -140,19 +140,19 @@ def test_an_added_loss_is_allowed_where_it_works(case: str, found: dict[str, Any
     ("case", "line"),
     [
         (
-            "cosface, miner",
-            "miner.name: found 'batch_hard' with loss.name 'cosface', which takes no pairs; "
-            "allowed: none",
+            "softmax, miner",
+            "miner.name: found 'batch_hard' with loss.name 'normalized_softmax', which takes no "
+            "pairs; allowed: none",
         ),
         (
-            "cosface, memory",
-            "train.cross_batch_memory: found 64 with loss.name 'cosface', which takes no pairs; "
-            "allowed: 0",
+            "softmax, memory",
+            "train.cross_batch_memory: found 64 with loss.name 'normalized_softmax', which takes "
+            "no pairs; allowed: 0",
         ),
         (
-            "cosface, anchors",
-            "batches.random.anchors: found 2 with loss.name 'cosface', which has no anchors; "
-            "allowed: null",
+            "softmax, anchors",
+            "batches.random.anchors: found 2 with loss.name 'normalized_softmax', which has no "
+            "anchors; allowed: null",
         ),
         (
             "lifted, one image of a class",
@@ -168,7 +168,7 @@ def test_an_added_loss_is_refused_for_a_true_reason(
 
 
 def test_an_added_classification_loss_trains_a_weight_for_each_class(found: dict[str, Any]) -> None:
-    loss, moved, weights = found["cosface"]["trained"]
+    loss, moved, weights = found["softmax"]["trained"]
     assert loss > 0
     assert moved == list(range(6))
     assert weights == 4 * 4
@@ -188,7 +188,8 @@ def test_an_added_loss_trains_label_sets_by_mined_triplets_if_it_is_on_pairs(
     assert found["lifted"]["of_sets"] == [
         "loss.name: found 'lifted'; the images have several labels; allowed: supcon, triplet"
     ]
-    assert found["cosface, mined triplets"]["of_sets"] == [
-        "loss.name: found 'cosface' with batches.name 'triplets'; the images have several labels; "
-        "allowed: circle, contrastive, lifted, margin, multi_similarity, ntxent, triplet"
+    assert found["softmax, mined triplets"]["of_sets"] == [
+        "loss.name: found 'normalized_softmax' with batches.name 'triplets'; the images have "
+        "several labels; allowed: circle, contrastive, lifted, margin, multi_similarity, ntxent, "
+        "triplet"
     ]

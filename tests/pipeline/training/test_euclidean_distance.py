@@ -39,7 +39,8 @@ def test_where_the_library_measures_euclidean_distances_ours_are_used(what: str)
     own = library_class.get_default_distance(None)
     assert isinstance(own, LpDistance) == isinstance(built.distance, EuclideanDistance)
     if isinstance(own, LpDistance):
-        assert (own.p, own.power) == (2, 1) == (built.distance.p, built.distance.power)
+        assert own.p == 2 == built.distance.p
+        assert own.power == built.distance.power
 
 
 def test_some_of_each_kind_do() -> None:

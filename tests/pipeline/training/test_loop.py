@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.models.embed_images import embed_groups
 from pipeline.models.embedder import Embedder, HeadInput, attach_head, build_baseline
+from pipeline.models.layers import list_layers
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.inputs import trains_on_embeddings
 from pipeline.training.loop import TrainingResult, train
@@ -417,6 +418,59 @@ def test_a_gradient_that_is_too_long_is_shortened(data: TrainingData) -> None:
     assert lengths[None] == lengths[1000.0]
     assert lengths[0.01] == pytest.approx(0.1 * 0.01, rel=1e-3)
     assert lengths[None] > lengths[0.01]
+
+
+def test_the_first_layers_stay_as_they_are(data: TrainingData, tmp_path: Path) -> None:
+    params = make_params(train__freeze_layers=3, train__epochs=1)
+    before = {name: value.clone() for name, value in make_model(params).state_dict().items()}
+    model = run(params, data, tmp_path).model
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name].cpu())}
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    layers = [{names[id(weight)] for weight in layer} for layer in list_layers(model.backbone)]
+    assert all(not layer & changed for layer in layers[:3])
+    assert all(layer & changed for layer in layers[3:])
+    # Their batch norms keep their statistics too.
+    of_norms = {name.rpartition(".")[0] for name in changed if "running_mean" in name}
+    norms = {name.rpartition(".")[0] for name in before if "running_mean" in name}
+    still = {name.rpartition(".")[0] for layer in layers[:3] for name in layer}
+    assert of_norms == norms - still
+    assert norms & still
+
+
+def test_a_network_has_no_more_layers_to_freeze_than_it_has(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        run(make_params(train__freeze_layers=9), data, tmp_path)
+    assert str(caught.value) == (
+        "train.freeze_layers: found 9; allowed: less than the layers of resnet18, which are 9, or "
+        "train.freeze backbone"
+    )
+
+
+def test_what_is_validated_and_kept_is_the_moving_average(data: TrainingData) -> None:
+    """As a slow one computes it: a_0 = w_0 after the first batch, then a = d a + (1 - d) w."""
+    params = make_params(train__ema=0.9, train__epochs=1)
+    trainer = Trainer(make_model(params), data, params)
+    trainer.begin_epoch(0)
+    average: dict[str, torch.Tensor] = {}
+    for images, labels in trainer.loader(first_epoch=0):
+        trainer.loss_with_gradient(images, labels)
+        trainer.step()
+        for name, weight in trainer.model.named_parameters():
+            now = weight.detach().double()
+            average[name] = 0.9 * average[name] + 0.1 * now if name in average else now.clone()
+    for name, weight in trainer.kept.named_parameters():
+        assert torch.allclose(weight.double(), average[name], rtol=1e-4, atol=1e-6), name
+    for name, buffer in trainer.kept.named_buffers():
+        assert torch.equal(buffer, dict(trainer.model.named_buffers())[name])
+    own = trainer.embed_validation()
+    measured = trainer.validate()
+    assert np.array_equal(trainer.embed_validation(), own)  # training goes on from its own weights
+    trainer.model.load_state_dict(trainer.kept.state_dict())
+    assert not np.array_equal(trainer.embed_validation(), own)
+    assert measured == trainer._measure(trainer.embed_validation())
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_key_to_change(

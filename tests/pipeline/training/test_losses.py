@@ -20,7 +20,7 @@ Vectors = list[Vector]
 
 PARAMS = ROOT / "params.yaml"
 DIM = 5
-CLASSIFICATION = ["arcface", "proxy_anchor", "soft_triple", "cross_entropy"]
+CLASSIFICATION = [name for name, loss in LOSSES.items() if loss.kind == "classification"]
 EUCLIDEAN = {"triplet", "contrastive", "margin"}
 
 
@@ -141,6 +141,24 @@ def one_smooth_ap(e: Vectors, y: list[int], q: int, o: dict[str, Any]) -> float:
     return 1 - mean([rank(i, same) / rank(i, list(range(len(y)))) for i in same])
 
 
+def recall_at_k(e: Vectors, y: list[int], o: dict[str, Any], _: Vectors) -> float:
+    return mean([one_recall_at_k(e, y, q, o) for q in range(len(y))])
+
+
+def one_recall_at_k(e: Vectors, y: list[int], q: int, o: dict[str, Any]) -> float:
+    """1 - mean_k min(k, sum_i sigmoid((k - rank(i)) / k)) / min(k, P); Patel et al., 2022,
+    equations 6 and 7, and their code."""
+
+    def rank(i: int) -> float:
+        others = (j for j in range(len(y)) if j not in (i, q))
+        above = (cosine(e[q], e[j]) - cosine(e[q], e[i]) for j in others)
+        return 1 + sum(sigmoid(by / o["temperature"]) for by in above)
+
+    same = positives(y, q)
+    found = {k: sum(sigmoid((k - rank(i)) / k) for i in same) for k in o["k"]}
+    return 1 - mean([min(k, found[k]) / min(k, len(same)) for k in o["k"]])
+
+
 def multi_similarity(e: Vectors, y: list[int], o: dict[str, Any], _: Vectors) -> float:
     """log(1 + sum_p exp(-alpha (s - base))) / alpha + log(1 + sum_n exp(beta (s - base))) / beta;
     Wang et al., 2019, equation 15."""
@@ -208,6 +226,37 @@ def arcface(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
     return mean(losses)
 
 
+def cosface(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
+    """Softmax of scale (cos - margin at the label); Wang et al., 2018, equation 4."""
+    losses = []
+    for x, label in zip(e, y, strict=True):
+        near = [cosine(x, proxy) - o["margin"] * (c == label) for c, proxy in enumerate(w)]
+        losses.append(softmax_loss([o["scale"] * s for s in near], label))
+    return mean(losses)
+
+
+def sub_center_arcface(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
+    """ArcFace, where a class has several centers and its cosine is that of the nearest; Deng et
+    al., "Sub-center ArcFace", 2020, equation 3."""
+    each = o["sub_centers"]
+
+    def nearest(x: Vector) -> Vectors:
+        parts = (w[at : at + each] for at in range(0, len(w), each))
+        return [max(centers, key=lambda center: cosine(x, center)) for centers in parts]
+
+    return mean([arcface([x], [label], o, nearest(x)) for x, label in zip(e, y, strict=True)])
+
+
+def proxy_nca(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
+    """Softmax of -scale d^2 to the proxies, d Euclidean; Teh et al., ProxyNCA++, 2020, equation 6,
+    where 1 / scale is the temperature (1 / 9 in theirs)."""
+    losses = []
+    for x, label in zip(e, y, strict=True):
+        logits = [-o["softmax_scale"] * euclidean(x, proxy) ** 2 for proxy in w]
+        losses.append(softmax_loss(logits, label))
+    return mean(losses)
+
+
 def proxy_anchor(e: Vectors, y: list[int], o: dict[str, Any], w: Vectors) -> float:
     """log(1 + sum_x exp(-alpha (s - m))), a mean over the proxies with positives, and
     log(1 + sum_x exp(alpha (s + m))), a mean over all; Kim et al., 2020, equation 4."""
@@ -252,11 +301,15 @@ ORACLES: dict[str, Oracle] = {
     "contrastive": contrastive,
     "supcon": supcon,
     "smooth_ap": smooth_ap,
+    "recall_at_k": recall_at_k,
     "multi_similarity": multi_similarity,
     "ntxent": ntxent,
     "circle": circle,
     "margin": margin,
     "arcface": arcface,
+    "cosface": cosface,
+    "sub_center_arcface": sub_center_arcface,
+    "proxy_nca": proxy_nca,
     "proxy_anchor": proxy_anchor,
     "soft_triple": soft_triple,
     "cross_entropy": cross_entropy,
@@ -267,9 +320,9 @@ def weights_of(loss: nn.Module) -> Vectors:
     """A row for each class (soft_triple: each centre) of a loss's own weights."""
     rows: Vectors
     match type(loss).__name__:
-        case "ArcFaceLoss":
+        case "ArcFaceLoss" | "CosFaceLoss" | "SubCenterArcFaceLoss":
             rows = loss.W.T.tolist()
-        case "ProxyAnchorLoss":
+        case "ProxyAnchorLoss" | "ProxyNCALoss":
             rows = loss.proxies.tolist()
         case "SoftTripleLoss":
             rows = loss.fc.T.tolist()
@@ -382,7 +435,8 @@ def test_a_classification_loss_trains_weights_of_its_own(name: str) -> None:
     loss = make_loss(name, classes=7)
     loss(embeddings, labels, None).backward()
     weights = list(loss.parameters())
-    centers = default_options(name).get("centers_per_class", 1)
+    options = default_options(name)
+    centers = options.get("centers_per_class", options.get("sub_centers", 1))
     assert sum(weight.numel() for weight in weights) in {7 * DIM * centers, 7 * (DIM + 1)}
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
 

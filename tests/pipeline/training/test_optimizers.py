@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from pipeline.training.optimizers import OPTIMIZERS, SCHEDULERS, Adam
 
-RATES = {"lr": 0.1, "head_lr": 0.2, "loss_lr": 0.3, "weight_decay": 0.01}
+RATES = {"lr": 0.1, "layer_decay": 1.0, "head_lr": 0.2, "loss_lr": 0.3, "weight_decay": 0.01}
 
 
 def build(
@@ -30,6 +30,18 @@ def test_backbone_head_and_loss_have_different_rates(name: str) -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2, 0.3]
     for group, part in zip(optimizer.param_groups, parts, strict=True):
         assert [id(weight) for weight in group["params"]] == [id(w) for w in part.parameters()]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_earlier_layer_has_a_lower_rate(name: str) -> None:
+    backbone = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2), nn.Linear(2, 2))
+    backbone[0].bias.requires_grad_(False)
+    values = RATES | {"layer_decay": 0.5} | ({"momentum": 0.9} if name == "sgd" else {})
+    optimizer = OPTIMIZERS[name](**values).build(
+        backbone=backbone, head=nn.Linear(2, 2), loss=nn.Identity()
+    )
+    groups = [(group["lr"], len(group["params"])) for group in optimizer.param_groups]
+    assert groups == [(0.1, 2), (0.05, 2), (0.025, 3), (0.2, 2)]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
