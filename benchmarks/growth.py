@@ -9,17 +9,25 @@ made up; the other stages run as DVC runs them, as processes. Queries are sample
 search the whole gallery. From each time that of 1,000 images is taken off, which is nearly all
 start-up; the exponent is fitted to what is left, by least squares of the logarithms. The last
 columns are an extrapolation by it, from the largest size.
+
+Peak memory counts the parts of mapped files that were read, which the system takes back where
+another needs memory. "own" is the memory that no file holds, so what a stage needs; of the process
+alone, without its workers.
 """
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +51,8 @@ ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 30_000, 60_000, 120_000, 250_000)
 FIRST = 1_000  # images of the run that is taken off
 QUERIES, CANDIDATES, PER_CLASS, DIMENSION, SIDE = 2_000, 5_000, 10, 128, 16
-LEAST = (0.5, 5.0)  # CPU seconds and MiB above the first run that are more than noise
+Used = tuple[float, float, float]  # CPU seconds, peak MiB, own MiB
+LEAST = (0.5, 5.0, 5.0)  # of them, above the first run, more than noise
 NAMES = ("images", "catalog.parquet", "classes.parquet", "rejected.csv", "health.parquet")
 COMMANDS = {
     "pack": ["-m", "benchmarks.growth", "--pack"],
@@ -85,26 +94,23 @@ def main() -> None:
 
 def measure_growth(sizes: Sequence[int]) -> None:
     print(describe_machine("portable")["processor"])
-    print("    images  stage      CPU s   peak MiB")
+    print("    images  stage      CPU s   peak MiB    own MiB")
     measure(FIRST)  # compiles what is compiled once
     found = {size: measure(size) for size in (FIRST, *sizes)}
-    print("stage      exponent: CPU, memory   at 10^7: CPU h, GiB   at 10^9: CPU h, GiB")
+    print("stage      exponents: CPU, peak, own   at 10^7: CPU h, GiB, GiB   at 10^9: the same")
     for stage in COMMANDS:
-        powers = [fit(found, stage, kind) for kind in (0, 1)]
+        powers = [fit(found, stage, kind) for kind in range(3)]
         ahead = [
-            number
+            extrapolate(found, stage, kind, powers[kind], images) / (1024 if kind else 3600)
             for images in (10**7, 10**9)
-            for number in (
-                extrapolate(found, stage, 0, powers[0], images) / 3600,
-                extrapolate(found, stage, 1, powers[1], images) / 1024,
-            )
+            for kind in range(3)
         ]
-        cells = "".join(f"{number:11.1f}" for number in ahead)
-        print(f"{stage:10} {powers[0]:12.2f} {powers[1]:9.2f} {cells}")
+        cells = "".join(f"{number:10.1f}" for number in ahead)
+        print(f"{stage:10}" + "".join(f"{power:8.2f}" for power in powers) + cells)
 
 
-def measure(size: int) -> dict[str, tuple[float, float]]:
-    """Return stage -> (CPU seconds, peak MiB) with so many images."""
+def measure(size: int) -> dict[str, Used]:
+    """Return stage -> what it used with so many images."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
@@ -115,9 +121,8 @@ def measure(size: int) -> dict[str, tuple[float, float]]:
         for stage, command in COMMANDS.items():
             more = [str(size)] if stage == "pack" else []
             found[stage] = run(project, [*command, *more])
-            print(
-                f"{size:10,}  {stage:8} {found[stage][0]:7.1f} {found[stage][1]:10.0f}", flush=True
-            )
+            seconds, peak, own = found[stage]
+            print(f"{size:10,}  {stage:8} {seconds:7.1f} {peak:10.0f} {own:10.0f}", flush=True)
             if stage == "pack":
                 run(project, ["-m", "benchmarks.growth", "--write-vectors"])
     return found
@@ -133,8 +138,8 @@ def write_params(project: Path) -> None:
     shutil.copy(ROOT / "overrides.csv", project)
 
 
-def run(project: Path, command: list[str]) -> tuple[float, float]:
-    """Return the CPU seconds and the peak MiB of a process, with those that it starts.
+def run(project: Path, command: list[str]) -> Used:
+    """Return what a process used; the CPU seconds with those of the processes that it starts.
 
     Linux counts the memory of this process as theirs, until they run a program. So it has little.
     """
@@ -146,11 +151,27 @@ def run(project: Path, command: list[str]) -> tuple[float, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
+    own: list[float] = []
+    sampler = Thread(target=sample_own, args=(process.pid, own))
+    sampler.start()
     errors = process.stderr.read().decode() if process.stderr else ""
     _, status, used = os.wait4(process.pid, 0)
+    sampler.join()
     if status:
         sys.exit(f"{command}: {errors}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, max(own)
+
+
+def sample_own(pid: int, own: list[float]) -> None:
+    """Append, 20 times a second to its end, the MiB of a process that no file holds."""
+    status = Path(f"/proc/{pid}/status")
+    with suppress(OSError):
+        while True:
+            kib = [int(each) for each in re.findall(r"RssAnon:\s+(\d+)", status.read_text())]
+            if not kib:  # it has ended
+                return
+            own.append(kib[0] / 1024)
+            time.sleep(0.05)
 
 
 def pack_images(size: int) -> None:
@@ -219,8 +240,8 @@ def write_vectors(project: Path) -> None:
     write_embeddings(project / "embeddings/added/m", [], noise[:0])
 
 
-def fit(found: dict[int, dict[str, tuple[float, float]]], stage: str, kind: int) -> float:
-    """Return the exponent of the time (kind 0) or the memory (kind 1) of a stage."""
+def fit(found: dict[int, dict[str, Used]], stage: str, kind: int) -> float:
+    """Return the exponent of what a stage used; kind: which value of Used."""
     first, *sizes = found
     above = {size: found[size][stage][kind] - found[first][stage][kind] for size in sizes}
     told = {size: more for size, more in above.items() if more > LEAST[kind]}
@@ -230,7 +251,7 @@ def fit(found: dict[int, dict[str, tuple[float, float]]], stage: str, kind: int)
 
 
 def extrapolate(
-    found: dict[int, dict[str, tuple[float, float]]],
+    found: dict[int, dict[str, Used]],
     stage: str,
     kind: int,
     power: float,

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints
 from pipeline.data.tie_order import digest_ids
@@ -67,18 +68,32 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """What is known of an image that is in row `row` of the file of rows at `path`.
+    """Where an image is: in row `row` of the file of rows at `path`. size: in bytes.
 
-    size: of the encoded image, in bytes. digest: its SHA-256.
+    It holds nothing else, because packing keeps one for each image.
     """
 
     path: Path
     row: int
     size: int
-    digest: bytes
-    width: int
-    height: int
-    facts: ImageFacts
+
+
+@dataclass(frozen=True)
+class ImageColumns:
+    """What is known of N stored images: the columns of SCHEMA, each an array.
+
+    digest: uint8 [N, 32]. width, height, color_range: int32 [N]. pixels: string [N].
+    perceptual_hash: uint64 [N]. colors: uint8 [N, C]. sharpness: float64 [N].
+    """
+
+    digest: NDArray[np.uint8]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    pixels: pa.Array
+    perceptual_hash: NDArray[np.uint64]
+    colors: NDArray[np.uint8]
+    color_range: NDArray[np.int32]
+    sharpness: NDArray[np.float64]
 
 
 class RowWriter:
@@ -115,10 +130,6 @@ class RowWriter:
             path=self.path,
             row=self._count - 1,
             size=len(row.encoded),
-            digest=sha256(row.encoded).digest(),
-            width=row.width,
-            height=row.height,
-            facts=row.facts,
         )
 
     def _flush(self) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.data.arrays import Ints
 from pipeline.data.buckets import Bucket, Manifest, find_buckets, read_manifest, write_manifest
 from pipeline.data.decoding import UndecodableError, decode
 from pipeline.data.files import link_or_copy
 from pipeline.data.image_rows import (
     REMEDY,
+    SCHEMA,
     SUFFIX,
-    ImageFacts,
+    ImageColumns,
     RowFiles,
     StoredImage,
     checksum,
@@ -79,6 +82,21 @@ def _content(column: pa.Array) -> Iterator[bytes | pa.Buffer]:
     else:
         width = column.type.bit_width // 8
         yield buffers[1][first * width : last * width]
+
+
+def _scatter(columns: Sequence[pa.Array], order: Ints) -> NDArray[np.uint8]:
+    """Return uint8 [N, C]: row order[i] has the bytes of value i of columns of equal lengths."""
+    parts = [
+        np.frombuffer(b"".join(list(_content(column))[-1:]), np.uint8).reshape(len(column), -1)
+        for column in columns
+    ]
+    width = parts[0].shape[1] if parts else 0
+    out = np.empty((len(order), width), np.uint8)
+    first = 0
+    for part in parts:
+        out[order[first : first + len(part)]] = part
+        first += len(part)
+    return out
 
 
 class PackedImages:
@@ -165,8 +183,8 @@ class PackedImages:
                 f"packs them; {REMEDY}"
             ) from None
 
-    def describe(self, image_id: str) -> StoredImage | None:
-        """Return where an image is stored and what is known of it, None where it is not here."""
+    def locate(self, image_id: str) -> StoredImage | None:
+        """Return where an image is stored, None where it is not here."""
         if (found := self._find(image_id)) is None:
             return None
         bucket, first, _ = self._batches[found[0]]
@@ -174,12 +192,33 @@ class PackedImages:
             path=bucket.path_in(self.directory, SUFFIX),
             row=first + found[1],
             size=len(self._value(found, "image")),
-            digest=self._value(found, "digest"),
-            width=self._value(found, "width"),
-            height=self._value(found, "height"),
-            facts=ImageFacts(
-                **{name: self._value(found, name) for name in ImageFacts.__dataclass_fields__}
-            ),
+        )
+
+    def read_columns(self, image_ids: Sequence[str]) -> ImageColumns:
+        """Return what is known of the images. image_ids: all that are here, in the order wanted."""
+        order = tie_order(image_ids)  # of them: here they are in this order
+        rows = np.empty_like(order)
+        rows[order] = np.arange(len(order))
+
+        def parts(name: str) -> list[pa.Array]:
+            return [batch[name] for _, _, batch in self._batches]
+
+        def numbers(name: str) -> Any:
+            kind = SCHEMA.field(name).type.to_pandas_dtype()
+            return np.concatenate([np.empty(0, kind), *(each.to_numpy() for each in parts(name))])[
+                rows
+            ]
+
+        pixels = pa.chunked_array(parts("pixels"), pa.string()).take(rows).combine_chunks()
+        return ImageColumns(
+            digest=_scatter(parts("digest"), order),
+            width=numbers("width"),
+            height=numbers("height"),
+            pixels=pixels,
+            perceptual_hash=numbers("perceptual_hash"),
+            colors=_scatter(parts("colors"), order),
+            color_range=numbers("color_range"),
+            sharpness=numbers("sharpness"),
         )
 
     def require(self, image_ids: Sequence[str]) -> None:

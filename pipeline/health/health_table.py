@@ -1,41 +1,39 @@
 """The table data/health.parquet: the facts of all images, and the groups of duplicates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.data.arrays import Ints
-from pipeline.data.image_rows import ImageFacts
+from pipeline.data.image_rows import ImageColumns
 from pipeline.data.tables import HEALTH
 from pipeline.health.duplicate_groups import group_alike, group_equal
-from pipeline.health.image_faults import is_blank
+from pipeline.health.image_faults import BLANK_COLOR_RANGE
 from pipeline.health.perceptual_hashes import GRID
 
 
-def build_health_table(facts: Mapping[str, ImageFacts]) -> pa.Table:
-    """Return HEALTH of the images `facts`, by image_id and in its order."""
-    ids, every = list(facts), list(facts.values())
-    exact = group_equal([each.pixels for each in every])
+def build_health_table(ids: Sequence[str], facts: ImageColumns) -> pa.Table:
+    """Return HEALTH of N images: their image_ids, and what is known of them, in the same order."""
+    exact = group_equal(facts.pixels)
     columns = {
         "image_id": ids,
-        "pixels": [each.pixels for each in every],
-        "perceptual_hash": [each.perceptual_hash for each in every],
-        "color_range": [each.color_range for each in every],
-        "sharpness": [each.sharpness for each in every],
+        "pixels": facts.pixels,
+        "perceptual_hash": facts.perceptual_hash,
+        "color_range": facts.color_range,
+        "sharpness": facts.sharpness,
         "exact_group": _names(exact, ids, of_more_than_one=np.arange(len(ids))),
-        "near_group": _names(_near(every), ids, of_more_than_one=exact),
+        "near_group": _names(_near(facts), ids, of_more_than_one=exact),
     }
     return pa.table(columns, schema=pa.schema(HEALTH.columns))
 
 
-def _near(facts: Sequence[ImageFacts]) -> Ints:
+def _near(facts: ImageColumns) -> Ints:
     """Return int64 [N], as `group_alike`; the hash of a blank image is noise, so it is alone."""
-    group = np.arange(len(facts), dtype=np.int64)
-    rows = np.array([n for n, each in enumerate(facts) if not is_blank(each.color_range)], np.int64)
-    bits = np.array([facts[row].perceptual_hash for row in rows], np.uint64)
-    colours = np.frombuffer(b"".join(facts[row].colors for row in rows), np.uint8)
-    group[rows] = rows[group_alike(bits, colours.reshape(-1, GRID, GRID, 3))]
+    group = np.arange(len(facts.color_range), dtype=np.int64)
+    rows = np.flatnonzero(facts.color_range > BLANK_COLOR_RANGE)
+    colours = facts.colors[rows].reshape(-1, GRID, GRID, 3)
+    group[rows] = rows[group_alike(facts.perceptual_hash[rows], colours)]
     return group
 
 

@@ -45,7 +45,7 @@ class KeptImages:
             self._images.read(image_id)  # raises where a byte has changed
         except UserError:
             return None
-        return self._images.describe(image_id)
+        return self._images.locate(image_id)
 
 
 def keep_images(folder: Path, images: Path, source_of: Mapping[str, bytes]) -> None:

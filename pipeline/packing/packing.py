@@ -8,14 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.data.buckets import choose_count
 from pipeline.data.class_names import name_some
 from pipeline.data.files import unfinished_in, written_whole
 from pipeline.data.fingerprint import DatasetFingerprint
-from pipeline.data.image_rows import ImageFacts, StoredImage
-from pipeline.data.packed_images import write_images
+from pipeline.data.image_rows import ImageColumns, StoredImage
+from pipeline.data.packed_images import PackedImages, write_images
 from pipeline.data.tables import CATALOG, CLASSES, HEALTH, Table, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
@@ -67,21 +69,24 @@ class _PackOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """An image that is packed. stored: None where only its labels are."""
+    """An image that is packed. stored: None where only its labels are. source: as in SOURCES."""
 
     image: SourceImage
-    width: int
-    height: int
-    stored: StoredImage | None
+    stored: StoredImage | None = None
+    source: bytes = b""
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What is packed, what is not (path, reason), and of what each stored image was made."""
+    """What is packed, and what is not (path, reason)."""
 
     packed: list[_Packed]
     rejected: list[tuple[str, str]]
-    source_of: dict[str, bytes]
+
+    @property
+    def stored(self) -> list[_Packed]:
+        """Those packed images that are not labels alone."""
+        return [item for item in self.packed if item.stored is not None]
 
 
 def pack(
@@ -118,7 +123,7 @@ def pack(
         result = _store(ordered, unfinished.images, how)
         _write_tables(result, unfinished)
     if kept is not None:
-        keep_images(kept, to.images, result.source_of)
+        keep_images(kept, to.images, {item.image.id: item.source for item in result.stored})
     _warn_of_rejected(result, ordered, listed_in=to.rejected)
 
 
@@ -140,10 +145,11 @@ def pack_added(
     with written_whole(*astuple(to)) as paths:
         unfinished = AddedOutputs(*paths)
         result = _store(ordered, unfinished.images, how)
-        write_table(_catalog(result.packed, {}), unfinished.catalog, CATALOG)
+        known = _read_columns(result, unfinished.images)
+        write_table(_catalog(result.packed, known, {}), unfinished.catalog, CATALOG)
         write_rejected(result.rejected, unfinished.rejected)
     if kept is not None:
-        keep_images(kept, to.images, result.source_of)
+        keep_images(kept, to.images, {item.image.id: item.source for item in result.stored})
     _warn_of_rejected(result, ordered, listed_in=to.rejected)
 
 
@@ -181,7 +187,7 @@ def _store(images: Sequence[SourceImage], folder: Path, how: _PackOptions) -> _R
 
 
 def _read(images: Sequence[SourceImage], rows: Path, how: _PackOptions) -> _Result:
-    result = _Result([], [], {})
+    result = _Result([], [])
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
     with closing(
@@ -197,24 +203,24 @@ def _read(images: Sequence[SourceImage], rows: Path, how: _PackOptions) -> _Resu
 
 
 def _tell_kept(result: _Result, how: _PackOptions) -> None:
-    stored = [item.stored for item in result.packed if item.stored is not None]
-    if count := sum(how.kept is not None and how.kept in each.path.parents for each in stored):
-        logger.info("%d of %d images are kept", count, len(stored))
+    if how.kept is None:
+        return
+    paths = [item.stored.path for item in result.packed if item.stored is not None]
+    if count := sum(how.kept in path.parents for path in paths):
+        logger.info("%d of %d images are kept", count, len(paths))
 
 
 def _labels_alone(image: SourceImage) -> _Packed:
     if image.size is None:
         raise ValueError(f"{image.path}: has neither a size nor anything to read")
-    return _Packed(image, *image.size, stored=None)
+    return _Packed(image)
 
 
 def _add(read: ReadImage, image: SourceImage, result: _Result) -> None:
     if read.stored is None:
         result.rejected.append((image.path, read.reason or ""))
     else:
-        stored = read.stored
-        result.packed.append(_Packed(image, stored.width, stored.height, stored))
-        result.source_of[image.id] = read.source
+        result.packed.append(_Packed(image, read.stored, read.source))
 
 
 def _warn_of_rejected(result: _Result, images: Sequence[SourceImage], *, listed_in: Path) -> None:
@@ -232,41 +238,57 @@ def _warn_of_rejected(result: _Result, images: Sequence[SourceImage], *, listed_
 def _write_tables(result: _Result, to: Outputs) -> None:
     names = sorted({name for item in result.packed for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
-    catalog, about = _catalog(result.packed, label_of), _fingerprint(result.packed)
-    write_table(catalog, to.catalog, CATALOG, metadata=about)
+    known = _read_columns(result, to.images)
+    about = _fingerprint(result.packed, known)
+    write_table(_catalog(result.packed, known, label_of), to.catalog, CATALOG, metadata=about)
     write_table(_classes(result.packed, names), to.classes, CLASSES)
-    write_table(build_health_table(_facts(result.packed)), to.health, HEALTH)
+    ids = [item.image.id for item in result.stored]
+    write_table(build_health_table(ids, known), to.health, HEALTH)
     write_rejected(result.rejected, to.rejected)
 
 
-def _fingerprint(packed: Sequence[_Packed]) -> dict[str, str]:
-    fingerprint = DatasetFingerprint()
+def _read_columns(result: _Result, images: Path) -> ImageColumns:
+    """Return what is known of the stored images, in their order; it is not kept in memory."""
+    return PackedImages(images).read_columns([item.image.id for item in result.stored])
+
+
+def _fingerprint(packed: Sequence[_Packed], known: ImageColumns) -> dict[str, str]:
+    fingerprint, digests = DatasetFingerprint(), iter(known.digest)
     for item in packed:
         fingerprint.add(
             item.image.id,
             labels=item.image.labels,
             group=item.image.group,
             source_split=item.image.source_split,
-            image_digest=None if item.stored is None else item.stored.digest,
+            image_digest=None if item.stored is None else next(digests).tobytes(),
         )
     return fingerprint.to_metadata()
 
 
-def _facts(packed: Sequence[_Packed]) -> dict[str, ImageFacts]:
-    return {item.image.id: item.stored.facts for item in packed if item.stored is not None}
-
-
-def _catalog(packed: Sequence[_Packed], label_of: Mapping[str, int]) -> pa.Table:
+def _catalog(
+    packed: Sequence[_Packed], known: ImageColumns, label_of: Mapping[str, int]
+) -> pa.Table:
+    sizes = _sizes(packed, known)
     rows = {
         "image_id": [item.image.id for item in packed],
         "labels": [sorted({label_of[name] for name in item.image.labels}) for item in packed],
         "group": [item.image.group for item in packed],
         "source_split": [item.image.source_split for item in packed],
         "path": [item.image.path for item in packed],
-        "width": [item.width for item in packed],
-        "height": [item.height for item in packed],
+        "width": sizes[:, 0],
+        "height": sizes[:, 1],
     }
     return _table(rows, CATALOG)
+
+
+def _sizes(packed: Sequence[_Packed], known: ImageColumns) -> NDArray[np.int32]:
+    """Return int32 [N, 2], the width and height of each image."""
+    stored = np.array([item.stored is not None for item in packed], dtype=bool)
+    sizes = np.empty((len(packed), 2), np.int32)
+    sizes[stored] = np.stack([known.width, known.height], axis=1)
+    others = [item.image.size for item in packed if item.stored is None]
+    sizes[~stored] = np.array(others, np.int32).reshape(-1, 2)
+    return sizes
 
 
 def _classes(packed: Sequence[_Packed], names: Sequence[str]) -> pa.Table:

@@ -168,7 +168,9 @@ def make_images(folder: Path) -> list[Path]:
 
 def read_images(folder: Path) -> object:
     images = PackedImages(folder)
-    return [(images.describe(each), digest(images.decode(each))) for each in images.ids]
+    pixels = [(images.locate(each), digest(images.decode(each))) for each in images.ids]
+    columns = vars(images.read_columns(images.ids))
+    return pixels, {name: str(column) for name, column in columns.items()}
 
 
 def make_model(folder: Path, *, damaged: str) -> list[Path]:

@@ -51,8 +51,9 @@ def fuzz(readers: Sequence[str], *, cases: int, first: int = 0) -> Findings:
     findings = Findings()
     todo = [(reader, first) for reader in readers]
     while todo and (died := _run_child(todo, first + cases, findings)):
-        todo = todo[[name for name, _ in todo].index(died[0]) :]
-        todo[0] = (died[0], died[1] + 1)
+        reader, number = died
+        _, *rest = todo[[name for name, _ in todo].index(reader) :]
+        todo = [(reader, number + 1), *rest] if number + 1 < first + cases else rest
     return findings
 
 

@@ -1,6 +1,7 @@
 """Packed images are read through the one decoder, and a damaged one is told by its id."""
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.image_rows import ImageRow, RowFiles, RowWriter, read_rows
-from pipeline.data.packed_images import PackedImages
+from pipeline.data.image_rows import ImageFacts, ImageRow, RowFiles, RowWriter, read_rows
+from pipeline.data.packed_images import PackedImages, write_images
 from pipeline.data.tie_order import tie_order
 from pipeline.errors import UserError
 from tests.helpers.encoded_images import FORMATS, SIZE, encode, exif_of
@@ -123,7 +124,7 @@ def test_images_are_found_in_their_buckets(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         images.read("40.png")
     assert str(caught.value) == f"{tmp_path}: no image has image_id '40.png'; run: dvc repro"
-    assert images.describe("40.png") is None
+    assert images.locate("40.png") is None
 
 
 def test_two_image_ids_of_one_digest_are_two_images(
@@ -135,7 +136,7 @@ def test_two_image_ids_of_one_digest_are_two_images(
     images = packed(tmp_path, **encoded)
     assert images.ids == ["a", "b", "c"]
     assert {name: images.read(name) for name in encoded} == encoded
-    assert images.describe("d") is None
+    assert images.locate("d") is None
 
 
 @pytest.mark.parametrize("files", ["swapped", "of another run", "missing"])
@@ -181,3 +182,43 @@ def test_rows_are_copied_from_several_files_in_any_order_and_in_batches(
     assert [row["image_id"] for row in found] == [str(row) for row in order]
     assert [row["image"] for row in found] == [encoded[str(row)] for row in order]
     assert [row["height"] for row in found] == [8 + row % 6 for row in order]
+
+
+def test_what_is_known_of_images_is_read_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.data.image_rows.BATCH_BYTES", 20)  # several batches a bucket
+    rows = {}
+    for n in range(30):
+        facts = ImageFacts(f"{n % 7}", 2**64 - 1 - n, bytes([n, n + 1]), n - 5, n / 3)
+        rows[f"{n}"] = ImageRow(f"{n}", b"image %d" % n, 8 + n, 9 + n, facts)
+    with RowWriter(tmp_path / "rows") as writer:
+        stored = {image_id: writer.add(row) for image_id, row in rows.items()}
+    write_images(stored, tmp_path / "images", buckets=4)
+    ids = [f"{7 * n % 30}" for n in range(30)]
+    columns = PackedImages(tmp_path / "images").read_columns(ids)
+    assert [each.tobytes() for each in columns.digest] == [
+        sha256(rows[image_id].encoded).digest() for image_id in ids
+    ]
+    assert [(w, h) for w, h in zip(columns.width, columns.height, strict=True)] == [
+        (rows[image_id].width, rows[image_id].height) for image_id in ids
+    ]
+    facts_of = zip(
+        columns.pixels.to_pylist(),
+        columns.perceptual_hash.tolist(),
+        [each.tobytes() for each in columns.colors],
+        columns.color_range.tolist(),
+        columns.sharpness.tolist(),
+        strict=True,
+    )
+    assert [ImageFacts(*values) for values in facts_of] == [
+        rows[image_id].facts for image_id in ids
+    ]
+
+
+def test_of_no_images_nothing_is_known(tmp_path: Path) -> None:
+    write_images({}, tmp_path / "images", buckets=1)
+    columns = PackedImages(tmp_path / "images").read_columns([])
+    assert {name: len(column) for name, column in vars(columns).items()} == dict.fromkeys(
+        vars(columns), 0
+    )

@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 from pipeline.data.tables import HEALTH
 from pipeline.health.health_table import build_health_table
 from pipeline.health.image_facts import describe_image
+from tests.helpers.image_columns import columns_of
 
 Photograph = Callable[..., Image.Image]
 
@@ -21,7 +22,8 @@ def photographs() -> list[Image.Image]:
 
 
 def build(images: dict[str, Image.Image]) -> pa.Table:
-    table = build_health_table({name: describe_image(image) for name, image in images.items()})
+    facts = columns_of([describe_image(image) for image in images.values()])
+    table = build_health_table(list(images), facts)
     assert table.schema == pa.schema(HEALTH.columns)
     return table
 

@@ -12,6 +12,7 @@ from pipeline.health.health_table import build_health_table
 from pipeline.health.image_facts import describe_image
 from pipeline.health.image_faults import IMAGE_FAULTS
 from tests.helpers.encoded_images import encode
+from tests.helpers.image_columns import columns_of
 
 SMALL, BLANK, BLURRED = "very small (a side under 32 px)", "blank (nearly one color)", "blurred"
 
@@ -71,7 +72,8 @@ def test_the_noise_of_a_scanned_page_is_blank_and_a_stroke_on_it_is_not() -> Non
 
 
 def are_near(one: Image.Image, other: Image.Image) -> bool:
-    table = build_health_table({"a": describe_image(one), "b": describe_image(other)})
+    facts = columns_of([describe_image(one), describe_image(other)])
+    table = build_health_table(["a", "b"], facts)
     return table["near_group"].to_pylist() == ["a", "a"]
 
 
