@@ -99,7 +99,7 @@ def test_a_recipe_builds_its_model_loss_batches_and_optimizer(
     recipe: Recipe, settings: dict[str, Any], noise: PackedImages
 ) -> None:
     params = make_params(recipe, settings | HERE)
-    data = make_data(noise, params, classes=96, images=16)
+    data = make_data(noise, params, classes=1000, images=16)
     model = make_model(params)
     trainer = Trainer(model, data, params)
     assert model.dim == (
