@@ -31,6 +31,7 @@ LOST_WORKER = (
     "and embed lower their workers, and run it again"
 )
 LOADER = "torch.utils.data.dataloader"
+LOADER_LOST = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
 
 # In the environment of processes that stages/torchrun.py started: the folder where each writes the
 # line that it would say, in a file named by its rank. Of them all, one line is printed.
@@ -167,14 +168,14 @@ def is_signaled() -> bool:
 
 def is_lost_worker(error: Exception) -> bool:
     """Return whether `error` says that a process of a pool or of a torch loader was killed."""
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+    if isinstance(error, RuntimeError) and str(error).startswith(LOADER_LOST):
         return True
-    # A loader is connected to its own processes alone. One that is killed while it hands over a
-    # batch breaks the connection before it is known to be dead.
-    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    # A process that is killed while it hands over a batch breaks its connection to the loader
+    # before it is known to be dead. What it could not read is sent, and raised elsewhere.
+    modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
     return isinstance(error, BrokenProcessPool) or (
         isinstance(error, ConnectionError | EOFError)
-        and any(frame.f_globals.get("__name__") == LOADER for frame in frames)
+        and {LOADER, "multiprocessing.connection"} <= modules
     )
 
 

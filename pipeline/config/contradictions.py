@@ -159,7 +159,9 @@ def _in_train(params: Params) -> Iterator[str]:
             f"is {train.epochs}"
         )
     if train.freeze == "backbone":
-        yield from _of_layers(params)
+        yield from _of_layers(params, "with train.freeze 'backbone'")
+    elif train.head_epochs == train.epochs:
+        yield from _of_layers(params, f"with train.head_epochs {train.epochs}, all of train.epochs")
     longest, head = max(train.nested, default=0), params.head
     if head.name != "none" and longest >= head.dim:
         yield f"train.nested: found {longest}; allowed: less than head.dim, which is {head.dim}"
@@ -175,8 +177,8 @@ def _in_train(params: Params) -> Iterator[str]:
         )
 
 
-def _of_layers(params: Params) -> Iterator[str]:
-    where = "with train.freeze 'backbone', where no layer of it is trained"
+def _of_layers(params: Params, where: str) -> Iterator[str]:
+    where = f"{where}, where no layer of the backbone is trained"
     if layers := params.train.freeze_layers:
         yield f"train.freeze_layers: found {layers} {where}; allowed: 0"
     if (decay := params.optimizer.options.layer_decay) != 1:

@@ -86,10 +86,12 @@ def _content(column: pa.Array) -> Iterator[bytes | pa.Buffer]:
 
 def _scatter(columns: Sequence[pa.Array], order: Ints) -> NDArray[np.uint8]:
     """Return uint8 [N, C]: row order[i] has the bytes of value i of columns of equal lengths."""
-    parts = [
-        np.frombuffer(b"".join(list(_content(column))[-1:]), np.uint8).reshape(len(column), -1)
-        for column in columns
-    ]
+    parts = []
+    for column in columns:
+        *ends, values = _content(column)
+        if ends and len({*np.diff(np.frombuffer(ends[0], np.int32)).tolist()}) > 1:
+            raise ValueError("values of several lengths")
+        parts.append(np.frombuffer(values, np.uint8).reshape(len(column), -1))
     width = parts[0].shape[1] if parts else 0
     out = np.empty((len(order), width), np.uint8)
     first = 0

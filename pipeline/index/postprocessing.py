@@ -153,7 +153,7 @@ def average_with_neighbors(
 
 
 def write_postprocessing(path: Path, postprocessing: Postprocessing) -> None:
-    """Write the map and what else was postprocessing."""
+    """Write the map, the steps and the distance to the file `path`."""
     of_map = {} if postprocessing.map is None else vars(postprocessing.map)
     tensors = {name: tensor for name, tensor in of_map.items() if tensor is not None}
     about = {"steps": postprocessing.steps.model_dump(), "distance": postprocessing.distance}

@@ -37,7 +37,8 @@ def build_augmentation(
     if augment.jitter:
         steps.append(v2.ColorJitter(*augment.jitter))
     if augment.rand_augment:
-        steps.append(v2.RandAugment(*augment.rand_augment, interpolation=by))
+        turned = InterpolationMode.BICUBIC if by == InterpolationMode.LANCZOS else by
+        steps.append(v2.RandAugment(*augment.rand_augment, interpolation=turned))
     if augment.erase:
         steps += [v2.PILToTensor(), v2.RandomErasing(augment.erase), v2.ToPILImage()]
     return v2.Compose(steps)

@@ -13,7 +13,7 @@ def freeze(model: Embedder, train: TrainParams) -> None:
     """Mark the weights that `train.freeze` and `train.freeze_layers` name as not trained.
 
     Raises:
-        UserError: the backbone has no more layers than that.
+        UserError: so many layers leave nothing of the backbone to train.
     """
     frozen: dict[str, list[nn.Module]] = {
         "none": [],
@@ -25,23 +25,26 @@ def freeze(model: Embedder, train: TrainParams) -> None:
     if train.freeze_layers == 0:
         return
     layers = list_layers(model.backbone)
-    if train.freeze_layers >= len(layers):
-        raise UserError(
-            f"train.freeze_layers: found {train.freeze_layers}; allowed: less than the layers of "
-            f"{model.spec.backbone}, which are {len(layers)}, or train.freeze backbone"
-        )
     for layer in layers[: train.freeze_layers]:
         for weight in layer:
             weight.requires_grad_(False)
+    if _is_frozen(model.backbone):
+        raise UserError(
+            f"train.freeze_layers: found {train.freeze_layers}; {model.spec.backbone} has "
+            f"{len(layers)} layers, so nothing of it is left to train; allowed: fewer, or "
+            "train.freeze backbone"
+        )
 
 
-def fixed_norms(model: Embedder, train: TrainParams) -> list[nn.Module]:
-    """Return the batch norms whose statistics stay as they are, as their weights do."""
-    return [
-        norm for norm in batch_norms(model) if train.freeze == "batch_norm" or not _is_trained(norm)
-    ]
+def frozen_parts(model: Embedder, train: TrainParams) -> list[nn.Module]:
+    """Return the modules that are in training what they are in use, as their weights are.
+
+    Their batch norms keep their statistics, and nothing is dropped out in them.
+    """
+    norms = list(batch_norms(model)) if train.freeze == "batch_norm" else []
+    return [*norms, *(part for part in model.modules() if _is_frozen(part))]
 
 
-def _is_trained(norm: nn.Module) -> bool:
-    weights = list(norm.parameters())
-    return not weights or any(weight.requires_grad for weight in weights)
+def _is_frozen(part: nn.Module) -> bool:
+    weights = list(part.parameters())
+    return bool(weights) and not any(weight.requires_grad for weight in weights)

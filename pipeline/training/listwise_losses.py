@@ -74,7 +74,7 @@ class RecallAtK(nn.Module):
         for k in self.k:
             found = torch.zeros_like(similar)
             found[q, i] = torch.sigmoid((k - rank) / k)
-            recalls.append(found.sum(dim=1).clamp(max=k) / counts.clamp(max=k))
+            recalls.append(found.sum(dim=1).clamp(max=k) / counts.clamp(min=1, max=k))
         return 1 - torch.stack(recalls).mean()
 
 

@@ -27,7 +27,7 @@ from pipeline.models.devices import (
 )
 from pipeline.models.embedder import Embedder
 from pipeline.training.batches import Batches
-from pipeline.training.freezing import fixed_norms, freeze
+from pipeline.training.freezing import freeze, frozen_parts
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.inputs import Samples, make_input
@@ -106,7 +106,7 @@ class Trainer:
         factor = params.scheduler.options.factor_at(epochs=params.train.epochs, steps=self.steps)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self._of_backbone = [each for each in model.backbone.parameters() if each.requires_grad]
-        self._fixed_norms = fixed_norms(model, params.train)
+        self._frozen = frozen_parts(model, params.train)
         self.average = _average(model, params.train.ema)
         self.input = make_input(model, self.data, params, self.device)
         self.forward = self.accelerator.prepare_model(self.input.network)
@@ -140,10 +140,8 @@ class Trainer:
         """
         self._head_alone = epoch < self.params.train.head_epochs
         self.forward.train()
-        if self._head_alone or self.params.train.freeze == "backbone":
-            self.model.backbone.eval()
-        for norm in self._fixed_norms:
-            norm.eval()
+        for part in [self.model.backbone] if self._head_alone else self._frozen:
+            part.eval()
         if count_processes() == 1:  # several expect a gradient of each weight
             for weight in self._of_backbone:
                 weight.requires_grad_(not self._head_alone)
@@ -267,4 +265,5 @@ def _average(model: Embedder, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
     moving: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=moving)
+    # With the statistics of trained batch norms: those of the last weights do not fit the average.
+    return AveragedModel(model, multi_avg_fn=moving, use_buffers=True)

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the status, the one line, and what is left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 START = """
 import logging, os, signal, sys, time
 from pathlib import Path
+from unittest.mock import Mock
 from pipeline.entry import run_entry
 from pipeline.logs import set_up_logging
 from pipeline.stopping import WorkerPool, ended_first, ends_on_signals
@@ -158,20 +161,35 @@ def test_a_lost_process_is_told_from_other_errors() -> None:
     assert not is_lost_worker(ValueError("DataLoader worker (pid 7) is slow"))
 
 
-@pytest.mark.parametrize("kind", [ConnectionResetError, ConnectionRefusedError, EOFError])
-def test_a_connection_that_breaks_in_a_loader_is_a_lost_process(kind: type[Exception]) -> None:
+class Broken:
+    """A dataset whose only image cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> int:
+        raise EOFError("the file ends too early")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_no_lost_process(workers: int) -> None:
     from torch.utils.data import DataLoader
 
-    class Broken:
-        def __len__(self) -> int:
-            return 1
+    with pytest.raises(EOFError) as caught:
+        list(DataLoader(Broken(), num_workers=workers))  # type: ignore[arg-type]
+    assert not is_lost_worker(caught.value)
 
-        def __getitem__(self, _: int) -> int:
-            raise kind("gone")
 
-    with pytest.raises(kind) as elsewhere:
-        Broken()[0]
+def test_a_connection_to_a_process_of_a_loader_that_breaks_is_a_lost_process() -> None:
+    from torch.utils.data import DataLoader
+
+    here, there = multiprocessing.Pipe()
+    there.close()
+    loaded = iter(DataLoader(range(3), num_workers=1))  # type: ignore[arg-type]
+    loaded._data_queue = Mock(get=lambda timeout: here.recv() if here.poll(timeout) else None)  # type: ignore[attr-defined]
+    with pytest.raises((EOFError, ConnectionError)) as caught:
+        next(loaded)
+    assert is_lost_worker(caught.value)
+    with pytest.raises((EOFError, ConnectionError)) as elsewhere:
+        here.recv()
     assert not is_lost_worker(elsewhere.value)
-    with pytest.raises(kind) as in_loader:
-        list(DataLoader(Broken()))  # type: ignore[arg-type]
-    assert is_lost_worker(in_loader.value)

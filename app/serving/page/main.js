@@ -12,19 +12,24 @@ const byId = (id) => document.getElementById(id);
 const photos = new Map();
 let state = parseUrl(location.href);  // what is shown
 let wanted = state;  // what the latest step asks for, shown once its search is done
+let resolving = null;  // that step, where it does not know yet for which image
+let isShown = false;
 let choices = null;
 let running = null;
 
 /**
  * Search for a state, or for what it resolves to where it is a function, and show the result; of
  * two calls the later wins. `push` adds the step to the browser's history.
+ *
+ * Until then the filters show what is asked for, so that one that is changed meanwhile is added.
  */
 async function go(target, { push }) {
   running?.abort();
   const controller = running = new AbortController();
   setBusy(true);
+  resolving = typeof target === "function" ? target : null;
   try {
-    const next = typeof target === "function" ? await target(controller.signal) : target;
+    const next = resolving ? await resolving(controller.signal) : target;
     if (controller !== running) return;
     want(next);
     choices ??= await loadChoices();
@@ -42,16 +47,17 @@ async function go(target, { push }) {
   } catch (error) {
     if (controller !== running || error.name === "AbortError") return;
     showError(error.message);
-    if (push) want(state);
-    else showNothing(target);
+    if (!push) state = target;
+    want(state);
+    if (!push || !isShown) showNothing();
   } finally {
     if (controller === running) setBusy(false);
   }
 }
 
-/** The filters show it at once: a filter changed before the search is done is added to it. */
 function want(next) {
   wanted = next;
+  resolving = null;
   fillFilters();
 }
 
@@ -72,6 +78,7 @@ async function loadChoices() {
 }
 
 function show(response, milliseconds) {
+  isShown = true;
   showError("");
   if (!response) {
     byId("status").textContent = "";
@@ -88,8 +95,7 @@ function show(response, milliseconds) {
 }
 
 /** Show only the error: the URL is of a search that failed, so older results would mislead. */
-function showNothing(next) {
-  state = next;
+function showNothing() {
   byId("status").textContent = "";
   renderWelcome();
 }
@@ -166,8 +172,12 @@ function setBusy(busy) {
 
 function listenToFilters() {
   const searchIfChanged = () => {
-    const next = { ...wanted, ...readFilters() };
-    if (formatUrl(next) !== formatUrl(wanted)) go(next, { push: true });
+    const filters = readFilters();
+    const next = { ...wanted, ...filters };
+    if (formatUrl(next) === formatUrl(wanted)) return;
+    const step = resolving;
+    const added = async (signal) => ({ ...await step(signal), ...filters });
+    go(step ? added : next, { push: true });
   };
   byId("filters").addEventListener("change", searchIfChanged);
   byId("filters").addEventListener("submit", (event) => {
@@ -243,7 +253,7 @@ function listenToLinks() {
     // The browser opens new tabs and windows.
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    go(parseUrl(link.href), { push: true });
+    go({ ...wanted, image: parseUrl(link.href).image, photo: "" }, { push: true });
   });
   window.addEventListener("popstate", () => go(parseUrl(location.href), { push: false }));
 }

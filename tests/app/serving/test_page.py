@@ -388,6 +388,61 @@ def test_a_filter_is_added_to_a_search_that_is_not_done(
     assert len(waiting) == 1
 
 
+def test_a_filter_is_added_to_a_random_query_that_has_not_arrived(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    first = searcher.catalog.queries[0]
+    waiting: list[Route] = []
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={quote(first, safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        page.route("**/api/random-query", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with page.expect_request("**/api/random-query"):
+            page.get_by_role("button", name="Random query").click()
+        with page.expect_request("**/api/random-query"):
+            page.get_by_label("Only the gallery").check()
+        expect(page).to_have_url(re.compile("gallery=true"))
+        expect(page.get_by_label("Only the gallery")).to_be_checked()
+        page.get_by_label("Neighbors of each model").select_option("6")
+        expect(page.locator("a.tile")).to_have_count(12)
+    assert len(waiting) == 1
+
+
+def test_a_click_on_a_tile_keeps_a_filter_that_is_not_applied_yet(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    waiting: list[Route] = []
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        page.route("**/api/search/**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with page.expect_request("**/api/search/**"):
+            page.get_by_label("Only the gallery").check()
+        tile = page.locator("a.tile").first
+        chosen = tile.get_attribute("data-image") or ""
+        tile.click()
+        expect(page.locator("#query-caption small")).to_have_text(chosen)
+        expect(page).to_have_url(re.compile("gallery=true"))
+    assert len(waiting) == 1
+
+
+def test_a_refused_filter_before_anything_is_shown_leaves_the_welcome(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    waiting: list[Route] = []
+    with opened_page(browser, refused=("/api/search",)) as page:
+        page.route("**/api/search/**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with page.expect_request("**/api/search/**"):
+            page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
+        page.get_by_label("Only this class").fill("no such class")
+        page.get_by_label("Only this class").press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("no such class")
+        expect(page.locator(".welcome")).to_be_visible()
+        page.get_by_label("Only the gallery").check()  # of the image in the URL
+        expect(page.locator("a.tile")).to_have_count(24)
+    assert len(waiting) == 1
+
+
 def test_a_wrong_image_is_corrected_in_the_overrides(
     browser: Browser, searcher: Searcher, tmp_path: Path
 ) -> None:

@@ -49,6 +49,19 @@ def test_a_batch_is_counted_in_images(name: str, images: int) -> None:
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
+        {"train__freeze": "backbone", "head__name": "linear", "train__freeze_layers": 2},
+        "train.freeze_layers: found 2 with train.freeze 'backbone', where no layer of the backbone "
+        "is trained; allowed: 0",
+    ),
+    (
+        {
+            **{"train__epochs": 3, "train__head_epochs": 3, "head__name": "linear"},
+            "optimizer__adamw__layer_decay": 0.5,
+        },
+        "optimizer.adamw.layer_decay: found 0.5 with train.head_epochs 3, all of train.epochs, "
+        "where no layer of the backbone is trained; allowed: 1",
+    ),
+    (
         {"mine__hard": True},
         "mine.hard: found True with mine.method 'embeddings', which has mine.positives and "
         "mine.negatives for that; allowed: False, or mine.method labels",
