@@ -26,7 +26,7 @@ EVERYWHERE = {
     "elementwise": "80e2a828",
     "random weights": "eec1d493",
     "euclidean distances": "760cafd5",
-    "losses": "c97929dc",
+    "losses": "e074720d",
     "miners": "37e3f1b0",
     "numpy": "9ee04565",
     "search": "d177b71e",

@@ -121,7 +121,7 @@ def test_the_history_begins_with_the_model_before_training(project: Path) -> Non
 def test_a_head_alone_is_trained_without_reading_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    still = {"crop": None, "hflip": 0.0, "jitter": None}
+    still = {"crop": None, "hflip": 0.0, "jitter": None, "rand_augment": None, "erase": 0.0}
     params = PARAMS | {"train.freeze": "backbone", "train.augment": still}
     project = build(tmp_path / "project", **params)
     none = pa.schema(TRIPLETS.columns).empty_table()
@@ -152,7 +152,7 @@ def test_a_head_alone_is_trained_without_reading_an_image(
 
 
 def test_a_head_is_not_trained_on_the_embeddings_of_another_model(tmp_path: Path) -> None:
-    still = {"crop": None, "hflip": 0.0, "jitter": None}
+    still = {"crop": None, "hflip": 0.0, "jitter": None, "rand_augment": None, "erase": 0.0}
     params = PARAMS | {"train.freeze": "backbone", "train.augment": still}
     project = build(tmp_path / "project", **params)
     none = pa.schema(TRIPLETS.columns).empty_table()
