@@ -84,14 +84,14 @@ def _content(column: pa.Array) -> Iterator[bytes | pa.Buffer]:
         yield buffers[1][first * width : last * width]
 
 
-def _scatter(columns: Sequence[pa.Array], order: Ints) -> NDArray[np.uint8]:
-    """Return uint8 [N, C]: row order[i] has the bytes of value i of columns of equal lengths."""
+def _scatter(column: pa.ChunkedArray, order: Ints) -> NDArray[np.uint8]:
+    """Return uint8 [N, C]: row order[i] has the C bytes of value i; all values are as long."""
     parts = []
-    for column in columns:
-        *ends, values = _content(column)
+    for chunk in column.chunks:
+        *ends, values = _content(chunk)
         if ends and len({*np.diff(np.frombuffer(ends[0], np.int32)).tolist()}) > 1:
             raise ValueError("values of several lengths")
-        parts.append(np.frombuffer(values, np.uint8).reshape(len(column), -1))
+        parts.append(np.frombuffer(values, np.uint8).reshape(len(chunk), -1))
     width = parts[0].shape[1] if parts else 0
     out = np.empty((len(order), width), np.uint8)
     first = 0
@@ -202,25 +202,19 @@ class PackedImages:
         rows = np.empty_like(order)
         rows[order] = np.arange(len(order))
 
-        def parts(name: str) -> list[pa.Array]:
-            return [batch[name] for _, _, batch in self._batches]
+        def column(name: str) -> pa.ChunkedArray:
+            parts = [batch[name] for _, _, batch in self._batches]
+            return pa.chunked_array(parts, SCHEMA.field(name).type)
 
-        def numbers(name: str) -> Any:
-            kind = SCHEMA.field(name).type.to_pandas_dtype()
-            return np.concatenate([np.empty(0, kind), *(each.to_numpy() for each in parts(name))])[
-                rows
-            ]
-
-        pixels = pa.chunked_array(parts("pixels"), pa.string()).take(rows).combine_chunks()
         return ImageColumns(
-            digest=_scatter(parts("digest"), order),
-            width=numbers("width"),
-            height=numbers("height"),
-            pixels=pixels,
-            perceptual_hash=numbers("perceptual_hash"),
-            colors=_scatter(parts("colors"), order),
-            color_range=numbers("color_range"),
-            sharpness=numbers("sharpness"),
+            digest=_scatter(column("digest"), order),
+            width=column("width").to_numpy()[rows],
+            height=column("height").to_numpy()[rows],
+            pixels=column("pixels").take(rows).combine_chunks(),
+            perceptual_hash=column("perceptual_hash").to_numpy()[rows],
+            colors=_scatter(column("colors"), order),
+            color_range=column("color_range").to_numpy()[rows],
+            sharpness=column("sharpness").to_numpy()[rows],
         )
 
     def require(self, image_ids: Sequence[str]) -> None:

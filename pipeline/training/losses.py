@@ -192,11 +192,8 @@ class CosFaceLoss(Loss):
     scale: Positive
 
 
-class SubCenterArcFaceLoss(Loss):
-    kind = "classification"
+class SubCenterArcFaceLoss(ArcFaceLoss):
     library_class = "SubCenterArcFaceLoss"
-    margin: NonNegative
-    scale: Positive
     sub_centers: Count
 
 

@@ -64,6 +64,13 @@ def expected(address: str, path: str) -> dict[str, list[Tile]]:
     }
 
 
+def hold_next(page: Page, pattern: str) -> list[Route]:
+    """Leave the next request to a URL unanswered, so that what follows is earlier; return it."""
+    waiting: list[Route] = []
+    page.route(pattern, lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+    return waiting
+
+
 def require_images(page: Page) -> None:
     """Fail unless every image of the page was loaded and can be seen."""
     page.evaluate("Promise.all([...document.images].filter(i => !i.hidden).map(i => i.decode()))")
@@ -229,11 +236,10 @@ def test_a_photo_of_an_earlier_visit_is_not_confused_with_another(
 def test_a_click_on_a_tile_wins_over_a_random_query_that_has_not_arrived(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    waiting: list[Route] = []  # never answered, so the click is sure to be later
     with opened_page(browser) as page:
         page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
-        page.route("**/api/random-query", lambda route: waiting.append(route))  # noqa: PLW0108
+        waiting = hold_next(page, "**/api/random-query")
         with page.expect_request("**/api/random-query"):
             page.get_by_role("button", name="Random query").click()
         tile = page.locator("a.tile").first
@@ -373,9 +379,8 @@ def test_a_filter_is_added_to_a_search_that_is_not_done(
 ) -> None:
     query = quote(searcher.catalog.queries[0], safe="")
     wanted = expected(address, f"/api/search/{query}?group=square&gallery=true&k=7")
-    waiting: list[Route] = []  # never answered, so the filter is sure to be earlier
     with opened_page(browser) as page:
-        page.route(f"**{unanswered}**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        waiting = hold_next(page, f"**{unanswered}**")
         with page.expect_request(f"**{unanswered}**"):
             page.goto(f"{address}/?image={query}&group=square&k=7")
         page.get_by_label("Only the gallery").check()
@@ -392,11 +397,10 @@ def test_a_filter_is_added_to_a_random_query_that_has_not_arrived(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
     first = searcher.catalog.queries[0]
-    waiting: list[Route] = []
     with opened_page(browser) as page:
         page.goto(f"{address}/?image={quote(first, safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
-        page.route("**/api/random-query", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        waiting = hold_next(page, "**/api/random-query")
         with page.expect_request("**/api/random-query"):
             page.get_by_role("button", name="Random query").click()
         with page.expect_request("**/api/random-query"):
@@ -411,11 +415,10 @@ def test_a_filter_is_added_to_a_random_query_that_has_not_arrived(
 def test_a_click_on_a_tile_keeps_a_filter_that_is_not_applied_yet(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    waiting: list[Route] = []
     with opened_page(browser) as page:
         page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
         expect(page.locator("a.tile")).to_have_count(24)
-        page.route("**/api/search/**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        waiting = hold_next(page, "**/api/search/**")
         with page.expect_request("**/api/search/**"):
             page.get_by_label("Only the gallery").check()
         tile = page.locator("a.tile").first
@@ -429,9 +432,8 @@ def test_a_click_on_a_tile_keeps_a_filter_that_is_not_applied_yet(
 def test_a_refused_filter_before_anything_is_shown_leaves_the_welcome(
     browser: Browser, address: str, searcher: Searcher
 ) -> None:
-    waiting: list[Route] = []
     with opened_page(browser, refused=("/api/search",)) as page:
-        page.route("**/api/search/**", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        waiting = hold_next(page, "**/api/search/**")
         with page.expect_request("**/api/search/**"):
             page.goto(f"{address}/?image={quote(searcher.catalog.queries[0], safe='')}")
         page.get_by_label("Only this class").fill("no such class")
