@@ -1,29 +1,30 @@
 """Pack a dataset: read and decode each image once, store it in its bucket, write the tables."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import Literal
 
 from pipeline.data.buckets import choose_count
 from pipeline.data.class_names import name_some
 from pipeline.data.files import unfinished_in, written_whole
-from pipeline.data.fingerprint import DatasetFingerprint
-from pipeline.data.image_rows import ImageColumns, StoredImage
+from pipeline.data.image_rows import ImageColumns
 from pipeline.data.packed_images import PackedImages, write_images
-from pipeline.data.tables import CATALOG, CLASSES, HEALTH, Table, write_table
+from pipeline.data.tables import CATALOG, CLASSES, HEALTH, write_table
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.errors import UserError
 from pipeline.health.health_table import build_health_table
 from pipeline.options import AUTO
 from pipeline.packing.kept_images import keep_images
+from pipeline.packing.packed_tables import (
+    Packed,
+    build_catalog,
+    build_classes,
+    fingerprint_dataset,
+)
 from pipeline.packing.rejected import check_rejected, count_reasons, write_rejected
 from pipeline.packing.storing import Making, ReadImage, store_images
 from pipeline.progress import show_progress
@@ -67,24 +68,15 @@ class _PackOptions:
     workers: Workers
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """An image that is packed. stored: None where only its labels are. source: as in SOURCES."""
-
-    image: SourceImage
-    stored: StoredImage | None = None
-    source: bytes = b""
-
-
 @dataclass(frozen=True)
 class _Result:
     """What is packed, and what is not (path, reason)."""
 
-    packed: list[_Packed]
+    packed: list[Packed]
     rejected: list[tuple[str, str]]
 
     @property
-    def stored(self) -> list[_Packed]:
+    def stored(self) -> list[Packed]:
         """Those packed images that are not labels alone."""
         return [item for item in self.packed if item.stored is not None]
 
@@ -146,7 +138,7 @@ def pack_added(
         unfinished = AddedOutputs(*paths)
         result = _store(ordered, unfinished.images, how)
         known = _read_columns(result, unfinished.images)
-        write_table(_catalog(result.packed, known, {}), unfinished.catalog, CATALOG)
+        write_table(build_catalog(result.packed, known, {}), unfinished.catalog, CATALOG)
         write_rejected(result.rejected, unfinished.rejected)
     if kept is not None:
         keep_images(kept, to.images, {item.image.id: item.source for item in result.stored})
@@ -210,17 +202,17 @@ def _tell_kept(result: _Result, how: _PackOptions) -> None:
         logger.info("%d of %d images are kept", count, len(paths))
 
 
-def _labels_alone(image: SourceImage) -> _Packed:
+def _labels_alone(image: SourceImage) -> Packed:
     if image.size is None:
         raise ValueError(f"{image.path}: has neither a size nor anything to read")
-    return _Packed(image)
+    return Packed(image)
 
 
 def _add(read: ReadImage, image: SourceImage, result: _Result) -> None:
     if read.stored is None:
         result.rejected.append((image.path, read.reason or ""))
     else:
-        result.packed.append(_Packed(image, read.stored, read.source))
+        result.packed.append(Packed(image, read.stored, read.source))
 
 
 def _warn_of_rejected(result: _Result, images: Sequence[SourceImage], *, listed_in: Path) -> None:
@@ -239,9 +231,9 @@ def _write_tables(result: _Result, to: Outputs) -> None:
     names = sorted({name for item in result.packed for name in item.image.labels})
     label_of = {name: label for label, name in enumerate(names)}
     known = _read_columns(result, to.images)
-    about = _fingerprint(result.packed, known)
-    write_table(_catalog(result.packed, known, label_of), to.catalog, CATALOG, metadata=about)
-    write_table(_classes(result.packed, names), to.classes, CLASSES)
+    about = fingerprint_dataset(result.packed, known)
+    write_table(build_catalog(result.packed, known, label_of), to.catalog, CATALOG, metadata=about)
+    write_table(build_classes(result.packed, names), to.classes, CLASSES)
     ids = [item.image.id for item in result.stored]
     write_table(build_health_table(ids, known), to.health, HEALTH)
     write_rejected(result.rejected, to.rejected)
@@ -250,59 +242,3 @@ def _write_tables(result: _Result, to: Outputs) -> None:
 def _read_columns(result: _Result, images: Path) -> ImageColumns:
     """Return what is known of the stored images, in their order; it is not kept in memory."""
     return PackedImages(images).read_columns([item.image.id for item in result.stored])
-
-
-def _fingerprint(packed: Sequence[_Packed], known: ImageColumns) -> dict[str, str]:
-    fingerprint, digests = DatasetFingerprint(), iter(known.digest)
-    for item in packed:
-        fingerprint.add(
-            item.image.id,
-            labels=item.image.labels,
-            group=item.image.group,
-            source_split=item.image.source_split,
-            image_digest=None if item.stored is None else next(digests).tobytes(),
-        )
-    return fingerprint.to_metadata()
-
-
-def _catalog(
-    packed: Sequence[_Packed], known: ImageColumns, label_of: Mapping[str, int]
-) -> pa.Table:
-    sizes = _sizes(packed, known)
-    rows = {
-        "image_id": [item.image.id for item in packed],
-        "labels": [sorted({label_of[name] for name in item.image.labels}) for item in packed],
-        "group": [item.image.group for item in packed],
-        "source_split": [item.image.source_split for item in packed],
-        "path": [item.image.path for item in packed],
-        "width": sizes[:, 0],
-        "height": sizes[:, 1],
-    }
-    return _table(rows, CATALOG)
-
-
-def _sizes(packed: Sequence[_Packed], known: ImageColumns) -> NDArray[np.int32]:
-    """Return int32 [N, 2], the width and height of each image."""
-    stored = np.array([item.stored is not None for item in packed], dtype=bool)
-    sizes = np.empty((len(packed), 2), np.int32)
-    sizes[stored] = np.stack([known.width, known.height], axis=1)
-    others = [item.image.size for item in packed if item.stored is None]
-    sizes[~stored] = np.array(others, np.int32).reshape(-1, 2)
-    return sizes
-
-
-def _classes(packed: Sequence[_Packed], names: Sequence[str]) -> pa.Table:
-    groups: dict[str, set[str | None]] = {name: set() for name in names}
-    for item in packed:
-        # The group of an image with several classes is the group of one of them, unknown which.
-        if len(set(item.image.labels)) == 1:
-            groups[item.image.labels[0]].add(item.image.group)
-    # A class whose images are of several groups has no group.
-    group_of = [next(iter(groups[name])) if len(groups[name]) == 1 else None for name in names]
-    rows = {"label": list(range(len(names))), "name": list(names), "group": group_of}
-    return _table(rows, CLASSES)
-
-
-def _table(rows: Mapping[str, Any], kind: Table) -> pa.Table:
-    columns = {field.name: pa.array(rows[field.name], field.type) for field in kind.columns}
-    return pa.table(columns, schema=pa.schema(kind.columns))
