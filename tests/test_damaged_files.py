@@ -35,6 +35,7 @@ def test_an_error_is_one_line_of_a_file(text: str, fault: str) -> None:
     assert find_fault_in_text(text, ["a.csv"]) == fault
 
 
+@pytest.mark.slow
 def test_a_crash_of_scipy_is_one_line() -> None:
     found = fuzz(["dataset cars196"], first=32, cases=1)  # it ends with SIGSEGV
     assert found.outcomes == {("dataset cars196", "refused"): 1}

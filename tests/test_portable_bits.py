@@ -242,6 +242,7 @@ def write_small_package(folder: Path, *, factor: int, type_name: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [False, True], ids=["own cache", "user's cache"])
 def test_a_change_in_another_file_is_compiled_into_its_callers(users: bool, tmp_path: Path) -> None:
     """And a type that is no longer there does not break the reading of the cache."""

@@ -28,6 +28,7 @@ def test_too_little_address_space_is_told_before_the_libraries_load(program: lis
     )
 
 
+@pytest.mark.slow
 def test_the_libraries_load_in_as_much_as_is_asked_for() -> None:
     ran = run_within(4, "stages.train")
     assert (ran.returncode, ran.stderr) == (0, "")

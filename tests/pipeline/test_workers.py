@@ -72,6 +72,7 @@ def vectors(labels: LabelSets) -> "np.ndarray[tuple[int, int], np.dtype[np.float
     return np.random.default_rng(1).standard_normal((len(labels), 8)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_mining_and_measures_are_the_same_by_any_number_of_processes(
     tmp_path: Path,
     labels: LabelSets,

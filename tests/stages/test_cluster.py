@@ -21,6 +21,8 @@ from tests.helpers.clone import change_params, copy_clone, dvc
 from tests.helpers.cluster import DiesOnce, LocalCluster, local_cluster
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:

@@ -27,6 +27,8 @@ from tests.helpers.encoded_images import encode
 from tests.helpers.packer import Packer
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 IMAGES, ADDED, MODEL = Path("images"), Path("added"), Path("model")
 KEPT, OUT = Path("kept"), Path("embeddings")
 

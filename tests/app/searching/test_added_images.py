@@ -39,6 +39,7 @@ def project(searchable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_results_are_those_of_one_ranking_of_all(project: Path) -> None:
     model_index = ModelIndex(project, "finetuned")
     folders = [project / "embeddings/finetuned", project / "embeddings/added/finetuned"]

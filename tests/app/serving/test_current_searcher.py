@@ -19,6 +19,8 @@ from tests.helpers.browser import opened_browser, opened_page
 from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
 from tests.helpers.serving import client_of, serving
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("baseline", "finetuned")
 KEPT = (
     "the index on disk is another one, but not whole; searches go on in the one that was loaded, "

@@ -348,6 +348,7 @@ def test_params_do_not_change() -> None:
         params.seed = 8  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -185,6 +185,7 @@ def test_timm_reads_the_names_of_the_original_publication(tmp_path: Path) -> Non
     assert all(torch.equal(tensors[k], v) for k, v in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_transformer_of_torchvision_is_resampled(tmp_path: Path) -> None:
     state = torchvision.models.vit_b_32(image_size=64).state_dict()
     save_file({f"model.{name}": value for name, value in state.items()}, tmp_path / "w.safetensors")
@@ -212,6 +213,7 @@ def test_the_weights_of_another_transformer_are_refused(
     assert str(caught.value).endswith(reason)
 
 
+@pytest.mark.slow
 def test_position_embeddings_of_images_that_are_not_square_are_refused(tmp_path: Path) -> None:
     state = torchvision.models.vit_b_32(image_size=64).state_dict()
     state["encoder.pos_embedding"] = torch.zeros(1, 1 + 6, 768)

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.paths import ROOT
 
 SCRIPT = """
@@ -27,6 +29,7 @@ print(hasattr(marked, "_torchdynamo_disable"))
 """
 
 
+@pytest.mark.slow
 def test_the_libraries_come_without_a_compiler_that_works_when_it_is_asked() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True

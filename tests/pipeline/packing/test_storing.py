@@ -181,6 +181,7 @@ def test_a_file_that_is_gone_is_rejected(tmp_path: Path) -> None:
     assert read.reason == "cannot be read (No such file or directory)"
 
 
+@pytest.mark.slow
 def test_processes_and_chunks_change_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_names_are_text_whatever_they_hold(tmp_path: Path) -> None:
     assert "<script>broken" not in page
 
 
+@pytest.mark.slow
 def test_a_page_of_3000_images_takes_at_most_10_megabytes(tmp_path: Path) -> None:
     """Noise compresses worst; here it is in the thumbnails and in all four sheets."""
     rng = np.random.default_rng(0)

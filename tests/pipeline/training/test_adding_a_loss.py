@@ -119,6 +119,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return dict(zip(CASES, json.loads(run.stdout), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
