@@ -17,7 +17,7 @@ from pipeline.figures.centroids import choose_named_classes
 from pipeline.figures.curve_tables import write_curves
 from pipeline.figures.duplicate_sheets import draw_first_groups
 from pipeline.figures.palette import figure_style
-from pipeline.figures.projection_figures import choose_colouring, write_projections
+from pipeline.figures.projection_figures import choose_coloring, write_projections
 from pipeline.figures.projection_sample import ProjectionSample, read_sample, read_vectors
 from pipeline.figures.projections import Points, project_pca_and_tsne, umap_in_background
 from pipeline.figures.sheet_files import write_sheets
@@ -135,9 +135,9 @@ def _write_projections(
     """Draw each projection; return the points of all of them, for the report's page."""
     layouts, notes = project_pca_and_tsne(vectors, seed=seed)
     layouts["umap"] = {axes: future.result() for axes, future in umap.items()}
-    colouring = choose_colouring(sample.classes, sample.groups)
-    write_projections(layouts, notes, colouring, choose_named_classes(sample.classes), figures)
-    return describe_points(sample, layouts, colouring, notes)
+    coloring = choose_coloring(sample.classes, sample.groups)
+    write_projections(layouts, notes, coloring, choose_named_classes(sample.classes), figures)
+    return describe_points(sample, layouts, coloring, notes)
 
 
 if __name__ == "__main__":

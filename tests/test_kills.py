@@ -52,12 +52,12 @@ def make_archive() -> bytes:
     """Return a tar of train/ and test/ with class folders of painted images."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for colour in ("red", "green", "blue", "black", "purple", "gray"):
+        for color in ("red", "green", "blue", "black", "purple", "gray"):
             for number in range(12):
                 for shape in ("disc", "square"):
                     folder = "train" if number < 7 else "test"
-                    entry = tarfile.TarInfo(f"{folder}/{colour} {shape}/{number}.jpg")
-                    content = draw(colour if colour != "gray" else "red", shape, number)
+                    entry = tarfile.TarInfo(f"{folder}/{color} {shape}/{number}.jpg")
+                    content = draw(color if color != "gray" else "red", shape, number)
                     entry.size = len(content)
                     tar.addfile(entry, io.BytesIO(content))
     return out.getvalue()

@@ -31,7 +31,7 @@ from pipeline.figures.fonts import glyphs_warned_once
 MAX_CLASSES_WIDTH = 48
 NO_LABEL = "(no label)"
 TRAINED_ON = "  (trained on)"
-NO_THRESHOLD = "whether a photo is of something else is not told: there is no match_threshold"
+NO_THRESHOLD = "whether a photo is of something else cannot be said: there is no match_threshold"
 NO_MATCH = "perhaps not in the catalog: no score above {:.4f} (match_threshold)"
 
 logger = logging.getLogger(__name__)

@@ -208,11 +208,11 @@ def _choose_votes(
     if "val" not in images.split:
         return _Votes(0, pa.schema(tables.KNN.columns).empty_table())
     vectors, gallery = images.vectors, images.is_gallery
-    asked = _sample(images.split == "val", images.ids, params.evaluate.queries)
+    among = _sample(images.split == "val", images.ids, params.evaluate.queries)
     val = measure_validation_knn(
         *(vectors, labels, images.split, gallery),
         k=knn,
-        asked=asked,
+        among=among,
         searched=for_val,
         workers=workers,
     )

@@ -17,7 +17,7 @@ from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import RetrievalTask
 from pipeline.health.perceptual_hashes import (
     HashImages,
-    agree_in_colour,
+    agree_in_color,
     count_differing_bits,
 )
 from pipeline.index.distances import SCORE_TOLERANCE, prepare_vectors, score_pairs
@@ -66,7 +66,7 @@ def analyze_failures(
 
     A failure has no relevant image in the top `failure_k`; a success has one at rank 1. Label
     noise is a query with a wrong top hit that is its near-duplicate: their cosine is at least
-    `cosine`, their perceptual hashes differ in at most `bits` bits, and their colours agree (see
+    `cosine`, their perceptual hashes differ in at most `bits` bits, and their colors agree (see
     `pipeline.health.perceptual_hashes`). A query without a relevant image is none of these.
 
     images: as embedded, by whose cosine two are near-duplicates, whatever is done to embeddings
@@ -78,8 +78,8 @@ def analyze_failures(
     hit_ids = images.ids[images.is_gallery][hits.rows]
     # Two sums of one cosine may differ; the tolerance gives identical images a cosine of 1.
     similar = hits.wrong & (hits.cosines + SCORE_TOLERANCE >= cosine)
-    differing_bits, same_colours = _compare_hashes(similar, ids, hit_ids, hash_images)
-    near_duplicate = similar & (differing_bits <= bits) & same_colours
+    differing_bits, same_colors = _compare_hashes(similar, ids, hit_ids, hash_images)
+    near_duplicate = similar & (differing_bits <= bits) & same_colors
     failed = metrics.first_hit_rank > failure_k
     columns = {
         "image_id": pa.array(ids, pa.string()),
@@ -130,20 +130,20 @@ def _compare_hashes(
     hit_ids: NDArray[np.object_],
     hash_images: HashImages,
 ) -> tuple[Ints, Mask]:
-    """Return the number of bits in which query and hit differ, int64 [Q], and if colours agree.
+    """Return the number of bits in which query and hit differ, int64 [Q], and if colors agree.
 
     NOT_COMPARED and False for a query that is not in `compared`, bool [Q].
     """
     differing_bits = np.full(len(ids), NOT_COMPARED, dtype=np.int64)
-    same_colours = np.zeros(len(ids), dtype=np.bool_)
+    same_colors = np.zeros(len(ids), dtype=np.bool_)
     # An image may be a query and the hit of several others; it is decoded once.
     pairs = np.stack([ids[compared], hit_ids[compared]]).astype(str)
     distinct, places = np.unique(pairs, return_inverse=True)
     hashes = hash_images(distinct.tolist())
     rows = places.reshape(pairs.shape)
     differing_bits[compared] = count_differing_bits(*hashes.bits[rows])
-    same_colours[compared] = agree_in_colour(*hashes.colours[rows])
-    return differing_bits, same_colours
+    same_colors[compared] = agree_in_color(*hashes.colors[rows])
+    return differing_bits, same_colors
 
 
 def _select_rows(columns: dict[str, pa.Array], selected: Mask, kind: Table) -> pa.Table:

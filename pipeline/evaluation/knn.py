@@ -39,13 +39,13 @@ def measure_validation_knn(
     is_gallery: Mask,
     *,
     k: Sequence[int],
-    asked: Mask | None = None,
+    among: Mask | None = None,
     searched: Searched = AS_EMBEDDED,
     workers: Workers = HERE,
 ) -> Accuracies:
     """Return the accuracies of the validation images among N, with the gallery of training.
 
-    split: of each of the N images, train, val or test. asked: bool [N], the images of validation
+    split: of each of the N images, train, val or test. among: bool [N], the images of validation
     that are queries; None: all. Else as `measure_knn`.
 
     Raises:
@@ -53,8 +53,8 @@ def measure_validation_knn(
             their gallery, or the embeddings are not finite.
     """
     is_query, in_gallery = validation_roles(split, is_gallery)
-    if asked is not None and labels.have_relevant(in_gallery)[is_query & asked].any():
-        is_query = is_query & asked
+    if among is not None and labels.have_relevant(in_gallery)[is_query & among].any():
+        is_query = is_query & among
     if not labels.have_relevant(in_gallery)[is_query].any():
         raise UserError(
             f"splits: found {is_query.sum()} validation images, none with another of its class "

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from pipeline.figures.palette import (
     FAINT,
     INK,
-    MODEL_COLOURS,
+    MODEL_COLORS,
     MODELS,
     message_figure,
     new_figure,
@@ -73,7 +73,7 @@ def _draw_bars(axes: "Axes", shown: pd.DataFrame, tables: Mapping[str, pd.DataFr
             np.arange(len(shown)) + offset,
             counts,
             0.34,
-            color=MODEL_COLOURS[model],
+            color=MODEL_COLORS[model],
             label=f"{model}, {total:,.0f} in all",
         )
         labels = [f"{each:.0f}" if each.is_integer() else f"{each:.1f}" for each in counts]

@@ -1,4 +1,4 @@
-"""How all figures look: colours, font, style, and how a figure is saved as the same bytes."""
+"""How all figures look: colors, font, style, and how a figure is saved as the same bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 # In every figure the model before training is grey and the trained one is blue.
 MODELS = ("baseline", "finetuned")
-MODEL_COLOURS = {"baseline": "#8a9099", "finetuned": "#1f5fd1"}
+MODEL_COLORS = {"baseline": "#8a9099", "finetuned": "#1f5fd1"}
 
 INK = "#22262b"
 FAINT = "#6b727b"
 RULE = "#d9dde2"
 OTHER = "#d3d7dc"
-# They differ in lightness as well as hue, so that colour-blind readers can tell them apart; each
+# They differ in lightness as well as hue, so that color-blind readers can tell them apart; each
 # frame also has its own sign.
 RELEVANT = "#1a8f3c"
 WRONG = "#d12f2f"

@@ -1,6 +1,6 @@
-"""Projections as scatter plots, baseline beside finetuned, coloured by class or group.
+"""Projections as scatter plots, baseline beside finetuned, colored by class or group.
 
-The points are computed from the embeddings alone; labels only colour them and name the centroids.
+The points are computed from the embeddings alone; labels only color them and name the centroids.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
-# Ten hues with two markers; with more categories, readers cannot find a colour in the legend.
+# Ten hues with two markers; with more categories, readers cannot find a color in the legend.
 MOST_CATEGORIES = len(CATEGORIES) * len(MARKERS)
 
 # Inches; eighty names need more room than twenty.
@@ -40,11 +40,11 @@ FEW_NAMES_SIZE, MANY_NAMES_SIZE = (11.5, 5.2), (15.0, 7.2)
 
 
 @dataclass(frozen=True)
-class Colouring:
-    """The colours of N points.
+class Coloring:
+    """The colors of N points.
 
     keys: the category of each point; None is grey. legend: the categories in the order of their
-    colours. caption: explains the colours to the reader.
+    colors. caption: explains the colors to the reader.
     """
 
     keys: Sequence[str | None]
@@ -52,12 +52,12 @@ class Colouring:
     caption: str
 
 
-def choose_colouring(classes: Sequence[Collection[str]], groups: Sequence[str | None]) -> Colouring:
-    """Return how to colour N points, from their classes and groups, with at most 20 categories.
+def choose_coloring(classes: Sequence[Collection[str]], groups: Sequence[str | None]) -> Coloring:
+    """Return how to color N points, from their classes and groups, with at most 20 categories.
 
     By class if each point has one class and there are at most 20; otherwise by group if the dataset
     has groups; otherwise by class again. Of more than 20 groups or classes, only the ten with most
-    points get a colour. A point of several classes gets the colour of its rarest class, which says
+    points get a color. A point of several classes gets the color of its rarest class, which says
     most about it.
     """
     count = Counter(name for names in classes for name in set(names))
@@ -70,23 +70,23 @@ def choose_colouring(classes: Sequence[Collection[str]], groups: Sequence[str | 
 
 
 def write_projections(
-    layouts: Layouts, notes: Notes, colouring: Colouring, named: NamedClasses, out: Path
+    layouts: Layouts, notes: Notes, coloring: Coloring, named: NamedClasses, out: Path
 ) -> None:
     """Write projection_<method>.png of each method, its two models side by side, into `out`."""
     for method, by_axes in layouts.items():
-        count = len(colouring.keys)
+        count = len(coloring.keys)
         title = f"{TITLES[method]} of {count:,} test images"
         if method != "pca" and count < FEWEST:
             title += " (too few: this is their PCA)"
         panel_notes = {model: notes[model][2] for model in notes} if method == "pca" else {}
-        figure = draw_projection(title, by_axes[2], colouring, named, panel_notes)
+        figure = draw_projection(title, by_axes[2], coloring, named, panel_notes)
         save_figure(figure, out / f"projection_{method}.png")
 
 
 def draw_projection(
     title: str,
     points: Mapping[str, Points],
-    colouring: Colouring,
+    coloring: Coloring,
     named: NamedClasses,
     notes: Mapping[str, str],
 ) -> "Figure":
@@ -99,14 +99,14 @@ def draw_projection(
     )
     panels = figure.subplots(1, len(points), squeeze=False)[0]
     for axes, (model, own) in zip(panels, points.items(), strict=True):
-        legend = _scatter(axes, own, colouring)
+        legend = _scatter(axes, own, coloring)
         note = notes.get(model)
         axes.set_title(f"{model}  ({note})" if note else model)
     names = [shorten(name, 32) for name, _ in legend]
     marks = [each for _, each in legend]
     figure.legend(marks, names, loc="outside right upper", markerscale=1.6)
     figure.suptitle(title, x=0.004, ha="left", fontsize=11, fontweight="bold")
-    caption = f"{colouring.caption}\n{named.caption}".strip()
+    caption = f"{coloring.caption}\n{named.caption}".strip()
     text = figure.supxlabel(caption, x=0.004, ha="left", fontsize=8, color=FAINT)
     unnamed = draw_class_names(figure, dict(zip(panels, points.values(), strict=True)), named)
     if any(unnamed):
@@ -117,7 +117,7 @@ def draw_projection(
 
 def _limit(
     classes: Sequence[Collection[str]], count: Counter[str], meaning: str, plural: str
-) -> Colouring:
+) -> Coloring:
     caption = f"A point is a test image, its color is {meaning}. The layout does not use labels."
     legend = sorted(count)
     if len(count) > MOST_CATEGORIES:
@@ -131,21 +131,21 @@ def _limit(
         min((count[name], name) for name in names)[1] if names else None
         for names in (shown.intersection(own) for own in classes)
     ]
-    return Colouring(keys, legend, caption)
+    return Coloring(keys, legend, caption)
 
 
-def _scatter(axes: "Axes", points: Points, colouring: Colouring) -> "Legend":
+def _scatter(axes: "Axes", points: Points, coloring: Coloring) -> "Legend":
     """Draw the points; return the entries of the legend.
 
     Their names are not labels of the marks: matplotlib skips labels that begin with "_".
     """
     legend: Legend = []
-    keys = np.array(colouring.keys, dtype=object)
-    grey = points[np.array([key is None for key in colouring.keys])]
+    keys = np.array(coloring.keys, dtype=object)
+    grey = points[np.array([key is None for key in coloring.keys])]
     if len(grey):
         marks = axes.scatter(grey[:, 0], grey[:, 1], s=7, color=OTHER, lw=0)
         legend.append(("others", marks))
-    for number, name in enumerate(colouring.legend):
+    for number, name in enumerate(coloring.legend):
         own = points[keys == name]
         marks = axes.scatter(
             own[:, 0],

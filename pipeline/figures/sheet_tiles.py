@@ -26,7 +26,7 @@ ReadImage = Callable[[str], Image.Image]
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a sheet, the two lines below it, and the colour of its frame."""
+    """One image of a sheet, the two lines below it, and the color of its frame."""
 
     image_id: str
     name: str

@@ -7,10 +7,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.data.arrays import Ints, Mask
-from pipeline.health.perceptual_hashes import agree_in_colour
+from pipeline.health.perceptual_hashes import agree_in_color
 
 # Of 64 bits. Of 2,688 photographs of scenes, 6 find nine pairs, all of them copies (a scan in other
-# colours, another crop by a few pixels); 8 find one more, in five times the time.
+# colors, another crop by a few pixels); 8 find one more, in five times the time.
 MOST_BITS = 6
 BLOCK = 2**16  # pairs that are compared at a time
 # With how many others an image is compared at first, and then: all. What the first find to be one
@@ -31,11 +31,11 @@ def group_equal(keys: Sequence[str] | pa.Array) -> Ints:
 
 
 def group_alike(
-    bits: NDArray[np.uint64], colours: NDArray[np.uint8], *, most_bits: int = MOST_BITS
+    bits: NDArray[np.uint64], colors: NDArray[np.uint8], *, most_bits: int = MOST_BITS
 ) -> Ints:
     """Return int64 [N]: for each of N images the row of the first one in its group.
 
-    Two images are alike if their hashes differ in `most_bits` at most and their colours agree. A
+    Two images are alike if their hashes differ in `most_bits` at most and their colors agree. A
     group is connected by such pairs, so that its first and its last may differ more.
 
     Of most_bits + 1 parts of the hash, two such hashes have one in common, so only images with a
@@ -43,19 +43,19 @@ def group_alike(
     there are hardly any such where nearly all look alike, as those of a fixed camera do; the time
     grows by the square for images with such a part that are in many groups all the same.
 
-    bits: uint64 [N]. colours: uint8 [N, GRID, GRID, 3], both of `hash_image`.
+    bits: uint64 [N]. colors: uint8 [N, GRID, GRID, 3], both of `hash_image`.
     """
     group = np.arange(len(bits), dtype=np.int64)
-    few = colours[:, ::4, ::4].copy()  # cells that tell most images apart, in a tenth of the time
+    few = colors[:, ::4, ::4].copy()  # cells that tell most images apart, in a tenth of the time
     done: list[np.uint64] = []
     for part in np.array_split(np.arange(64), most_bits + 1):
         mask = np.uint64(sum(1 << int(bit) for bit in part))
         for reach in REACHES:
             for pairs in _pairs_apart(bits & mask, group, reach):
                 left, right = pairs[:, _are_new(pairs, bits, group, most_bits=most_bits, done=done)]
-                some = agree_in_colour(few[left], few[right])
+                some = agree_in_color(few[left], few[right])
                 left, right = left[some], right[some]
-                alike = agree_in_colour(colours[left], colours[right])
+                alike = agree_in_color(colors[left], colors[right])
                 group = _join(group, left[alike], right[alike])
         done.append(mask)
     return group

@@ -32,8 +32,8 @@ def _near(facts: ImageColumns) -> Ints:
     """Return int64 [N], as `group_alike`; the hash of a blank image is noise, so it is alone."""
     group = np.arange(len(facts.color_range), dtype=np.int64)
     rows = np.flatnonzero(facts.color_range > BLANK_COLOR_RANGE)
-    colours = facts.colors[rows].reshape(-1, GRID, GRID, 3)
-    group[rows] = rows[group_alike(facts.perceptual_hash[rows], colours)]
+    colors = facts.colors[rows].reshape(-1, GRID, GRID, 3)
+    group[rows] = rows[group_alike(facts.perceptual_hash[rows], colors)]
     return group
 
 

@@ -13,8 +13,8 @@ from pipeline.health.perceptual_hashes import hash_image
 SHARPNESS_SIDE = 256
 # The hash and the colors are of much fewer pixels still; the finest that they need.
 HASH_SIDE = 64
-# Colours are those of an image in so many cells each way, so that noise is averaged out.
-COLOUR_CELLS = 32
+# Colors are those of an image in so many cells each way, so that noise is averaged out.
+COLOR_CELLS = 32
 STRIP_BYTES = 2**20
 
 
@@ -22,11 +22,11 @@ def describe_image(image: Image.Image) -> ImageFacts:
     """Return the facts of an upright RGB image."""
     small = _shrink(image, SHARPNESS_SIDE)
     tiny = _shrink(small, HASH_SIDE)
-    bits, colours = hash_image(tiny)
+    bits, colors = hash_image(tiny)
     return ImageFacts(
         pixels=digest_pixels(image),
         perceptual_hash=bits,
-        colors=colours.tobytes(),
+        colors=colors.tobytes(),
         color_range=measure_color_range(tiny),
         sharpness=measure_sharpness(small),
     )
@@ -49,7 +49,7 @@ def measure_color_range(image: Image.Image) -> int:
     >>> measure_color_range(Image.new("RGB", (50, 40), (200, 0, 0)))
     0
     """
-    cells = image.resize((COLOUR_CELLS, COLOUR_CELLS), Image.Resampling.BOX)
+    cells = image.resize((COLOR_CELLS, COLOR_CELLS), Image.Resampling.BOX)
     levels = np.asarray(cells, np.int32)
     return int((levels.max(axis=(0, 1)) - levels.min(axis=(0, 1))).max())
 

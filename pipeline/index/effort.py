@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 
 from pipeline.data.arrays import Ints, Vectors
+from pipeline.index.build import FAISS_METRICS
 from pipeline.index.centring import strip_centring
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.search import index_recall
@@ -81,16 +82,16 @@ def choose_effort(
     if is_exact(index) or not len(queries) or index.ntotal <= K:
         return None
     effort = find_effort(index)
-    asked = prepare_vectors(vectors[queries], distance=distance)
-    exact = _find_exact(vectors, asked, queries, distance=distance)
+    query_vectors = prepare_vectors(vectors[queries], distance=distance)
+    exact = _find_exact(vectors, query_vectors, queries, distance=distance)
 
     def measure() -> float:
-        found = index.search(asked, K + 1)[1]
+        found = index.search(query_vectors, K + 1)[1]
         own = found == queries[:, None]
         # Its own image is left out; where it is not found, the last one.
         own[~own.any(axis=1), -1] = True
         rows = found[~own].reshape(len(queries), K)
-        return _recall(rows, exact, vectors, asked, distance=distance)
+        return _recall(rows, exact, vectors, query_vectors, distance=distance)
 
     for knob in effort[1:]:
         knob.set(knob.most)
@@ -119,14 +120,16 @@ def _raise_until(knob: Knob, measure: Callable[[], float], wanted: float) -> flo
         value *= 2
 
 
-def _find_exact(vectors: Vectors, asked: Vectors, queries: Ints, *, distance: str) -> Ints:
+def _find_exact(vectors: Vectors, query_vectors: Vectors, queries: Ints, *, distance: str) -> Ints:
     """Return int64 [Q, K], the nearest rows of each query but itself, nearest first."""
-    rows, scores = np.empty((len(asked), 0), np.int64), np.empty((len(asked), 0), np.float32)
+    rows, scores = (
+        np.empty((len(query_vectors), 0), np.int64),
+        np.empty((len(query_vectors), 0), np.float32),
+    )
     for start in range(0, len(vectors), BLOCK):
         block = prepare_vectors(vectors[start : start + BLOCK], distance=distance)
         count = min(K + 1, len(block))
-        metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
-        found, nearest = faiss.knn(asked, block, count, metric=metric)
+        found, nearest = faiss.knn(query_vectors, block, count, metric=FAISS_METRICS[distance])
         nearer = found if distance == "cosine" else -found
         rows, scores = np.hstack([rows, nearest + start]), np.hstack([scores, nearer])
         scores[rows == queries[:, None]] = -np.inf
@@ -136,12 +139,16 @@ def _find_exact(vectors: Vectors, asked: Vectors, queries: Ints, *, distance: st
     return rows[:, :K]
 
 
-def _recall(found: Ints, exact: Ints, vectors: Vectors, asked: Vectors, *, distance: str) -> float:
+def _recall(
+    found: Ints, exact: Ints, vectors: Vectors, query_vectors: Vectors, *, distance: str
+) -> float:
     """Return the mean `index_recall`, for which the vectors of these rows alone are prepared."""
     rows, places = np.unique(np.hstack([found, exact]), return_inverse=True)
     some = prepare_vectors(vectors[rows], distance=distance)
-    places = places.reshape(len(asked), 2 * K)
+    places = places.reshape(len(query_vectors), 2 * K)
     of_found, of_exact = places[:, :K].copy(), places[:, K:].copy()
     of_found[found < 0] = -1
-    recalls = index_recall(of_found, of_exact, K, gallery=some, queries=asked, distance=distance)
+    recalls = index_recall(
+        of_found, of_exact, K, gallery=some, queries=query_vectors, distance=distance
+    )
     return float(recalls.mean())

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from pipeline.figures.palette import MODEL_COLOURS
+from pipeline.figures.palette import MODEL_COLORS
 from pipeline.report.curve_graphs import Graph, Trace, View
 from pipeline.report.dataset_summary import SPLIT_NAMES, DatasetSummary
 
 # With more classes than this, a histogram is drawn instead of one bar a class.
 MOST_BARS = 40
 MOST_BINS = 30
-SPLIT_COLOURS = {"train": "#1f5fd1", "val": "#e8710a", "test": "#1a8f3c"}
+SPLIT_COLORS = {"train": "#1f5fd1", "val": "#e8710a", "test": "#1a8f3c"}
 
 
 def class_size_graph(dataset: DatasetSummary) -> Graph | None:
@@ -47,7 +47,7 @@ def _bars(dataset: DatasetSummary, split: str, names: list[str]) -> Trace:
         "text": [_without_tags(name) for name in names],
         "textposition": "none",
         "hovertemplate": "%{text}: %{y}",
-        "marker": {"color": SPLIT_COLOURS[split]},
+        "marker": {"color": SPLIT_COLORS[split]},
     }
 
 
@@ -69,7 +69,7 @@ def _histogram(dataset: DatasetSummary) -> Trace:
         "text": names,
         "textposition": "none",
         "hovertemplate": "%{y} classes of %{text} images<extra></extra>",
-        "marker": {"color": MODEL_COLOURS["finetuned"]},
+        "marker": {"color": MODEL_COLORS["finetuned"]},
         "showlegend": False,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import UserError
-from pipeline.figures.palette import FAINT, MODEL_COLOURS, MODELS, OTHER
+from pipeline.figures.palette import FAINT, MODEL_COLORS, MODELS, OTHER
 from pipeline.report.csv_files import read_csv, to_numbers
 
 Trace = dict[str, Any]
@@ -95,13 +95,13 @@ def training_graphs(history: pd.DataFrame) -> list[Graph]:
     """Return the loss and the watched validation metrics over the epochs; none without epochs."""
     if history.empty or "loss" not in history:
         return []
-    colour = MODEL_COLOURS["finetuned"]
+    color = MODEL_COLORS["finetuned"]
     axis: dict[str, Any] = {"xaxis": {"title": {"text": "epoch"}}}
     if len(history) <= MOST_EPOCH_TICKS:  # otherwise plotly would also name halves of an epoch
         axis["xaxis"]["dtick"] = 1
-    loss = _line(history, "epoch", "loss", name="loss", colour=colour, markers=True)
+    loss = _line(history, "epoch", "loss", name="loss", color=color, markers=True)
     watched = [
-        _line(history, "epoch", name, name=label, colour=colour, markers=True, dash=dash)
+        _line(history, "epoch", name, name=label, color=color, markers=True, dash=dash)
         for name, (label, dash) in WATCHED.items()
         if name in history
     ]
@@ -125,7 +125,7 @@ def precision_recall_graph(all_queries: pd.DataFrame, by_class: pd.DataFrame) ->
     rows = dict(list(by_class.groupby("class")))
     tables = [("all queries", all_queries), *((str(name), rows[name]) for name in weakest.index)]
     views = [
-        View(name, [_line(table, "recall", model, colour=MODEL_COLOURS[model]) for model in MODELS])
+        View(name, [_line(table, "recall", model, color=MODEL_COLORS[model]) for model in MODELS])
         for name, table in tables
     ]
     axis = {"title": {"text": "recall"}, "range": [-0.02, 1.02]}
@@ -152,13 +152,13 @@ def _knn(table: pd.DataFrame) -> list[Trace]:
     test: list[Trace] = []
     validation: list[Trace] = []
     rings: list[Trace] = []
-    for model, colour in MODEL_COLOURS.items():
-        test.append(_line(table, "k", model, colour=colour, markers=True))
+    for model, color in MODEL_COLORS.items():
+        test.append(_line(table, "k", model, color=color, markers=True))
         name = f"{model}, validation"
-        dashes = _line(table, "k", f"{model}_val", name=name, colour=colour, dash="dash")
+        dashes = _line(table, "k", f"{model}_val", name=name, color=color, dash="dash")
         validation.append(dashes | {"showlegend": False})
-        ring = _line(table, "k", f"{model}_chosen", name=f"{model}, chosen k", colour=colour)
-        rings.append(ring | _ring(colour) | {"showlegend": False, "hoverinfo": "skip"})
+        ring = _line(table, "k", f"{model}_chosen", name=f"{model}, chosen k", color=color)
+        rings.append(ring | _ring(color) | {"showlegend": False, "hoverinfo": "skip"})
     # The legend explains dashes and rings once, in grey, since they mean the same for both models.
     nothing: Trace = {"type": "scatter", "x": [None], "y": [None], "hoverinfo": "skip"}
     dash = {"color": FAINT, "dash": "dash", "width": 2}
@@ -169,15 +169,13 @@ def _knn(table: pd.DataFrame) -> list[Trace]:
     return [*test, *validation, *rings, *legend]
 
 
-def _ring(colour: str) -> Trace:
-    marker = {"symbol": "circle-open", "size": 14, "line": {"width": 2}, "color": colour}
+def _ring(color: str) -> Trace:
+    marker = {"symbol": "circle-open", "size": 14, "line": {"width": 2}, "color": color}
     return {"mode": "markers", "marker": marker}
 
 
 def _recall_at_k(table: pd.DataFrame) -> Graph:
-    traces = [
-        _line(table, "k", model, colour=MODEL_COLOURS[model], markers=True) for model in MODELS
-    ]
+    traces = [_line(table, "k", model, color=MODEL_COLORS[model], markers=True) for model in MODELS]
     layout = {**_k_axis(table["k"]), "yaxis": {"title": {"text": "share of queries"}}}
     heading = "Recall@k: queries with a relevant image in the top k"
     return Graph("recall_at_k", heading, [View("", traces)], layout)
@@ -187,9 +185,9 @@ def _similarities(table: pd.DataFrame, model: str) -> Graph:
     columns = [f"{model}_negative", f"{model}_positive"]
     rows = table[["similarity", *columns]].dropna()
     seen = rows[(rows[columns] > 1e-3).any(axis=1)]["similarity"]
-    own = MODEL_COLOURS[model]
+    own = MODEL_COLORS[model]
     traces = [
-        _line(rows, "similarity", column, name=label, colour=line, dash=dash)
+        _line(rows, "similarity", column, name=label, color=line, dash=dash)
         | {"fill": "tozeroy", "fillcolor": f"{fill}66"}
         for column, label, line, fill, dash in (
             (columns[0], "not relevant", FAINT, OTHER, "dash"),
@@ -209,7 +207,7 @@ def _line(
     x: str,
     y: str,
     *,
-    colour: str,
+    color: str,
     name: str | None = None,
     dash: str = "solid",
     markers: bool = False,
@@ -221,7 +219,7 @@ def _line(
         "name": name or y,
         "x": known[x].tolist(),
         "y": [round(value, 6) for value in known[y]],
-        "line": {"color": colour, "dash": dash, "width": 2},
+        "line": {"color": color, "dash": dash, "width": 2},
         "marker": {"size": 6},
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.figures.palette import CATEGORIES, OTHER
-from pipeline.figures.projection_figures import Colouring
+from pipeline.figures.projection_figures import Coloring
 from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.figures.projections import Layouts, Notes, Points
 
@@ -15,7 +15,7 @@ DECIMALS = 4  # of coordinates from -1 to 1; less than a tenth of a pixel on a l
 def describe_points(
     sample: ProjectionSample,
     layouts: Layouts,
-    colouring: Colouring,
+    coloring: Coloring,
     notes: Notes,
 ) -> dict[str, Any]:
     """Return the points as plain values, for the page's script.
@@ -24,17 +24,17 @@ def describe_points(
 
     notes: {model: {axes: text}} of PCA.
     """
-    key_of_name = {name: key for key, name in enumerate(colouring.legend)}
+    key_of_name = {name: key for key, name in enumerate(coloring.legend)}
     return {
         "ids": list(sample.image_ids),
         "classes": [", ".join(names) for names in sample.classes],
         "groups": [group or "" for group in sample.groups],
         # -1: no category, drawn in grey.
-        "keys": [-1 if name is None else key_of_name[name] for name in colouring.keys],
-        "legend": list(colouring.legend),
-        "colours": list(CATEGORIES),
+        "keys": [-1 if name is None else key_of_name[name] for name in coloring.keys],
+        "legend": list(coloring.legend),
+        "colors": list(CATEGORIES),
         "other": OTHER,
-        "caption": colouring.caption,
+        "caption": coloring.caption,
         "notes": {
             model: {str(axes): text for axes, text in by_axes.items()}
             for model, by_axes in notes.items()

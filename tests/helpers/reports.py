@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.config.load import check_params
 from pipeline.data import tables
 from pipeline.data.training_record import TrainingRecord, write_record
-from pipeline.figures.projection_figures import choose_colouring
+from pipeline.figures.projection_figures import choose_coloring
 from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.health.findings import Finding
 from pipeline.report.contents import Contents, RunFiles, read_contents
@@ -38,7 +38,7 @@ BASELINE = METRICS | {"recall_at_1": 0.235, "recall_at_1_low": 0.2, "recall_at_1
 TRAINING = {"epochs": 2, "best_epoch": 1, "lr": 0.000134, "loss": 0.778689, "val_map": 0.7}
 IMAGES = 24
 NAMES = ("cup", "jug", "pot")
-COLOURS = [(10 * row, 250 - 10 * row, 90) for row in range(IMAGES)]
+COLORS = [(10 * row, 250 - 10 * row, 90) for row in range(IMAGES)]
 
 
 def small_contents(
@@ -48,7 +48,7 @@ def small_contents(
     names: Sequence[str] = NAMES,
     groups: Sequence[str | None] = (None,) * 3,
 ) -> Contents:
-    """Return the contents of a run, with images of one colour and three classes.
+    """Return the contents of a run, with images of one color and three classes.
 
     Its files are in `folder`. Every fourth image is for training, the others for test; each test
     image is a point.
@@ -78,15 +78,15 @@ def small_contents(
         for method in ("pca", "tsne", "umap")
     }
     notes = {model: {2: "40% of the variance"} for model in ("baseline", "finetuned")}
-    colouring = choose_colouring(sample.classes, sample.groups)
-    thumbnails = [Image.new("RGB", (32, 32), COLOURS[row % IMAGES]) for row in tested]
+    coloring = choose_coloring(sample.classes, sample.groups)
+    thumbnails = [Image.new("RGB", (32, 32), COLORS[row % IMAGES]) for row in tested]
     return read_contents(
         check_params(overlaid({}), where="params.yaml"),
         files,
         catalog=catalog,
         class_names=dict(enumerate(names)),
         sample=sample,
-        points=describe_points(sample, layouts, colouring, notes),
+        points=describe_points(sample, layouts, coloring, notes),
         findings=[
             Finding("exact duplicates", [ids[:2], ids[4:7]]),
             Finding("blank", []),

@@ -24,9 +24,9 @@ from pipeline.packing.packing import AddedOutputs, Outputs, pack, pack_added
 from stages import embed, index, split
 from tests.helpers.overlay import overlaid
 
-COLOURS = ("red", "green", "blue", "black", "purple")
+COLORS = ("red", "green", "blue", "black", "purple")
 SHAPES = ("disc", "square")
-IMAGES = 4  # of each class; a class is a colour and a shape, and half of the classes are for test
+IMAGES = 4  # of each class; a class is a color and a shape, and half of the classes are for test
 SIZE = (48, 40)
 PARAMS = {"embed.workers": 0, "embed.precision": "fp32", "split.protocol": "class_disjoint"}
 
@@ -112,29 +112,29 @@ def index_again(folder: Path, model: str) -> None:
 
 
 def drawn_images() -> list[SourceImage]:
-    """Return the images: each colour and shape is a class, each shape a group."""
+    """Return the images: each color and shape is a class, each shape a group."""
     return [
         SourceImage(
-            path=f"{colour} {shape}/{number}.jpg",
-            labels=(f"{colour} {shape}",),
-            read=partial(draw, colour, shape, number),
+            path=f"{color} {shape}/{number}.jpg",
+            labels=(f"{color} {shape}",),
+            read=partial(draw, color, shape, number),
             group=shape,
         )
-        for colour in COLOURS
+        for color in COLORS
         for shape in SHAPES
         for number in range(IMAGES)
     ]
 
 
-def draw(colour: str, shape: str, number: int) -> bytes:
+def draw(color: str, shape: str, number: int) -> bytes:
     """Return a JPEG of a shape, whose place and size depend on the number."""
-    rng = np.random.default_rng([COLOURS.index(colour), SHAPES.index(shape), number])
+    rng = np.random.default_rng([COLORS.index(color), SHAPES.index(shape), number])
     ground = tuple(int(level) for level in rng.integers(190, 255, 3))
     image = Image.new("RGB", SIZE, ground)
     left, top, side = rng.integers(2, 20), rng.integers(2, 12), rng.integers(16, 26)
     pen = ImageDraw.Draw(image)
     corners = (int(left), int(top), int(left + side), int(top + side))
-    (pen.ellipse if shape == "disc" else pen.rectangle)(corners, fill=colour)
+    (pen.ellipse if shape == "disc" else pen.rectangle)(corners, fill=color)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=92)
     return out.getvalue()

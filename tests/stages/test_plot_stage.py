@@ -1,4 +1,4 @@
-"""The plot stage, on twelve images of one colour and three classes."""
+"""The plot stage, on twelve images of one color and three classes."""
 
 import io
 import json
@@ -126,9 +126,9 @@ def test_labels_move_no_point(project: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Both runs draw; a wrapper records what the drawing function gets."""
     seen = []
 
-    def record(title: str, points: Any, colouring: Any, *rest: Any) -> Any:
-        seen.append((points, list(colouring.keys)))
-        return draw_projection(title, points, colouring, *rest)
+    def record(title: str, points: Any, coloring: Any, *rest: Any) -> Any:
+        seen.append((points, list(coloring.keys)))
+        return draw_projection(title, points, coloring, *rest)
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(projection_figures, "draw_projection", record)

@@ -17,11 +17,11 @@ DOME = Lathe(((0, 0), *((float(cos(a)), float(sin(a))) for a in np.linspace(0, 1
 BLACK = np.array([0.03, 0.03, 0.035], np.float32)
 
 
-def make_chair(rng: np.random.Generator, colours: Reals) -> list[Part]:
+def make_chair(rng: np.random.Generator, colors: Reals) -> list[Part]:
     """A chair: seat, legs that may splay, a back of slats, bars or one board, some with arms."""
     half, seat, top = rng.uniform(0.38, 0.5), rng.uniform(0.6, 0.85), rng.uniform(1.35, 1.8)
-    frame = Material(colours[3], gloss=0.3)
-    cover = Material(colours[0], draw_print(rng, colours[:3]), 0.15)
+    frame = Material(colors[3], gloss=0.3)
+    cover = Material(colors[0], draw_print(rng, colors[:3]), 0.15)
     thick = rng.uniform(0.06, 0.16)
     parts = [Part(box((-half, seat, -half), (half, seat + thick, half)), cover)]
     parts += _legs(rng, half - 0.05, seat, frame)
@@ -47,12 +47,12 @@ def make_chair(rng: np.random.Generator, colours: Reals) -> list[Part]:
     return parts
 
 
-def make_table(rng: np.random.Generator, colours: Reals) -> list[Part]:
+def make_table(rng: np.random.Generator, colors: Reals) -> list[Part]:
     """A table: round or square top, four legs or one pedestal, some with a shelf."""
     height, half, thick = rng.uniform(0.6, 1.1), rng.uniform(0.6, 0.85), rng.uniform(0.05, 0.13)
     deep = half * rng.uniform(0.6, 1)
-    wood = Material(colours[rng.choice([0, 3])], gloss=0.3)
-    cover = Material(colours[rng.choice([0, 1])], draw_print(rng, colours[:3]), 0.4)
+    wood = Material(colors[rng.choice([0, 3])], gloss=0.3)
+    cover = Material(colors[rng.choice([0, 1])], draw_print(rng, colors[:3]), 0.4)
     if rng.random() < 0.5:
         disc = Lathe(((0, 0), (half, 0), (half, thick), (0, thick)))
         parts = [Part(disc, cover, (0, height, 0))]
@@ -69,16 +69,16 @@ def make_table(rng: np.random.Generator, colours: Reals) -> list[Part]:
     if rng.random() < 0.5:
         at = height * rng.uniform(0.2, 0.8)
         shelf = box((-reach, at, -reach), (reach, at + 0.05, reach))
-        parts.append(Part(shelf, Material(colours[rng.choice([1, 2])])))
+        parts.append(Part(shelf, Material(colors[rng.choice([1, 2])])))
     return parts
 
 
-def make_carton(rng: np.random.Generator, colours: Reals) -> list[Part]:
+def make_carton(rng: np.random.Generator, colors: Reals) -> list[Part]:
     """A printed carton: flat, cubic or tall, some with a gable and a screw cap."""
     half, deep = rng.uniform(0.35, 0.6), rng.uniform(0.2, 0.5)
     height = rng.uniform(0.6, 1.6)
-    image = draw_label(rng, draw_print(rng, colours[:3]), WHITE, colours[3])
-    material = Material(colours[rng.choice([0, 1])], image, 0.25)
+    image = draw_label(rng, draw_print(rng, colors[:3]), WHITE, colors[3])
+    material = Material(colors[rng.choice([0, 1])], image, 0.25)
     parts = [Part(box((-half, 0, -deep), (half, height, deep)), material)]
     style = rng.random()
     if style < 0.4:
@@ -87,22 +87,22 @@ def make_carton(rng: np.random.Generator, colours: Reals) -> list[Part]:
         normals = ((1, 0, 0), (-1, 0, 0), (0, -1, 0), (0, 1, slope), (0, 1, -slope))
         offsets = (half, half, -height, height + rise, height + rise)
         low, high = (-half, height, -deep), (half, height + rise, deep)
-        parts.append(Part(Polyhedron(normals, offsets, low, high), Material(colours[1])))
+        parts.append(Part(Polyhedron(normals, offsets, low, high), Material(colors[1])))
         fin = box((-half, height + rise - 0.05, -0.02), (half, height + rise + 0.12, 0.02))
-        parts.append(Part(fin, Material(colours[0])))
+        parts.append(Part(fin, Material(colors[0])))
     elif style < 0.7:
         cap = Lathe(((0, 0), (0.13, 0), (0.13, 0.14), (0, 0.14)))
         place = (half * rng.uniform(-0.5, 0.5), height, 0.0)
-        parts.append(Part(cap, Material(colours[3]), place))
+        parts.append(Part(cap, Material(colors[3]), place))
     return parts
 
 
-def make_car(rng: np.random.Generator, colours: Reals) -> list[Part]:
+def make_car(rng: np.random.Generator, colors: Reals) -> list[Part]:
     """A toy car: body, cab with windows, four wheels; length, nose and cab vary."""
     long, half = rng.uniform(0.75, 1.0), rng.uniform(0.33, 0.45)
     low, waist, roof = rng.uniform(0.1, 0.18), rng.uniform(0.38, 0.5), rng.uniform(0.68, 0.95)
     nose, tail = rng.uniform(0.1, 0.6, 2)
-    paint = Material(colours[0], draw_print(rng, colours[[0, 1, 2]]), 0.9)
+    paint = Material(colors[0], draw_print(rng, colors[[0, 1, 2]]), 0.9)
     body = _wedge(-long, long, low, waist, half, rear=0.15, front=0.25)
     start, end = -long * rng.uniform(0.35, 0.95), long * rng.uniform(0.1, 0.6)
     glass = Material(np.array([0.05, 0.08, 0.11], np.float32), gloss=1.0)
@@ -110,7 +110,7 @@ def make_car(rng: np.random.Generator, colours: Reals) -> list[Part]:
     inset = 0.12 * (roof - waist)
     top = box((start + tail * (roof - waist), roof - inset, -half * 0.9),
               (end - nose * (roof - waist), roof + 0.04, half * 0.9))  # fmt: skip
-    second = Material(colours[rng.choice([0, 0, 1])], gloss=0.8)
+    second = Material(colors[rng.choice([0, 0, 1])], gloss=0.8)
     parts = [Part(body, paint), Part(cab, glass), Part(top, second)]
     wheel, thick = rng.uniform(0.17, 0.26), 0.14
     hub = rng.uniform(0.35, 0.7)
@@ -120,15 +120,15 @@ def make_car(rng: np.random.Generator, colours: Reals) -> list[Part]:
         for side in (-half - 0.03, half + 0.03 - thick):
             place = (along, float(wheel), float(side))
             parts.append(Part(rubber, Material(BLACK, gloss=0.2), place, QUARTER_TURN))
-            parts.append(Part(rim, Material(colours[3], gloss=0.7), place, QUARTER_TURN))
+            parts.append(Part(rim, Material(colors[3], gloss=0.7), place, QUARTER_TURN))
     return parts
 
 
-def make_shoe(rng: np.random.Generator, colours: Reals) -> list[Part]:
+def make_shoe(rng: np.random.Generator, colors: Reals) -> list[Part]:
     """A shoe or a boot: sole, toe, heel, shaft and laces."""
     long, wide, sole = rng.uniform(0.8, 1.0), rng.uniform(0.28, 0.36), rng.uniform(0.06, 0.18)
-    upper = Material(colours[0], draw_print(rng, colours[:3]), rng.uniform(0.1, 0.6))
-    other = Material(colours[rng.choice([0, 1, 3])], gloss=0.3)
+    upper = Material(colors[0], draw_print(rng, colors[:3]), rng.uniform(0.1, 0.6))
+    other = Material(colors[rng.choice([0, 1, 3])], gloss=0.3)
     stretch = np.diag([long, 1, wide * 1.1]).astype(np.float32)
     disc = Lathe(((0, 0), (0.97, 0), (1, sole * 0.5), (0.98, sole), (0, sole)))
     toe = np.diag([long * 0.62, rng.uniform(0.22, 0.34), wide]).astype(np.float32)
@@ -138,7 +138,7 @@ def make_shoe(rng: np.random.Generator, colours: Reals) -> list[Part]:
                    (ankle * 0.8, high - 0.15), (0, high - 0.15)))  # fmt: skip
     back = -long * 0.48
     parts = [
-        Part(disc, Material(colours[3], gloss=0.2), axes=stretch),
+        Part(disc, Material(colors[3], gloss=0.2), axes=stretch),
         Part(DOME, other, (long * 0.33, sole * 0.8, 0), toe),
         Part(DOME, upper, (back + 0.05, sole * 0.8, 0), heel),
         Part(shaft, upper, (back + 0.02, sole * 0.8, 0), np.diag([1.25, 1, 1]).astype(np.float32)),
@@ -147,7 +147,7 @@ def make_shoe(rng: np.random.Generator, colours: Reals) -> list[Part]:
         x = back + 0.45 + number * 0.11
         y = sole * 0.8 + 0.43 - number * 0.06
         lace = ((x, y - 0.05, -wide * 0.5), (x + 0.02, y + 0.02, 0.0), (x, y - 0.05, wide * 0.5))
-        parts.append(Part(Tube(lace, 0.028), Material(colours[2], gloss=0.1)))
+        parts.append(Part(Tube(lace, 0.028), Material(colors[2], gloss=0.1)))
     return parts
 
 

@@ -14,19 +14,19 @@ GROUND_SIDE = 128
 Pattern = Callable[[np.random.Generator, Reals, Reals], Reals]
 
 
-def draw_print(rng: np.random.Generator, colours: Reals) -> Reals:
-    """Return a print in up to three colours (3, 3), of a kind sampled from PRINTS."""
+def draw_print(rng: np.random.Generator, colors: Reals) -> Reals:
+    """Return a print in up to three colors (3, 3), of a kind sampled from PRINTS."""
     v, u = np.meshgrid(
         np.linspace(0, 1, PRINT_HEIGHT, dtype=np.float32),
         np.linspace(0, 1, PRINT_WIDTH, endpoint=False, dtype=np.float32),
         indexing="ij",
     )
     share = PRINTS[rng.integers(len(PRINTS))](rng, u, v)
-    image = colours[0] + (colours[1] - colours[0]) * share[..., None]
+    image = colors[0] + (colors[1] - colors[0]) * share[..., None]
     if rng.random() < 0.45:
         low = rng.uniform(0.1, 0.8)
         band = (v > low) & (v < low + rng.uniform(0.05, 0.15))
-        image = np.where(band[..., None], colours[2], image)
+        image = np.where(band[..., None], colors[2], image)
     return np.asarray(image.astype(np.float32))
 
 
@@ -51,7 +51,7 @@ def draw_label(rng: np.random.Generator, image: Reals, paper: Reals, ink: Reals)
 
 
 def draw_ground(rng: np.random.Generator, base: Reals, second: Reals) -> Reals:
-    """Return a ground in two colours (3,), (128, 128, 3), of a kind sampled from GROUNDS."""
+    """Return a ground in two colors (3,), (128, 128, 3), of a kind sampled from GROUNDS."""
     share = GROUNDS[rng.integers(len(GROUNDS))](rng)
     return np.asarray((base + (second - base) * share[..., None]).astype(np.float32))
 

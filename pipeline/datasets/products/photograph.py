@@ -1,4 +1,4 @@
-"""Photographs of a product: viewpoint, light, ground, clutter and the camera's colours."""
+"""Photographs of a product: viewpoint, light, ground, clutter and the camera's colors."""
 
 import numpy as np
 
@@ -43,13 +43,13 @@ def sample_camera(rng: np.random.Generator, azimuth: float, height: float, radiu
     return Camera(eye, target, float(focal))
 
 
-def sample_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Reals:
-    """Return a colour of any hue, linear, (3,)."""
+def sample_color(rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.9)) -> Reals:
+    """Return a color of any hue, linear, (3,)."""
     hue, strength, value = rng.random(), rng.uniform(*saturation), rng.uniform(0.12, 0.95)
-    return make_colour(hue, strength, value)
+    return make_color(hue, strength, value)
 
 
-def make_colour(hue: float, saturation: float, value: float) -> Reals:
+def make_color(hue: float, saturation: float, value: float) -> Reals:
     """Return HSV, each in [0, 1], as linear light, (3,)."""
     wheel = np.clip(np.abs(np.mod(hue * 6 + np.array([0, 4, 2]), 6) - 3) - 1, 0, 1)
     linear: Reals = power(value * (1 - saturation * (1 - wheel)), 2.2).astype(np.float32)
@@ -81,11 +81,11 @@ def _sample_light(rng: np.random.Generator, towards: float) -> Light:
 
 
 def _draw_backdrop(rng: np.random.Generator, side: int, radius: float) -> Backdrop:
-    base = sample_colour(rng, (0.0, 0.9))
+    base = sample_color(rng, (0.0, 0.9))
     near = rng.random() < 0.4
-    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else sample_colour(rng, (0.0, 0.9))
+    second = base * np.float32(rng.uniform(0.45, 0.85)) if near else sample_color(rng, (0.0, 0.9))
     ground = draw_ground(rng, base, second)
-    paint = base if rng.random() < 0.2 else sample_colour(rng, (0.0, 0.9))
+    paint = base if rng.random() < 0.2 else sample_color(rng, (0.0, 0.9))
     fall = np.linspace(1, rng.uniform(0.4, 1), side, dtype=np.float32)[:, None]
     mottle = 1 + rng.uniform(0, 1.2) * (draw_noise(rng, 6, 6, side) - 0.5)
     wall = (paint * (fall * mottle)[..., None]).astype(np.float32)
@@ -112,11 +112,11 @@ def _sample_clutter(rng: np.random.Generator, azimuth: float, radius: float) -> 
 
 
 def _sample_object(rng: np.random.Generator) -> list[Part]:
-    colours = np.stack([sample_colour(rng) for _ in range(4)])
+    colors = np.stack([sample_color(rng) for _ in range(4)])
     kind = rng.integers(6)
     if kind < 3:
-        return (make_ball, make_bottle, make_bowl)[kind](rng, colours)
-    plain = Material(colours[0], gloss=float(rng.uniform(0, 0.8)))
+        return (make_ball, make_bottle, make_bowl)[kind](rng, colors)
+    plain = Material(colors[0], gloss=float(rng.uniform(0, 0.8)))
     wide, high = rng.uniform(0.2, 0.6), rng.uniform(0.2, 1.2)
     if kind == 3:
         return [

@@ -1,8 +1,8 @@
 """`products`: images of things to buy, rendered from a seed, so that no download is needed.
 
 A class is one instance of a super-class, such as `mug 03` of `mug`. Its images differ in viewpoint,
-light, colour balance, ground and clutter. The instances of a super-class have similar colours and
-forms, so neither colour nor outline alone is enough to distinguish them. One half of the classes is
+light, color balance, ground and clutter. The instances of a super-class have similar colors and
+forms, so neither color nor outline alone is enough to distinguish them. One half of the classes is
 for training; each image of the other half is a query and in the gallery.
 """
 
@@ -24,7 +24,7 @@ from pipeline.datasets.products.bodies import (
     make_shoe,
     make_table,
 )
-from pipeline.datasets.products.photograph import make_colour, photograph
+from pipeline.datasets.products.photograph import make_color, photograph
 from pipeline.datasets.products.rays import Reals
 from pipeline.datasets.products.scene import Part
 from pipeline.datasets.products.vessels import (
@@ -126,14 +126,14 @@ def make_product(group: str, number: int, seed: int) -> list[Part]:
 
 
 def _sample_palette(group: str, rng: np.random.Generator) -> Reals:
-    """Return four colours, (4, 3), of the few hues of a group."""
+    """Return four colors, (4, 3), of the few hues of a group."""
     hues = (list(GROUPS).index(group) * 0.37 + np.array([0.0, 0.1, 0.33, 0.5, 0.7])) % 1
-    colours = []
+    colors = []
     for _ in range(4):
         hue = rng.choice(hues) + rng.normal(0, 0.02)
         saturation = rng.choice([0.1, 0.6, 0.85])
-        colours.append(make_colour(hue % 1, saturation, rng.choice([0.35, 0.6, 0.9])))
-    return np.stack(colours)
+        colors.append(make_color(hue % 1, saturation, rng.choice([0.35, 0.6, 0.9])))
+    return np.stack(colors)
 
 
 PRODUCTS = Dataset(options=ProductsOptions, read_images=read_images, rendered=True)

@@ -16,7 +16,7 @@ HORIZON = 40.0  # depth in scene units; only wall is beyond
 
 @dataclass(frozen=True)
 class Light:
-    """direction: to the lamp, (3,), of unit length. Colours are linear, (3,)."""
+    """direction: to the lamp, (3,), of unit length. Colors are linear, (3,)."""
 
     direction: Reals
     key: Reals
@@ -57,8 +57,8 @@ def _shade(parts: list[Part], hits: Hits, camera: Camera, light: Light, side: in
     rays = camera.rays(side).reshape(3, -1)[:, pixels]
     eye = np.array(camera.eye, np.float32)[:, None]
     point = eye + rays * hits.depth.ravel()[pixels]
-    normal, colour, gloss = _surfaces(parts, number, hits.piece.ravel()[pixels], point)
-    lit[pixels, :3] = _illuminate(point, normal, rays, colour, gloss, light).T
+    normal, color, gloss = _surfaces(parts, number, hits.piece.ravel()[pixels], point)
+    lit[pixels, :3] = _illuminate(point, normal, rays, color, gloss, light).T
     lit[pixels, 3] = 1
     return lit.reshape(side, side, 4)
 
@@ -66,8 +66,8 @@ def _shade(parts: list[Part], hits: Hits, camera: Camera, light: Light, side: in
 def _surfaces(
     parts: list[Part], number: Pieces, piece: Pieces, point: Reals
 ) -> tuple[Reals, Reals, Reals]:
-    """Return unit normals (3, N), colours (3, N) and gloss (N,) of hits on many parts."""
-    normal, colour = np.empty_like(point), np.empty_like(point)
+    """Return unit normals (3, N), colors (3, N) and gloss (N,) of hits on many parts."""
+    normal, color = np.empty_like(point), np.empty_like(point)
     gloss = np.empty(point.shape[1], np.float32)
     for index, part in enumerate(parts):
         here = np.flatnonzero(number == index)
@@ -76,13 +76,13 @@ def _surfaces(
         local, print_at = part.solid.surface(part.to_local(point[:, here]), piece[here])
         outward = transform(part.inverse.T, local.astype(np.float32))
         normal[:, here] = outward / np.maximum(np.sqrt(dot(outward, outward)), 1e-9)
-        colour[:, here] = _read_print(part, print_at)
+        color[:, here] = _read_print(part, print_at)
         gloss[here] = part.material.gloss
-    return normal, colour, gloss
+    return normal, color, gloss
 
 
 def _read_print(part: Part, at: Reals) -> Reals:
-    """Return the colours (3, N) of a part at print coordinates (2, N)."""
+    """Return the colors (3, N) of a part at print coordinates (2, N)."""
     lining = np.repeat(part.material.lining[:, None], at.shape[1], axis=1)
     image = part.material.print
     if image is None:
@@ -94,7 +94,7 @@ def _read_print(part: Part, at: Reals) -> Reals:
 
 
 def _illuminate(
-    point: Reals, normal: Reals, rays: Reals, colour: Reals, gloss: Reals, light: Light
+    point: Reals, normal: Reals, rays: Reals, color: Reals, gloss: Reals, light: Light
 ) -> Reals:
     """Return the light (3, N) that surfaces send to the eye.
 
@@ -111,7 +111,7 @@ def _illuminate(
     sky = (0.62 + 0.38 * normal[1]) * near_ground
     diffuse = light.key[:, None] * facing + light.sky[:, None] * sky
     reflected = light.sky[:, None] * rim * (0.7 + 0.6 * normal[1])
-    return np.asarray(colour * diffuse + light.key[:, None] * shine * 0.6 + reflected)
+    return np.asarray(color * diffuse + light.key[:, None] * shine * 0.6 + reflected)
 
 
 def _draw_backdrop(

@@ -15,9 +15,9 @@ IDENTITY = np.eye(3, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks: colours are linear light in [0, 1].
+    """How a surface looks: colors are linear light in [0, 1].
 
-    lining: (3,), the colour where there is no print.
+    lining: (3,), the color where there is no print.
     print: (height, width, 3), wrapped once around the solid, its first row at the bottom.
     gloss: 0 is chalk, 1 is glaze.
     """

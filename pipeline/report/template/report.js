@@ -49,8 +49,8 @@
   if (points.keys.includes(-1)) categories.unshift({ name: "others", key: -1 });
   const rowsOf = new Map(categories.map(({ key }) => [key, []]));
   points.keys.forEach((key, row) => rowsOf.get(key).push(row));
-  const colour = (key) => (key < 0 ? points.other : points.colours[key % points.colours.length]);
-  const hasSecondMarker = (key) => key >= points.colours.length;
+  const color = (key) => (key < 0 ? points.other : points.colors[key % points.colors.length]);
+  const hasSecondMarker = (key) => key >= points.colors.length;
   const selected = new Set(); // categories that were pressed in the legend; empty: all are shown
   let current = -1; // the image that the arrow keys have reached; -1: none
 
@@ -73,7 +73,7 @@
       hoverinfo: faded ? "skip" : "none",
       opacity: faded ? 0.08 : 0.85,
       marker: {
-        color: colour(key), size: axes === "3" ? size * 0.6 : size, line: { width: 0 },
+        color: color(key), size: axes === "3" ? size * 0.6 : size, line: { width: 0 },
         symbol: hasSecondMarker(key) ? (axes === "3" ? "diamond" : "triangle-up") : "circle",
       },
     };
@@ -185,7 +185,7 @@
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
     const shape = hasSecondMarker(key) ? '<path d="M6 1 L11 10.5 L1 10.5 Z"/>' : '<circle cx="6" cy="6" r="5"/>';
-    button.innerHTML = `<svg viewBox="0 0 12 12" aria-hidden="true" fill="${colour(key)}">${shape}</svg>`;
+    button.innerHTML = `<svg viewBox="0 0 12 12" aria-hidden="true" fill="${color(key)}">${shape}</svg>`;
     button.append(name);
     button.addEventListener("click", () => {
       if (!selected.delete(key)) selected.add(key);

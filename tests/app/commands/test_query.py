@@ -384,12 +384,12 @@ def photo_neighbors(catalog: Catalog, count: int, *, neighbors: int) -> list[Pho
     return [PhotoNeighbors(Path(f"{number}.jpg"), photo, found) for number in range(count)]
 
 
-def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_colour(
+def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_color(
     catalog: Catalog,
 ) -> None:
     (sheet,) = draw_sheets(photo_neighbors(catalog, 1, neighbors=2), catalog, first=1, model="m")
-    colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
-    assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colours
+    colors = {color for _, color in sheet.getcolors(sheet.width * sheet.height) or []}
+    assert {rgb(INK), rgb(OTHER), rgb(PAPER)} < colors
     middle = sheet.height // 2
     across = [sheet.getpixel((MARGIN + x, middle)) for x in (1, FRAME + 1)]
     assert across[0] == rgb(INK) != across[1]
@@ -401,8 +401,8 @@ def test_a_sheet_says_below_a_photo_that_it_has_no_match(match: bool | None) -> 
     assert _photo_tile("key", photo).note == "100 × 50" + ", no match" * (match is False)
 
 
-def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(colour[1:]))
+def rgb(color: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(color[1:]))
 
 
 def test_small_images_are_enlarged_to_160_pixels_and_large_ones_fill_their_tile() -> None:

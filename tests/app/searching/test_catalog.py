@@ -10,7 +10,7 @@ from app.searching.catalog import Catalog, UnknownNameError
 from pipeline.data.tables import CATALOG, LABELS, SPLITS, read_table, write_table
 from pipeline.errors import UserError, name_first
 from tests.helpers.dataset_tables import build_classes, write_dataset_tables
-from tests.helpers.searchable import COLOURS, IMAGES, SHAPES
+from tests.helpers.searchable import COLORS, IMAGES, SHAPES
 
 RED = "red disc/1.jpg"
 
@@ -21,7 +21,7 @@ def catalog(searchable: Path) -> Catalog:
 
 
 def test_images_have_the_classes_and_groups_of_the_tables(catalog: Catalog) -> None:
-    assert catalog.classes == sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    assert catalog.classes == sorted(f"{color} {shape}" for color in COLORS for shape in SHAPES)
     assert catalog.groups == ["disc", "square"]
     assert (catalog.classes_of(RED), catalog.group_of(RED)) == (["red disc"], "disc")
     assert catalog.images.decode(RED).size == (48, 40)
@@ -31,7 +31,7 @@ def test_queries_are_the_queries_of_the_test_split(catalog: Catalog, searchable:
     rows = read_table(searchable / "data/splits.parquet", SPLITS).to_pylist()
     expected = [row["image_id"] for row in rows if row["is_query"] and row["split"] == "test"]
     assert catalog.queries == expected
-    assert len(expected) == len(COLOURS) * IMAGES  # half of the classes
+    assert len(expected) == len(COLORS) * IMAGES  # half of the classes
 
 
 def test_images_that_share_a_label_are_relevant(catalog: Catalog) -> None:

@@ -33,7 +33,7 @@ TAKEN = "a new index: {} images are searched now"
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of fewer images: of four colors, with other models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.helpers.searchable.COLOURS", ("red", "green", "blue", "black"))
+        patch.setattr("tests.helpers.searchable.COLORS", ("red", "green", "blue", "black"))
         folder = build(tmp_path_factory.mktemp("other") / "project")
     write_models(folder, seed=5)
     for model in MODELS:

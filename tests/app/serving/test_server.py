@@ -32,7 +32,7 @@ from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.errors import UserError, name_first
-from tests.helpers.searchable import COLOURS, SHAPES, draw, write_threshold
+from tests.helpers.searchable import COLORS, SHAPES, draw, write_threshold
 from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
 MODELS = ("baseline", "finetuned")
@@ -247,7 +247,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
         "max_pixels": {kind: max_pixels(kind) for kind in BYTES_PER_PIXEL},
     }
     # Those for training too.
-    assert len(choices["classes"]) == len(COLOURS) * len(SHAPES)
+    assert len(choices["classes"]) == len(COLORS) * len(SHAPES)
 
 
 def test_an_image_is_served_unchanged_and_only_once(
@@ -470,7 +470,7 @@ def test_an_upload_that_the_client_cancels_is_not_logged(
 
 def wrong_options(query: str) -> list[tuple[str, int, str]]:
     image = path_of(query)
-    classes = sorted(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+    classes = sorted(f"{color} {shape}" for color in COLORS for shape in SHAPES)
     return [
         (
             "/api/search/ball.jpg",
@@ -568,7 +568,7 @@ def test_every_response_has_the_headers_that_keep_other_sites_out(
 def test_twenty_people_at_a_time_get_their_own_neighbors(
     address: str, client: httpx.Client
 ) -> None:
-    photos = [draw(COLOURS[n % 5], SHAPES[n % 2], 200 + n) for n in range(20)]
+    photos = [draw(COLORS[n % 5], SHAPES[n % 2], 200 + n) for n in range(20)]
     alone = [client.post("/api/search?k=20", content=photo).json() for photo in photos]
     together = Barrier(len(photos))
 

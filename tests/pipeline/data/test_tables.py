@@ -40,8 +40,8 @@ MISTAKES = {
         "columns of classes: missing ['name'], unexpected []; allowed: label, name, group",
     ),
     "a column too many": (
-        {"colour": ["red", "blue"]},
-        "columns of classes: missing [], unexpected ['colour']; allowed: label, name, group",
+        {"color": ["red", "blue"]},
+        "columns of classes: missing [], unexpected ['color']; allowed: label, name, group",
     ),
     "another type": (
         {"label": pa.array([0, 1], pa.int64())},

@@ -24,7 +24,7 @@ from pipeline.data.tables import (
 from pipeline.evaluation.failures import FailureAnalysis, analyze_failures
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.retrieval_task import prepare_task
-from pipeline.health.perceptual_hashes import COLOUR_TOLERANCE, GRID, Hashes
+from pipeline.health.perceptual_hashes import COLOR_TOLERANCE, GRID, Hashes
 from pipeline.index.relevance import find_relevance
 
 FAR = 2**64 - 1
@@ -75,7 +75,7 @@ class Scenario:
         greys = np.array(self.greys or [0] * len(self.labels), np.uint8)[rows]
         return Hashes(
             bits=np.array([self.hashes[row] for row in rows], np.uint64),
-            colours=np.broadcast_to(greys[:, None, None, None], (len(rows), GRID, GRID, 3)),
+            colors=np.broadcast_to(greys[:, None, None, None], (len(rows), GRID, GRID, 3)),
         )
 
 
@@ -161,10 +161,8 @@ def test_a_near_duplicate_differs_in_at_most_so_many_bits(
     assert scenario.analyze(bits=bits).metrics["label_noise"] == found
 
 
-@pytest.mark.parametrize(
-    ("difference", "found"), [(COLOUR_TOLERANCE, 2), (COLOUR_TOLERANCE + 1, 0)]
-)
-def test_an_image_of_another_colour_is_no_near_duplicate(
+@pytest.mark.parametrize(("difference", "found"), [(COLOR_TOLERANCE, 2), (COLOR_TOLERANCE + 1, 0)])
+def test_an_image_of_another_color_is_no_near_duplicate(
     scenario: Scenario, difference: int, found: int
 ) -> None:
     analysis = replace(scenario, greys=[100, 100 + difference, 0, 0, 0, 0]).analyze()
@@ -254,7 +252,7 @@ def test_an_analysis_equals_a_plain_loop(
         if case["first"] > 1
         and case["cosine"] >= cosine
         and case["bits"] <= bits
-        and case["colour"] <= COLOUR_TOLERANCE
+        and case["color"] <= COLOR_TOLERANCE
     ]
     right = [case["query"] for case in expected if case["first"] == 1]
     for table, wanted in ((analysis.failures, failed), (analysis.near_duplicates, noisy)):
@@ -297,5 +295,5 @@ def loop(scenario: Scenario, query: int) -> dict[str, Any] | None:
         "distance": distances[hit],
         "cosine": vectors[query] @ vectors[hit] / lengths if lengths else 0.0,
         "bits": (scenario.hashes[query] ^ scenario.hashes[hit]).bit_count(),
-        "colour": abs(scenario.greys[query] - scenario.greys[hit]) if scenario.greys else 0,
+        "color": abs(scenario.greys[query] - scenario.greys[hit]) if scenario.greys else 0,
     }

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.figures.centroids import GAP, MOST_NAMES, centroids, choose_named_classes, place_boxes
-from pipeline.figures.projection_figures import choose_colouring, draw_projection
+from pipeline.figures.projection_figures import choose_coloring, draw_projection
 
 
 def test_an_image_of_many_labels_counts_for_each() -> None:
@@ -72,8 +72,8 @@ def test_eighty_names_are_drawn_apart_and_inside_their_panel() -> None:
     classes = [[f"class {label}" for label in rng.choice(80, 3)] for _ in range(400)]
     points = rng.normal(size=(400, 2)).astype(np.float32)
     named = choose_named_classes(classes)
-    colouring = choose_colouring(classes, [None] * 400)
-    figure = draw_projection("t", {"baseline": points}, colouring, named, {})
+    coloring = choose_coloring(classes, [None] * 400)
+    figure = draw_projection("t", {"baseline": points}, coloring, named, {})
     figure.draw_without_rendering()
     [axes] = figure.axes
     boxes = [text.get_window_extent() for text in axes.texts]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.figures.confusion_bars import MOST, draw_confusions
-from pipeline.figures.palette import MODEL_COLOURS, figure_style, save_figure
+from pipeline.figures.palette import MODEL_COLORS, figure_style, save_figure
 
 NAMES = {label: f"class {label}" for label in range(40)}
 
@@ -33,7 +33,7 @@ def draw(baseline: pd.DataFrame, finetuned: pd.DataFrame) -> Figure:
 
 def lengths(figure: Figure, model: str) -> list[float]:
     bars = [
-        bar for bar in figure.axes[1].patches if to_hex(bar.get_facecolor()) == MODEL_COLOURS[model]
+        bar for bar in figure.axes[1].patches if to_hex(bar.get_facecolor()) == MODEL_COLORS[model]
     ]
     return [bar.get_width() for bar in sorted(bars, key=lambda bar: bar.get_y())]
 

@@ -94,7 +94,7 @@ def test_every_pair_is_drawn_whole_with_a_frame_each(pairs: int) -> None:
     )
     assert _count(sheet, WRONG) == pairs * FRAME_AREA
     assert _count(sheet, "#0000ff") == 2 * pairs * TILE * round(TILE * 200 / 300)
-    # Text is drawn in the colour of the query's frame too.
+    # Text is drawn in the color of the query's frame too.
     assert _count(sheet, INK) >= pairs * FRAME_AREA
     last = sheet.crop((0, sheet.height - 2 * MARGIN - box(TILE), sheet.width, sheet.height))
     assert _count(last, "#0000ff") > 0  # no empty row below
@@ -110,6 +110,6 @@ def _blue(_: str) -> Image.Image:
     return Image.new("RGB", (9, 9), "#0000ff")
 
 
-def _count(image: Image.Image, colour: str) -> int:
-    wanted = ImageColor.getrgb(colour)
+def _count(image: Image.Image, color: str) -> int:
+    wanted = ImageColor.getrgb(color)
     return sum(n for n, found in image.getcolors(2**24) if found == wanted)

@@ -73,11 +73,11 @@ def test_a_frame_is_green_exactly_where_the_image_is_relevant(
     rows = result_rows(ShownQueries(["q0"], ""), queries([2], [0.5]), neighbors, NAMES, columns=4)
     sheet = draw_result_sheet("A title", rows, lambda _: Image.new("RGB", size, "#0000ff"))
     expected = {1: WRONG, 2: RELEVANT, 3: WRONG, 4: RELEVANT}
-    for rank, colour in expected.items():
+    for rank, color in expected.items():
         column = sheet.crop((result_left(rank), 0, result_left(rank) + BOX, sheet.height))
-        other = RELEVANT if colour == WRONG else WRONG
+        other = RELEVANT if color == WRONG else WRONG
         area = BOX * BOX - TILE * TILE
-        assert _count(column, colour) == area
+        assert _count(column, color) == area
         assert _count(column, other) == 0
         assert column.getpixel((FRAME + TILE // 2, _middle(sheet))) == (0, 0, 255)
 
@@ -99,8 +99,8 @@ def test_no_text_leaves_its_column(neighbors: pd.DataFrame) -> None:
     assert _count(margin, "#ffffff") == margin.width * margin.height
 
 
-def _count(image: Image.Image, colour: str) -> int:
-    wanted = ImageColor.getrgb(colour)
+def _count(image: Image.Image, color: str) -> int:
+    wanted = ImageColor.getrgb(color)
     return sum(n for n, found in image.getcolors(2**24) if found == wanted)
 
 

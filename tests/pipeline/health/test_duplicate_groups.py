@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.health import duplicate_groups
 from pipeline.health.duplicate_groups import group_alike, group_equal
-from pipeline.health.perceptual_hashes import COLOUR_TOLERANCE
+from pipeline.health.perceptual_hashes import COLOR_TOLERANCE
 
 
 def group_slowly(alike: list[list[bool]]) -> list[int]:
@@ -45,7 +45,7 @@ def test_equal_keys_are_one_group(keys: list[str]) -> None:
     st.sampled_from([1, 3, 1000]),
     st.sampled_from([0, 1, 2, 1000]),
 )
-def test_groups_are_connected_by_near_hashes_and_colours(
+def test_groups_are_connected_by_near_hashes_and_colors(
     images: list[tuple[int, list[int], int]], most_bits: int, block: int, reach: int
 ) -> None:
     bases = np.random.default_rng(0).integers(0, 2**64, 4, np.uint64).tolist()
@@ -54,20 +54,20 @@ def test_groups_are_connected_by_near_hashes_and_colours(
         bits.append(bases[base])
         for bit in turned:
             bits[-1] ^= 1 << bit
-    shades = [COLOUR_TOLERANCE * shade + (shade == 2) for *_, shade in images]
+    shades = [COLOR_TOLERANCE * shade + (shade == 2) for *_, shade in images]
     alike = [
         [
-            (one ^ other).bit_count() <= most_bits and abs(shade - of_other) <= COLOUR_TOLERANCE
+            (one ^ other).bit_count() <= most_bits and abs(shade - of_other) <= COLOR_TOLERANCE
             for other, of_other in zip(bits, shades, strict=True)
         ]
         for one, shade in zip(bits, shades, strict=True)
     ]
-    colours = np.zeros((len(images), 8, 8, 3), np.uint8)
-    colours[:, 3, 4, 1] = shades
+    colors = np.zeros((len(images), 8, 8, 3), np.uint8)
+    colors[:, 3, 4, 1] = shades
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicate_groups, "BLOCK", block)
         patch.setattr(duplicate_groups, "REACHES", (reach, 2**62))
-        found = group_alike(np.array(bits, np.uint64), colours, most_bits=most_bits)
+        found = group_alike(np.array(bits, np.uint64), colors, most_bits=most_bits)
     assert found.tolist() == group_slowly(alike)
 
 
@@ -78,8 +78,8 @@ def test_hashes_that_differ_in_every_part_but_one_are_found(most_bits: int) -> N
         other = one
         for number in range(count):
             other ^= 1 << (64 * number // count)
-        bits, colours = np.array([one, other], np.uint64), np.zeros((2, 8, 8, 3), np.uint8)
-        assert group_alike(bits, colours, most_bits=most_bits).tolist() == found
+        bits, colors = np.array([one, other], np.uint64), np.zeros((2, 8, 8, 3), np.uint8)
+        assert group_alike(bits, colors, most_bits=most_bits).tolist() == found
 
 
 @pytest.mark.long
@@ -98,7 +98,7 @@ def test_a_hundred_thousand_images_take_seconds() -> None:
 
 
 def make_alike(kind: str, count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Return bits and colours of images that are one group, each like some of the others."""
+    """Return bits and colors of images that are one group, each like some of the others."""
     rng = np.random.default_rng(0)
     bits = np.full(count, 0x1234_5678_9ABC_DEF0, np.uint64)
     if kind != "copies":  # one or two bits are turned
@@ -107,13 +107,13 @@ def make_alike(kind: str, count: int) -> tuple[NDArray[np.uint64], NDArray[np.ui
     scene = rng.integers(100, 150, (8, 8, 3))
     light = 90 * np.sin(np.arange(count) / 700) if kind == "daylight" else np.zeros(count)
     noise = rng.integers(-5, 6, (count, 8, 8, 3)) if kind != "copies" else 0
-    colours = scene + noise + light[:, None, None, None]
-    return bits, colours.astype(np.uint8)
+    colors = scene + noise + light[:, None, None, None]
+    return bits, colors.astype(np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["copies", "fixed camera", "daylight"])
 def test_many_images_that_look_alike_are_one_group_in_seconds(kind: str) -> None:
-    bits, colours = make_alike(kind, 16_000)
+    bits, colors = make_alike(kind, 16_000)
     started = time.process_time()
-    assert set(group_alike(bits, colours).tolist()) == {0}
+    assert set(group_alike(bits, colors).tolist()) == {0}
     assert time.process_time() - started < 5

@@ -1,4 +1,4 @@
-"""On real photographs: copies differ in few bits and little in colour; other images in many."""
+"""On real photographs: copies differ in few bits and little in color; other images in many."""
 
 import io
 import math
@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
 from pipeline.health.perceptual_hashes import (
-    COLOUR_TOLERANCE,
-    agree_in_colour,
+    COLOR_TOLERANCE,
+    agree_in_color,
     count_differing_bits,
     hash_images,
 )
@@ -48,7 +48,7 @@ COPIES = {
     ),
     "a little brighter": lambda image: image.point(lambda value: min(255, int(value * 1.08))),
 }
-OTHER_COLOURS = {
+OTHER_COLORS = {
     "in grey": lambda image: image.convert("L"),
     "with hues rotated by a third": lambda image: rotate_hues(image, 85),
 }
@@ -61,54 +61,54 @@ def rotate_hues(image: Image.Image, by: int) -> Image.Image:
     return Image.merge("HSV", (rotated, saturation, value)).convert("RGB")
 
 
-@pytest.mark.parametrize("how", COPIES | OTHER_COLOURS)
-def test_a_copy_differs_in_few_bits_and_a_recoloured_one_in_colours(
+@pytest.mark.parametrize("how", COPIES | OTHER_COLORS)
+def test_a_copy_differs_in_few_bits_and_a_recolored_one_in_colors(
     images: dict[str, Image.Image], how: str
 ) -> None:
-    # The temple has hardly any colour to lose.
+    # The temple has hardly any color to lose.
     ids = [name for name in images if how in COPIES or name.startswith("flower")]
-    change = (COPIES | OTHER_COLOURS)[how]
+    change = (COPIES | OTHER_COLORS)[how]
     copies = {image_id: change(image) for image_id, image in images.items()}
     one, other = (hash_images(ids, each.__getitem__) for each in (images, copies))
     differing = count_differing_bits(one.bits, other.bits)
     assert differing.max() <= (0 if how == "of the same pixels" else 10)
-    assert agree_in_colour(one.colours, other.colours).tolist() == [how in COPIES] * len(ids)
+    assert agree_in_color(one.colors, other.colors).tolist() == [how in COPIES] * len(ids)
 
 
-def test_a_red_and_a_blue_mug_differ_only_in_colours() -> None:
+def test_a_red_and_a_blue_mug_differ_only_in_colors() -> None:
     mugs = {"red": (190, 40, 40), "blue": (40, 60, 190), "red again": (180, 44, 40)}
     images = {}
-    for name, colour in mugs.items():
+    for name, color in mugs.items():
         images[name] = Image.new("RGB", (120, 120), "white")
-        ImageDraw.Draw(images[name]).ellipse((50, 40, 80, 90), fill=colour)
+        ImageDraw.Draw(images[name]).ellipse((50, 40, 80, 90), fill=color)
     found = hash_images(list(mugs), images.__getitem__)
     red, others = np.array([0, 0]), np.array([1, 2])
     assert count_differing_bits(found.bits[red], found.bits[others]).tolist() == [0, 0]
-    assert agree_in_colour(found.colours[red], found.colours[others]).tolist() == [False, True]
+    assert agree_in_color(found.colors[red], found.colors[others]).tolist() == [False, True]
 
 
-def test_each_cell_of_an_image_has_its_mean_colour() -> None:
+def test_each_cell_of_an_image_has_its_mean_color() -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
-    (colours,) = hash_images(["p"], lambda _: Image.fromarray(pixels)).colours
+    (colors,) = hash_images(["p"], lambda _: Image.fromarray(pixels)).colors
     for down in range(8):
         for across in range(8):
             cell = pixels[3 * down : 3 * down + 3, 5 * across : 5 * across + 5]
-            assert np.abs(colours[down, across] - cell.mean(axis=(0, 1))).max() <= 1
+            assert np.abs(colors[down, across] - cell.mean(axis=(0, 1))).max() <= 1
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (7, 7, 2), (3, 5, 1)])
-def test_one_cell_decides_whether_colours_agree(place: tuple[int, int, int]) -> None:
+def test_one_cell_decides_whether_colors_agree(place: tuple[int, int, int]) -> None:
     one = np.full((1, 8, 8, 3), 200, np.uint8)
     for difference in (
-        -COLOUR_TOLERANCE,
-        COLOUR_TOLERANCE,
-        -COLOUR_TOLERANCE - 1,
-        COLOUR_TOLERANCE + 1,
+        -COLOR_TOLERANCE,
+        COLOR_TOLERANCE,
+        -COLOR_TOLERANCE - 1,
+        COLOR_TOLERANCE + 1,
     ):
         other = one.copy()
         other[0, *place] = 200 + difference
-        assert agree_in_colour(one, other).tolist() == [abs(difference) <= COLOUR_TOLERANCE]
-        assert agree_in_colour(other, one).tolist() == [abs(difference) <= COLOUR_TOLERANCE]
+        assert agree_in_color(one, other).tolist() == [abs(difference) <= COLOR_TOLERANCE]
+        assert agree_in_color(other, one).tolist() == [abs(difference) <= COLOR_TOLERANCE]
 
 
 def test_other_images_differ_in_many_bits(images: dict[str, Image.Image]) -> None:
@@ -144,10 +144,10 @@ def test_hashes_are_in_the_order_of_the_image_ids(images: dict[str, Image.Image]
     forward, backward = (hash_images(each, images.__getitem__) for each in (ids, ids[::-1]))
     assert forward.bits.dtype == np.uint64
     assert forward.bits.tolist() == backward.bits[::-1].tolist()
-    assert forward.colours.tolist() == backward.colours[::-1].tolist()
+    assert forward.colors.tolist() == backward.colors[::-1].tolist()
     assert len(set(forward.bits.tolist())) == len(ids)
     none = hash_images([], images.__getitem__)
-    assert (none.bits.shape, none.colours.shape) == ((0,), (0, 8, 8, 3))
+    assert (none.bits.shape, none.colors.shape) == ((0,), (0, 8, 8, 3))
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2**64 - 1)] * 2), max_size=5))

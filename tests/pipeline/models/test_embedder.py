@@ -160,7 +160,7 @@ def test_the_error_names_a_missing_file(tmp_path: Path) -> None:
 def test_the_error_names_a_file_that_does_not_fit_or_is_damaged(tmp_path: Path) -> None:
     save_embedder(baseline(), tmp_path)
     spec = json.loads((tmp_path / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps(spec | {"colour": "red"}))
+    (tmp_path / "model.json").write_text(json.dumps(spec | {"color": "red"}))
     assert load_error(tmp_path).startswith(f"{tmp_path}/model.json: not a model's description (")
 
 

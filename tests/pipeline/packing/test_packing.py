@@ -25,8 +25,8 @@ from pipeline.workers import HERE, Workers
 
 
 @dataclass(frozen=True)
-class Coloured:
-    """Makes an image of one colour in the worker process, as a rendered dataset does."""
+class Colored:
+    """Makes an image of one color in the worker process, as a rendered dataset does."""
 
     shade: int
 
@@ -41,15 +41,15 @@ def broken() -> bytes:
 
 
 def cut(number: int) -> bytes:
-    return Coloured(number)()[: 20 + number]
+    return Colored(number)()[: 20 + number]
 
 
 def failing() -> bytes:
     raise ZeroDivisionError("a mistake in the dataset")
 
 
-def coloured(path: str, *labels: str, shade: int = 0, **fields: object) -> SourceImage:
-    return SourceImage(path=path, labels=labels, read=Coloured(shade), **fields)  # type: ignore[arg-type]
+def colored(path: str, *labels: str, shade: int = 0, **fields: object) -> SourceImage:
+    return SourceImage(path=path, labels=labels, read=Colored(shade), **fields)  # type: ignore[arg-type]
 
 
 def outputs(folder: Path) -> Outputs:
@@ -82,7 +82,7 @@ def error_line(images: Iterable[SourceImage], folder: Path, *, max_rejected: flo
 
 def test_images_are_packed_in_the_order_of_their_ids(tmp_path: Path) -> None:
     count = 3 * CHUNK + 1
-    images = [coloured(f"{shade:03}.png", "a", shade=shade) for shade in range(count)]
+    images = [colored(f"{shade:03}.png", "a", shade=shade) for shade in range(count)]
     to = packed(reversed(images), tmp_path)
     stored = PackedImages(to.images)
     ids = read_table(to.catalog, CATALOG)["image_id"].to_pylist()
@@ -90,15 +90,15 @@ def test_images_are_packed_in_the_order_of_their_ids(tmp_path: Path) -> None:
     assert [stored.decode(image_id).getpixel((0, 0)) for image_id in ids] == [
         (shade, 0, 0) for shade in range(count)
     ]
-    assert stored.read("000.png") == Coloured(0)()
+    assert stored.read("000.png") == Colored(0)()
 
 
 def test_tables_say_what_the_dataset_says(tmp_path: Path) -> None:
     to = packed(
         [
-            coloured("1.png", "zebra", "ant", group="wild", source_split="train"),
-            coloured("2.png", "ant", group="tame"),
-            coloured("2.png", "bee", group="tame", image_id="0"),
+            colored("1.png", "zebra", "ant", group="wild", source_split="train"),
+            colored("2.png", "ant", group="tame"),
+            colored("2.png", "bee", group="tame", image_id="0"),
         ],
         tmp_path,
     )
@@ -129,7 +129,7 @@ def test_what_does_not_decode_is_listed_and_its_class_forgotten(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = SourceImage(path="b,1.png", labels=("b",), read=broken)
-    to = packed([coloured("a.png", "a"), bad], tmp_path, max_rejected=0.5)
+    to = packed([colored("a.png", "a"), bad], tmp_path, max_rejected=0.5)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["a.png"]
     assert read_table(to.classes, CLASSES)["name"].to_pylist() == ["a"]
     assert to.rejected.read_text() == ('path,reason\n"b,1.png",not an image\n')
@@ -142,7 +142,7 @@ def test_what_does_not_decode_is_listed_and_its_class_forgotten(
 def test_what_is_left_out_is_counted_by_reason_and_lost_classes_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = [coloured("a.png", "a"), SourceImage(path="b.png", labels=("a",), read=broken)]
+    images = [colored("a.png", "a"), SourceImage(path="b.png", labels=("a",), read=broken)]
     for number in range(12):
         read = partial(cut, number)
         images.append(SourceImage(path=f"{number}.png", labels=(f"c{number:02}",), read=read))
@@ -156,7 +156,7 @@ def test_what_is_left_out_is_counted_by_reason_and_lost_classes_are_named(
 
 def test_too_many_rejected_stop_with_nothing_written(tmp_path: Path) -> None:
     images = [SourceImage(path=f"{n}.png", labels=("a",), read=broken) for n in range(4)]
-    images += [coloured("9.png", "a"), coloured("8.png", "a")]
+    images += [colored("9.png", "a"), colored("8.png", "a")]
     reason = "not an image"
     assert error_line(images, tmp_path, max_rejected=0.5) == (
         "4 of 6 images (66.7%) cannot be decoded (4 not an image); allowed: 3 "
@@ -179,7 +179,7 @@ def test_no_images_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
-    assert error_line([coloured("1.png", "a"), coloured("1.png", "b")], tmp_path) == (
+    assert error_line([colored("1.png", "a"), colored("1.png", "b")], tmp_path) == (
         "data.source: two images have the image_id '1.png'; allowed: each once; remove one"
     )
 
@@ -187,7 +187,7 @@ def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
 def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     unread = SourceImage(path="0.png", labels=(), read=failing)
     to = outputs(tmp_path)
-    images = [coloured("2.png", "a"), unread, coloured("1.png")]
+    images = [colored("2.png", "a"), unread, colored("1.png")]
     pack(images, to, max_rejected=0.0)
     assert read_table(to.catalog, CATALOG)["image_id"].to_pylist() == ["2.png"]
     assert to.rejected.read_bytes() == b"path,reason\n"
@@ -195,13 +195,13 @@ def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None
 
 def test_the_rejected_are_a_share_of_the_images_with_labels(tmp_path: Path) -> None:
     bad = SourceImage(path="0.png", labels=("a",), read=broken)
-    images = [bad, *(coloured(f"{n}.png", *"a"[: n < 2]) for n in range(1, 5))]
+    images = [bad, *(colored(f"{n}.png", *"a"[: n < 2]) for n in range(1, 5))]
     text = error_line(images, tmp_path)
     assert text.startswith("1 of 2 images (50.0%) cannot be decoded (1 not an image);")
 
 
 def test_images_without_any_label_are_one_class(tmp_path: Path) -> None:
-    to = packed([coloured("2.png"), coloured("1.png")], tmp_path)
+    to = packed([colored("2.png"), colored("1.png")], tmp_path)
     assert read_table(to.catalog, CATALOG)["labels"].to_pylist() == [[0], [0]]
     assert read_table(to.classes, CLASSES)["name"].to_pylist() == [UNLABELLED]
     assert sorted(PackedImages(to.images).ids) == ["1.png", "2.png"]
@@ -234,7 +234,7 @@ def test_labels_alone_stand_between_images(tmp_path: Path) -> None:
     unread = [
         SourceImage(path=f"{n}.png", labels=("a",), read=None, size=(5, n)) for n in (1, 3, 5)
     ]
-    to = packed([*unread, coloured("2.png", "a"), coloured("4.png", "a")], tmp_path)
+    to = packed([*unread, colored("2.png", "a"), colored("4.png", "a")], tmp_path)
     assert read_table(to.catalog, CATALOG)["height"].to_pylist() == [1, 6, 3, 6, 5]
     assert sorted(PackedImages(to.images).ids) == ["2.png", "4.png"]
 
@@ -247,12 +247,12 @@ def test_a_mistake_in_a_dataset_is_not_a_rejected_image(tmp_path: Path) -> None:
 
 
 def test_what_was_there_is_replaced_or_left_alone(tmp_path: Path) -> None:
-    to = packed([coloured("1.png", "a"), coloured("2.png", "a")], tmp_path)
+    to = packed([colored("1.png", "a"), colored("2.png", "a")], tmp_path)
     (to.images / "00001.arrow").write_bytes(b"of an earlier run")
     (tmp_path / f"{PREFIX}killed" / "images").mkdir(parents=True)
     error_line([], tmp_path)
     assert len(pq.read_table(to.catalog)) == 2
-    packed([coloured("3.png", "a")], tmp_path)
+    packed([colored("3.png", "a")], tmp_path)
     assert PackedImages(to.images).ids == ["3.png"]
     assert len(list(tmp_path.iterdir())) == 5
 
@@ -266,7 +266,7 @@ def read_fingerprint(
 
 @pytest.mark.slow
 def test_a_dataset_has_one_fingerprint_in_any_order(tmp_path: Path) -> None:
-    images = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
+    images = [colored(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
     first = read_fingerprint(images, tmp_path)
     assert re.fullmatch("[0-9a-f]{16}", first)
     assert read_fingerprint(reversed(images), tmp_path) == first
@@ -276,15 +276,15 @@ def test_a_dataset_has_one_fingerprint_in_any_order(tmp_path: Path) -> None:
 def test_the_fingerprint_changes_with_the_bytes_of_one_image_or_with_one_label(
     tmp_path: Path,
 ) -> None:
-    one, two = coloured("1.png", "a"), coloured("2.png", "b")
+    one, two = colored("1.png", "a"), colored("2.png", "b")
     found = [
         read_fingerprint(images, tmp_path)
         for images in (
             [one, two],
-            [one, coloured("2.png", "b", shade=1)],
-            [one, coloured("2.png", "a")],
-            [one, coloured("2.png", "c")],
-            [one, coloured("3.png", "b")],
+            [one, colored("2.png", "b", shade=1)],
+            [one, colored("2.png", "a")],
+            [one, colored("2.png", "c")],
+            [one, colored("3.png", "b")],
             [one],
         )
     ]
@@ -292,8 +292,8 @@ def test_the_fingerprint_changes_with_the_bytes_of_one_image_or_with_one_label(
 
 
 def test_what_is_left_out_does_not_count_for_the_fingerprint(tmp_path: Path) -> None:
-    images = [coloured("1.png", "a"), coloured("2.png", "a")]
-    more = [coloured("0.png"), SourceImage(path="3.png", labels=("a",), read=broken)]
+    images = [colored("1.png", "a"), colored("2.png", "a")]
+    more = [colored("0.png"), SourceImage(path="3.png", labels=("a",), read=broken)]
     found = read_fingerprint([*images, *more], tmp_path, max_rejected=0.5)
     assert found == read_fingerprint(images, tmp_path)
 
@@ -303,11 +303,11 @@ def test_labels_alone_have_a_fingerprint(tmp_path: Path) -> None:
         read_fingerprint([SourceImage("1.png", (label,), None, size=(8, 6))], tmp_path)
         for label in ("a", "b")
     ]
-    assert len({*found, read_fingerprint([coloured("1.png", "a")], tmp_path)}) == 3
+    assert len({*found, read_fingerprint([colored("1.png", "a")], tmp_path)}) == 3
 
 
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
-    images = [coloured(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
+    images = [colored(f"{n}.png", "a", shade=n) for n in range(2 * CHUNK)]
     written = []
     for name in ("one", "two"):
         packed(images, tmp_path / name)

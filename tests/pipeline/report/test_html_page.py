@@ -22,7 +22,7 @@ from pipeline.report.thumbnails import encode_atlas, thumbnail_side
 from tests.helpers.browser import opened_browser
 from tests.helpers.reports import (
     BASELINE,
-    COLOURS,
+    COLORS,
     IMAGES,
     METRICS,
     NAMES,
@@ -260,8 +260,8 @@ def choose(page: Page, name: str, value: str) -> None:
     page.locator(f"input[name={name}][value='{value}']").check()
 
 
-def colour_shown(page: Page) -> tuple[int, ...]:
-    """Return the colour in the middle of the card's image, as a screen shows it."""
+def color_shown(page: Page) -> tuple[int, ...]:
+    """Return the color in the middle of the card's image, as a screen shows it."""
     image = page.locator("#hover .thumb")
     with Image.open(io.BytesIO(image.screenshot())) as shot:
         found: tuple[int, ...] = shot.convert("RGB").getpixel((shot.width // 2, shot.height // 2))
@@ -286,8 +286,8 @@ def test_pointer_and_arrow_keys_show_an_image_and_what_it_is(page: Page) -> None
         expect(card).to_be_visible()
         expect(card.locator("b")).to_have_text(name)
         expect(card.locator("code")).to_have_text(f"p{TESTED[place]:02d} <i>")
-        expected = COLOURS[TESTED[place]]
-        assert max(abs(a - b) for a, b in zip(colour_shown(page), expected, strict=True)) < 12
+        expected = COLORS[TESTED[place]]
+        assert max(abs(a - b) for a, b in zip(color_shown(page), expected, strict=True)) < 12
     page.mouse.move(1, 1)
     expect(page.locator("#hover")).to_be_hidden()
     page.locator("#projection").focus()

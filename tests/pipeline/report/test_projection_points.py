@@ -3,19 +3,19 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.figures.projection_figures import Colouring
+from pipeline.figures.projection_figures import Coloring
 from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.projection_points import DECIMALS, describe_points
 
 SAMPLE = ProjectionSample(
     ["a", "b", "c"], [["cup"], ["jug", "pot"], ["pot"]], ["x", None, "y"], total=9
 )
-COLOURING = Colouring(["jug", None, "cup"], ["cup", "jug"], "what the colours mean")
+COLORING = Coloring(["jug", None, "cup"], ["cup", "jug"], "what the colors mean")
 
 
 def describe(points: np.ndarray) -> dict[str, object]:
     layouts = {"pca": {points.shape[1]: {"baseline": points}}}
-    return describe_points(SAMPLE, layouts, COLOURING, {"baseline": {2: "half of it"}})
+    return describe_points(SAMPLE, layouts, COLORING, {"baseline": {2: "half of it"}})
 
 
 def test_each_point_keeps_its_image_its_category_and_its_place() -> None:

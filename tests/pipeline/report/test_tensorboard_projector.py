@@ -9,7 +9,7 @@ from pipeline.figures.projection_sample import ProjectionSample
 from pipeline.report.tensorboard_projector import MOST_PIXELS, sprite_side, write_projector
 from pipeline.report.thumbnails import columns_of
 
-COLOURS = [(40 * row, 90, 200 - 40 * row) for row in range(5)]
+COLORS = [(40 * row, 90, 200 - 40 * row) for row in range(5)]
 SAMPLE = ProjectionSample(
     image_ids=["a", "b\tc", "d", "é<&", "f"],
     classes=[["cup"], ["jug", "pot"], ["pot"], ["cup"], ["li\nne"]],
@@ -24,7 +24,7 @@ VECTORS = {
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    thumbnails = [Image.new("RGB", (96, 96), colour) for colour in COLOURS]
+    thumbnails = [Image.new("RGB", (96, 96), color) for color in COLORS]
     write_projector(tmp_path / "projector", SAMPLE, VECTORS, thumbnails)
     return tmp_path / "projector"
 
@@ -45,8 +45,8 @@ def test_each_row_is_the_vector_the_names_and_the_image_of_one_point(written: Pa
     ]
     with Image.open(written / "sprite.png") as sprite:
         assert sprite.size == (3 * 48, 3 * 48)
-        for row, colour in enumerate(COLOURS):
-            assert sprite.getpixel((row % 3 * 48 + 24, row // 3 * 48 + 24)) == colour
+        for row, color in enumerate(COLORS):
+            assert sprite.getpixel((row % 3 * 48 + 24, row // 3 * 48 + 24)) == color
 
 
 def test_the_configuration_names_files_that_are_there_the_trained_model_first(
@@ -61,7 +61,7 @@ def test_the_configuration_names_files_that_are_there_the_trained_model_first(
 
 
 def test_a_second_time_writes_the_same_bytes(written: Path, tmp_path: Path) -> None:
-    thumbnails = [Image.new("RGB", (96, 96), colour) for colour in COLOURS]
+    thumbnails = [Image.new("RGB", (96, 96), color) for color in COLORS]
     write_projector(tmp_path / "again", SAMPLE, VECTORS, thumbnails)
     for path in written.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()

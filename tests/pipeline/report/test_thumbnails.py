@@ -46,17 +46,17 @@ def test_images_of_every_kind_become_squares_of_their_middle(tmp_path: Path) -> 
 
 
 def test_each_thumbnail_is_at_its_place_in_the_atlas() -> None:
-    colours = [(9 * row, 255 - 9 * row, 120) for row in range(27)]
-    atlas = encode_atlas([Image.new("RGB", (16, 16), colour) for colour in colours])
+    colors = [(9 * row, 255 - 9 * row, 120) for row in range(27)]
+    atlas = encode_atlas([Image.new("RGB", (16, 16), color) for color in colors])
     assert (atlas.side, atlas.columns) == (16, 6)
     with Image.open(io.BytesIO(atlas.jpeg)) as opened:
         assert (opened.format, opened.size) == ("JPEG", (96, 96))
         pixels = np.array(opened.convert("RGB")).astype(int)
-    for row, colour in enumerate(colours):
+    for row, color in enumerate(colors):
         y, x = divmod(row, 6)
-        # All but the outermost pixels, where a JPEG's colours bleed and which are not shown.
+        # All but the outermost pixels, where a JPEG's colors bleed and which are not shown.
         cell = pixels[16 * y + 1 : 16 * y + 15, 16 * x + 1 : 16 * x + 15]
-        assert np.abs(cell - colour).max() < 12
+        assert np.abs(cell - color).max() < 12
 
 
 def test_an_atlas_stays_within_its_bytes_and_looks_as_well_as_they_allow() -> None:
