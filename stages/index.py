@@ -47,11 +47,11 @@ def main(
     with open_workers(params, out.parent) as workers:
         vectors = vectors_to_index(postprocessing, images, workers=workers)
         index = build_index(vectors, factory=factory, distance=distance, seed=seed, workers=workers)
-    if postprocessing.steps.query_expansion and not keeps_vectors(index):
+    if postprocessing.reads_vectors and not keeps_vectors(index):
         raise UserError(
-            f"index.factory: found '{factory}', whose vectors cannot be read again, with query "
-            f"expansion {postprocessing.steps.query_expansion}; allowed: another, as Flat, or "
-            "postprocess.name none"
+            f"index.factory: found '{factory}', whose vectors cannot be read again, with "
+            f"post-processing that reads them ({postprocessing.steps.describe()}); allowed: "
+            "another, as Flat, or postprocess.name none"
         )
     if not is_exact(index):
         queries = _sample_queries(images, seed)

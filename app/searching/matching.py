@@ -40,7 +40,9 @@ def find_matches(
     found = model_index.search(vector, k, allowed=allowed, exclude=exclude)
     if threshold is None:
         return Matches(found, None)
-    nearest = found if allowed is None else model_index.search(vector, 1, exclude=exclude)
+    nearest = found
+    if allowed is not None or model_index.reranks:
+        nearest = model_index.search(vector, 1, exclude=exclude, by_score=True)
     return Matches(found, bool(nearest) and nearest[0].score > threshold)
 
 

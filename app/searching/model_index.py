@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.searching.added_images import ADDED, has_added
 from app.searching.catalog import require_files
-from pipeline.data.arrays import Mask, Vectors
+from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
 from pipeline.data.lineage import MODEL_FILES, Lineage, check_lineage, digest_model
@@ -31,6 +31,7 @@ from pipeline.index.build import (
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.filtered_search import filtered_search
 from pipeline.index.postprocessing import average_with_neighbors
+from pipeline.index.reranking import TOP, rerank
 from pipeline.index.search import Neighbors
 from pipeline.index.stored_vectors import StoredVectors
 from pipeline.models import devices
@@ -97,7 +98,7 @@ class ModelIndex:
         self._postprocessing = read_index_postprocessing(self._index_dirs[0])
         self._lineage = self._check_parts(self._postprocessing.dim or loaded.dim)
         self.distance = distance_of(self._parts[0].index)
-        if self._postprocessing.steps.query_expansion:
+        if self._postprocessing.reads_vectors:
             self._stored = [StoredVectors(part.index) for part in self._parts]
         self._rows = RowLookup(self.ids, table=self._index_dirs[0])
         self._read_lock = Lock()
@@ -186,13 +187,20 @@ class ModelIndex:
         return vector
 
     def search(
-        self, vector: Vectors, k: int, *, allowed: Mask | None = None, exclude: str | None = None
+        self,
+        vector: Vectors,
+        k: int,
+        *,
+        allowed: Mask | None = None,
+        exclude: str | None = None,
+        by_score: bool = False,
     ) -> list[Neighbor]:
-        """Return the k nearest images, best first, ties in the order of the index.
+        """Return the k nearest images, best first, ties in the order of the index; the first
+        re-ranked where the index says so, so that a score may be higher than the one before it.
 
         vector: float32 [D], of `embed` or `read_vector`. allowed: bool [N], which rows of `ids` may
         be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
-        Fewer are returned where fewer are allowed.
+        Fewer are returned where fewer are allowed. by_score: as if nothing were re-ranked.
         """
         own_row = None if exclude is None else self._rows.get(exclude)
         _use_one_core()
@@ -203,11 +211,21 @@ class ModelIndex:
                 queries[0], self._postprocessing.steps.query_expansion, allowed, own_row
             )
             queries = self._expand(queries, nearest)
-        found = self._find(queries[0], k, allowed, own_row)
+        neighbors = 0 if by_score else self._postprocessing.steps.rerank
+        found = self._find(queries[0], max(k, TOP) if neighbors else k, allowed, own_row)
+        places = np.arange(len(found.rows))
+        if neighbors:
+            first = prepare_vectors(self._read_stored(found.rows[:TOP]), distance=self.distance)
+            places[: len(first)] = rerank(queries[0], first, neighbors)
         return [
-            Neighbor(self.ids[row], float(score))
-            for row, score in zip(found.rows, found.scores, strict=True)
+            Neighbor(self.ids[found.rows[place]], float(found.scores[place]))
+            for place in places[:k]
         ]
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the first result may not be the one of the highest score."""
+        return self._postprocessing.steps.rerank > 0
 
     def _find(self, query: Vectors, k: int, allowed: Mask | None, own_row: int | None) -> Neighbors:
         """Return the k nearest: rows of `ids`, int64 [n], and their scores, best first."""
@@ -230,15 +248,20 @@ class ModelIndex:
 
     def _expand(self, queries: Vectors, nearest: Neighbors) -> Vectors:
         """Return float32 [1, d]: the query averaged with its nearest images."""
-        gallery, first = np.empty((len(nearest.rows), queries.shape[1]), np.float32), 0
-        for part, stored in zip(self._parts, self._stored, strict=True):
-            here = (nearest.rows >= first) & (nearest.rows < first + len(part.ids))
-            if here.any():
-                gallery[here] = stored.read(nearest.rows[here] - first)
-            first += len(part.ids)
+        gallery = self._read_stored(nearest.rows)
         places = np.arange(len(gallery))[None]
         scores = nearest.scores[None]
         return average_with_neighbors(queries, gallery, places, scores, distance=self.distance)
+
+    def _read_stored(self, rows: Ints) -> Vectors:
+        """Return float32 [n, d], the vectors in the index of int64 [n] rows of `ids`."""
+        vectors, first = np.empty((len(rows), self._parts[0].index.d), np.float32), 0
+        for part, stored in zip(self._parts, self._stored, strict=True):
+            here = (rows >= first) & (rows < first + len(part.ids))
+            if here.any():
+                vectors[here] = stored.read(rows[here] - first)
+            first += len(part.ids)
+        return vectors
 
     @cached_property
     def _embeddings(self) -> tuple[RowLookup, Vectors]:

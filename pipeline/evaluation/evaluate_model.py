@@ -232,7 +232,8 @@ def _find_searched(
         vectors_to_index(postprocessing, images, of_validation=of_validation, workers=workers)
         for of_validation in (True, False)
     )
-    test, val = (Searched(vectors, postprocessing.steps.query_expansion) for vectors in indexed)
+    steps = postprocessing.steps
+    test, val = (Searched(vectors, steps.query_expansion, steps.rerank) for vectors in indexed)
     return test, val
 
 

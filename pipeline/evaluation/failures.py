@@ -113,9 +113,9 @@ def analyze_failures(
 def find_top_hits(metrics: RetrievalMetrics, images: EmbeddedSplit, task: RetrievalTask) -> TopHits:
     """Return the top hit of each query, with its score in the ranking and its cosine as embedded.
 
-    metrics: of this task of these images, with one `nearest` row at least.
+    metrics: of this task of these images, with one `ranked` row at least.
     """
-    rows = metrics.nearest[:, :1]
+    rows = metrics.ranked[:, :1]
     scores = score_pairs(task.queries, task.gallery, rows, distance=task.distance)
     vectors = prepare_vectors(images.vectors, distance="cosine")
     queries, gallery = vectors[images.is_query], vectors[images.is_gallery]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.arrays import Vectors
+from pipeline.data.arrays import Ints, Vectors
 from pipeline.data.joins import EmbeddedSplit
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import RetrievalTask
 from pipeline.index.build import INDEX_FILE, check_index, read_index
-from pipeline.index.distances import prepare_vectors
+from pipeline.index.distances import prepare_vectors, score_pairs
+from pipeline.index.reranking import TOP, rerank_rows
 from pipeline.index.search import Neighbors, index_recall, search_index
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,10 @@ def search_gallery(
     check_index(directory, index, ids, images, distance=task.distance)
     vectors = prepare_vectors(indexed, distance=task.distance)
     kept = min(kept, metrics.max_k)
+    count = max(kept, *k, min(TOP, metrics.max_k) if task.rerank else 0)
     started = time.perf_counter()
     found = search_index(
-        *(index, vectors, task.queries, np.flatnonzero(images.is_query), max(kept, *k)),
+        *(index, vectors, task.queries, np.flatnonzero(images.is_query), count),
         allowed=images.is_gallery,
         distance=task.distance,
     )
@@ -66,4 +68,14 @@ def search_gallery(
         1000 * seconds,
         (directory / INDEX_FILE).stat().st_size / index.ntotal,
     )
-    return metrics.with_columns(recalls), Neighbors(rows[:, :kept], found.scores[:, :kept])
+    return metrics.with_columns(recalls), _take_first(found, rows, task, kept)
+
+
+def _take_first(found: Neighbors, rows: Ints, task: RetrievalTask, kept: int) -> Neighbors:
+    """Return so many of the neighbors in the order of the ranking; rows: of the gallery."""
+    if not task.rerank:
+        return Neighbors(rows[:, :kept], found.scores[:, :kept])
+    rows = rerank_rows(rows, task.queries, task.gallery, task.rerank)[:, :kept]
+    scores = score_pairs(task.queries, task.gallery, rows, distance=task.distance)
+    scores[rows < 0] = -np.inf
+    return Neighbors(rows, scores)

@@ -143,7 +143,8 @@ def _vote_block(task: RetrievalTask, ks: Sequence[int], start: int, stop: int) -
     """Return float64 [stop - start, K]: for each k, 1 if a query's k nearest vote correctly."""
     scores = task.score(start, stop)
     # One search for all k: the k nearest are the first k of the nearest.
-    nearest = find_nearest(scores, task.relevance.own_rows[start:stop], max(ks))
+    ordered = task.rank(scores, start, stop)
+    nearest = find_nearest(ordered, task.relevance.own_rows[start:stop], max(ks))
     labels = task.query_labels.take(np.arange(start, stop))
     correct = [knn_correct(nearest[:, :k], task.gallery_labels, labels) for k in ks]
     return np.stack(correct, axis=1)

@@ -52,6 +52,7 @@ class _Block:
     positives: Ints
     first_hit_rank: Floats
     nearest: Ints
+    ranked: Ints
     per_class: dict[str, Floats]
     sums: CurveSums | None
 
@@ -162,12 +163,16 @@ def _measure_block(task: RetrievalTask, options: _Options, start: int, stop: int
     own_rows = task.relevance.own_rows[start:stop]
     pairs = task.relevance.pairs(start, stop)
     scores = task.score(start, stop)
-    ranks = rank_relevant(scores, pairs, own_rows)
-    nearest = find_nearest(scores, own_rows, max(options.nearest, options.knn))
+    ordered = task.rank(scores, start, stop)
+    ranks = rank_relevant(ordered, pairs, own_rows)
+    count = max(options.nearest, options.knn)
+    nearest = ranked = find_nearest(scores, own_rows, count)
+    if ordered is not scores:
+        ranked = find_nearest(ordered, own_rows, count)
     per_query = _query_columns(ranks, options.k)
     labels = task.query_labels.take(np.arange(start, stop))
     if options.knn:
-        voters = nearest[:, : options.knn]
+        voters = ranked[:, : options.knn]
         per_query["knn_correct"] = metrics.knn_correct(voters, task.gallery_labels, labels)
     if options.uniforms.shape[1]:
         uniforms = options.uniforms[start:stop]
@@ -182,7 +187,8 @@ def _measure_block(task: RetrievalTask, options: _Options, start: int, stop: int
         sums = options.plan.sum_block(first, scores, own_rows, pairs, ranks, class_ranks)
     for values in per_query.values():
         values[ranks.counts == 0] = np.nan
-    return _Block(per_query, ranks.counts, metrics.first_hit_rank(ranks), nearest, per_class, sums)
+    first_hit_rank = metrics.first_hit_rank(ranks)
+    return _Block(per_query, ranks.counts, first_hit_rank, nearest, ranked, per_class, sums)
 
 
 def _query_columns(ranks: Ranks, k: Sequence[int]) -> dict[str, Floats]:
@@ -238,9 +244,9 @@ def _join_blocks(
         }
         for kind in ("per_query", "per_class")
     )
-    positives, first_hit_rank, nearest = (
+    positives, first_hit_rank, nearest, ranked = (
         np.concatenate([getattr(block, name) for block in blocks])
-        for name in ("positives", "first_hit_rank", "nearest")
+        for name in ("positives", "first_hit_rank", "nearest", "ranked")
     )
     max_k = task.relevance.max_k
     curves = None
@@ -248,7 +254,9 @@ def _join_blocks(
     if plan and positives.any():
         curves = tabulate_curves(plan, reduce(add, sums), first_hit_rank, max_k)
     by_class = _join_classes(task.query_labels, per_class, per_query.get("knn_correct"))
-    return RetrievalMetrics(per_query, positives, first_hit_rank, nearest, max_k, by_class, curves)
+    return RetrievalMetrics(
+        per_query, positives, first_hit_rank, nearest, ranked, max_k, by_class, curves
+    )
 
 
 def _join_classes(

@@ -59,11 +59,11 @@ def choose_postprocessing(
     """Return the post-processing by which validation images are retrieved best.
 
     It is fitted to the training images. The best map is found first, then the best number for
-    database augmentation, where `can_be_augmented`, then for query expansion: of those whose first
-    result is right at least as often as before, the one with the highest mean average precision; of
-    what is equally good, the first listed. Each of the three is only taken where that is clearly
-    better than without it, as the best of so many (`find_gain`). It is NOTHING where the split has
-    no images to fit it or to choose by.
+    database augmentation, where `can_be_augmented`, for query expansion and for re-ranking: of
+    those whose first result is right at least as often as before, the one with the highest mean
+    average precision; of what is equally good, the first listed. Each of the four is only taken
+    where that is clearly better than without it, as the best of so many (`find_gain`). It is
+    NOTHING where the split has no images to fit it or to choose by.
 
     labels: of all `images`.
     """
@@ -73,7 +73,7 @@ def choose_postprocessing(
         return NOTHING
     nothing, maps = Postprocessing(NO_STEPS, distance), _list_maps(train, listed, distance, seed)
     postprocessing = validation.choose(nothing, maps, seed=seed)
-    steps = ["database_augmentation", "query_expansion"]
+    steps = ["database_augmentation", "query_expansion", "rerank"]
     apart = all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation))
     if not apart or images.is_gallery.sum() > MOST:
         steps.remove("database_augmentation")
@@ -130,7 +130,9 @@ class _Validation:
             *(mapped, self.labels, self.is_query, self.is_gallery),
             k=(1,),
             distance=self.distance,
-            searched=Searched(indexed, postprocessing.steps.query_expansion),
+            searched=Searched(
+                indexed, postprocessing.steps.query_expansion, postprocessing.steps.rerank
+            ),
         )
 
 

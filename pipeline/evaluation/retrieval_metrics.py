@@ -23,7 +23,8 @@ class RetrievalMetrics:
 
     per_query: column -> float64 [Q]; NaN for a query without a relevant image.
     positives: int64 [Q], the relevant images of each. first_hit_rank: float64 [Q].
-    nearest: int64 [Q, K], the first gallery rows of the exact ranking, K = max(nearest, knn).
+    nearest: int64 [Q, K], the gallery rows of the highest scores, K = max(nearest, knn).
+    ranked: int64 [Q, K], the first of the ranking; those of `nearest` unless it is re-ranked.
     max_k: the number of neighbors that every query has, so the largest allowed k.
     by_class: the metrics of each class of each query. curves: the CURVES table, or None.
     """
@@ -32,6 +33,7 @@ class RetrievalMetrics:
     positives: Ints
     first_hit_rank: Floats
     nearest: Ints
+    ranked: Ints
     max_k: int
     by_class: ClassMetrics
     curves: pa.Table | None

@@ -9,6 +9,7 @@ from pipeline.data.label_sets import LabelSets
 from pipeline.index.distances import GalleryScorer, check_vectors, prepare_checked
 from pipeline.index.exact_search import average_with_nearest
 from pipeline.index.relevance import Relevance
+from pipeline.index.reranking import rerank_scores
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,13 @@ class Searched:
     """How embeddings are searched, where other images have a part in it.
 
     indexed: float32 [N, d], the N images as the index has them; None: as they are embedded.
-    query_expansion: how many results a query is averaged with.
+    query_expansion: how many results a query is averaged with. rerank: how many neighbors of
+    the first results are compared, to put them in another order; 0 leaves them as they are.
     """
 
     indexed: Vectors | None = None
     query_expansion: int = 0
+    rerank: int = 0
 
 
 AS_EMBEDDED = Searched()
@@ -40,10 +43,21 @@ class RetrievalTask:
     gallery_labels: LabelSets
     relevance: Relevance
     scorer: GalleryScorer
+    rerank: int = 0
 
     def score(self, start: int, stop: int) -> Scores:
         """Return float32 [stop - start, G], the scores of the queries `start:stop`."""
         return self.scorer.score(self.queries[start:stop])
+
+    def rank(self, scores: Scores, start: int, stop: int) -> Scores:
+        """Return float32 [stop - start, G]: the highest is the first result, and so on.
+
+        scores: of the queries `start:stop`, which stay as they are.
+        """
+        if not self.rerank:
+            return scores
+        own_rows, queries = self.relevance.own_rows[start:stop], self.queries[start:stop]
+        return rerank_scores(scores, own_rows, queries, self.gallery, self.rerank)
 
 
 def prepare_task(
@@ -76,4 +90,5 @@ def prepare_task(
         gallery_labels=labels.take(np.flatnonzero(is_gallery)),
         relevance=relevance,
         scorer=scorer,
+        rerank=searched.rerank,
     )

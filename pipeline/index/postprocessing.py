@@ -6,8 +6,8 @@ Retrieval: the Benefit of PCA and Whitening, 2012). With query expansion a query
 itself and its first results, weighted by a power of their cosine (Radenovic, Tolias and Chum:
 Fine-tuning CNN Image Retrieval with No Human Annotation, 2018); with database augmentation so does
 each image of the gallery (Arandjelovic and Zisserman: Three Things Everyone Should Know to Improve
-Object Retrieval, 2012). Both depend on the other images of the gallery, not on the two alone that
-are compared.
+Object Retrieval, 2012). Then the first results may get another order (reranking.py). All
+three depend on the other images of the gallery, not on the two alone that are compared.
 """
 
 import json
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 from numba import njit
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pipeline.data.arrays import Ints, Scores, Vectors
 from pipeline.data.principal_axes import Axes
+from pipeline.errors import UserError
 from pipeline.index.distances import check_vectors, prepare_checked, prepare_vectors
 from pipeline.index.postprocessing_options import NO_STEPS, Steps
 
@@ -74,7 +76,13 @@ class Postprocessing:
     @property
     def is_transductive(self) -> bool:
         """Whether other images of the gallery have a part in a score."""
-        return self.steps.database_augmentation > 0 or self.steps.query_expansion > 0
+        steps = self.steps
+        return steps.database_augmentation > 0 or steps.query_expansion > 0 or steps.rerank > 0
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether a search needs the vectors of what it finds."""
+        return self.steps.query_expansion > 0 or self.steps.rerank > 0
 
     @property
     def is_nothing(self) -> bool:
@@ -161,12 +169,22 @@ def write_postprocessing(path: Path, postprocessing: Postprocessing) -> None:
 
 
 def read_postprocessing(path: Path) -> Postprocessing:
-    """Return what `write_postprocessing` wrote."""
+    """Return what `write_postprocessing` wrote.
+
+    Raises:
+        UserError: an earlier release wrote it, which knew other steps.
+    """
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()[KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     linear = LinearMap(**tensors) if tensors else None
-    return Postprocessing(Steps(**about["steps"]), about["distance"], linear)
+    try:
+        steps = Steps(**about["steps"])
+    except ValidationError:
+        raise UserError(
+            f"{path}: its steps are those of another release; run: dvc repro index"
+        ) from None
+    return Postprocessing(steps, about["distance"], linear)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

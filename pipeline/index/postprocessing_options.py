@@ -8,13 +8,16 @@ from annotated_types import Ge, Le, MinLen
 from pipeline.options import Section, Share, Width
 
 Neighbors = Annotated[int, Ge(0), Le(1000)]
+# Only so many results are compared with each other (TOP of pipeline/index/reranking.py).
+Reranked = Annotated[int, Ge(0), Le(100)]
 
 
 class Steps(Section):
     """prefix: keep so many first numbers; null: all. center: subtract the mean. pca: axes that are
     kept; null: all. whiten: the power of its deviation that each axis is divided by.
     database_augmentation: how many others of the gallery an image in it is averaged with;
-    query_expansion: how many results a query is."""
+    query_expansion: how many results a query is. rerank: how many
+    neighbors of each of the first results are compared with those of the query."""
 
     prefix: Width | None
     center: bool
@@ -22,6 +25,7 @@ class Steps(Section):
     whiten: Share
     database_augmentation: Neighbors
     query_expansion: Neighbors
+    rerank: Reranked
 
     def describe(self) -> str:
         """Return them in words: "centered, 128 axes, whitened by 0.5, query expansion 3"."""
@@ -32,6 +36,8 @@ class Steps(Section):
             words.append(f"database augmentation {self.database_augmentation}")
         if self.query_expansion:
             words.append(f"query expansion {self.query_expansion}")
+        if self.rerank:
+            words.append(f"re-ranked by {self.rerank} neighbors")
         return ", ".join(words) or "nothing"
 
     @property
@@ -51,6 +57,7 @@ NO_STEPS = Steps(
     whiten=0.0,
     database_augmentation=0,
     query_expansion=0,
+    rerank=0,
 )
 
 
@@ -67,6 +74,7 @@ class ListedSteps(Section):
     whiten: Annotated[list[Share], MinLen(1)]
     database_augmentation: Annotated[list[Neighbors], MinLen(1)]
     query_expansion: Annotated[list[Neighbors], MinLen(1)]
+    rerank: Annotated[list[Reranked], MinLen(1)]
 
     def without_prefix(self) -> Self:
         """Return these for a model whose first numbers are like any others."""

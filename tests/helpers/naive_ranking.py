@@ -11,17 +11,23 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pipeline.data.label_sets import LabelSets, from_lists
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.reranking import rerank
 
 
 @dataclass
 class Case:
-    """N images: vectors float32 [N, 4], label lists; is_query, is_gallery: bool [N]."""
+    """N images: vectors float32 [N, 4], label lists; is_query, is_gallery: bool [N].
+
+    neighbors: by which a ranking is re-ranked, whose oracle is in test_reranking.py; 0 for none.
+    """
 
     vectors: np.ndarray
     lists: list[list[int]]
     is_query: np.ndarray
     is_gallery: np.ndarray
     distance: str
+    neighbors: int = 0
 
     @property
     def labels(self) -> LabelSets:
@@ -48,7 +54,12 @@ class Case:
     def ranking(self, query: int) -> list[int]:
         """Return the gallery images, nearest first, without the query."""
         others = [g for g in self.gallery if g != query]
-        return sorted(others, key=lambda g: (-self.score(query, g), g))
+        ranking = sorted(others, key=lambda g: (-self.score(query, g), g))
+        if not self.neighbors:
+            return ranking
+        prepared = prepare_vectors(self.vectors, distance=self.distance)
+        order = rerank(prepared[query], prepared[ranking], self.neighbors)
+        return [ranking[place] for place in order]
 
     def hits(self, query: int) -> list[tuple[int, int]]:
         """Return (rank, gain) of each relevant image."""

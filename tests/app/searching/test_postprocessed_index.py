@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.commands.export import export_images
+from app.searching.matching import find_matches
 from app.searching.model_index import ModelIndex
 from pipeline.data.joins import read_embedded_split
 from pipeline.data.tables import NEIGHBORS, SPLITS, read_metadata, read_table, write_table
@@ -33,6 +34,7 @@ STEPS = {
     "whiten": 0.5,
     "database_augmentation": 2,
     "query_expansion": 3,
+    "rerank": 2,
 }
 MODEL = "finetuned"
 
@@ -88,11 +90,27 @@ def test_a_query_finds_what_was_measured(project: Path) -> None:
         assert [each.score for each in found] == pytest.approx(list(rows["score"]), abs=1e-5)
 
 
+def test_the_highest_score_decides_whether_there_is_a_match(project: Path) -> None:
+    """Which need not be that of the first result."""
+    model_index = ModelIndex(project, MODEL)
+    others = 0
+    for query in model_index.ids:
+        vector = model_index.read_vector(query)
+        found = model_index.search(vector, len(model_index.ids), exclude=query)
+        [nearest] = model_index.search(vector, 1, exclude=query, by_score=True)
+        assert nearest.score == max(each.score for each in found)
+        others += found[0].score < nearest.score
+        below = (found[0].score + nearest.score) / 2
+        matches = find_matches(model_index, vector, 1, threshold=below, exclude=query)
+        assert matches.match is (found[0].score < nearest.score)
+    assert others
+
+
 def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> None:
     metrics = json.loads((project / "metrics/again.json").read_text())
     assert metrics["postprocessing"] == (
         "the first 12 numbers, centered, 6 axes, whitened by 0.5, database augmentation 2, "
-        "query expansion 3"
+        "query expansion 3, re-ranked by 2 neighbors"
     )
     about = read_metadata(project / "results/again/queries.parquet")
     assert about["postprocessing"] == metrics["postprocessing"]

@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.metrics_report import report_metrics
 from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
+from pipeline.evaluation.retrieval_task import Searched
 from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, naive_class, naive_interpolated, naive_metrics
 
@@ -28,6 +29,7 @@ def evaluate(case: Case, *, k: int, **options: object) -> RetrievalMetrics:
         case.is_gallery,
         k=[k],
         distance=case.distance,
+        searched=Searched(rerank=case.neighbors),
         **options,
     )
 
@@ -37,8 +39,9 @@ def queries_with_relevant(case: Case) -> list[int]:
 
 
 @settings(deadline=None)
-@given(cases(), st.integers(1, 24), st.integers(1, 24))
-def test_every_metric_equals_its_definition(case: Case, k: int, knn: int) -> None:
+@given(cases(), st.integers(1, 24), st.integers(1, 24), st.sampled_from([0, 2, 5]))
+def test_every_metric_equals_its_definition(case: Case, k: int, knn: int, neighbors: int) -> None:
+    case.neighbors = neighbors
     assume(queries_with_relevant(case))
     most = len(case.gallery) - any(query in case.gallery for query in case.queries)
     assume(most)

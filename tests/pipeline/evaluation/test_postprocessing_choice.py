@@ -25,6 +25,7 @@ LISTED = ListedSteps(
     whiten=[0.0, 0.5],
     database_augmentation=[0, 3],
     query_expansion=[0, 3],
+    rerank=[0, 4],
 )
 
 
@@ -79,7 +80,7 @@ def mean_of(
     )
     images = replace(images, vectors=done.apply(images.vectors))
     indexed = vectors_to_index(done, images) if done.steps.database_augmentation else None
-    searched = Searched(indexed, done.steps.query_expansion)
+    searched = Searched(indexed, done.steps.query_expansion, done.steps.rerank)
     how = {"k": (1,), "distance": "cosine", "searched": searched}
     return measure(images.vectors, labels, is_query, is_gallery, **how).means[metric]
 
@@ -108,28 +109,33 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
                     **{"center": center, "pca": pca, "whiten": whiten},
                     database_augmentation=0,
                     query_expansion=0,
+                    rerank=0,
                 )
                 other = fit_postprocessing(shifted, steps, distance="cosine", seed=7)
                 if mean_of(shifted, "val", other, "recall_at_1") >= first:
                     assert mean_of(shifted, "val", other) <= after
 
 
-@pytest.mark.parametrize("step", ["database_augmentation", "query_expansion"])
-def test_neighbors_are_averaged_where_that_is_clearly_better(
-    step: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("step", "counts"),
+    [("database_augmentation", (3, 6)), ("query_expansion", (3, 6)), ("rerank", (10, 20))],
+)
+def test_neighbors_have_a_part_where_that_is_clearly_better(
+    step: str, counts: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     shifted, labels = apart(images(shift=0, noise=0.7))
-    nothing = {"database_augmentation": [0], "query_expansion": [0]}
+    nothing = {"database_augmentation": [0], "query_expansion": [0], "rerank": [0]}
     listed = ListedSteps(
-        prefix=[None], center=[False], pca=[None], whiten=[0.0], **nothing | {step: [0, 3, 6]}
+        prefix=[None], center=[False], pca=[None], whiten=[0.0], **nothing | {step: [0, *counts]}
     )
     with caplog.at_level(logging.INFO):
         done = choose_postprocessing(shifted, labels, listed, distance="cosine", seed=7)
-    counts = {count: NOTHING.with_steps(**{step: count}) for count in (0, 3, 6)}
-    values = {c: mean_of(shifted, "val", d, labels=labels) for c, d in counts.items()}
+    tried = {count: NOTHING.with_steps(**{step: count}) for count in (0, *counts)}
+    values = {c: mean_of(shifted, "val", d, labels=labels) for c, d in tried.items()}
     best = max(values, key=lambda count: values[count])
     assert best > 0
-    assert done.steps.describe() == f"{step.replace('_', ' ')} {best}"
+    words = {"rerank": f"re-ranked by {best} neighbors"}
+    assert done.steps.describe() == words.get(step, f"{step.replace('_', ' ')} {best}")
     assert [message.split("; recall@1")[0] for message in caplog.messages] == [
         f"postprocess: {done.steps.describe()}: map {values[best]:.3f}, before {values[0]:.3f}"
     ]
@@ -177,7 +183,13 @@ def test_without_images_to_choose_by_nothing_is_done(
 def test_fixed_steps_need_training_images(caplog: pytest.LogCaptureFixture) -> None:
     shifted = images(shift=5, noise=0.3)
     steps = Steps(
-        prefix=None, center=True, pca=2, whiten=0.0, database_augmentation=0, query_expansion=2
+        prefix=None,
+        center=True,
+        pca=2,
+        whiten=0.0,
+        database_augmentation=0,
+        query_expansion=2,
+        rerank=0,
     )
     untrained = replace(shifted, split=np.full(len(shifted.split), "test", object))
     done = fit_postprocessing(untrained, steps, distance="cosine", seed=0)
@@ -223,6 +235,7 @@ def test_a_prefix_is_found_where_the_rest_is_noise() -> None:
         **{"center": [False], "pca": [None], "whiten": [0.0]},
         database_augmentation=[0],
         query_expansion=[0],
+        rerank=[0],
     )
     done = choose_postprocessing(noisy, LABELS, listed, distance="cosine", seed=7)
     assert (done.steps.describe(), done.dim) == ("the first 4 numbers", 4)
@@ -233,6 +246,7 @@ def test_a_prefix_longer_than_the_embeddings_is_refused() -> None:
         **{"prefix": 17, "center": False, "pca": None, "whiten": 0.0},
         database_augmentation=0,
         query_expansion=0,
+        rerank=0,
     )
     with pytest.raises(UserError) as caught:
         fit_postprocessing(images(shift=0, noise=1), steps, distance="cosine", seed=0)

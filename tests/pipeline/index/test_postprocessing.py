@@ -1,10 +1,12 @@
 """Maps of embeddings and expanded queries, against scikit-learn and plain formulas."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
 
 from pipeline.data import principal_axes
@@ -12,6 +14,7 @@ from pipeline.data.principal_axes import fit_axes
 from pipeline.errors import UserError
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import (
+    KEY,
     NOTHING,
     Postprocessing,
     average_with_neighbors,
@@ -28,7 +31,7 @@ OTHERS = (RNG.normal(size=(50, 12)) + 1).astype(np.float32)
 
 def fitted(distance: str = "euclidean", **changes: object) -> Postprocessing:
     values = {"prefix": None, "center": True, "pca": None, "whiten": 0.0} | changes
-    values = {"database_augmentation": 0, "query_expansion": 0} | values
+    values = {"database_augmentation": 0, "query_expansion": 0, "rerank": 0} | values
     steps = Steps.model_validate(values)
     prepared = prepare_vectors(VECTORS[:, : steps.prefix], distance=distance)
     axes = fit_axes(prepared, center=steps.center, seed=0)
@@ -81,7 +84,7 @@ def test_the_first_numbers_alone_are_mapped(distance: str) -> None:
     whole, cut = fitted(distance, prefix=5, pca=3, whiten=1.0), VECTORS[:, :5]
     prepared = prepare_vectors(cut, distance=distance)
     steps = {"prefix": None, "center": True, "pca": 3, "whiten": 1.0}
-    nothing = {"database_augmentation": 0, "query_expansion": 0}
+    nothing = {"database_augmentation": 0, "query_expansion": 0, "rerank": 0}
     alone = make_postprocessing(
         fit_axes(prepared, center=True, seed=0), Steps(**steps | nothing), distance=distance
     )
@@ -104,6 +107,7 @@ def test_an_axis_without_deviation_is_not_whitened_but_left_out() -> None:
         **{"prefix": None, "center": True, "pca": 10, "whiten": 1.0},
         database_augmentation=3,
         query_expansion=2,
+        rerank=0,
     )
     done = make_postprocessing(axes, steps, distance="euclidean")
     assert (done.dim, done.steps.describe()) == (
@@ -133,6 +137,18 @@ def test_what_is_written_is_read(
             assert getattr(again, name) == value
     assert again.apply(OTHERS).tobytes() == done.apply(OTHERS).tobytes()
     assert (again.dim is None) == (not center and pca is None)
+
+
+def test_a_file_of_an_earlier_release_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    steps = fitted().steps.model_dump()
+    del steps["rerank"]
+    save_file({}, path, metadata={KEY: json.dumps({"steps": steps, "distance": "cosine"})})
+    with pytest.raises(UserError) as caught:
+        read_postprocessing(path)
+    assert str(caught.value) == (
+        f"{path}: its steps are those of another release; run: dvc repro index"
+    )
 
 
 def test_nothing_changes_nothing() -> None:
