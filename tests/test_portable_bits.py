@@ -30,6 +30,7 @@ EVERYWHERE = {
     "miners": "37e3f1b0",
     "numpy": "9ee04565",
     "search": "d177b71e",
+    "reranking": "4b5d45da",
     "images": "f17cd90c",
 }
 

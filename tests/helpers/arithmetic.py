@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.config.load import read_yaml
-from pipeline.index.distances import score_pairs
+from pipeline.index.distances import prepare_vectors, score_pairs
+from pipeline.index.reranking import rerank_rows
 from pipeline.training.distances import EuclideanDistance
 from pipeline.training.losses import LOSSES, EmbeddingSpace, TripletLoss
 from pipeline.training.miners import MINERS
@@ -131,6 +132,12 @@ def search() -> Iterator[NDArray[np.generic]]:
     yield score_pairs(x[:50], x, rows, distance="cosine")
 
 
+def reranking() -> NDArray[np.generic]:
+    x = prepare_vectors(sample(400, 32), distance="cosine")
+    rows = np.tile(np.arange(300, dtype=np.int64), (20, 1))
+    return rerank_rows(rows, x[300:320], x, 8)
+
+
 def images() -> Iterator[bytes]:
     pixels = (np.arange(96 * 96 * 3) * 7919 % 251).reshape(96, 96, 3).astype(np.uint8)
     image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
@@ -156,6 +163,7 @@ def main() -> None:
                 "miners": digest(*miners()),
                 "numpy": digest(*numbers()),
                 "search": digest(*search()),
+                "reranking": digest(reranking()),
                 "images": digest(*images()),
             }
         )
