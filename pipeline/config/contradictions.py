@@ -47,6 +47,8 @@ def find_label_set_contradictions(params: Params) -> list[str]:
         problems.append(f"loss.name: found {found}; {why}; allowed: {', '.join(sorted(losses))}")
     if params.miner.name != "none":
         problems.append(f"miner.name: found '{params.miner.name}'; {why}; allowed: none")
+    if margin := params.train.consistent_margin:
+        problems.append(f"train.consistent_margin: found {margin}; {why}; allowed: null")
     if memory := params.train.cross_batch_memory:
         problems.append(f"train.cross_batch_memory: found {memory}; {why}; allowed: 0")
     if anchors := params.batches.options.anchor_count:
@@ -162,6 +164,11 @@ def _in_train(params: Params) -> Iterator[str]:
         yield from _of_layers(params, "with train.freeze 'backbone'")
     elif train.head_epochs == train.epochs:
         yield from _of_layers(params, f"with train.head_epochs {train.epochs}, all of train.epochs")
+    if (margin := train.consistent_margin) and margin[0] <= margin[1]:
+        yield (
+            f"train.consistent_margin: found {margin}; allowed: the first greater than the second, "
+            "such as [0.9, 0.5]"
+        )
     longest, head = max(train.nested, default=0), params.head
     if head.name != "none" and longest >= head.dim:
         yield f"train.nested: found {longest}; allowed: less than head.dim, which is {head.dim}"

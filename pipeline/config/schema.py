@@ -105,6 +105,10 @@ def _is_measured(monitor: str) -> str:
     return monitor
 
 
+# Least of pairs of a class, most of others.
+Cosines = Annotated[list[Annotated[float, Ge(-1), Le(1)]], Len(2, 2)]
+
+
 class TrainParams(Section):
     seed: Seed | None
     epochs: Count
@@ -118,6 +122,7 @@ class TrainParams(Section):
     ema: Fraction | None
     clip: Positive | None
     nested: Lengths
+    consistent_margin: Cosines | None
     cross_batch_memory: Amount
     chunk_size: Count | None
     workers: Processes

@@ -48,6 +48,7 @@ class Objective(nn.Module):
             raise TypeError(f"{loss} takes no label sets, which refuse_label_sets should have said")
         self.anchor_count = batches.anchor_count
         self.of_triplets = batches.mined and loss.takes_triplets()
+        self.consistent_margin = _consistent_margin(params.train.consistent_margin)
         if params.train.cross_batch_memory:
             self.loss = _memory(
                 self.loss, self.miner, dim=dim, size=params.train.cross_batch_memory
@@ -61,6 +62,8 @@ class Objective(nn.Module):
             loss = self.loss(embeddings, jaccard_relevance(self.members[labels]))
         else:
             loss = self.loss(embeddings, labels, self._chosen(embeddings, labels))
+        if self.consistent_margin is not None:
+            loss = loss + self.consistent_margin(embeddings, labels)
         return loss
 
     def _chosen(self, embeddings: Tensor, labels: Tensor) -> Indices | None:
@@ -128,6 +131,22 @@ def _of_the_first(anchors: int, chosen: Indices) -> Indices:
     """Return the triplets (a, p, n) or pairs (a, p), (a, n) whose a is one of the first images."""
     parts = [chosen] if len(chosen) == 3 else [chosen[:2], chosen[2:]]
     return tuple(rows[part[0] < anchors] for part in parts for rows in part)
+
+
+def _consistent_margin(cosines: Sequence[float] | None) -> nn.Module | None:
+    """Return a loss of embeddings [B, D] and labels [B] beside the loss proper.
+
+    Mean of least - s over the pairs of a class with a cosine s of at most `least`, and of s - most
+    over the pairs of others with one of at least `most` (Zhang et al.: Threshold-Consistent Margin
+    Loss for Open-World Deep Metric Learning, ICLR 2024). cosines: [least, most].
+    """
+    if cosines is None:
+        return None
+    from pytorch_metric_learning.losses import ThresholdConsistentMarginLoss
+
+    least, most = cosines
+    margin: nn.Module = ThresholdConsistentMarginLoss(margin_plus=least, margin_minus=most)
+    return margin
 
 
 def _memory(loss: nn.Module, miner: nn.Module | None, *, dim: int, size: int) -> nn.Module:

@@ -113,6 +113,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "train.nested: found 128; allowed: less than head.dim, which is 128",
     ),
     (
+        {"train__consistent_margin": [0.5, 0.9]},
+        "train.consistent_margin: found [0.5, 0.9]; allowed: the first greater than the second, "
+        "such as [0.9, 0.5]",
+    ),
+    (
         {"train__chunk_size": 1, "train__freeze": "none"},
         "train.chunk_size: found 1 with train.freeze 'none'; batch norm needs several images; "
         "allowed: 2 or more, or train.freeze batch_norm or backbone",
@@ -272,6 +277,11 @@ def test_images_of_several_labels_train_no_loss_that_sees_the_first_alone(
         (
             {"loss__name": "supcon", "train__cross_batch_memory": 128},
             "train.cross_batch_memory: found 128; the images have several labels; allowed: 0",
+        ),
+        (
+            {"loss__name": "supcon", "train__consistent_margin": [0.9, 0.5]},
+            "train.consistent_margin: found [0.9, 0.5]; the images have several labels; allowed: "
+            "null",
         ),
     ],
 )

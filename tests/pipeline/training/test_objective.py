@@ -16,7 +16,7 @@ from pipeline.data.label_sets import from_lists
 from pipeline.training.graded_losses import jaccard_relevance, membership
 from pipeline.training.losses import LOSSES, EmbeddingSpace, GradedLoss
 from pipeline.training.miners import MINERS
-from pipeline.training.objective import NestedObjective, Objective
+from pipeline.training.objective import NestedObjective, Objective, _consistent_margin
 from pipeline.training.processes import compute_once, gather_rows, own_share
 from tests.helpers.overlay import overlaid
 
@@ -88,6 +88,31 @@ def test_a_pair_loss_on_triplets_sees_the_mined_ones(name: str) -> None:
     found = make_objective(loss__name=name, batches__name="triplets")(embeddings, labels)
     assert found.item() == plain_loss(name)(embeddings, labels, mined).item()
     assert found.item() != plain_loss(name)(embeddings, labels, None).item()
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.9, 0.5), (0.99, -1.0), (-0.9, -0.95), (0.5, 0.9)])
+def test_the_consistent_margin_is_added_to_the_loss(least: float, most: float) -> None:
+    """By its formula, over all ordered pairs; where no pair is beyond a margin, nothing."""
+    embeddings, labels = make_batch(0)
+    embeddings = (3 * embeddings).requires_grad_()  # cosines, of any length
+    below, above = [], []
+    for i in range(SIZE):
+        for j in range(SIZE):
+            s = torch.cosine_similarity(embeddings[i], embeddings[j], dim=0).item()
+            if i != j and labels[i] == labels[j] and s <= least:
+                below.append(least - s)
+            if labels[i] != labels[j] and s >= most:
+                above.append(s - most)
+    added = sum(sum(each) / len(each) for each in (below, above) if each)
+    plain = make_objective(loss__name="triplet")(embeddings, labels).item()
+    objective = make_objective(loss__name="triplet")
+    objective.consistent_margin = _consistent_margin([least, most])
+    loss = objective(embeddings, labels)
+    loss.backward()
+    assert loss.item() == pytest.approx(plain + added)
+    assert added or (least, most) == (-0.9, -0.95)
+    assert embeddings.grad is not None
+    assert embeddings.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", sorted(ON_TRIPLETS))
