@@ -171,7 +171,7 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
 
 
 def _settings(params: Params) -> str:
-    sections = {"head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
+    sections = {"mine", "head", "loss", "miner", "batches", "optimizer", "scheduler", "train"}
     included = sections | {"seed", "bits"}
     settings = params.model_dump_json(include=included)
     return f"{settings}{params.index.distance} {count_processes()}"

@@ -78,6 +78,11 @@ def _in_mine(params: Params) -> Iterator[str]:
             f"mine.candidates: found {mine.candidates} with mine.negatives 'random', where nothing "
             "is compared; allowed: null, or mine.negatives hard or semi_hard"
         )
+    if mine.refresh is not None and mine.method != "embeddings":
+        yield (
+            f"mine.refresh: found {mine.refresh} with mine.method '{mine.method}', which training "
+            "does not change; allowed: null, or mine.method embeddings"
+        )
     if mine.pool is not None and not mine.hard:
         yield (
             f"mine.pool: found {mine.pool} with mine.hard False, where nothing is compared; "

@@ -73,6 +73,7 @@ class MineParams(Section):
     hard: bool
     pool: Count | None
     per_anchor: Count
+    refresh: Count | None
 
 
 class HeadParams(Section):

@@ -1,6 +1,6 @@
 """What training shows: augmented images to the network, or the baseline's embeddings to a head."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,6 +45,10 @@ class Input(Protocol):
         """Return a batch, or a part of one, as the network takes it."""
         ...
 
+    def embed_training(self) -> Vectors:
+        """Return float32 [N, D], the embeddings of the training images, which nothing augments."""
+        ...
+
     def embed_validation(self) -> Vectors:
         """Return float32 [V, D], the embeddings of the validation images."""
         ...
@@ -87,6 +91,9 @@ class ImageInput:
         there = batch.to(self._device, non_blocking=True)
         return normalize_pixels(there.permute(0, 3, 1, 2), self._model.spec)  # (B, 3, S, S)
 
+    def embed_training(self) -> Vectors:
+        return _embed(self._model, self._data, self._data.train_ids, self._params, self._device)
+
     def embed_validation(self) -> Vectors:
         return embed_validation(self._model, self._data, self._params, device=self._device)
 
@@ -114,11 +121,17 @@ class EmbeddedInput:
     def to_network(self, batch: Tensor) -> Tensor:
         return batch.to(self._device)
 
-    @torch.inference_mode()
+    def embed_training(self) -> Vectors:
+        return self._embed(self._train)
+
     def embed_validation(self) -> Vectors:
+        return self._embed(self._val)
+
+    @torch.inference_mode()
+    def _embed(self, embedded: Tensor) -> Vectors:
         self._head.eval()  # `Trainer.begin_epoch` sets what is trained back
-        starts = range(0, len(self._val), VALIDATION_BATCH)
-        parts = [self.to_network(self._val[at : at + VALIDATION_BATCH]) for at in starts]
+        starts = range(0, len(embedded), VALIDATION_BATCH)
+        parts = [self.to_network(embedded[at : at + VALIDATION_BATCH]) for at in starts]
         vectors: Vectors = torch.cat([self._head(part) for part in parts]).cpu().numpy()
         return vectors
 
@@ -169,11 +182,17 @@ def embed_validation(
 
     Each process embeds a share of them.
     """
-    share = own_share(len(data.val.ids), batch_size=VALIDATION_BATCH)
+    return _embed(model, data, data.val.ids, params, device)
+
+
+def _embed(
+    model: Embedder, data: TrainingData, ids: Sequence[str], params: Params, device: torch.device
+) -> Vectors:
+    share = own_share(len(ids), batch_size=VALIDATION_BATCH)
     vectors = embed_images(
         model,
         data.images,
-        data.val.ids[share],
+        ids[share],
         batch_size=VALIDATION_BATCH,
         precision=resolve_precision(params.train.precision, device),
         workers=params.train.workers,

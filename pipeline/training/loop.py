@@ -18,7 +18,8 @@ from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
 from pipeline.stopping import unreached
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.seeds import training_seed
+from pipeline.training.mining_again import is_due
+from pipeline.training.seeds import epoch_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import TrainingData
 from pipeline.training.validation_metrics import VALIDATION_METRICS
@@ -81,12 +82,17 @@ def train(
         _record(trained, trainer, {"epoch": 0} | trainer.validate())
         on_epoch(trained.history[0])
     begun = len(trained.history) - 1
-    with unreached():
-        batches = iter(trainer.loader(first_epoch=begun))
+    batches: Iterator[Any] | None = None
     for epoch in range(begun, params.train.epochs):
         if _is_early_end(trained, params.train.patience):
             break
-        set_seed((training_seed(params) * 1_000_003 + epoch) % 2**32)
+        if is_due(params, epoch):
+            trainer.mine(epoch)
+            batches = None  # of the triplets before, which workers prepare ahead
+        if batches is None:
+            with unreached():
+                batches = iter(trainer.loader(first_epoch=epoch))
+        set_seed(epoch_seed(params, epoch))
         row: EpochMetrics = {"epoch": epoch + 1, "lr": trainer.rate()}
         row["loss"] = _train_epoch(trainer, batches, epoch)
         row |= trainer.validate()

@@ -1,7 +1,7 @@
 """What changes during training: how it is built, stepped, saved and restored."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from pipeline.training.freezing import freeze, frozen_parts
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.inputs import Samples, make_input
+from pipeline.training.mining_again import mine_again
 from pipeline.training.objective import NestedObjective, Objective
 from pipeline.training.processes import (
     compute_once,
@@ -71,7 +72,8 @@ class Trainer:
             mixed_precision="bf16" if self.precision == torch.bfloat16 else "no",
         )
         self.device = self.accelerator.device
-        self.steps = len(next(self._epochs()))
+        self.triplets = data.triplets
+        self.steps = len(next(self._epochs(params.train.steps)))
         self._head_alone = False
         set_seed(training_seed(params))
         self.objective = self._build_objective().to(self.device)
@@ -111,17 +113,17 @@ class Trainer:
         self.input = make_input(model, self.data, params, self.device)
         self.forward = self.accelerator.prepare_model(self.input.network)
 
-    def _epochs(self) -> Iterator[list[Ints]]:
+    def _epochs(self, steps: int | None) -> Iterator[list[Ints]]:
         """Yield the batches of each epoch. Those of a later one depend on those before it."""
         params, data = self.params, self.data
         return self.batches.epochs(
-            data.train_labels, data.triplets, steps=params.train.steps, seed=training_seed(params)
+            data.train_labels, self.triplets, steps=steps, seed=training_seed(params)
         )
 
     def _samples(self, first_epoch: int) -> Iterator[Samples]:
         """Yield this process's slice of each batch: (row, augmentation seed) of each image."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        epochs = enumerate(islice(self._epochs(), self.params.train.epochs))
+        epochs = enumerate(islice(self._epochs(self.steps), self.params.train.epochs))
         for epoch, batches in islice(epochs, first_epoch, None):
             seeds = np.random.default_rng([training_seed(self.params), epoch, 1])
             for rows in batches:
@@ -178,14 +180,21 @@ class Trainer:
 
         They are those of `kept`.
         """
+        return compute_once(partial(self._measure, self._by_kept(self.input.embed_validation)))
+
+    def mine(self, epoch: int) -> None:
+        """Mine the triplets of this epoch and those after it, by `kept`. epoch: from 0."""
+        vectors, labels = self._by_kept(self.input.embed_training), self.data.train_labels
+        self.triplets = mine_again(vectors, labels, self.triplets, self.params, epoch=epoch)
+
+    def _by_kept(self, embed: Callable[[], Vectors]) -> Vectors:
         if self.average is None:
-            vectors = self.embed_validation()
-        else:
-            own = deepcopy(self.model.state_dict())
-            self.model.load_state_dict(self.kept.state_dict())
-            vectors = self.embed_validation()
-            self.model.load_state_dict(own)
-        return compute_once(partial(self._measure, vectors))
+            return embed()
+        own = deepcopy(self.model.state_dict())
+        self.model.load_state_dict(self.kept.state_dict())
+        vectors = embed()
+        self.model.load_state_dict(own)
+        return vectors
 
     @property
     def kept(self) -> nn.Module:
@@ -227,12 +236,16 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next epoch needs from those before it."""
-        return {name: item.state_dict() for name, item in self._stateful().items()}
+        state = {name: item.state_dict() for name, item in self._stateful().items()}
+        mined = {} if self.params.mine.refresh is None else {"triplets": self.triplets}
+        return state | {name: torch.from_numpy(rows) for name, rows in mined.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         for name, item in self._stateful().items():
             item.load_state_dict(state[name])
+        if self.params.mine.refresh is not None:
+            self.triplets = state["triplets"].numpy()
 
     def _stateful(self) -> dict[str, Any]:
         averaged = {} if self.average is None else {"average": self.average}

@@ -72,6 +72,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "allowed: null, or mine.method embeddings",
     ),
     (
+        {"mine__method": "labels", "mine__refresh": 2},
+        "mine.refresh: found 2 with mine.method 'labels', which training does not change; "
+        "allowed: null, or mine.method embeddings",
+    ),
+    (
         {"mine__negatives": "random", "mine__candidates": 5},
         "mine.candidates: found 5 with mine.negatives 'random', where nothing is compared; "
         "allowed: null, or mine.negatives hard or semi_hard",

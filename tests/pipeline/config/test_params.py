@@ -72,7 +72,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt key, so that the right one is missing": (
         {"mine__per_anchr": 3, "mine__per_anchor": GONE},
         "mine.per_anchr: unknown key; found 'per_anchr'; allowed: candidates, hard, method, "
-        "negatives, per_anchor, pool, positives; did you mean 'per_anchor'?",
+        "negatives, per_anchor, pool, positives, refresh; did you mean 'per_anchor'?",
     ),
     "missing key": (
         {"train__epochs": GONE},

@@ -17,13 +17,15 @@ from pipeline.data.lineage import Lineage
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
+from pipeline.mining.by_embeddings import mine_by_embeddings
 from pipeline.models.embed_images import embed_groups
 from pipeline.models.embedder import Embedder, HeadInput, attach_head, build_baseline
 from pipeline.models.layers import list_layers
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.inputs import trains_on_embeddings
 from pipeline.training.loop import TrainingResult, train
-from pipeline.training.seeds import training_seed
+from pipeline.training.mining_again import mine_again
+from pipeline.training.seeds import epoch_seed, training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
 from pipeline.training.training_data import Embedded, TrainingData, Validation
 from pipeline.training.validation_metrics import VALIDATION_METRICS
@@ -253,28 +255,90 @@ def test_training_lowers_the_loss_and_finds_validation_images(
         {"loss__name": "arcface", "optimizer__name": "sgd", "train__workers": 2},
         {"batches__name": "triplets", "loss__name": "triplet", "optimizer__name": "adam"},
         {"train__ema": 0.9, "optimizer__adamw__layer_decay": 0.7},
+        {"mine__refresh": 1, "batches__name": "triplets", "train__ema": 0.5},
+        {"mine__refresh": 2, "batches__name": "triplets", "train__epochs": 4, "train__workers": 2},
     ],
-    ids=["plain", "memory", "weights-in-the-loss", "triplets", "average"],
+    ids=[
+        *("plain", "memory", "weights-in-the-loss", "triplets", "average", "mined-by-an-average"),
+        "mined-an-epoch-before",
+    ],
 )
 def test_a_killed_run_ends_in_the_bits_of_an_undisturbed_one(
     changes: dict[str, Any], data: TrainingData, tmp_path: Path
 ) -> None:
     params, network = make_params(**changes), NETWORK
 
-    def kill_after_two(row: EpochMetrics) -> None:
-        if row["epoch"] == 2:
+    def kill_before_the_last(row: EpochMetrics) -> None:
+        if row["epoch"] == params.train.epochs - 1:
             raise KilledError
 
     undisturbed = run(params, data, tmp_path / "undisturbed", network=network)
     with pytest.raises(KilledError):
-        run(params, data, tmp_path / "killed", kill_after_two, network)
+        run(params, data, tmp_path / "killed", kill_before_the_last, network)
     epochs: list[float] = []
     resumed = run(
         params, data, tmp_path / "killed", lambda row: epochs.append(row["epoch"]), network
     )
     assert resumed.history == undisturbed.history
     assert bits(resumed) == bits(undisturbed)
-    assert epochs == [0, 1, 2, 3]
+    assert epochs == list(range(params.train.epochs + 1))
+
+
+def test_triplets_are_mined_again_by_the_model_as_it_is(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before every second epoch but the first, as the stage `mine` would of those embeddings."""
+    mined, shown = {}, []
+    mine, samples = Trainer.mine, Trainer._samples
+
+    def noted(trainer: Trainer, epoch: int) -> None:
+        vectors = embed_groups(
+            *(trainer.model, data.images, [data.train_ids]),
+            **{"batch_size": 128, "precision": torch.float32, "workers": 0},
+            device=torch.device("cpu"),
+        )
+        by_hand = mine_by_embeddings(
+            next(iter(vectors)),
+            data.train_labels,
+            **{"positives": "random", "negatives": "semi_hard", "per_anchor": 2},
+            **{"distance": "cosine", "seed": epoch_seed(trainer.params, epoch)},
+        )
+        mine(trainer, epoch)
+        mined[epoch] = trainer.triplets
+        assert trainer.triplets.tolist() == list(
+            map(list, zip(by_hand.anchors, by_hand.positives, by_hand.negatives, strict=True))
+        )
+
+    def seen(trainer: Trainer, first_epoch: int) -> Any:
+        for batch in samples(trainer, first_epoch):
+            shown.append([row for row, _ in batch])
+            yield batch
+
+    monkeypatch.setattr(Trainer, "mine", noted)
+    monkeypatch.setattr(Trainer, "_samples", seen)
+    params = make_params(mine__refresh=2, batches__name="triplets", train__epochs=5)
+    trained = run(params, data, tmp_path)
+    assert list(mined) == [2, 4]
+    assert len(trained.history) == 6
+    steps = len(shown) // 5
+    for epoch, triplets in [(0, data.triplets), (1, data.triplets), *mined.items()]:
+        allowed = {tuple(each) for each in triplets.tolist()}
+        for rows in shown[epoch * steps : (epoch + 1) * steps]:
+            assert {*zip(*np.reshape(rows, (3, -1)).tolist(), strict=True)} <= allowed
+    assert {*map(tuple, mined[2].tolist())} != {*map(tuple, data.triplets.tolist())}
+
+
+def test_where_too_few_triplets_are_mined_the_earlier_ones_stay(
+    data: TrainingData, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = make_params(mine__refresh=1, batches__name="triplets")
+    alike = np.ones((len(data.train_ids), 4), np.float32)  # none is farther than the positive
+    kept = mine_again(alike, data.train_labels, data.triplets, params, epoch=3)
+    assert kept is data.triplets
+    assert caplog.messages == [
+        "epoch 4: the earlier triplets stay: batches.triplets.batch_size: found 6; allowed: at "
+        "most 0, the number of triplets"
+    ]
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "history", "all"])
