@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.commands.export import export_images
+from app.searching import model_index as model_index_module
 from app.searching.matching import find_matches
 from app.searching.model_index import ModelIndex
 from pipeline.data.joins import read_embedded_split
 from pipeline.data.tables import NEIGHBORS, SPLITS, read_metadata, read_table, write_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from pipeline.evaluation import index_recall
+from pipeline.index import reranking
 from pipeline.index.build import read_index, read_index_postprocessing, write_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.postprocessing import FILE
@@ -34,9 +38,19 @@ STEPS = {
     "whiten": 0.5,
     "database_augmentation": 2,
     "query_expansion": 3,
-    "rerank": 2,
+    "rerank": 3,
 }
 MODEL = "finetuned"
+TOP, KEPT = 5, 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_are_reranked() -> Iterator[None]:
+    """Fewer than these small projects have, so that there are results which are not."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (reranking, model_index_module, index_recall):
+            patch.setattr(module, "TOP", TOP)
+        yield
 
 
 @pytest.fixture(scope="module", params=["cosine", "euclidean"])
@@ -45,6 +59,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     root = searchable.build(
         tmp_path_factory.mktemp("project"),
         **{"index.distance": request.param, "evaluate.k": [1, 3], "evaluate.knn": [1]},
+        **{"evaluate.neighbors": KEPT, "plot.columns": KEPT},
     )
     part_queries(root / "data/splits.parquet")
     change_params(root, {"postprocess.name": "fixed", "postprocess.fixed": STEPS})
@@ -83,11 +98,19 @@ def test_a_query_finds_what_was_measured(project: Path) -> None:
     gallery = set(images.ids[images.is_gallery])
     allowed = np.array([image_id in gallery for image_id in model_index.ids])
     table = read_table(project / "results/again/neighbors.parquet", NEIGHBORS).to_pandas()
+    reordered = 0
     for query, rows in table.groupby("query"):
-        vector = model_index.read_vector(str(query))
-        found = model_index.search(vector, len(rows), allowed=allowed, exclude=str(query))
+        vector, options = model_index.read_vector(str(query)), {"exclude": str(query)}
+        found = model_index.search(vector, len(rows), allowed=allowed, **options)
         assert [each.image_id for each in found] == list(rows["image_id"])
         assert [each.score for each in found] == pytest.approx(list(rows["score"]), abs=1e-5)
+        every = model_index.search(vector, 99, allowed=allowed, **options)
+        by_score = model_index.search(vector, 99, allowed=allowed, by_score=True, **options)
+        assert every[: len(rows)] == found
+        assert set(every[:TOP]) == set(by_score[:TOP])
+        assert every[TOP:] == by_score[TOP:] != []
+        reordered += found != by_score[: len(rows)]
+    assert reordered > 1
 
 
 def test_the_highest_score_decides_whether_there_is_a_match(project: Path) -> None:
@@ -110,7 +133,7 @@ def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> N
     metrics = json.loads((project / "metrics/again.json").read_text())
     assert metrics["postprocessing"] == (
         "the first 12 numbers, centered, 6 axes, whitened by 0.5, database augmentation 2, "
-        "query expansion 3, re-ranked by 2 neighbors"
+        "query expansion 3, re-ranked by 3 neighbors"
     )
     about = read_metadata(project / "results/again/queries.parquet")
     assert about["postprocessing"] == metrics["postprocessing"]

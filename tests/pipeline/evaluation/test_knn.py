@@ -20,6 +20,7 @@ from pipeline.evaluation.knn import (
     tabulate_knn,
 )
 from pipeline.evaluation.measure import measure
+from pipeline.evaluation.retrieval_task import AS_EMBEDDED, Searched
 from pipeline.index import query_blocks
 from tests.helpers.naive_ranking import Case, cases, vote
 
@@ -27,7 +28,9 @@ pytestmark = pytest.mark.slow
 
 
 def accuracies(case: Case, *, k: Sequence[int]) -> Accuracies:
-    return measure_knn(case.vectors, case.labels, case.is_query, case.is_gallery, k=k)
+    searched = Searched(rerank=case.neighbors) if case.neighbors else AS_EMBEDDED
+    roles = case.is_query, case.is_gallery
+    return measure_knn(case.vectors, case.labels, *roles, k=k, searched=searched)
 
 
 def find_max_k(case: Case) -> int:
@@ -35,8 +38,11 @@ def find_max_k(case: Case) -> int:
 
 
 @settings(deadline=None)
-@given(cases(), st.lists(st.integers(1, 30), min_size=1, max_size=4))
-def test_each_accuracy_is_the_share_of_correct_votes(case: Case, ks: list[int]) -> None:
+@given(cases(), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.sampled_from([0, 2, 5]))
+def test_each_accuracy_is_the_share_of_correct_votes(
+    case: Case, ks: list[int], neighbors: int
+) -> None:
+    case.neighbors = neighbors
     counted = [query for query in case.queries if case.hits(query)]
     allowed = sorted({k for k in ks if k <= find_max_k(case)})
     assume(counted and allowed)

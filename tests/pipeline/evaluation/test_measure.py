@@ -225,8 +225,9 @@ def test_triplets_report_the_cosine_for_every_distance() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(cases())
-def test_curves_equal_their_definitions(case: Case) -> None:
+@given(cases(), st.sampled_from([0, 3]))
+def test_curves_equal_their_definitions(case: Case, neighbors: int) -> None:
+    case.neighbors = neighbors
     queries = queries_with_relevant(case)
     assume(queries and len(case.gallery) > 1)
     table = evaluate(case, k=1, curves=True).curves.to_pandas()
@@ -253,6 +254,9 @@ def test_curves_equal_their_definitions(case: Case) -> None:
         if len(rows):
             width = rows["x"].iloc[1] - rows["x"].iloc[0]
             assert (rows["y"] * width).sum() == pytest.approx(1)
+            case.neighbors = 0  # of what is re-ranked, too, the similarities are those of vectors
+            plain = evaluate(case, k=1, curves=True).curves.to_pandas()
+            assert rows["y"].tolist() == plain.loc[plain["curve"] == name, "y"].tolist()
 
 
 def test_more_than_fifty_classes_have_no_curves() -> None:

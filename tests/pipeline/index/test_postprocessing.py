@@ -151,6 +151,20 @@ def test_a_file_of_an_earlier_release_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "transductive", "reads"),
+    [
+        ("database_augmentation", True, False),
+        ("query_expansion", True, True),
+        ("rerank", True, True),
+        ("prefix", False, False),
+    ],
+)
+def test_what_a_step_needs_of_other_images(step: str, transductive: bool, reads: bool) -> None:
+    done = NOTHING.with_steps(**{step: 2})
+    assert (done.is_transductive, done.reads_vectors) == (transductive, reads)
+
+
 def test_nothing_changes_nothing() -> None:
     assert NOTHING.apply(OTHERS) is OTHERS
     assert fitted().apply(OTHERS[:0]).size == 0
