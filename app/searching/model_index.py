@@ -212,10 +212,11 @@ class ModelIndex:
             )
             queries = self._expand(queries, nearest)
         neighbors = 0 if by_score else self._postprocessing.steps.rerank
-        found = self._find(queries[0], max(k, TOP) if neighbors else k, allowed, own_row)
+        count = max(k, TOP) if neighbors else k
+        found = self._find(queries[0], count, allowed, own_row, needed=k)
         places = np.arange(len(found.rows))
         if neighbors:
-            first = prepare_vectors(self._read_stored(found.rows[:TOP]), distance=self.distance)
+            first = self._read_stored(found.rows[:TOP])
             places[: len(first)] = rerank(queries[0], first, neighbors)
         return [
             Neighbor(self.ids[found.rows[place]], float(found.scores[place]))
@@ -227,8 +228,18 @@ class ModelIndex:
         """Whether the first result may not be the one of the highest score."""
         return self._postprocessing.steps.rerank > 0
 
-    def _find(self, query: Vectors, k: int, allowed: Mask | None, own_row: int | None) -> Neighbors:
-        """Return the k nearest: rows of `ids`, int64 [n], and their scores, best first."""
+    def _find(
+        self,
+        query: Vectors,
+        k: int,
+        allowed: Mask | None,
+        own_row: int | None,
+        needed: int | None = None,
+    ) -> Neighbors:
+        """Return the k nearest: rows of `ids`, int64 [n], and their scores, best first.
+
+        needed: as in `filtered_search`.
+        """
         found, first = [], 0
         for part in self._parts:
             rows = slice(first, first + len(part.ids))
@@ -239,6 +250,7 @@ class ModelIndex:
                 distance=self.distance,
                 allowed=None if allowed is None else allowed[rows],
                 own_row=_row_within(own_row, rows),
+                needed=needed,
             )
             found.append(Neighbors(nearest.rows + first, nearest.scores))
             first = rows.stop

@@ -75,7 +75,7 @@ class QueryImage(BaseModel):
 class NeighborImage(BaseModel):
     """An image that a model found."""
 
-    rank: int = Field(description="1 for the nearest image")
+    rank: int = Field(description="1 for the first result")
     image_id: str
     classes: Classes
     group: Group
@@ -94,7 +94,9 @@ class ModelNeighbors(BaseModel):
 
     model: str = Field(examples=["finetuned"])
     distance: str = Field(description="the distance of the index: cosine or euclidean")
-    neighbors: list[NeighborImage] = Field(description="nearest first")
+    neighbors: list[NeighborImage] = Field(
+        description="nearest first; where the index re-ranks, a score may be above the one before"
+    )
     match: bool | None = Field(
         description="whether the nearest image of all, whatever the filters, is similar enough to "
         "be a match; false: the photo is perhaps not in the catalog; null for an image of the "

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import faiss
 import numpy as np
 
 from pipeline.data.arrays import Ints, Vectors
@@ -12,9 +13,10 @@ from pipeline.data.joins import EmbeddedSplit
 from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 from pipeline.evaluation.retrieval_task import RetrievalTask
 from pipeline.index.build import INDEX_FILE, check_index, read_index
-from pipeline.index.distances import prepare_vectors, score_pairs
-from pipeline.index.reranking import TOP, rerank_rows
+from pipeline.index.distances import prepare_vectors
+from pipeline.index.reranking import TOP, rerank_places
 from pipeline.index.search import Neighbors, index_recall, search_index
+from pipeline.index.stored_vectors import StoredVectors
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +70,19 @@ def search_gallery(
         1000 * seconds,
         (directory / INDEX_FILE).stat().st_size / index.ntotal,
     )
-    return metrics.with_columns(recalls), _take_first(found, rows, task, kept)
+    order = _order(found, task, index)[:, :kept]
+    first = (np.take_along_axis(each, order, axis=1) for each in (rows, found.scores))
+    return metrics.with_columns(recalls), Neighbors(*first)
 
 
-def _take_first(found: Neighbors, rows: Ints, task: RetrievalTask, kept: int) -> Neighbors:
-    """Return so many of the neighbors in the order of the ranking; rows: of the gallery."""
+def _order(found: Neighbors, task: RetrievalTask, index: faiss.Index) -> Ints:
+    """Return int64 [Q, n], the places of what the index found, in the order of the ranking.
+
+    Re-ranked by the vectors as the index has them, as `query` does.
+    """
     if not task.rerank:
-        return Neighbors(rows[:, :kept], found.scores[:, :kept])
-    rows = rerank_rows(rows, task.queries, task.gallery, task.rerank)[:, :kept]
-    scores = score_pairs(task.queries, task.gallery, rows, distance=task.distance)
-    scores[rows < 0] = -np.inf
-    return Neighbors(rows, scores)
+        return np.tile(np.arange(found.rows.shape[1]), (len(found.rows), 1))
+    rows, back = np.unique(found.rows[found.rows >= 0], return_inverse=True)
+    among = np.full_like(found.rows, -1)
+    among[found.rows >= 0] = back
+    return rerank_places(among, task.queries, StoredVectors(index).read(rows), task.rerank)

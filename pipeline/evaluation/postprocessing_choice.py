@@ -24,6 +24,7 @@ from pipeline.index.postprocessing import (
     make_postprocessing,
 )
 from pipeline.index.postprocessing_options import NO_STEPS, ListedSteps, Steps
+from pipeline.index.reranking import TOP
 from pipeline.splitting.validation_roles import validation_roles
 
 # Of more, that many are sampled: each combination of values is measured.
@@ -77,6 +78,8 @@ def choose_postprocessing(
     apart = all(can_be_augmented(each.is_query, each.is_gallery) for each in (images, validation))
     if not apart or images.is_gallery.sum() > MOST:
         steps.remove("database_augmentation")
+    if validation.is_gallery.sum() <= TOP:  # of the test, not all results would be re-ranked
+        steps.remove("rerank")
     for step in steps:
         counts = [count for count in getattr(listed, step) if count]
         candidates = (postprocessing.with_steps(**{step: count}) for count in counts)

@@ -22,12 +22,14 @@ def filtered_search(
     distance: str,
     allowed: Mask | None = None,
     own_row: int | None = None,
+    needed: int | None = None,
 ) -> Neighbors:
     """Return the k allowed images nearest to a query: rows int64 [n], scores float32 [n].
 
     n is k, or the number of allowed images if that is less. Order and scores are those of
     `search_index`. An index that searches only some of its vectors searches all of them if those
-    hold too few allowed images; a graph may still find fewer, because it may not reach all.
+    hold too few allowed images (fewer than `needed`, k by default); a graph may still find fewer,
+    because it may not reach all.
 
     Many threads may call this at once, because the index is only read.
 
@@ -42,7 +44,7 @@ def filtered_search(
     wanted = min(k, count)
     nearest = Neighbors(np.empty(0, np.int64), np.empty(0, np.float32))
     for exhaustive in (False, True):
-        if len(nearest.rows) < wanted:
+        if len(nearest.rows) < min(wanted, k if needed is None else needed):
             nearest = _search(
                 index, query, wanted, allowed, own_row, distance, exhaustive=exhaustive
             )

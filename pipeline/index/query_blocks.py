@@ -27,7 +27,8 @@ def map_query_blocks(
 
     queries, gallery: numbers of images.
     """
-    size = max(MIN_QUERIES, min(MAX_QUERIES, BLOCK_BYTES // (4 * max(gallery, 1))))
+    share = -(-queries // (os.cpu_count() or 1))  # of a small gallery too, there is one for each
+    size = max(MIN_QUERIES, min(MAX_QUERIES, share, BLOCK_BYTES // (4 * max(gallery, 1))))
     blocks = [(start, min(start + size, queries)) for start in range(0, queries, size)]
     if not workers.are_here:
         yield from workers.map(partial(_do_alone, work), blocks)

@@ -3,7 +3,8 @@
 Zhong, Zheng, Cao and Li: Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017;
 k1 of the paper is `neighbors`. Here the query and its first results are all the images there are,
 so that no graph of the gallery is needed: what is filtered, or added later, is re-ranked as well.
-Distances are squared Euclidean ones of prepared vectors, divided by the largest of them.
+Distances are squared Euclidean ones of prepared vectors, divided by the largest of all of them,
+where the authors' code divides those of each image by the largest of its own.
 """
 
 from functools import partial
@@ -21,13 +22,14 @@ TOP = 100
 DISTANCE_SHARE = 0.3
 # Of the neighbors, those whose encodings are averaged: k2 of the paper, 6 for 20.
 AVERAGED_SHARE = 0.3
+LANES = 8
 
 
-def rerank_rows(rows: Ints, queries: Vectors, vectors: Vectors, neighbors: int) -> Ints:
-    """Return int64 [Q, n]: `rows` with the first TOP of each query in another order.
+def rerank_places(rows: Ints, queries: Vectors, vectors: Vectors, neighbors: int) -> Ints:
+    """Return int64 [Q, n]: the places of `rows`, of which the first TOP are in another order.
 
     rows: int64 [Q, n], of `vectors`, nearest first; -1 for none, at the end. queries: float32
-    [Q, d], vectors: float32 [N, d], both prepared. neighbors: of each image that are compared.
+    [Q, d], vectors: float32 [N, d], both prepared. neighbors: how many of each image are compared.
     """
     blocks = map_query_blocks(
         partial(_rerank_block, rows, queries, vectors, neighbors),
@@ -40,14 +42,16 @@ def rerank_rows(rows: Ints, queries: Vectors, vectors: Vectors, neighbors: int) 
 def rerank_scores(
     scores: Scores, own_rows: Ints, queries: Vectors, gallery: Vectors, neighbors: int
 ) -> Scores:
-    """Return float32 [Q, G]: `scores`, but above them all, places that put the first TOP of each
-    query in another order.
+    """Return float32 [Q, G] that put the first TOP of each query in another order.
+
+    Theirs are above all of `scores`, the others' stay.
 
     scores: float32 [Q, G] of `GalleryScorer.score`. own_rows: int64 [Q], the query's gallery row
-    or -1. Else as `rerank_rows`.
+    or -1. Else as `rerank_places`.
     """
     first = find_nearest(scores, own_rows, min(TOP, scores.shape[1]))
-    reranked = _rerank_block(first, queries, gallery, neighbors, 0, len(first))
+    places = _rerank_block(first, queries, gallery, neighbors, 0, len(first))
+    reranked = np.take_along_axis(first, places, axis=1)
     ordered = scores.copy()
     q, place = np.nonzero(reranked >= 0)
     # A score is at most 1, so the last of them is above.
@@ -60,23 +64,24 @@ def rerank(query: Vectors, results: Vectors, neighbors: int) -> Ints:
 
     query: float32 [d]. results: float32 [n, d], nearest first; both prepared.
     """
-    averaged = max(1, round(AVERAGED_SHARE * neighbors))
     vectors = np.concatenate([query[None], results])
-    return np.argsort(_compare(vectors, neighbors, averaged, DISTANCE_SHARE), kind="stable")
+    half, averaged = round(neighbors / 2), max(1, round(AVERAGED_SHARE * neighbors))
+    compared = _compare(vectors, neighbors, half, averaged, DISTANCE_SHARE)
+    return np.argsort(compared, kind="stable")
 
 
 def _rerank_block(
     rows: Ints, queries: Vectors, vectors: Vectors, neighbors: int, start: int, stop: int
 ) -> Ints:
-    block = rows[start:stop].copy()
-    for query, found in zip(queries[start:stop], block, strict=True):
+    places = np.tile(np.arange(rows.shape[1]), (stop - start, 1))
+    for query, found, order in zip(queries[start:stop], rows[start:stop], places, strict=True):
         first = found[:TOP][found[:TOP] >= 0]
-        found[: len(first)] = first[rerank(query, vectors[first], neighbors)]
-    return block
+        order[: len(first)] = rerank(query, vectors[first], neighbors)
+    return places
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _compare(vectors: Vectors, neighbors: int, averaged: int, share: float) -> Floats:
+def _compare(vectors: Vectors, neighbors: int, half: int, averaged: int, share: float) -> Floats:
     """Return float64 [n]: how far each image but the first is from the first of n + 1."""
     count = len(vectors)
     distances = _find_distances(vectors)
@@ -85,7 +90,7 @@ def _compare(vectors: Vectors, neighbors: int, averaged: int, share: float) -> F
         nearest[i] = np.argsort(distances[i], kind="mergesort")
     encoded = np.zeros((count, count))
     for i in range(count):
-        _encode(distances, nearest, i, neighbors, encoded[i])
+        _encode(distances, nearest, i, neighbors, half, encoded[i])
     compared = np.empty(count - 1)
     own = _average(encoded, nearest[0, :averaged])
     for i in range(1, count):
@@ -98,15 +103,25 @@ def _compare(vectors: Vectors, neighbors: int, averaged: int, share: float) -> F
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _find_distances(vectors: Vectors) -> Floats:
-    """Return float64 [n, n], each sum in the order of the dimensions; the largest is 1."""
-    count = len(vectors)
-    distances = np.zeros((count, count))
+    """Return float64 [n, n]; the largest is 1.
+
+    Each is the sum of LANES sums, which a processor makes at once; always in the same order.
+    """
+    count, whole = len(vectors), vectors.shape[1] - vectors.shape[1] % LANES
+    wide = vectors.astype(np.float64)
+    distances, sums = np.zeros((count, count)), np.empty(LANES)
     for i in range(count):
         for j in range(i):
+            sums[:] = 0
+            for x in range(0, whole, LANES):
+                for lane in range(LANES):
+                    difference = wide[i, x + lane] - wide[j, x + lane]
+                    sums[lane] += difference * difference
             total = 0.0
-            for x in range(vectors.shape[1]):
-                difference = np.float64(vectors[i, x]) - np.float64(vectors[j, x])
-                total += difference * difference
+            for lane in range(LANES):
+                total += sums[lane]
+            for x in range(whole, wide.shape[1]):
+                total += (wide[i, x] - wide[j, x]) ** 2
             distances[i, j] = total
             distances[j, i] = total
     largest = distances.max()
@@ -123,13 +138,15 @@ def _find_reciprocal(nearest: Ints, i: int, neighbors: int) -> Mask:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _encode(distances: Floats, nearest: Ints, i: int, neighbors: int, weights: Floats) -> None:
+def _encode(
+    distances: Floats, nearest: Ints, i: int, neighbors: int, half: int, weights: Floats
+) -> None:
     """Fill float64 [n], whose sum is 1: the more, the nearer; of reciprocal neighbors alone, and of
     those of them, where most of these are shared."""
     first = _find_reciprocal(nearest, i, neighbors)
     kept = first.copy()
     for j in np.flatnonzero(first):
-        of_neighbor = _find_reciprocal(nearest, j, neighbors // 2)
+        of_neighbor = _find_reciprocal(nearest, j, half)
         if 3 * (of_neighbor & first).sum() > 2 * of_neighbor.sum():
             kept |= of_neighbor
     total = 0.0

@@ -27,8 +27,8 @@ MEANINGS = {
     "false_non_match_rate": "share of queries with no relevant image above match_threshold",
     "macro_map": "map as a mean over classes instead of queries",
     "macro_knn_accuracy": "knn_accuracy as a mean over classes instead of queries",
-    "plain_…": "the same without query expansion and database augmentation, which average with "
-    "other images of the gallery",
+    "plain_…": "the same without database augmentation, query expansion and re-ranking, which look "
+    "at other images of the gallery",
 }
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pipeline.config.load import read_yaml
 from pipeline.index.distances import prepare_vectors, score_pairs
-from pipeline.index.reranking import rerank_rows
+from pipeline.index.reranking import rerank_places
 from pipeline.training.distances import EuclideanDistance
 from pipeline.training.losses import LOSSES, EmbeddingSpace, TripletLoss
 from pipeline.training.miners import MINERS
@@ -135,7 +135,7 @@ def search() -> Iterator[NDArray[np.generic]]:
 def reranking() -> NDArray[np.generic]:
     x = prepare_vectors(sample(400, 32), distance="cosine")
     rows = np.tile(np.arange(300, dtype=np.int64), (20, 1))
-    return rerank_rows(rows, x[300:320], x, 8)
+    return rerank_places(rows, x[300:320], x, 8)
 
 
 def images() -> Iterator[bytes]:

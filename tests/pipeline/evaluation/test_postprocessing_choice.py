@@ -13,6 +13,7 @@ from pipeline.evaluation import postprocessing_choice
 from pipeline.evaluation.measure import measure
 from pipeline.evaluation.postprocessing_choice import choose_postprocessing, fit_postprocessing
 from pipeline.evaluation.retrieval_task import Searched
+from pipeline.index import reranking
 from pipeline.index.database_augmentation import vectors_to_index
 from pipeline.index.postprocessing import NOTHING, Postprocessing
 from pipeline.index.postprocessing_options import ListedSteps, Steps
@@ -121,8 +122,13 @@ def test_the_map_that_is_best_on_validation_is_taken(caplog: pytest.LogCaptureFi
     [("database_augmentation", (3, 6)), ("query_expansion", (3, 6)), ("rerank", (10, 20))],
 )
 def test_neighbors_have_a_part_where_that_is_clearly_better(
-    step: str, counts: tuple[int, int], caplog: pytest.LogCaptureFixture
+    step: str,
+    counts: tuple[int, int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(postprocessing_choice, "TOP", 60)  # of a gallery of 80
+    monkeypatch.setattr(reranking, "TOP", 60)
     shifted, labels = apart(images(shift=0, noise=0.7))
     nothing = {"database_augmentation": [0], "query_expansion": [0], "rerank": [0]}
     listed = ListedSteps(

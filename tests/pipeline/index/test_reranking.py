@@ -9,7 +9,7 @@ from pipeline.data.arrays import Vectors
 from pipeline.index import reranking
 from pipeline.index.distances import GalleryScorer, prepare_vectors
 from pipeline.index.exact_search import find_nearest
-from pipeline.index.reranking import rerank, rerank_rows, rerank_scores
+from pipeline.index.reranking import rerank, rerank_places, rerank_scores
 
 
 def slow_rerank(query: Vectors, results: Vectors, neighbors: int) -> list[int]:
@@ -28,7 +28,7 @@ def slow_rerank(query: Vectors, results: Vectors, neighbors: int) -> list[int]:
         first = reciprocal(i, neighbors)
         kept = set(first)
         for j in first:
-            of_j = reciprocal(j, neighbors // 2)
+            of_j = reciprocal(j, round(neighbors / 2))
             if len(of_j & first) > 2 / 3 * len(of_j):
                 kept |= of_j
         weights = {j: math.exp(-d[i, j]) for j in kept}
@@ -59,8 +59,8 @@ def make_vectors(count: int, seed: int, distance: str = "cosine") -> Vectors:
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-@pytest.mark.parametrize("neighbors", [1, 3, 8, 40])
-def test_the_order_is_that_of_the_paper(neighbors: int, distance: str) -> None:
+@pytest.mark.parametrize("neighbors", [1, 3, 7, 8, 40])
+def test_the_order_is_that_of_sets_of_neighbors(neighbors: int, distance: str) -> None:
     changed = 0
     for seed in range(6):
         vectors = make_vectors(26, seed, distance)
@@ -113,8 +113,16 @@ def test_rows_that_were_found_get_the_same_order_and_none_stays_none() -> None:
     rows = np.tile(np.arange(12), (3, 1))
     rows[1, 7:] = -1
     rows[2, :] = -1
-    found = rerank_rows(rows, queries, vectors, 4)
-    assert found[0].tolist() == slow_rerank(queries[0], vectors[:12], 4)
-    assert found[1].tolist() == slow_rerank(queries[1], vectors[:7], 4) + [-1] * 5
-    assert found[2].tolist() == [-1] * 12
-    assert rerank_rows(rows[:0], queries[:0], vectors, 4).shape == (0, 12)
+    places = rerank_places(rows, queries, vectors, 4)
+    assert places[0].tolist() == slow_rerank(queries[0], vectors[:12], 4)
+    assert places[1].tolist() == slow_rerank(queries[1], vectors[:7], 4) + list(range(7, 12))
+    assert places[2].tolist() == list(range(12))
+    assert rerank_places(rows[:0], queries[:0], vectors, 4).shape == (0, 12)
+
+
+def test_the_first_alone_are_put_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reranking, "TOP", 8)
+    vectors, queries = make_vectors(40, seed=4), make_vectors(1, seed=5)
+    places = rerank_places(np.arange(20)[None], queries, vectors, 4)[0].tolist()
+    assert places == slow_rerank(queries[0], vectors[:8], 4) + list(range(8, 20))
+    assert places[:8] != list(range(8))

@@ -111,14 +111,16 @@ def test_the_page_says_what_its_intervals_speak_of(tmp_path: Path) -> None:
 
 def test_the_page_says_what_was_done_to_embeddings(tmp_path: Path) -> None:
     contents = small_contents(tmp_path)
-    said = "Embeddings were changed before they were searched."
+    said = "After they were made, more was done with the embeddings."
     assert said not in render_page(contents)
     changed = replace(contents, postprocessing="baseline: nothing; finetuned: centered")
     page = render_page(changed)
     assert f"<p>{said} baseline: nothing; finetuned: centered.</p>" in page
     counts = [*contents.counts, ("plain_map", [None, 0.5])]
     page = render_page(replace(changed, counts=counts))
-    assert "finetuned: centered. Query expansion and database augmentation average with" in page
+    assert (
+        "finetuned: centered. Database augmentation, query expansion and re-ranking look at" in page
+    )
 
 
 def test_the_page_says_how_many_of_the_queries_were_measured(tmp_path: Path) -> None:
