@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,12 +54,22 @@ def _few_are_reranked() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["cosine", "euclidean"])
+@pytest.fixture(
+    scope="module",
+    params=[("cosine", "Flat"), ("euclidean", "Flat"), ("cosine", "SQ8")],
+    ids=" ".join,
+)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with an added image, whose index was post-processed."""
+    distance, factory = request.param
     root = searchable.build(
         tmp_path_factory.mktemp("project"),
-        **{"index.distance": request.param, "evaluate.k": [1, 3], "evaluate.knn": [1]},
+        **{
+            "index.distance": distance,
+            "index.factory": factory,
+            "evaluate.k": [1, 3],
+            "evaluate.knn": [1],
+        },
         **{"evaluate.neighbors": KEPT, "plot.columns": KEPT},
     )
     part_queries(root / "data/splits.parquet")
@@ -98,12 +109,16 @@ def test_a_query_finds_what_was_measured(project: Path) -> None:
     gallery = set(images.ids[images.is_gallery])
     allowed = np.array([image_id in gallery for image_id in model_index.ids])
     table = read_table(project / "results/again/neighbors.parquet", NEIGHBORS).to_pandas()
+    # A query is expanded by the vectors of the index, which a compressed one has only nearly.
+    exact = isinstance(read_index(project / f"index/{MODEL}")[0], faiss.IndexFlat)
     reordered = 0
     for query, rows in table.groupby("query"):
         vector, options = model_index.read_vector(str(query)), {"exclude": str(query)}
         found = model_index.search(vector, len(rows), allowed=allowed, **options)
         assert [each.image_id for each in found] == list(rows["image_id"])
-        assert [each.score for each in found] == pytest.approx(list(rows["score"]), abs=1e-5)
+        assert [each.score for each in found] == pytest.approx(
+            list(rows["score"]), abs=1e-5 if exact else 0.01
+        )
         every = model_index.search(vector, 99, allowed=allowed, **options)
         by_score = model_index.search(vector, 99, allowed=allowed, by_score=True, **options)
         assert every[: len(rows)] == found
@@ -137,7 +152,7 @@ def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> N
     )
     about = read_metadata(project / "results/again/queries.parquet")
     assert about["postprocessing"] == metrics["postprocessing"]
-    assert metrics["index_recall_at_3"] == 1
+    assert metrics["index_recall_at_3"] > 0.9
     assert {"plain_map", "plain_recall_at_1", "plain_precision_at_3"} <= metrics.keys()
     assert metrics["plain_map"] != metrics["map"]
 
