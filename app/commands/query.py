@@ -148,7 +148,9 @@ class _Search:
         """Return in a line what is searched, and by which model."""
         count = len(self.model_index.ids) if self.allowed is None else int(self.allowed.sum())
         text = f"searching {count:,} images with the model {chosen.name}"
-        return text if chosen.because is None else f"{text} ({chosen.because})"
+        text = text if chosen.because is None else f"{text} ({chosen.because})"
+        done = self.model_index.postprocessing
+        return text if done is None else f"{text}; post-processing: {done}"
 
     def photos(self, paths: Sequence[Path], times: list[Times]) -> Iterator[PhotoNeighbors]:
         """Print and yield the neighbors of each photo that can be read, and append to `times`."""

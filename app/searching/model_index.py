@@ -224,6 +224,12 @@ class ModelIndex:
         ]
 
     @property
+    def postprocessing(self) -> str | None:
+        """What is done between embeddings and results, in words; None for nothing."""
+        done = self._postprocessing
+        return None if done.is_nothing else done.steps.describe()
+
+    @property
     def reranks(self) -> bool:
         """Whether the first result may not be the one of the highest score."""
         return self._postprocessing.steps.rerank > 0

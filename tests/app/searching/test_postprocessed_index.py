@@ -146,6 +146,7 @@ def test_the_highest_score_decides_whether_there_is_a_match(project: Path) -> No
 
 def test_the_metrics_name_it_and_stand_beside_the_plain_ones(project: Path) -> None:
     metrics = json.loads((project / "metrics/again.json").read_text())
+    assert ModelIndex(project, MODEL).postprocessing == metrics["postprocessing"]
     assert metrics["postprocessing"] == (
         "the first 12 numbers, centered, 6 axes, whitened by 0.5, database augmentation 2, "
         "query expansion 3, re-ranked by 3 neighbors"
