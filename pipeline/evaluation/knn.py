@@ -111,6 +111,7 @@ def measure_knn(
             partial(_vote_block, task, allowed_k),
             queries=len(task.queries),
             gallery=relevance.gallery_size,
+            costly=task.rerank > 0,
             workers=workers,
         )
         correct = np.concatenate(list(blocks))[has_relevant]  # (queries with relevant images, k)

@@ -129,6 +129,7 @@ def measure_task(
         partial(_measure_block, task, options),
         queries=len(task.queries),
         gallery=task.relevance.gallery_size,
+        costly=task.rerank > 0,
         workers=workers,
     )
     result = _join_blocks(list(blocks), task, options.plan)

@@ -18,17 +18,23 @@ MIN_QUERIES, MAX_QUERIES = 64, 1024
 
 
 def map_query_blocks(
-    work: Callable[[int, int], T], *, queries: int, gallery: int, workers: Workers = HERE
+    work: Callable[[int, int], T],
+    *,
+    queries: int,
+    gallery: int,
+    costly: bool = False,
+    workers: Workers = HERE,
 ) -> Iterator[T]:
     """Yield work(start, stop) for blocks of all queries, in order.
 
     Here, on one thread for each core; or by `workers`, for which `work` must be picklable. A block
     has as many queries as their float32 scores with the gallery fit in BLOCK_BYTES.
 
-    queries, gallery: numbers of images.
+    queries, gallery: numbers of images. costly: a query takes long, so that a block has few, and
+    each core some of them. Blocks are the same on every machine, as sums over them are added up.
     """
-    share = -(-queries // (os.cpu_count() or 1))  # of a small gallery too, there is one for each
-    size = max(MIN_QUERIES, min(MAX_QUERIES, share, BLOCK_BYTES // (4 * max(gallery, 1))))
+    size = max(MIN_QUERIES, min(MAX_QUERIES, BLOCK_BYTES // (4 * max(gallery, 1))))
+    size = MIN_QUERIES if costly else size
     blocks = [(start, min(start + size, queries)) for start in range(0, queries, size)]
     if not workers.are_here:
         yield from workers.map(partial(_do_alone, work), blocks)

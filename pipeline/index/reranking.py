@@ -35,6 +35,7 @@ def rerank_places(rows: Ints, queries: Vectors, vectors: Vectors, neighbors: int
         partial(_rerank_block, rows, queries, vectors, neighbors),
         queries=len(rows),
         gallery=rows.shape[1],
+        costly=True,
     )
     return np.concatenate([np.empty((0, rows.shape[1]), np.int64), *blocks])
 
