@@ -94,6 +94,9 @@ class ModelNeighbors(BaseModel):
 
     model: str = Field(examples=["finetuned"])
     distance: str = Field(description="the distance of the index: cosine or euclidean")
+    postprocessing: str | None = Field(
+        description="what is done between embeddings and results, in words; null for nothing"
+    )
     neighbors: list[NeighborImage] = Field(
         description="nearest first; where the index re-ranks, a score may be above the one before"
     )

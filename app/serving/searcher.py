@@ -251,6 +251,7 @@ class Searcher:
         return ModelNeighbors(
             model=model_index.model,
             distance=model_index.distance,
+            postprocessing=model_index.postprocessing,
             neighbors=neighbors,
             match=found.match,
             relevant_count=sum(bool(each.relevant) for each in neighbors) if known else None,

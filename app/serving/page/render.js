@@ -90,6 +90,9 @@ function renderColumn(each, state, choices) {
     parts.push(element("p", { className: "default", title: because },
       `default: ${because.split(":")[0]}`));
   }
+  if (each.postprocessing) {
+    parts.push(element("p", { className: "postprocessing" }, each.postprocessing));
+  }
   if (each.match === false) {
     parts.push(element("p", { className: "no-match" },
       "Perhaps not in the catalog: nothing is similar enough."));

@@ -17,7 +17,8 @@ from app.serving.searcher import Searcher
 from app.serving.server import build_app
 from pipeline.data.training_record import TrainingRecord, write_record
 from tests.helpers.browser import opened_browser, opened_page
-from tests.helpers.searchable import draw
+from tests.helpers.clone import change_params
+from tests.helpers.searchable import draw, index_again
 from tests.helpers.serving import open_client, serving
 
 MODELS = ("baseline", "finetuned")
@@ -354,6 +355,27 @@ def test_the_default_model_and_what_training_did_are_told(
                 )
             trained_on = {tile[3] for model in MODELS for tile in column(page, model)}
             assert (True in trained_on) is (record.use == "finetuned")
+
+
+def test_what_is_done_between_embeddings_and_results_is_told(
+    browser: Browser, searchable: Path, tmp_path: Path
+) -> None:
+    """Where results are re-ranked, the scores below the images go up and down."""
+    project = tmp_path / "project"
+    shutil.copytree(searchable, project)
+    steps = {"postprocess.fixed.pca": None, "postprocess.fixed.rerank": 3}
+    change_params(project, {"postprocess.name": "fixed"} | steps)
+    index_again(project, "finetuned")
+    query = quote(Catalog(project).queries[0], safe="")
+    app = build_app(CurrentSearcher(project, MODELS))
+    with serving(app) as address, opened_page(browser) as page:
+        page.goto(f"{address}/?image={query}")
+        for model, told in (
+            ("baseline", []),
+            ("finetuned", ["centered, re-ranked by 3 neighbors"]),
+        ):
+            region = page.get_by_role("region", name=model)
+            expect(region.locator(".postprocessing")).to_have_text(told)
 
 
 def test_the_gallery_alone_is_a_filter(browser: Browser, address: str, searcher: Searcher) -> None:
