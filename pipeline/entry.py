@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,9 @@ def run_entry(app: Callable[[], object], *, before_error: Callable[[], None] | N
         with ends_on_signals():
             app()
     except Exception as error:
+        if is_lost_worker(error):
+            # At the end of each other worker, torch would raise once more, in the midst of this.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if is_lost_peer(error):
             end_at_once(MACHINES_FAULT)
         if (described := describe(error)) is None:
