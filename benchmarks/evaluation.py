@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.timing import peak_mib, run_in_fresh_process, time_call
 from pipeline.data.label_sets import LabelSets
 from pipeline.evaluation.measure import measure
+from pipeline.evaluation.retrieval_metrics import RetrievalMetrics
 
 SIZES = (2000, 5000, 10_000, 20_000)
 DIMENSION = 128
@@ -58,7 +59,7 @@ def make_images(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[labels] + 1.5 * noise, labels
 
 
-def measure_images(vectors: np.ndarray, labels: np.ndarray, *, curves: bool):
+def measure_images(vectors: np.ndarray, labels: np.ndarray, *, curves: bool) -> RetrievalMetrics:
     all_images = np.ones(len(labels), dtype=bool)
     sets = LabelSets(np.arange(len(labels) + 1), labels)
     return measure(

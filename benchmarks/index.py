@@ -45,10 +45,10 @@ def measure(images: int, factory: str) -> str:
     factory = choose_factory(factory, images=images, dimension=DIMENSION)
     rows = np.random.default_rng(1).choice(images, 2 * QUERIES, replace=False)
     chosen_by, queries = rows[:QUERIES], rows[QUERIES:]
-    seconds, index = time_call(lambda: build_index(vectors, factory=factory, **OPTIONS))
+    seconds, index = time_call(build_index, vectors, factory=factory, distance="cosine", seed=7)
     if not is_exact(index):
         more, _ = time_call(
-            lambda: choose_effort(index, vectors, chosen_by, distance="cosine", recall=0.95)
+            choose_effort, index, vectors, chosen_by, distance="cosine", recall=0.95
         )
         seconds += more
     with tempfile.TemporaryDirectory() as folder:
@@ -59,17 +59,12 @@ def measure(images: int, factory: str) -> str:
         mapped.search(vectors[queries[:10]], K)
         found, taken = np.empty((QUERIES, K), np.int64), 0.0
         for place, query in enumerate(queries):
-            each, (_, nearest) = time_call(
-                lambda row=query: mapped.search(vectors[row : row + 1], K)
-            )
+            each, (_, nearest) = time_call(mapped.search, vectors[query : query + 1], K)
             found[place], taken = nearest[0], taken + each
         recall = measure_recall(found, vectors, queries)
         knobs = " ".join(f"{knob.name} {knob.value}" for knob in find_effort(mapped))
     each = 1000 * taken / QUERIES
     return f"{factory:24} {seconds:7.1f} {size:15.0f} {recall:10.3f} {each:11.2f}  {knobs}"
-
-
-OPTIONS = {"distance": "cosine", "seed": 7}
 
 
 def make_vectors(images: int) -> Vectors:

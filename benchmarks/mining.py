@@ -53,12 +53,10 @@ def main() -> None:
     last = (1, 0.0)
     for size in (*(size for size in (*SAMPLES, *SIZES) if size < len(lists)), len(lists)):
         sample = from_lists(lists[:size])
-        ours = min(
-            time_call(lambda s=sample: mine_by_labels(s, per_anchor=1, seed=0))[0] for _ in range(3)
-        )
+        ours = min(time_call(mine_by_labels, sample, per_anchor=1, seed=0)[0] for _ in range(3))
         if size in SAMPLES:
             sets = [set(each) for each in lists[:size]]
-            last = (size, time_call(lambda s=sets: mine_as_published(s))[0])
+            last = (size, time_call(mine_as_published, sets)[0])
         theirs = last[1] * (size / last[0]) ** 2
         mark = "" if size in SAMPLES else f"  (published: extrapolated from {last[0]:,} images)"
         distinct = len(find_distinct(sample).starts) - 1

@@ -56,7 +56,8 @@ def read_archive(archive: Path) -> list[bytes]:
     """Return the encoded images of a tar archive."""
     with tarfile.open(archive) as opened:
         members = [each for each in opened if each.name.lower().endswith((".jpg", ".png"))]
-        return [opened.extractfile(each).read() for each in members]
+        files = [opened.extractfile(each) for each in members]
+        return [file.read() for file in files if file is not None]
 
 
 def write_project(project: Path, encoded: list[bytes], *, precision: str) -> None:

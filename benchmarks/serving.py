@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def measure_upload(server: Server, name: str, photo: bytes) -> None:
             statuses.update(each.status_code for each in answers)
 
     statuses: set[int] = set()
-    peaks = [server.peak_above_start(lambda count=count: upload(count)) / 1e6 for count in (1, 6)]
+    peaks = [server.peak_above_start(partial(upload, count)) / 1e6 for count in (1, 6)]
     print(
         f"{name}: {len(photo) / 1e6:.1f} MB, answered {sorted(statuses)}; "
         f"+{peaks[0]:.0f} MB alone, +{peaks[1]:.0f} MB six at a time"

@@ -4,11 +4,12 @@
     python -m benchmarks.throughput FOLDER --size 224 --backbone squeezenet1_0
 
 In turns, so that a machine that gets slower is slower for all. `network` has its input in memory
-already and is what nothing can be faster than; `pipeline` embeds packed images, as `embed` does;
-`usual` opens each file with PIL and lets torchvision resize it, in a DataLoader of as many
-processes. `train` is an epoch of training, of which `waiting` is the share of the time in which no
-batch was ready. All in fp32, by networks with random weights. Memory is the most that the process
-and its workers hold at a time.
+already, in batches of 64; `pipeline` embeds packed images, as `embed` does; `usual` opens each file
+with PIL and lets torchvision resize it, in a DataLoader of as many processes; `in memory`, where
+there is no GPU, is the pipeline without decoding, so what nothing can be faster than. `train` is an
+epoch of training, of which `waiting` is the share of the time in which no batch was ready. All in
+fp32, by networks with random weights. Memory is the most that the process and its workers hold at a
+time.
 """
 
 import stages  # noqa: F401, I001 - first: it tells torch which bits to compute
@@ -38,7 +39,14 @@ from pipeline.datasets.class_folders import is_image
 from pipeline.datasets.source_image import SourceImage
 from pipeline.machine import describe_machine
 from pipeline.models.devices import find_device, make_deterministic, name_device, usable_workers
-from pipeline.models.embed_images import embed_images, embed_pixels
+from pipeline.models.embed_images import (
+    batches_of,
+    embed_batch,
+    embed_by_threads,
+    embed_images,
+    embed_pixels,
+    images_at_once,
+)
 from pipeline.models.embedder import Embedder, build_baseline
 from pipeline.packing.packing import Outputs, pack
 from pipeline.training.trainer import Trainer
@@ -62,7 +70,7 @@ def main(
     load, processor = psutil.getloadavg()[0], describe_machine("portable")["processor"]
     print(f"{processor}, {usable_workers(64)} cores, {name_device(find_device())}, load {load:.1f}")
     print(f"{len(paths)} images, {backbone}, {usable_workers(workers)} workers")
-    print("size  way       images/s  of network  seconds   MiB  waiting")
+    print("size  way        images/s  of network  seconds   MiB  waiting")
     with tempfile.TemporaryDirectory() as place:
         packed = pack_files(paths, folder, Path(place))
         for pixels in size:
@@ -95,6 +103,8 @@ class Embedding:
     def compare(self) -> None:
         """Print a line for each way."""
         ways = {"network": self.by_network, "pipeline": self.by_pipeline, "usual": self.by_usual}
+        if self.device.type == "cpu":
+            ways["in memory"] = self.in_memory
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         peaks = dict.fromkeys(ways, 0.0)
         for name, way in ways.items():  # to sample memory takes time, so it is sampled in a round
@@ -110,7 +120,7 @@ class Embedding:
 
     def line(self, name: str, images: int, taken: float, peak: float, share: str) -> str:
         rate = images / taken
-        return f"{self.size:4}  {name:8} {rate:9.1f}  {share:>10}  {taken:7.2f} {peak:5.0f}"
+        return f"{self.size:4}  {name:9} {rate:9.1f}  {share:>10}  {taken:7.2f} {peak:5.0f}"
 
     @torch.inference_mode()
     def by_network(self) -> None:
@@ -118,6 +128,13 @@ class Embedding:
         self.model.eval()
         for start in range(0, len(self.paths), BATCH):
             embed_pixels(self.model, pixels[: len(self.paths) - start], hflip=False).cpu()
+
+    def in_memory(self) -> None:
+        embed = partial(embed_batch, self.model, BATCH, torch.float32, False)
+        black = [np.zeros((self.size, self.size, 3), np.uint8)] * len(self.paths)
+        batches = batches_of([len(black)], images_at_once(BATCH, self.device))
+        for _ in embed_by_threads(embed, black, batches, self.workers, "in memory"):
+            pass
 
     def by_pipeline(self) -> None:
         embed_images(
@@ -175,7 +192,7 @@ def time_training(embedding: Embedding, folder: Path) -> None:
     data = TrainingData(embedding.packed, ids, sets, nobody, np.empty((0, 3), np.int64))
     trainer = Trainer(embedding.model, data, params)
     batches = iter(trainer.loader(first_epoch=0))
-    trainer.set_mode()
+    trainer.begin_epoch(0)
     with memory_sampled() as samples:  # an epoch that starts processes and chooses kernels too
         train_epoch(trainer, batches)
     started = time.perf_counter()
@@ -196,8 +213,7 @@ def train_epoch(trainer: Trainer, batches: Iterator[Any]) -> tuple[float, int]:
         waited += time.perf_counter() - before
         images += len(pixels)
         trainer.loss_with_gradient(pixels, targets).item()
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
+        trainer.step()
     return waited, images
 
 

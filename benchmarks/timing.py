@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from threading import Event, Thread
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds that `call` takes, and what it returns."""
+
+def time_call(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> tuple[float, T]:
+    """Return the seconds that a call takes, and what it returns."""
     started = time.perf_counter()
-    value = call()
+    value = call(*args, **options)
     return time.perf_counter() - started, value
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,16 +54,28 @@ class Workers:
             path = folder.absolute() / "work.pickle"
             with path.open("wb") as file:
                 pickle.dump(work, file, protocol=5)  # arrays without a second copy in memory
-            waiting: deque[Future[R]] = deque()
-            for part in parts:
-                waiting.append(self.executor.submit(_do, path, part))
-                if len(waiting) == PARTS_AT_ONCE:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            do = partial(_do, path)
+            yield from map_in_order(self.executor, do, parts, at_once=PARTS_AT_ONCE)
 
 
 HERE = Workers()
+
+
+def map_in_order(
+    executor: Executor, work: Callable[[P], R], parts: Iterable[P], *, at_once: int
+) -> Iterator[R]:
+    """Yield work(part) of each part, in order.
+
+    at_once: how many parts wait, are worked on, or are done before an earlier one. An executor's
+    own `map` submits all of them at first.
+    """
+    waiting: deque[Future[R]] = deque()
+    for part in parts:
+        waiting.append(executor.submit(work, part))
+        if len(waiting) == at_once:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _do(path: Path, part: Any) -> Any:

@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 def main(
-    source: Annotated[Path, Option(help="folder or archive of images, of which there may be none")],
+    source: Annotated[
+        Path, Option(help="folder, archive or Parquet file of images, of which there may be none")
+    ],
     images: Annotated[Path, Option(help="directory of packed images to write")],
     catalog: Annotated[Path, Option(help="table of images to write")],
     rejected: Annotated[Path, Option(help="CSV of images left out, to write")],

@@ -8,7 +8,7 @@ of the split `test` is a query and in the gallery; if it is null, the dataset ha
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +17,11 @@ import pyarrow.parquet as pq
 
 from pipeline.data.tables import told_as_damaged
 from pipeline.datasets.dataset import Dataset
+from pipeline.datasets.parquet_images import COPY, read_cell
 from pipeline.datasets.source_files import walk_files
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
 from pipeline.errors import UserError, name_choices, one_line
-
-COPY = "get a whole copy"  # of a damaged file
 
 
 class HuggingFaceOptions(SubsetOptions):
@@ -184,25 +183,6 @@ def _labels(label: Any, classes: list[str] | None, *, where: str) -> tuple[str, 
         # The Hub marks a test set with secret labels so.
         return ()
     return (classes[label],)
-
-
-def read_cell(path: Path, column: str, group: int, place: int) -> bytes:
-    """Return the encoded image at row `place` of a row group.
-
-    Raises:
-        OSError: there is none.
-    """
-    cell = _read_column(path, column, group)[place].as_py()
-    content = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(content, bytes):
-        raise OSError(f"column {column} holds no bytes of an image")
-    return content
-
-
-@lru_cache(maxsize=2)  # rows are read one after the other, but a row group only as a whole
-def _read_column(path: Path, column: str, group: int) -> pa.ChunkedArray:
-    with told_as_damaged(path, COPY):
-        return pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0)
 
 
 HUGGINGFACE = Dataset(options=HuggingFaceOptions, read_images=read_images, files=files)

@@ -1,6 +1,8 @@
 """The device and the precision a model runs in, and the setting that repeats its bits."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -36,12 +38,23 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def usable_workers(wanted: int) -> int:
-    """Return `wanted` processes, but no more than there are cores: they change no result.
+    """Return `wanted` processes or threads, no more than there are cores: they change no result.
 
     Where torchrun trains on several GPUs of this machine, each of its processes has its share.
     """
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(wanted, max(1, cores))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute each operation of the block, in all threads of this process, by one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def name_precision(dtype: torch.dtype) -> str:

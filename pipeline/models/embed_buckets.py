@@ -18,7 +18,7 @@ from pipeline.data.lineage import digest_model
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models import devices
-from pipeline.models.embed_images import embed_groups, fill_up
+from pipeline.models.embed_images import embed_groups, fill_up, images_at_once
 from pipeline.models.embedder import (
     Embedder,
     has_head_on_embedding,
@@ -75,7 +75,7 @@ def embed_missing(
         work(missing)
         return
     parts = list(_split(missing))
-    done = workers.map(work, parts)
+    done = workers.map(partial(work, one_thread=True), parts)
     for _ in show_progress(done, total=len(parts), what=f"embed {embedding.model.name}"):
         pass
 
@@ -93,8 +93,14 @@ def _split(buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
 
 
 def _embed_buckets(
-    images: PackedImages, files: KeptFiles, embedding: Embedding, buckets: Sequence[Bucket]
+    images: PackedImages,
+    files: KeptFiles,
+    embedding: Embedding,
+    buckets: Sequence[Bucket],
+    *,
+    one_thread: bool = False,
 ) -> None:
+    """Embed buckets. one_thread: where there is no GPU, as each core has a process of its own."""
     # Where a process was lost, it may have embedded some of them.
     missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
     if not missing:
@@ -119,7 +125,7 @@ def _embed_buckets(
         batch_size=embedding.batch_size,
         hflip=embedding.hflip,
         precision=devices.resolve_precision(embedding.precision, device),
-        workers=embedding.workers,
+        workers=1 if one_thread and device.type == "cpu" else embedding.workers,
         device=device,
         what=f"embed {embedding.model.name}",
     )
@@ -132,7 +138,7 @@ def _project(embedding: Embedding, vectors: Vectors, device: torch.device) -> Ve
 
     By the same batches as `embed_groups`, so that they are the same bits.
     """
-    model, size = embedding.embedder.to(device).eval(), embedding.batch_size
+    model, size = embedding.embedder.to(device).eval(), images_at_once(embedding.batch_size, device)
     parts = []
     for start in range(0, len(vectors), size):
         part = torch.from_numpy(vectors[start : start + size].copy()).to(device)

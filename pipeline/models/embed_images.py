@@ -1,7 +1,10 @@
-"""Embeds many images: worker processes decode and resize, the model's device does the rest."""
+"""Embeds many images: threads on a processor, each some images; a GPU, what processes decode."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -13,12 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.packed_images import PackedImages
-from pipeline.models.devices import autocast, usable_workers
+from pipeline.models.devices import autocast, one_thread, usable_workers
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import least_side, normalize_pixels, resize_and_crop
 from pipeline.progress import show_progress
 from pipeline.stopping import unreached
+from pipeline.workers import map_in_order
 
+# Images that a thread of a processor embeds at a time: the least at which its kernels are fast.
+# Between two layers, more of them would not stay in its caches.
+CPU_IMAGES = 16
 GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time, or a whole batch
 # Images that a worker decodes at a time: few, so that all of them work at the first batch too.
 DECODED = 16
@@ -77,49 +84,91 @@ def embed_groups(
     """
     image_ids = [image_id for group in groups for image_id in group]
     images.require(image_ids)
-    spec = model.spec
-    batches = _batches_of([len(group) for group in groups], batch_size)
-    resized = ResizedImages(images, image_ids, spec.image_size, spec.interpolation)
+    size, interpolation = model.spec.image_size, model.spec.interpolation
+    resized = ResizedImages(images, image_ids, size, interpolation)
+    at_once = images_at_once(batch_size, device)
+    batches = batches_of([len(group) for group in groups], at_once)
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
-    loaded = _load(resized, batches, workers=workers, device=device, what=what)
-    for group in groups:
-        vectors = np.empty((len(group), model.dim), dtype=np.float32)
-        for start in range(0, len(group), batch_size):
-            with torch.inference_mode(), autocast(device, precision):
-                pixels = next(loaded)  # uint8 (B, S, S, 3)
-                embeddings = embed_pixels(model, fill_up(pixels, batch_size), hflip=hflip)
-            end = start + len(pixels)
-            vectors[start:end] = embeddings[: len(pixels)].cpu().numpy()
-        yield vectors
+    embed = partial(embed_batch, model, at_once, precision, hflip)
+    by_all = embed_by_threads if device.type == "cpu" else partial(_by_processes, device)
+    with closing(by_all(embed, resized, batches, usable_workers(workers), what)) as embedded:
+        for group in groups:
+            vectors = np.empty((len(group), model.dim), dtype=np.float32)
+            for start in range(0, len(group), at_once):
+                vectors[start : start + at_once] = next(embedded)
+            yield vectors
     for module, training in modes.items():
         module.training = training
 
 
-def _load(
+def images_at_once(batch_size: int, device: torch.device) -> int:
+    """Return how many images a device embeds at a time."""
+    return min(batch_size, CPU_IMAGES) if device.type == "cpu" else batch_size
+
+
+@torch.inference_mode()
+def embed_batch(
+    model: Embedder, at_once: int, precision: torch.dtype, hflip: bool, pixels: Tensor
+) -> Vectors:
+    """Return float32 [B, D] of uint8 [B, S, S, 3] on the model's device."""
+    with autocast(pixels.device, precision):
+        embeddings = embed_pixels(model, fill_up(pixels, at_once), hflip=hflip)
+    vectors: Vectors = embeddings[: len(pixels)].cpu().numpy()
+    return vectors
+
+
+def embed_by_threads(
+    embed: Callable[[Tensor], Vectors],
+    images: ResizedImages | Sequence[NDArray[np.uint8]],
+    batches: Sequence[list[int]],
+    workers: int,
+    what: str,
+) -> Generator[Vectors]:
+    """Yield the embeddings of each batch; each of so many threads decodes and embeds a batch.
+
+    That is faster than when threads share a layer: none waits for another, or for an image.
+    """
+
+    def decode_and_embed(rows: list[int]) -> Vectors:
+        return embed(torch.from_numpy(np.stack([images[row] for row in rows])))
+
+    threads = max(1, workers)
+    pool = ThreadPoolExecutor(threads)
+    embedded = map_in_order(pool, decode_and_embed, batches, at_once=2 * threads)
+    try:
+        with one_thread():
+            yield from show_progress(embedded, total=len(batches), what=what)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_processes(
+    device: torch.device,
+    embed: Callable[[Tensor], Vectors],
     images: ResizedImages,
     batches: Sequence[list[int]],
-    *,
     workers: int,
-    device: torch.device,
     what: str,
-) -> Iterator[Tensor]:
-    """Yield each batch on `device`, uint8 [B, S, S, 3], decoded in parts, some batches ahead."""
+) -> Generator[Vectors]:
+    """Yield the embeddings of each batch; worker processes decode parts of it, some batches ahead.
+
+    Threads would not keep a GPU busy: Python runs one of them at a time between two images.
+    """
     parts = [[rows[at : at + DECODED] for at in range(0, len(rows), DECODED)] for rows in batches]
-    processes = usable_workers(workers)
     ahead = 2 * max(map(len, parts), default=1)
     loader = DataLoader(
         images,
         batch_sampler=list(chain.from_iterable(parts)),
-        num_workers=processes,
-        prefetch_factor=max(2, math.ceil(ahead / processes)) if processes else None,
+        num_workers=workers,
+        prefetch_factor=max(2, math.ceil(ahead / workers)) if workers else None,
         pin_memory=device.type == "cuda",
     )
     with unreached():
         loaded = iter(loader)
     for of_batch in show_progress(parts, total=len(parts), what=what):
         some = [next(loaded).to(device, non_blocking=True) for _ in of_batch]
-        yield torch.cat(some)
+        yield embed(torch.cat(some))
 
 
 def fill_up(batch: Tensor, batch_size: int) -> Tensor:
@@ -145,10 +194,10 @@ def count_filled(images: int, batch_size: int) -> int:
     return min(batch_size, math.ceil(images / GPU_IMAGES) * GPU_IMAGES)
 
 
-def _batches_of(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+def batches_of(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
     """Return the rows of each batch, of groups of so many rows.
 
-    >>> _batches_of([3, 1], 2)
+    >>> batches_of([3, 1], 2)
     [[0, 1], [2], [3]]
     """
     ends = list(accumulate(sizes, initial=0))

@@ -3,8 +3,11 @@
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.embeddings import write_embeddings
@@ -74,6 +77,52 @@ def test_an_archive_is_packed(tmp_path: Path) -> None:
     assert run(tmp_path / "more.zip") == ["added/photos/a.jpg"]
 
 
+def write_parquet(path: Path, **columns: list[Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+
+
+def test_the_images_of_a_parquet_file_are_packed(tmp_path: Path) -> None:
+    """As the Hugging Face Hub writes them, or as plain bytes; alone, or beside files."""
+    photos = [encode("JPEG"), encode("PNG"), encode("WEBP")]
+    write_parquet(tmp_path / "more.parquet", image=[{"bytes": each, "path": ""} for each in photos])
+    assert run(tmp_path / "more.parquet") == [f"added/more.parquet/000000{n}" for n in range(3)]
+    put("a.jpg", encode("JPEG"))
+    write_parquet(Path("added/b.parquet"), image_id=["x", "y/z", "u"], photo=[*photos[:2], None])
+    assert run() == ["added/a.jpg", "added/b.parquet/x", "added/b.parquet/y/z"]
+    assert PackedImages(DATA / "images").read("added/b.parquet/y/z") == photos[1]
+    assert (DATA / "rejected.csv").read_text() == (
+        "path,reason\nadded/b.parquet/u,cannot be read (column photo holds no bytes of an image)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            {"a": [b"1"], "b": [b"2"], "c": ["3"]},
+            "found the columns a, b, c, of bytes: a, b; allowed: a column image, or one of bytes, "
+            "that holds encoded images; rename it",
+        ),
+        (
+            {"c": ["3"]},
+            "found the columns c, of bytes: none; allowed: a column image, or one of bytes, that "
+            "holds encoded images; rename it",
+        ),
+        (
+            {"image": [b"1", b"2", b"3", b"4"], "image_id": ["1", "2", "3", None]},
+            "row 2 of row group 2, column image_id: found nothing; allowed: a name for each image; "
+            "name it, or drop the column",
+        ),
+    ],
+)
+def test_a_parquet_file_without_images_is_an_error(columns: dict[str, Any], line: str) -> None:
+    write_parquet(Path("added/b.parquet"), **columns)
+    with pytest.raises(UserError) as caught:
+        run()
+    assert str(caught.value) == f"added/b.parquet: {line}"
+
+
 def test_what_cannot_be_decoded_is_left_out_and_never_stops_the_stage() -> None:
     put("a.jpg", encode("JPEG"))
     put("b.jpg", encode("JPEG"))
@@ -86,8 +135,8 @@ def test_what_cannot_be_decoded_is_left_out_and_never_stops_the_stage() -> None:
     with pytest.raises(UserError) as caught:
         run(Path("none"))
     assert str(caught.value) == (
-        "none: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz, "
-        ".zip; set added.source"
+        "none: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz, "
+        ".zip, .parquet; set added.source"
     )
 
 

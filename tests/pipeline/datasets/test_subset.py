@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 def make(sizes: list[int], roles: str | None = None) -> list[SourceImage]:
     """Return images of classes of `sizes`."""
     return [
-        SourceImage(f"{roles}/{label}/{shot:04d}", (f"c{label:03d}",), None, source_split=roles)
+        SourceImage(f"{roles}/{label:03d}/{shot:04d}", (f"c{label:03d}",), None, source_split=roles)
         for label, size in enumerate(sizes)
         for shot in range(size)
     ]

@@ -1,6 +1,7 @@
 """Embedding many images: the same bits with any number of workers."""
 
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
+from pipeline.models import embed_images as embed_images_module
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
@@ -40,10 +42,9 @@ def vectors(model: Embedder, images: PackedImages, ids: list[str], **options: An
         model,
         images,
         ids,
-        batch_size=4,
         precision=torch.float32,
         device=torch.device("cpu"),
-        **({"workers": 0} | options),
+        **({"workers": 0, "batch_size": 4} | options),
     )
 
 
@@ -59,9 +60,30 @@ def test_the_bits_do_not_depend_on_the_number_of_workers(model, images) -> None:
 def test_the_bits_do_not_depend_on_how_many_images_a_worker_decodes_at_a_time(
     model, images, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As for a GPU, on the processor."""
     whole = vectors(model, images, images.ids)
-    monkeypatch.setattr("pipeline.models.embed_images.DECODED", 3)  # parts of 3 and 1, 3 and 1, 2
+    monkeypatch.setattr(embed_images_module, "DECODED", 3)  # parts of 3 and 1, 3 and 1, 2
+    by_processes = partial(embed_images_module._by_processes, torch.device("cpu"))
+    monkeypatch.setattr(embed_images_module, "embed_by_threads", by_processes)
     assert np.array_equal(vectors(model, images, images.ids, workers=workers), whole)
+
+
+def test_many_images_are_embedded_in_parts_of_a_size_that_the_caches_hold(model, images) -> None:
+    many = images.ids * 5
+    found = vectors(model, images, many, batch_size=1000, workers=2)
+    parts = [vectors(model, images, many[at : at + 16], batch_size=16) for at in range(0, 50, 16)]
+    assert np.array_equal(found, np.concatenate(parts))
+
+
+def test_torch_has_its_threads_again_after_an_error(model, images, monkeypatch) -> None:
+    def fail(*_: object) -> np.ndarray:
+        raise RuntimeError("of this test")
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(embed_images_module, "resize_and_crop", fail)
+    with pytest.raises(RuntimeError, match="of this test"):
+        vectors(model, images, images.ids, workers=2)
+    assert torch.get_num_threads() == before
 
 
 def test_each_row_is_the_embedding_of_its_own_image(model, images) -> None:
