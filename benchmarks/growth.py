@@ -72,7 +72,7 @@ COMMANDS = {
     "evaluate": [
         "-m", "stages.evaluate", "--model=m", "--embeddings=embeddings/m", "--index=index/m",
         "--splits=data/splits.parquet", "--catalog=data/catalog.parquet", "--images=data/images",
-        "--metrics=metrics/m.json", "--results=results/m",
+        "--metrics=metrics/details/m.json", "--headline=metrics/m.json", "--results=results/m",
     ],
 }  # fmt: skip
 

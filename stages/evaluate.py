@@ -13,7 +13,7 @@ from pipeline.data.metrics_files import POSTPROCESSING, label_metrics, tell_of_o
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import write_table
 from pipeline.evaluation.evaluate_model import evaluate_model
-from pipeline.evaluation.metrics_report import write_metrics
+from pipeline.evaluation.metrics_report import choose_headline, write_metrics
 from pipeline.health.perceptual_hashes import hash_images
 from stages.cluster import open_workers
 from stages.runner import load, run
@@ -26,7 +26,8 @@ def main(
     catalog: Annotated[Path, Option(help="table of images: their labels")],
     images: Annotated[Path, Option(help="directory of packed images")],
     index: Annotated[Path, Option(help="directory of the gallery's index")],
-    metrics: Annotated[Path, Option(help="JSON of metrics to write")],
+    metrics: Annotated[Path, Option(help="JSON of all metrics to write")],
+    headline: Annotated[Path, Option(help="JSON of a few of them to write, for dvc metrics")],
     results: Annotated[Path, Option(help="directory of tables to write")],
 ) -> str:
     params = load()
@@ -39,10 +40,11 @@ def main(
     labelled = label_metrics(evaluation.metrics, dataset=params.data.name, fingerprint=fingerprint)
     words = evaluation.metrics.get(POSTPROCESSING)
     about = {POSTPROCESSING: str(words)} if words else None
-    with written_whole(metrics, results) as (unfinished_metrics, unfinished):
+    with written_whole(metrics, headline, results) as (details, few, unfinished):
         for name, (table, kind) in evaluation.tables.items():
             write_table(table, unfinished / f"{name}.parquet", kind, metadata=about)
-        write_metrics(unfinished_metrics, labelled)
+        write_metrics(details, labelled)
+        write_metrics(few, choose_headline(labelled, k=params.evaluate.k))
     tell_of_other_datasets(metrics)
     return model
 

@@ -22,7 +22,7 @@ from pipeline.data.lineage import check_lineage, digest_model
 from pipeline.data.metrics_files import label_metrics, tell_of_other_datasets
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
-from pipeline.evaluation.metrics_report import write_metrics
+from pipeline.evaluation.metrics_report import MetricsReport, choose_headline, write_metrics
 from pipeline.models.devices import find_device, make_deterministic
 from pipeline.models.embedder import Embedder, attach_head, load_embedder, save_embedder
 from pipeline.options import AUTO
@@ -40,6 +40,7 @@ from pipeline.training.training_data import (
     has_enough_to_train,
     read_training_data,
 )
+from pipeline.training.validation_metrics import VALIDATION_K
 from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
@@ -69,6 +70,7 @@ def main(
     checkpoints: Annotated[Path, Option(help="directory of the state after each epoch")],
     out: Annotated[Path, Option(help="directory of the trained model to write")],
     metrics: Annotated[Path, Option(help="JSON of the best epoch's metrics to write")],
+    headline: Annotated[Path, Option(help="JSON of a few of them to write, for dvc metrics")],
     history: Annotated[Path, Option(help="CSV of all epochs' metrics to write")],
 ) -> None:
     params = runner.load()
@@ -106,17 +108,21 @@ def main(
             auto["backbone.image_size"] = model.spec.image_size
         labels = label_metrics(done.metrics, dataset=params.data.name, fingerprint=fingerprint)
         whole = replace(done, record=replace(done.record, auto=auto), metrics=labels)
-        _write(whole, out, metrics, history)
+        few = choose_headline(labels, k=VALIDATION_K)
+        _write(whole, few, out, metrics, headline, history)
     checkpoint.discard()
     tell_of_other_datasets(metrics)
 
 
-def _write(done: Trained, out: Path, metrics: Path, history: Path) -> None:
-    with written_whole(out, metrics, history) as unfinished:
+def _write(
+    done: Trained, few: MetricsReport, out: Path, metrics: Path, headline: Path, history: Path
+) -> None:
+    with written_whole(out, metrics, headline, history) as unfinished:
         save_embedder(done.model, unfinished[0])
         write_record(unfinished[0], done.record)
         write_metrics(unfinished[1], done.metrics)
-        pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[2])
+        write_metrics(unfinished[2], few)
+        pyarrow.csv.write_csv(pa.Table.from_pylist(done.history, HISTORY), unfinished[3])
 
 
 def _train(

@@ -64,7 +64,7 @@ def test_triplets_share_labels_or_none(project: Path) -> None:
 
 def test_metrics_count_all_labels(project: Path) -> None:
     for model in ("baseline", "finetuned"):
-        metrics = json.loads((project / f"metrics/{model}.json").read_text())
+        metrics = json.loads((project / f"metrics/details/{model}.json").read_text())
         assert 0 < metrics["macro_map"] < 1
         assert 0 < metrics["map_low"] <= metrics["map"] <= metrics["map_high"] < 1
         assert 0 <= metrics["knn_accuracy"] <= 1
@@ -74,7 +74,7 @@ def test_plain_batches_train_by_shared_labels(tmp_path: Path) -> None:
     plain = {"batches.name": "random", "batches.random.batch_size": 24, "loss.name": "supcon"}
     folder = run_dag(tmp_path, PARAMS | plain, until="models/finetuned")
     assert len(read_table(folder / "data/triplets.parquet", TRIPLETS)) == 0
-    assert 0 < json.loads((folder / "metrics/train.json").read_text())["val_map_at_r"] < 1
+    assert 0 < json.loads((folder / "metrics/details/train.json").read_text())["val_map_at_r"] < 1
 
 
 def test_labels_alone_are_enough_to_mine(tmp_path: Path) -> None:

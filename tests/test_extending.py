@@ -86,6 +86,7 @@ def test_a_metric_added_as_the_document_says_is_measured(extended: Copy) -> None
         images="data/images",
         index="index/baseline",
         metrics="metrics/baseline.json",
+        headline="headline/baseline.json",
         results="results/baseline",
     )
     metrics = extended.read_metrics("baseline")
@@ -104,6 +105,7 @@ def test_a_loss_added_as_the_document_says_trains(extended: Copy) -> None:
         checkpoints="checkpoints",
         out="models/trained",
         metrics="metrics/train.json",
+        headline="headline/train.json",
         history="plots/train_history.csv",
     )
     # Of epoch 0, the model before training, there is no loss.

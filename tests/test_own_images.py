@@ -40,7 +40,7 @@ def make_folder(root: Path, *, classes: int, each: int) -> Path:
 
 
 def read(folder: Path, name: str) -> dict[str, float]:
-    loaded: dict[str, float] = json.loads((folder / f"metrics/{name}.json").read_text())
+    loaded: dict[str, float] = json.loads((folder / f"metrics/details/{name}.json").read_text())
     return loaded
 
 

@@ -24,7 +24,7 @@ from tests.helpers.paths import ROOT
 
 
 def read_metrics(place: Path, model: str) -> dict[str, float]:
-    loaded: dict[str, float] = json.loads((place / f"metrics/{model}.json").read_text())
+    loaded: dict[str, float] = json.loads((place / f"metrics/details/{model}.json").read_text())
     return loaded
 
 
@@ -72,6 +72,7 @@ def test_the_commands_that_show_results_show_them(clone: Path) -> None:
     shown = dvc(clone, "metrics", "show")
     assert shown.returncode == 0
     assert "metrics/finetuned.json" in shown.stdout
+    assert len(shown.stdout.splitlines()[0].split()) <= 16  # columns, of three files together
     drawn = dvc(clone, "plots", "show", "--out", "pages")
     assert drawn.returncode == 0, drawn.stderr
     page = (clone / "pages/index.html").read_text()

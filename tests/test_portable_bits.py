@@ -23,6 +23,7 @@ EVERYWHERE = {
     "threads": 4,
     "products": "0d468d17",
     "convolutions": "4ccb5baf",
+    "embeddings": "36b3804f",
     "elementwise": "80e2a828",
     "random weights": "eec1d493",
     "euclidean distances": "760cafd5",

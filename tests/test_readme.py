@@ -182,7 +182,7 @@ def test_the_tables_name_all_stages_datasets_and_recipes() -> None:
 @pytest.mark.parametrize("text", [README, RESULTS], ids=["README", "results"])
 @pytest.mark.parametrize("model", ["baseline", "finetuned"])
 def test_the_default_values_are_those_of_the_committed_metrics(model: str, text: str) -> None:
-    metrics = json.loads(committed(f"metrics/{model}.json"))
+    metrics = json.loads(committed(f"metrics/details/{model}.json"))
     shown = [
         f"{metrics[name]:.3f} ({metrics[f'{name}_low']:.3f}–{metrics[f'{name}_high']:.3f})"
         for name in NAMES
@@ -193,7 +193,7 @@ def test_the_default_values_are_those_of_the_committed_metrics(model: str, text:
 def test_the_default_row_of_the_sweep_is_the_default() -> None:
     head, *shown = row_of(RESULTS, "`multi_similarity` (the default)")
     metrics, trained = (
-        json.loads(committed(f"metrics/{name}.json")) for name in ("finetuned", "train")
+        json.loads(committed(f"metrics/details/{name}.json")) for name in ("finetuned", "train")
     )
     values = [trained["val_map_at_r"], *(metrics[name] for name in NAMES)]
     assert head == f"`{PARAMS['head.name']}`"

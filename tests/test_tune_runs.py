@@ -46,7 +46,9 @@ def test_tuning_that_was_killed_continues_and_ends_a_bad_trial_early(
             float(found[name].data.params["optimizer.adamw.lr"])
             == trial.params["optimizer.adamw.lr"]
         )
-        metrics = json.loads(git(clone, "show", f"{trial.user_attrs['commit']}:metrics/train.json"))
+        metrics = json.loads(
+            git(clone, "show", f"{trial.user_attrs['commit']}:metrics/details/train.json")
+        )
         assert trial.value == metrics["val_map_at_r"]
     killed = found[pruned.user_attrs["experiment"]]
     assert (killed.info.status, killed.data.tags["lookalike.complete"]) == ("KILLED", "killed")

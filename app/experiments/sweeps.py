@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 
 SEED = "train.seed"
 _MEAN, _DEVIATION = "mean", "sd"
-TRAIN, TEST = "metrics/train.json", "metrics/finetuned.json"
+TRAIN, TEST = "metrics/details/train.json", "metrics/details/finetuned.json"
 SHOWN_METRICS = (
     (TRAIN, "val_map_at_r"),
     (TEST, "recall_at_1"),
@@ -27,7 +27,7 @@ SHOWN_METRICS = (
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished experiment: its commit, and its metrics by file (as "metrics/train.json")."""
+    """A finished experiment: its commit, and its metrics by file (as TRAIN)."""
 
     commit: str
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

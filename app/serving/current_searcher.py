@@ -144,7 +144,7 @@ def _list_outputs(models: Sequence[str]) -> list[str]:
 
 
 def _list_files(root: Path, models: Sequence[str]) -> Iterator[Path]:
-    for path in [*_list_outputs(models), *(f"metrics/{model}.json" for model in models)]:
+    for path in [*_list_outputs(models), *(f"metrics/details/{model}.json" for model in models)]:
         yield from _files_of(root / path)
     yield root / FOLDER / RECORD_FILE
     yield root / LOCK

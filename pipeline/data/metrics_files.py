@@ -1,4 +1,4 @@
-"""metrics/*.json: numbers by name, and the dataset that they are of."""
+"""metrics/details/*.json: numbers by name, and the dataset that they are of."""
 
 import itertools
 import json

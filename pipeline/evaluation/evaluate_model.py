@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """metrics: for metrics/<model>.json. tables: file stem -> a table and its schema."""
+    """metrics: for metrics/details/<model>.json. tables: file stem -> a table and its schema."""
 
     metrics: MetricsReport
     tables: dict[str, tuple[pa.Table, tables.Table]]

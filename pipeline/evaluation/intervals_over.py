@@ -9,7 +9,7 @@ from pipeline.data.arrays import Mask
 from pipeline.data.label_sets import LabelSets
 
 IntervalsOver = Literal["classes", "images"]
-INTERVALS_OVER = "intervals_over"  # the key in metrics/<model>.json
+INTERVALS_OVER = "intervals_over"  # the key in metrics/details/<model>.json
 # Of fewer classes, the intervals contain the value of other classes too seldom: that of recall@1 in
 # 0.85 with 4, 0.92 with 5 and 0.97 with 6 classes (tests/pipeline/evaluation/test_coverage.py).
 MIN_CLASSES = 6

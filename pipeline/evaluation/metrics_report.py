@@ -1,7 +1,7 @@
-"""The metrics JSON of one model: means with their intervals, as `dvc metrics` compares them."""
+"""The metrics JSON of one model: means with their intervals; and the few for `dvc metrics`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,25 @@ from pipeline.evaluation.retrieval_metrics import MEAN_NAMES, RetrievalMetrics
 MetricsReport = dict[str, float | int | str]
 Bounds = tuple[float, float]
 
+# What a person looks at first; all the rest, and the intervals, is in the details.
+HEADLINE = (
+    "recall_at_{least}",
+    "recall_at_{most}",
+    "precision_at_{most}",
+    "map",
+    "map_at_r",
+    "mrr",
+    "knn_accuracy",
+    "index_recall_at_{most}",
+    # Of the epoch that training chose.
+    "best_epoch",
+    "loss",
+    "val_recall_at_{least}",
+    "val_map",
+    "baseline_val_map",
+    "use",
+)
+
 
 def report_metrics(
     metrics: RetrievalMetrics,
@@ -29,7 +48,7 @@ def report_metrics(
     resamples: int,
     seed: int,
 ) -> MetricsReport:
-    """Return the flat content of metrics/<model>.json: each mean followed by its interval.
+    """Return the flat content of metrics/details/<model>.json: each mean followed by its interval.
 
     Floats are rounded to DECIMALS.
 
@@ -105,6 +124,15 @@ def _agree_across_k(bounds: dict[str, Bounds]) -> dict[str, Bounds]:
     lows, highs = np.array([bounds[name] for name in names]).T
     lows, highs = np.maximum.accumulate(lows), np.minimum.accumulate(highs[::-1])[::-1]
     return bounds | dict(zip(names, zip(lows, highs, strict=True), strict=True))
+
+
+def choose_headline(report: Mapping[str, float | str], *, k: Sequence[int]) -> MetricsReport:
+    """Return what `dvc metrics` and `dvc exp show` compare of a report: what it has of HEADLINE.
+
+    k: of which values of k the report has metrics; the headline is of the least and the greatest.
+    """
+    names = [name.format(least=min(k), most=max(k)) for name in HEADLINE]
+    return {name: report[name] for name in dict.fromkeys(names) if name in report}
 
 
 def write_metrics(path: Path, report: Mapping[str, float | str]) -> None:

@@ -46,9 +46,9 @@ def open_source(
             f"{source}: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
             f".tar.xz, .zip, .parquet; set {option}"
         )
+    to_unpack = _fetch_all(archives.items(), downloads)
     urls = dict(files or {})
     to_place = dict(zip(urls, _fetch_all(urls.values(), downloads), strict=True))
-    to_unpack = _fetch_all(archives.items(), downloads)
     if not fetched and source.suffix.lower() == PARQUET:
         to_place = {source.name: source}
     elif not fetched:

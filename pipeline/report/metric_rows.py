@@ -1,4 +1,4 @@
-"""metrics/*.json as rows of tables: every value as it is in the file, nothing is recomputed."""
+"""metrics/details/*.json as rows of tables: each value as in the file, nothing is recomputed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import faiss
 import numpy as np
@@ -21,6 +22,8 @@ from torch.nn import functional
 from pipeline.config.load import read_yaml
 from pipeline.index.distances import prepare_vectors, score_pairs
 from pipeline.index.reranking import rerank_places
+from pipeline.models.embed_images import batches_of, embed_batch, embed_by_threads
+from pipeline.models.embedder import build_baseline
 from pipeline.training.distances import EuclideanDistance
 from pipeline.training.losses import LOSSES, EmbeddingSpace, TripletLoss
 from pipeline.training.miners import MINERS
@@ -138,6 +141,15 @@ def reranking() -> NDArray[np.generic]:
     return rerank_places(rows, x[300:320], x, 8)
 
 
+def embeddings() -> Iterator[Array]:
+    """Those of 40 images, each batch by one of two threads."""
+    model = build_baseline("mobilenet_v2", image_size=64, pooling="avg", weights=None, seed=3)
+    model.eval()
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    embed = partial(embed_batch, model, 16, torch.float32, False)
+    yield from embed_by_threads(embed, list(pixels), batches_of([40], 16), 2, "embed")
+
+
 def images() -> Iterator[bytes]:
     pixels = (np.arange(96 * 96 * 3) * 7919 % 251).reshape(96, 96, 3).astype(np.uint8)
     image = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
@@ -156,6 +168,7 @@ def main() -> None:
                 "threads": torch.get_num_threads(),
                 "products": digest(*products()),
                 "convolutions": digest(*convolutions()),
+                "embeddings": digest(*embeddings()),
                 "elementwise": digest(*elementwise()),
                 "random weights": digest(*random_weights()),
                 "euclidean distances": digest(euclidean),

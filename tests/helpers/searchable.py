@@ -74,12 +74,12 @@ def write_models(folder: Path, *, seed: int = 1) -> None:
 
 
 def write_threshold(folder: Path, model: str, threshold: float | None) -> None:
-    """Write metrics/<model>.json as evaluate does, with or without a threshold."""
+    """Write metrics/details/<model>.json as evaluate does, with or without a threshold."""
     numbers = {} if threshold is None else {MATCH_THRESHOLD: threshold}
     fingerprint = read_dataset_fingerprint(folder / "data/catalog.parquet")
     labelled = label_metrics(numbers, dataset="folder", fingerprint=fingerprint)
-    (folder / "metrics").mkdir(exist_ok=True)
-    (folder / f"metrics/{model}.json").write_text(json.dumps(labelled))
+    (folder / "metrics/details").mkdir(parents=True, exist_ok=True)
+    (folder / f"metrics/details/{model}.json").write_text(json.dumps(labelled))
 
 
 def embed_again(folder: Path, model: str) -> None:

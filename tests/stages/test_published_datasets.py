@@ -128,6 +128,7 @@ def evaluate(catalog: list[dict[str, Any]]) -> dict[str, Any]:
         images=Path("data/images"),
         index=Path("index"),
         metrics=Path("m.json"),
+        headline=Path("headline.json"),
         results=Path("results"),
     )
     metrics: dict[str, Any] = json.loads(Path("m.json").read_text())

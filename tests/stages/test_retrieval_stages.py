@@ -104,6 +104,7 @@ def index(project: Path) -> subprocess.CompletedProcess[str]:
 def evaluate(project: Path) -> subprocess.CompletedProcess[str]:
     options = ["--model", "m", "--catalog", "catalog.parquet", "--images", "images"]
     options += ["--index", "index/m", "--metrics", "metrics/m.json", "--results", "results/m"]
+    options += ["--headline", "headline/m.json"]
     return run_stage(project, "evaluate", *SHARED, *options)
 
 
@@ -233,7 +234,7 @@ def test_the_k_of_the_knn_accuracy_is_chosen_on_validation(project: Path) -> Non
 
 @pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
-    outputs = ["index/m/index.faiss", "metrics/m.json", "triplets.parquet"]
+    outputs = ["index/m/index.faiss", "metrics/m.json", "headline/m.json", "triplets.parquet"]
     outputs += [
         f"results/m/{name}.parquet"
         for name in (

@@ -103,6 +103,7 @@ OPTIONS = {
     "checkpoints": "checkpoints",
     "out": "models/trained",
     "metrics": "metrics/train.json",
+    "headline": "headline/train.json",
     "history": "plots/history.csv",
 }
 TRAIN = ["stages.train", *(word for key, path in OPTIONS.items() for word in (f"--{key}", path))]

@@ -87,6 +87,7 @@ def run(project: Path, *, metrics: str = "metrics/train.json") -> None:
             checkpoints=Path("checkpoints"),
             out=Path("models/finetuned"),
             metrics=Path(metrics),
+            headline=Path("headline/train.json"),
             history=Path("plots/train_history.csv"),
         )
 
@@ -95,6 +96,13 @@ def read_history(project: Path) -> list[dict[str, float]]:
     with (project / "plots/train_history.csv").open() as opened:
         rows = list(csv.DictReader(opened))
         return [{name: float(text) for name, text in row.items() if text} for row in rows]
+
+
+def test_the_headline_is_a_few_of_the_metrics(project: Path) -> None:
+    metrics = json.loads((project / "metrics/train.json").read_text())
+    headline = json.loads((project / "headline/train.json").read_text())
+    names = ["best_epoch", "loss", "val_recall_at_1", "val_map", "baseline_val_map", "use"]
+    assert headline == {name: metrics[name] for name in names}
 
 
 def test_the_metrics_are_those_of_the_best_epoch(project: Path) -> None:

@@ -108,8 +108,12 @@ def test_a_mistake_that_the_users_values_take_part_in_names_them() -> None:
 def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> None:
     swept = [Run(f"n{margin}", {"margin": margin, "epochs": 10}, {}) for margin in (0.3, 0.5)]
     metrics = {
-        "metrics/train.json": {"val_map_at_r": 0.5},
-        "metrics/finetuned.json": {"recall_at_1": 0.61, "precision_at_5": 0.4, "map": 0.3333},
+        "metrics/details/train.json": {"val_map_at_r": 0.5},
+        "metrics/details/finetuned.json": {
+            "recall_at_1": 0.61,
+            "precision_at_5": 0.4,
+            "map": 0.3333,
+        },
     }
     table = tabulate(swept, {"n0.5": FinishedRun("1a2b3c4", metrics)})
     assert table.splitlines() == [
@@ -121,11 +125,12 @@ def test_the_table_has_a_row_for_each_combination_and_fits_in_100_columns() -> N
 
 def test_over_seeds_the_mean_and_the_deviation_follow() -> None:
     swept = planned({}, {"train.seed": [1, 2], "head.dim": [64, 128]})
-    metrics = {"metrics/train.json": {"val_map_at_r": 0.5}}
+    metrics = {"metrics/details/train.json": {"val_map_at_r": 0.5}}
     found = {
         run.name: FinishedRun(
             "1a2b3c4",
-            metrics | {"metrics/finetuned.json": {"map": 0.3 + 0.1 * run.settings["train.seed"]}},
+            metrics
+            | {"metrics/details/finetuned.json": {"map": 0.3 + 0.1 * run.settings["train.seed"]}},
         )
         for run in swept
         if run.label != "seed=2 dim=128"
@@ -160,7 +165,8 @@ def test_only_the_seed_of_the_training_is_one_to_average_over(
     """Also where the recipe sets train.seed beside a swept `seed`."""
     swept = planned({"train.seed": 9} if len(sweep) == 1 else {}, sweep)
     found = {
-        run.name: FinishedRun("1a2b3c4", {"metrics/finetuned.json": {"map": 0.5}}) for run in swept
+        run.name: FinishedRun("1a2b3c4", {"metrics/details/finetuned.json": {"map": 0.5}})
+        for run in swept
     }
     table = tabulate(swept, found).splitlines()[1:]
     assert [line.split("  0.")[0] for line in table] == rows
@@ -172,7 +178,7 @@ def test_the_table_names_the_datasets_where_they_differ() -> None:
         f"n{count}": FinishedRun(
             "1a2b3c4",
             {
-                "metrics/finetuned.json": {
+                "metrics/details/finetuned.json": {
                     "dataset": "products",
                     "fingerprint": f"{count:016d}"[::-1],
                     "map": 0.5,

@@ -59,7 +59,7 @@ class Queue:
         return {name: f"c-{name}" for name, state in self.states.items() if state == "Success"}
 
     def read_revision_metrics(self, commit: str, path: str) -> dict[str, Any]:
-        assert path == "metrics/train.json"
+        assert path == "metrics/details/train.json"
         values = self.epochs(self.settings[commit.removeprefix("c-")])
         return {"epochs": len(values), "val_map_at_r": max(values)}
 

@@ -79,15 +79,15 @@ def test_a_threshold_is_of_the_images_of_the_catalog(
     (tmp_path / "data").mkdir()
     (tmp_path / "data/catalog.parquet").symlink_to(searchable / "data/catalog.parquet")
     assert read_match_threshold(tmp_path, "baseline") is None  # nothing is measured
-    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/details").mkdir(parents=True)
     fingerprint = read_dataset_fingerprint(searchable / "data/catalog.parquet")
     written = label_metrics({}, dataset="folder", fingerprint=fingerprint) | metrics
-    (tmp_path / "metrics/baseline.json").write_text(json.dumps(written))
+    (tmp_path / "metrics/details/baseline.json").write_text(json.dumps(written))
     assert read_match_threshold(tmp_path, "baseline") == threshold
 
 
 def test_a_threshold_of_unnamed_images_is_not_used(searchable: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(searchable / "data")
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics/baseline.json").write_text('{"match_threshold": 0.5}')
+    (tmp_path / "metrics/details").mkdir(parents=True)
+    (tmp_path / "metrics/details/baseline.json").write_text('{"match_threshold": 0.5}')
     assert read_match_threshold(tmp_path, "baseline") is None

@@ -87,6 +87,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             images=Path("data/images"),
             index=Path("index", MODEL),
             metrics=Path("metrics/again.json"),
+            headline=Path("headline/again.json"),
             results=Path("results/again"),
         )
     return root

@@ -1,4 +1,4 @@
-"""The content of metrics/<model>.json: names, intervals and their ranges."""
+"""The content of metrics/details/<model>.json: names, intervals and their ranges."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.evaluation.measure import measure
-from pipeline.evaluation.metrics_report import MetricsReport, report_metrics
+from pipeline.evaluation.metrics_report import MetricsReport, choose_headline, report_metrics
 
 CLASSES, EACH = 12, 4
 LABELS = [[row // EACH] for row in range(CLASSES * EACH)]
@@ -30,6 +30,15 @@ def report(
 
 def interval(found: MetricsReport, name: str) -> tuple[float, float]:
     return float(found[f"{name}_low"]), float(found[f"{name}_high"])
+
+
+def test_the_headline_is_eight_of_the_means_without_intervals() -> None:
+    found = report(0.5, over_classes=True)
+    names = ["recall_at_1", "recall_at_5", "precision_at_5", "map", "map_at_r", "mrr"]
+    names += ["knn_accuracy"]  # and the recall of an approximate index, here at 1 alone
+    assert choose_headline(found, k=[5, 1]) == {name: found[name] for name in names}
+    one = choose_headline(found, k=[1])
+    assert (one["recall_at_1"], one["index_recall_at_1"]) == (found["recall_at_1"], 1)
 
 
 @pytest.mark.parametrize("over_classes", [True, False])

@@ -1,0 +1,62 @@
+"""docs/sharing.md, with a folder as remote: a clone that pulls has nothing to compute."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.load import read_yaml
+from tests.helpers.clone import commit, dvc, git, restore, stages_run
+from tests.helpers.encoded_images import encode
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_lookalike
+
+
+@pytest.fixture
+def shared(clone: Path, tmp_path: Path) -> Path:
+    """A repository whose remote has all outputs, and of which each model has a version."""
+    place = tmp_path / "shared"
+    git(clone, "clone", "--quiet", ".", str(place))
+    for name, value in (("user.email", "a@b.c"), ("user.name", "a")):
+        git(place, "config", name, value)
+    assert (
+        dvc(clone, "remote", "add", "--default", "team", str(tmp_path / "remote")).returncode == 0
+    )
+    pushed = dvc(clone, "push")
+    assert pushed.returncode == 0, pushed.stderr
+    shutil.copy(clone / ".dvc/config", place / ".dvc/config")
+    restore(clone)
+    commit(place, "a remote")
+    for name in read_yaml(ROOT / "dvc.yaml")["artifacts"]:
+        git(place, "tag", "--annotate", f"{name}@v1.0.0", "--message", "first")
+    return place
+
+
+def test_a_clone_that_pulls_has_nothing_to_compute_and_can_query(shared: Path, clone: Path) -> None:
+    """But that it logs the run to its own MLflow."""
+    pulled = dvc(shared, "pull")
+    assert pulled.returncode == 0, pulled.stderr
+    assert stages_run(dvc(shared, "repro")) == ["track"]
+    photo = shared.parent / "photo.jpg"
+    photo.write_bytes(encode("JPEG"))
+    answers = [run_lookalike(place, "query", str(photo)) for place in (shared, clone)]
+    assert answers[0].returncode == 0, answers[0].stderr
+    assert answers[0].stdout == answers[1].stdout
+
+
+def test_each_artifact_is_taken_by_its_name(shared: Path, clone: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, artifact in read_yaml(ROOT / "dvc.yaml")["artifacts"].items():
+        got = subprocess.run(
+            ["dvc", "artifacts", "get", str(shared), name, "--out", name],
+            cwd=elsewhere,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert got.returncode == 0, got.stderr
+        made = clone / artifact["path"]
+        for path in made.iterdir():
+            assert (elsewhere / name / path.name).read_bytes() == path.read_bytes()
