@@ -132,7 +132,7 @@ class Embedding:
     def in_memory(self) -> None:
         embed = partial(embed_batch, self.model, BATCH, torch.float32, False)
         black = [np.zeros((self.size, self.size, 3), np.uint8)] * len(self.paths)
-        batches = batches_of([len(black)], images_at_once(BATCH, self.device))
+        batches = batches_of([len(black)], images_at_once(BATCH, self.size, self.device))
         for _ in embed_by_threads(embed, black, batches, self.workers, "in memory"):
             pass
 

@@ -114,6 +114,7 @@ def evaluate_model(
         cosine=params.evaluate.near_duplicate.cosine,
         bits=params.evaluate.near_duplicate.bits,
     )
+    del task  # with a copy of all vectors, as the next has
     rate = params.evaluate.false_match_rate
     threshold = measure_threshold(
         images, labels, rate=rate, distance=distance, searched=searched, for_val=for_val

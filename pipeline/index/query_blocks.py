@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 # The scores of a block take at most this many bytes for each thread.
 BLOCK_BYTES = 64 * 2**20
-MIN_QUERIES, MAX_QUERIES = 64, 1024
+MIN_QUERIES, MAX_QUERIES = 32, 1024  # fewer would read the whole gallery for little work
+COSTLY_QUERIES = 64
 
 
 def map_query_blocks(
@@ -34,7 +35,7 @@ def map_query_blocks(
     each core some of them. Blocks are the same on every machine, as sums over them are added up.
     """
     size = max(MIN_QUERIES, min(MAX_QUERIES, BLOCK_BYTES // (4 * max(gallery, 1))))
-    size = MIN_QUERIES if costly else size
+    size = COSTLY_QUERIES if costly else size
     blocks = [(start, min(start + size, queries)) for start in range(0, queries, size)]
     if not workers.are_here:
         yield from workers.map(partial(_do_alone, work), blocks)

@@ -138,7 +138,8 @@ def _project(embedding: Embedding, vectors: Vectors, device: torch.device) -> Ve
 
     By the same batches as `embed_groups`, so that they are the same bits.
     """
-    model, size = embedding.embedder.to(device).eval(), images_at_once(embedding.batch_size, device)
+    model = embedding.embedder.to(device).eval()
+    size = images_at_once(embedding.batch_size, model.spec.image_size, device)
     parts = []
     for start in range(0, len(vectors), size):
         part = torch.from_numpy(vectors[start : start + size].copy()).to(device)

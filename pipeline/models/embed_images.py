@@ -23,9 +23,9 @@ from pipeline.progress import show_progress
 from pipeline.stopping import unreached
 from pipeline.workers import map_in_order
 
-# Images that a thread of a processor embeds at a time: the least at which its kernels are fast.
-# Between two layers, more of them would not stay in its caches.
-CPU_IMAGES = 16
+# Images that a thread of a processor embeds at a time: the least at which its kernels are fast, or
+# as many as have these pixels. Of more, what a layer gives to the next leaves the caches.
+CPU_IMAGES, CPU_PIXELS = 16, 16 * 96 * 96
 GPU_IMAGES = 64  # a GPU embeds a multiple of so many at a time, or a whole batch
 # Images that a worker decodes at a time: few, so that all of them work at the first batch too.
 DECODED = 16
@@ -86,7 +86,7 @@ def embed_groups(
     images.require(image_ids)
     size, interpolation = model.spec.image_size, model.spec.interpolation
     resized = ResizedImages(images, image_ids, size, interpolation)
-    at_once = images_at_once(batch_size, device)
+    at_once = images_at_once(batch_size, size, device)
     batches = batches_of([len(group) for group in groups], at_once)
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
@@ -102,9 +102,14 @@ def embed_groups(
         module.training = training
 
 
-def images_at_once(batch_size: int, device: torch.device) -> int:
-    """Return how many images a device embeds at a time."""
-    return min(batch_size, CPU_IMAGES) if device.type == "cpu" else batch_size
+def images_at_once(batch_size: int, size: int, device: torch.device) -> int:
+    """Return how many images of `size` pixels a side a device embeds at a time.
+
+    >>> [images_at_once(128, size, torch.device("cpu")) for size in (32, 64, 224)]
+    [128, 36, 16]
+    """
+    few = max(CPU_IMAGES, CPU_PIXELS // size**2)
+    return min(batch_size, few) if device.type == "cpu" else batch_size
 
 
 @torch.inference_mode()

@@ -69,9 +69,9 @@ def test_the_bits_do_not_depend_on_how_many_images_a_worker_decodes_at_a_time(
 
 
 def test_many_images_are_embedded_in_parts_of_a_size_that_the_caches_hold(model, images) -> None:
-    many = images.ids * 5
+    many = images.ids * 20  # of 32 x 32 pixels
     found = vectors(model, images, many, batch_size=1000, workers=2)
-    parts = [vectors(model, images, many[at : at + 16], batch_size=16) for at in range(0, 50, 16)]
+    parts = [vectors(model, images, part, batch_size=144) for part in (many[:144], many[144:])]
     assert np.array_equal(found, np.concatenate(parts))
 
 
