@@ -21,25 +21,19 @@ def read_unlabelled(path: Path, *, name: str) -> Iterator[SourceImage]:
     Without that column they are named by the number of their row, from 0.
 
     Raises:
-        UserError: the file is damaged, has no column of encoded images, or a row has no image_id.
+        UserError: the file is damaged, has no column of encoded images, or a row has no image_id
+            or that of another.
     """
     with told_as_damaged(path, COPY):
         content = pq.ParquetFile(path)
-    column, has_ids = (
-        _find_images(content.schema_arrow, path),
-        IMAGE_ID in content.schema_arrow.names,
-    )
-    row = 0
+    column, names = _find_images(content.schema_arrow, path), iter(_name_rows(content, path))
     for group in range(content.num_row_groups):
-        rows = content.metadata.row_group(group).num_rows
-        numbers = [f"{each:07d}" for each in range(row, row + rows)]
-        for place, image_id in enumerate(_read_ids(path, group) if has_ids else numbers):
+        for place in range(content.metadata.row_group(group).num_rows):
             yield SourceImage(
-                path=f"{name}/{image_id}",
+                path=f"{name}/{next(names)}",
                 labels=(),
                 read=partial(read_cell, path, column, group, place),
             )
-        row += rows
 
 
 def _find_images(schema: pa.Schema, path: Path) -> str:
@@ -57,21 +51,33 @@ def _find_images(schema: pa.Schema, path: Path) -> str:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _read_ids(path: Path, group: int) -> list[str]:
+def _name_rows(content: pq.ParquetFile, path: Path) -> list[str]:
+    """Return a name for each row, in which no two are the same."""
+    if IMAGE_ID not in content.schema_arrow.names:
+        return [f"{row:07d}" for row in range(content.metadata.num_rows)]
     with told_as_damaged(path, COPY):
-        ids = pq.ParquetFile(path).read_row_group(group, columns=[IMAGE_ID]).column(0).to_pylist()
-    for place, image_id in enumerate(ids):
-        if image_id in (None, ""):
+        names = content.read(columns=[IMAGE_ID]).column(0).to_pylist()
+    first: dict[str, int] = {}
+    for row, name in enumerate(names, start=1):
+        if name in (None, ""):
             raise UserError(
-                f"{path}: row {place + 1} of row group {group + 1}, column {IMAGE_ID}: found "
-                "nothing; allowed: a name for each image; name it, or drop the column"
+                f"{path}: row {row}, column {IMAGE_ID}: found nothing; allowed: a name for each "
+                "image; name it, or drop the column"
             )
-    return [str(image_id) for image_id in ids]
+        if first.setdefault(str(name), row) != row:
+            raise UserError(
+                f"{path}: row {row}, column {IMAGE_ID}: found '{name}', as in row "
+                f"{first[str(name)]}; allowed: a name of its own for each image; rename one, or "
+                "drop the column"
+            )
+    return list(first)
 
 
 def read_cell(path: Path, column: str, group: int, place: int) -> bytes:

@@ -77,7 +77,7 @@ def test_an_archive_is_packed(tmp_path: Path) -> None:
     assert run(tmp_path / "more.zip") == ["added/photos/a.jpg"]
 
 
-def write_parquet(path: Path, **columns: list[Any]) -> None:
+def write_parquet(path: Path, **columns: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=2)
 
@@ -87,6 +87,8 @@ def test_the_images_of_a_parquet_file_are_packed(tmp_path: Path) -> None:
     photos = [encode("JPEG"), encode("PNG"), encode("WEBP")]
     write_parquet(tmp_path / "more.parquet", image=[{"bytes": each, "path": ""} for each in photos])
     assert run(tmp_path / "more.parquet") == [f"added/more.parquet/000000{n}" for n in range(3)]
+    write_parquet(tmp_path / "codes.PARQUET", image=pa.array(photos).dictionary_encode())
+    assert run(tmp_path / "codes.PARQUET") == [f"added/codes.PARQUET/000000{n}" for n in range(3)]
     put("a.jpg", encode("JPEG"))
     write_parquet(Path("added/b.parquet"), image_id=["x", "y/z", "u"], photo=[*photos[:2], None])
     assert run() == ["added/a.jpg", "added/b.parquet/x", "added/b.parquet/y/z"]
@@ -111,8 +113,13 @@ def test_the_images_of_a_parquet_file_are_packed(tmp_path: Path) -> None:
         ),
         (
             {"image": [b"1", b"2", b"3", b"4"], "image_id": ["1", "2", "3", None]},
-            "row 2 of row group 2, column image_id: found nothing; allowed: a name for each image; "
+            "row 4, column image_id: found nothing; allowed: a name for each image; "
             "name it, or drop the column",
+        ),
+        (
+            {"image": [b"1", b"2", b"3"], "image_id": ["1", "2", "1"]},
+            "row 3, column image_id: found '1', as in row 1; allowed: a name of its own for each "
+            "image; rename one, or drop the column",
         ),
     ],
 )
