@@ -9,6 +9,7 @@ from typer import Option
 
 from pipeline.datasets.added import read_added
 from pipeline.datasets.class_folders import count_unread_images, describe_unread
+from pipeline.datasets.parquet_images import PARQUET
 from pipeline.packing.packing import AddedOutputs, pack_added
 from pipeline.packing.sources import open_source
 from pipeline.packing.storing import Making
@@ -32,18 +33,20 @@ def main(
     params = load()
     downloads = project_root() / "downloads"
     with (
-        open_source(source, {}, downloads=downloads, option="added.source") as folder,
+        open_source(
+            source, {}, downloads=downloads, option="added.source", also=PARQUET
+        ) as images_in,
         open_workers(params, images.parent, processes=os.cpu_count() or 1) as workers,
     ):
         pack_added(
-            read_added(folder),
+            read_added(images_in),
             AddedOutputs(images, catalog, rejected),
             making=Making(params.download.max_side, fingerprint_maker("added", params.bits)),
             buckets=params.data.buckets,
             kept=kept,
             workers=workers,
         )
-        if unread := count_unread_images(folder):
+        if images_in.is_dir() and (unread := count_unread_images(images_in)):
             logger.warning(describe_unread(unread))
 
 

@@ -10,8 +10,9 @@ from app.project import require_project
 from app.searching.untrusted_images import find_photos, read_photo
 from pipeline.config.load import read_params
 from pipeline.data.files import written_whole
-from pipeline.datasets.added import list_added
+from pipeline.datasets.added import PREFIX, list_added
 from pipeline.datasets.class_folders import is_image
+from pipeline.datasets.parquet_images import is_parquet
 from pipeline.datasets.source_files import is_hidden, relative_name
 from pipeline.errors import UserError, escape_unprintable
 
@@ -57,25 +58,32 @@ def remove_images(root: Path, image_ids: Sequence[str]) -> None:
     """
     folder = _find_folder(root)
     files = dict(list_added(folder))
-    unknown = [
-        f"{escape_unprintable(image_id)}: not an added image; allowed: the image_id of an image in "
-        f"{folder}, as lookalike query prints it; an image with a label is dropped by a line of "
-        "overrides.csv"
-        for image_id in image_ids
-        if image_id not in files
-    ]
+    unknown = [_describe_unknown(each, folder) for each in image_ids if each not in files]
     own = folder.resolve()
     linked = [
         f"{image_id}: behind a link out of {folder}; allowed: a file in it; remove the link"
         for image_id in image_ids
         if image_id in files and own not in (files[image_id].parent / "file").resolve().parents
     ]
-    if unknown or linked:
-        raise UserError(*unknown, *linked)
+    if faults := [*unknown, *linked]:
+        raise UserError(*faults)
     for image_id in set(image_ids):
         files[image_id].unlink()
     logger.info("deleted %d images from %s", len(set(image_ids)), folder)
     reproduce_index(root)
+
+
+def _describe_unknown(image_id: str, folder: Path) -> str:
+    name = escape_unprintable(image_id)
+    if any(is_parquet(folder / path) for path in Path(image_id.removeprefix(PREFIX)).parents):
+        return (
+            f"{name}: a row of a Parquet file; allowed: image files; delete the row or the file "
+            "yourself, and run: dvc repro index"
+        )
+    return (
+        f"{name}: not an added image; allowed: the image_id of an image in {folder}, as lookalike "
+        "query prints it; an image with a label is dropped by a line of overrides.csv"
+    )
 
 
 def _find_folder(root: Path) -> Path:
@@ -114,6 +122,11 @@ def _check(photo: Path, to: Path, folder: Path) -> None:
     hidden = [part for part in to.relative_to(folder).parts if is_hidden(part)]
     if hidden:
         raise UserError(f"{name}: would be ignored, as '{hidden[0]}' is a hidden name; rename it")
+    if is_parquet(photo):
+        raise UserError(
+            f"{name}: a Parquet file; allowed: image files; copy it to {folder} yourself, and run: "
+            "dvc repro index"
+        )
     read_photo(photo)
     if not is_image(photo):
         raise UserError(f"{name}: would be ignored by its suffix; rename it, as to .jpg")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.tables import told_as_damaged
 from pipeline.datasets.dataset import Dataset
-from pipeline.datasets.parquet_images import COPY, read_cell
+from pipeline.datasets.parquet_images import COPY, check_groups, read_cell
 from pipeline.datasets.source_files import walk_files
 from pipeline.datasets.source_image import NoImagesError, SourceImage
 from pipeline.datasets.subset import SubsetOptions
@@ -156,6 +156,7 @@ def _open(path: Path, options: HuggingFaceOptions) -> pq.ParquetFile:
         if column not in content.schema_arrow.names:
             found = name_choices(column, content.schema_arrow.names)
             raise UserError(f"{path}: data.huggingface.{key}: {found}")
+    check_groups(content, options.image, path)
     return content
 
 

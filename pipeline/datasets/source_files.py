@@ -8,7 +8,6 @@ from unicodedata import normalize
 
 from pipeline.errors import UserError
 
-PARQUET = ".parquet"
 # Never what a person put there; compared in lower case. Names with a dot in front are hidden too.
 ADDED_BY_SYSTEMS = {
     # macOS, in zips and on servers

@@ -38,12 +38,16 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def usable_workers(wanted: int) -> int:
-    """Return `wanted` processes or threads, no more than there are cores: they change no result.
+    """Return `wanted` processes, but no more than there are cores: they change no result."""
+    return min(wanted, usable_cores())
+
+
+def usable_cores() -> int:
+    """Return how many cores there are for this process.
 
     Where torchrun trains on several GPUs of this machine, each of its processes has its share.
     """
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(wanted, max(1, cores))
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @contextmanager

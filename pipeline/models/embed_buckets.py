@@ -75,7 +75,7 @@ def embed_missing(
         work(missing)
         return
     parts = list(_split(missing))
-    done = workers.map(partial(work, one_thread=True), parts)
+    done = workers.map(partial(work, threads=1), parts)  # each core has a process of its own
     for _ in show_progress(done, total=len(parts), what=f"embed {embedding.model.name}"):
         pass
 
@@ -98,9 +98,8 @@ def _embed_buckets(
     embedding: Embedding,
     buckets: Sequence[Bucket],
     *,
-    one_thread: bool = False,
+    threads: int | None = None,
 ) -> None:
-    """Embed buckets. one_thread: where there is no GPU, as each core has a process of its own."""
     # Where a process was lost, it may have embedded some of them.
     missing = [bucket for bucket in buckets if not files.has(bucket.digest)]
     if not missing:
@@ -125,7 +124,8 @@ def _embed_buckets(
         batch_size=embedding.batch_size,
         hflip=embedding.hflip,
         precision=devices.resolve_precision(embedding.precision, device),
-        workers=1 if one_thread and device.type == "cpu" else embedding.workers,
+        workers=embedding.workers,
+        threads=threads,
         device=device,
         what=f"embed {embedding.model.name}",
     )

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.arrays import Vectors
 from pipeline.data.packed_images import PackedImages
-from pipeline.models.devices import autocast, one_thread, usable_workers
+from pipeline.models.devices import autocast, one_thread, usable_cores, usable_workers
 from pipeline.models.embedder import Embedder
 from pipeline.models.preprocessing import least_side, normalize_pixels, resize_and_crop
 from pipeline.progress import show_progress
@@ -67,17 +66,20 @@ def embed_groups(
     precision: torch.dtype,
     workers: int,
     device: torch.device,
+    threads: int | None = None,
     hflip: bool = False,
     what: str = "embed",
 ) -> Iterator[Vectors]:
     """Yield float32 [N, D] for each group of image_ids, row i the embedding of image i of it.
 
     No batch has images of two groups, so the bits of a group do not depend on other groups; nor on
-    the number of workers. The model runs in eval mode and in `precision` (see
+    the numbers of workers and threads. The model runs in eval mode and in `precision` (see
     `devices.resolve_precision`), and stays on `device`; in the end, each module's mode is restored.
 
-    hflip: return the mean of the embeddings of the image and of its horizontal flip (of length 1
-    again, if the model's are), at twice the cost. what: the name of the progress bar.
+    workers: processes that decode for a GPU. threads: without a GPU, those that decode and embed;
+    None: one for each core. hflip: return the mean of the embeddings of the image and of its
+    horizontal flip (of length 1 again, if the model's are), at twice the cost. what: the name of
+    the progress bar.
 
     Raises:
         UserError: an id has no image.
@@ -91,15 +93,21 @@ def embed_groups(
     modes = {module: module.training for module in model.modules()}
     model.to(device).to(memory_format=torch.channels_last).eval()
     embed = partial(embed_batch, model, at_once, precision, hflip)
-    by_all = embed_by_threads if device.type == "cpu" else partial(_by_processes, device)
-    with closing(by_all(embed, resized, batches, usable_workers(workers), what)) as embedded:
+    embedded = (
+        embed_by_threads(embed, resized, batches, threads or usable_cores(), what)
+        if device.type == "cpu"
+        else _by_processes(embed, resized, batches, usable_workers(workers), what, device)
+    )
+    try:
         for group in groups:
             vectors = np.empty((len(group), model.dim), dtype=np.float32)
             for start in range(0, len(group), at_once):
                 vectors[start : start + at_once] = next(embedded)
             yield vectors
-    for module, training in modes.items():
-        module.training = training
+    finally:
+        embedded.close()
+        for module, training in modes.items():
+            module.training = training
 
 
 def images_at_once(batch_size: int, size: int, device: torch.device) -> int:
@@ -127,7 +135,7 @@ def embed_by_threads(
     embed: Callable[[Tensor], Vectors],
     images: ResizedImages | Sequence[NDArray[np.uint8]],
     batches: Sequence[list[int]],
-    workers: int,
+    threads: int,
     what: str,
 ) -> Generator[Vectors]:
     """Yield the embeddings of each batch; each of so many threads decodes and embeds a batch.
@@ -138,7 +146,6 @@ def embed_by_threads(
     def decode_and_embed(rows: list[int]) -> Vectors:
         return embed(torch.from_numpy(np.stack([images[row] for row in rows])))
 
-    threads = max(1, workers)
     pool = ThreadPoolExecutor(threads)
     embedded = map_in_order(pool, decode_and_embed, batches, at_once=2 * threads)
     try:
@@ -149,12 +156,12 @@ def embed_by_threads(
 
 
 def _by_processes(
-    device: torch.device,
     embed: Callable[[Tensor], Vectors],
     images: ResizedImages,
     batches: Sequence[list[int]],
     workers: int,
     what: str,
+    device: torch.device,
 ) -> Generator[Vectors]:
     """Yield the embeddings of each batch; worker processes decode parts of it, some batches ahead.
 

@@ -1,7 +1,7 @@
 """From an image to a network's input, the same way for every model: Pillow resizes, torch scales.
 
-Worker processes resize and send bytes, a quarter of the size of floats. The process that runs the
-model makes the floats.
+Images stay bytes until the model takes them: to a GPU, worker processes send a quarter of the size
+of floats.
 """
 
 import math

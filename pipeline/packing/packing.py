@@ -106,17 +106,17 @@ def pack(
         UserError: there are no images, two have the same image_id, or more of those to pack cannot
             be decoded than `check_rejected` allows.
     """
-    everything = sorted(images, key=lambda image: image.id)
-    _check(everything)
-    ordered = [image for image in everything if image.labels] or _as_one_class(everything)
+    everything = list(images)
+    _check(sorted(everything, key=lambda image: image.id))
+    wanted = [image for image in everything if image.labels] or _as_one_class(everything)
     how = _PackOptions(making, max_rejected, buckets, kept, workers)
     with written_whole(*astuple(to)) as paths:
         unfinished = Outputs(*paths)
-        result = _store(ordered, unfinished.images, how)
+        result = _store(wanted, unfinished.images, how)
         _write_tables(result, unfinished)
     if kept is not None:
         keep_images(kept, to.images, {item.image.id: item.source for item in result.stored})
-    _warn_of_rejected(result, ordered, listed_in=to.rejected)
+    _warn_of_rejected(result, wanted, listed_in=to.rejected)
 
 
 def pack_added(
@@ -132,17 +132,17 @@ def pack_added(
 
     Those that cannot be decoded are left out, however many they are.
     """
-    ordered = sorted(images, key=lambda image: image.id)
+    wanted = list(images)
     how = _PackOptions(making, None, buckets, kept, workers)
     with written_whole(*astuple(to)) as paths:
         unfinished = AddedOutputs(*paths)
-        result = _store(ordered, unfinished.images, how)
+        result = _store(wanted, unfinished.images, how)
         known = _read_columns(result, unfinished.images)
         write_table(build_catalog(result.packed, known, {}), unfinished.catalog, CATALOG)
         write_rejected(result.rejected, unfinished.rejected)
     if kept is not None:
         keep_images(kept, to.images, {item.image.id: item.source for item in result.stored})
-    _warn_of_rejected(result, ordered, listed_in=to.rejected)
+    _warn_of_rejected(result, wanted, listed_in=to.rejected)
 
 
 def _check(images: Sequence[SourceImage]) -> None:
@@ -179,17 +179,20 @@ def _store(images: Sequence[SourceImage], folder: Path, how: _PackOptions) -> _R
 
 
 def _read(images: Sequence[SourceImage], rows: Path, how: _PackOptions) -> _Result:
-    result = _Result([], [])
+    """Read images in the order of their source, in which it is fast; return them by image_id."""
+    found: list[tuple[SourceImage, ReadImage | None]] = []
     to_read = [image for image in images if image.read is not None]
     shown = show_progress(images, total=len(images), what="images")
     with closing(
         store_images(to_read, rows, how.making, kept=how.kept, workers=how.workers)
     ) as read_images:
-        for image in shown:
-            if image.read is None:
-                result.packed.append(_labels_alone(image))
-            else:
-                _add(next(read_images), image, result)
+        found += ((each, None if each.read is None else next(read_images)) for each in shown)
+    result = _Result([], [])
+    for image, read in sorted(found, key=lambda pair: pair[0].id):
+        if read is None:
+            result.packed.append(_labels_alone(image))
+        else:
+            _add(read, image, result)
     _tell_kept(result, how)
     return result
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.datasets.source_files import PARQUET
 from pipeline.errors import UserError
 from pipeline.packing.archives import unpack
 
@@ -22,14 +21,16 @@ def open_source(
     downloads: Path,
     files: Mapping[str, tuple[str, str | None]] | None = None,
     option: str = "data.source",
+    also: str = "",
 ) -> Iterator[Path]:
     """Yield the folder with a dataset's files, which exists as long as the context.
 
     Without `archives` and `files`, this is `source`, or a temporary folder in `downloads` if
-    `source` is an archive or a Parquet file. Otherwise they are fetched into `downloads` and read
-    instead of `source`: all are in one temporary folder, the archives unpacked.
+    `source` is an archive. Otherwise they are fetched into `downloads` and read instead of
+    `source`: all are in one temporary folder, the archives unpacked.
 
-    option: of params.yaml, for the error text.
+    option: of params.yaml, for the error text. also: the suffix of files that the caller
+        reads as they are.
     archives: URL -> checksum, as `fetch` takes it. files: name, which may have slashes, -> URL and
     checksum.
 
@@ -38,21 +39,17 @@ def open_source(
             or a file cannot be fetched.
     """
     fetched = bool(archives or files)
-    if not fetched and source.is_dir():
-        yield source
-        return
     if not fetched and not source.exists():
         raise UserError(
-            f"{source}: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
-            f".tar.xz, .zip, .parquet; set {option}"
+            f"{source}: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
+            f".tar.xz, .zip{also and f', {also}'}; set {option}"
         )
-    to_unpack = _fetch_all(archives.items(), downloads)
+    if not fetched and (source.is_dir() or (also and source.suffix.lower() == also)):
+        yield source
+        return
+    to_unpack = _fetch_all(archives.items(), downloads) if fetched else [source]
     urls = dict(files or {})
     to_place = dict(zip(urls, _fetch_all(urls.values(), downloads), strict=True))
-    if not fetched and source.suffix.lower() == PARQUET:
-        to_place = {source.name: source}
-    elif not fetched:
-        to_unpack = [source]
     downloads.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(downloads)
     folder = downloads / f"unpacked-{uuid.uuid4().hex}"

@@ -72,6 +72,21 @@ with ends_on_signals():
         Path("ended").touch()
     time.sleep(600)
 """
+WHILE_THREADS_EMBED = """
+import numpy as np
+from pipeline.models.embed_images import embed_by_threads
+
+def embed(pixels):
+    begun()
+    time.sleep(0.3)
+    return np.zeros((1, 2), np.float32)
+
+set_up_logging("threads")
+with ends_on_signals():
+    images = [np.zeros((2, 2, 3), np.uint8)] * 1000
+    for _ in embed_by_threads(embed, images, [[row] for row in range(1000)], 2, "embed"):
+        pass
+"""
 WITH_FILES = """
 set_up_logging("files")
 with ends_on_signals():
@@ -102,7 +117,12 @@ def start(folder: Path, text: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 @pytest.mark.parametrize(
     ("name", "program"),
-    [("pool", IN_A_POOL), ("call", IN_A_CALL_THAT_IGNORES_IT), ("files", WITH_FILES)],
+    [
+        ("pool", IN_A_POOL),
+        ("threads", WHILE_THREADS_EMBED),
+        ("call", IN_A_CALL_THAT_IGNORES_IT),
+        ("files", WITH_FILES),
+    ],
 )
 def test_a_signal_ends_a_process_and_its_children_in_one_line(
     number: signal.Signals, by: str, name: str, program: str, tmp_path: Path

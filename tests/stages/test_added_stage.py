@@ -13,8 +13,11 @@ import pytest
 from pipeline.data.embeddings import write_embeddings
 from pipeline.data.packed_images import PackedImages
 from pipeline.data.tables import CATALOG, SPLITS, read_table, write_table
+from pipeline.datasets import added as added_images
+from pipeline.datasets import parquet_images
 from pipeline.errors import UserError
 from pipeline.index.build import read_index
+from pipeline.packing.packing import AddedOutputs, pack_added
 from stages import added, index
 from tests.helpers.dataset_tables import build_splits
 from tests.helpers.encoded_images import encode
@@ -77,7 +80,7 @@ def test_an_archive_is_packed(tmp_path: Path) -> None:
     assert run(tmp_path / "more.zip") == ["added/photos/a.jpg"]
 
 
-def write_parquet(path: Path, **columns: Any) -> None:
+def write_parquet(path: Path, /, **columns: Any) -> None:
     path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=2)
 
@@ -103,13 +106,13 @@ def test_the_images_of_a_parquet_file_are_packed(tmp_path: Path) -> None:
     [
         (
             {"a": [b"1"], "b": [b"2"], "c": ["3"]},
-            "found the columns a, b, c, of bytes: a, b; allowed: a column image, or one of bytes, "
-            "that holds encoded images; rename it",
+            "found several columns of bytes: a, b; allowed: one, or one named image; rename that "
+            "of encoded images",
         ),
         (
-            {"c": ["3"]},
-            "found the columns c, of bytes: none; allowed: a column image, or one of bytes, that "
-            "holds encoded images; rename it",
+            {"image": [b"1"], "image_id": [b"1"]},
+            "column image_id: found binary; allowed: texts or whole numbers; write it as one of "
+            "these, or drop the column",
         ),
         (
             {"image": [b"1", b"2", b"3", b"4"], "image_id": ["1", "2", "3", None]},
@@ -130,6 +133,45 @@ def test_a_parquet_file_without_images_is_an_error(columns: dict[str, Any], line
     assert str(caught.value) == f"added/b.parquet: {line}"
 
 
+def test_a_table_beside_the_images_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    put("a.jpg", encode("JPEG"))
+    write_parquet(Path("added/labels.parquet"), path=["a.jpg"], image_id=[b"1"])
+    assert run() == ["added/a.jpg"]
+    assert "left out added/labels.parquet: it has no column of encoded images" in caplog.messages
+
+
+def test_a_large_group_of_rows_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_images, "MOST_BYTES", 2**20)
+    image = [{"bytes": bytes(2**20), "path": ""}]
+    write_parquet(Path("added/b.parquet"), number=[1], image=image)
+    with pytest.raises(UserError) as caught:
+        run()
+    assert str(caught.value) == (
+        "added/b.parquet: row group 1: found 1 MiB of images; allowed: 1 MiB; write it with fewer "
+        "rows in each group, such as row_group_size=1000"
+    )
+
+
+def test_each_group_of_rows_is_read_once_whatever_its_images_are_called(tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(100).tolist()
+    table = pa.table({"image": [encode("PNG")] * 100, "image_id": order})
+    pq.write_table(table, tmp_path / "many.parquet", row_group_size=10)
+    images = list(added_images.read_added(tmp_path / "many.parquet"))
+    parquet_images._read_column.cache_clear()
+    outputs = AddedOutputs(tmp_path / "i", tmp_path / "c.parquet", tmp_path / "r.csv")
+    pack_added(images, outputs)
+    assert parquet_images._read_column.cache_info().misses == 10
+    ids = read_table(tmp_path / "c.parquet", CATALOG)["image_id"].to_pylist()
+    assert ids == sorted(f"added/many.parquet/{each}" for each in order)
+
+
+def test_a_link_to_a_parquet_file_is_followed(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "real/.h.parquet", image=[encode("PNG")])
+    (tmp_path / "link.parquet").symlink_to("real/.h.parquet")
+    assert run(Path("link.parquet")) == ["added/link.parquet/0000000"]
+    assert run(tmp_path / "real/.h.parquet") == ["added/.h.parquet/0000000"]
+
+
 def test_what_cannot_be_decoded_is_left_out_and_never_stops_the_stage() -> None:
     put("a.jpg", encode("JPEG"))
     put("b.jpg", encode("JPEG"))
@@ -142,7 +184,7 @@ def test_what_cannot_be_decoded_is_left_out_and_never_stops_the_stage() -> None:
     with pytest.raises(UserError) as caught:
         run(Path("none"))
     assert str(caught.value) == (
-        "none: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz, "
+        "none: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, .tar.xz, "
         ".zip, .parquet; set added.source"
     )
 

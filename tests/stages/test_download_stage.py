@@ -315,8 +315,8 @@ def test_too_many_truncated_images_are_one_line(project: Path) -> None:
     [
         (
             "gone",
-            "download: gone: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2,"
-            " .tar.xz, .zip, .parquet; set data.source",
+            "download: gone: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2,"
+            " .tar.xz, .zip; set data.source",
         ),
         (
             "empty",

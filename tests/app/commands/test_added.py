@@ -64,6 +64,7 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
     cut = put(tmp_path / "cut.jpg", encode("JPEG")[:-200])
     hidden = put(tmp_path / ".hidden.jpg", encode("JPEG"))
     suffix = put(tmp_path / "photo.txt", encode("JPEG"))
+    table = put(tmp_path / "more.parquet", b"")
     put(project / "added/file", b"")
     below = put(tmp_path / "file/x.jpg", encode("JPEG"))
     pipe = tmp_path / "pipe.jpg"
@@ -71,7 +72,18 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
     with pytest.raises(UserError) as caught:
         add_images(
             project,
-            [good, text, tmp_path / "old", same, cut, hidden, suffix, tmp_path / "file", pipe],
+            [
+                good,
+                text,
+                tmp_path / "old",
+                same,
+                cut,
+                hidden,
+                suffix,
+                tmp_path / "file",
+                pipe,
+                table,
+            ],
         )
     assert caught.value.args == (
         f"{text}: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC",
@@ -82,6 +94,8 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
         f"{suffix}: would be ignored by its suffix; rename it, as to .jpg",
         f"{below}: {project}/added/file is a file, not a folder; rename it",
         f"{pipe}: not a file; allowed: image files, and folders of them",
+        f"{table}: a Parquet file; allowed: image files; copy it to {project}/added yourself, and "
+        "run: dvc repro index",
     )
     (project / "added/file").unlink()
     with pytest.raises(UserError) as caught:
@@ -115,6 +129,14 @@ def test_only_added_images_are_removed(project: Path) -> None:
         "added/README.md",
     )
     put(project / "elsewhere/b.jpg", encode("JPEG"))
+    table = put(project / "added/b.parquet", b"")
+    with pytest.raises(UserError) as caught:
+        remove_images(project, ["added/b.parquet/x/y", "added/old/a.jpg"])
+    assert str(caught.value) == (
+        "added/b.parquet/x/y: a row of a Parquet file; allowed: image files; delete the row or the "
+        "file yourself, and run: dvc repro index"
+    )
+    table.unlink()
     (project / "added/link").symlink_to(project / "elsewhere")
     with pytest.raises(UserError) as caught:
         remove_images(project, ["added/old/a.jpg", *unknown, "added/link/b.jpg"])

@@ -1,7 +1,7 @@
-"""Embedding many images: the same bits with any number of workers."""
+"""Embedding many images: the same bits with any number of threads and workers."""
 
 import io
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.data.packed_images import PackedImages
 from pipeline.errors import UserError
 from pipeline.models import embed_images as embed_images_module
-from pipeline.models.embed_images import embed_images
+from pipeline.models.embed_images import embed_groups, embed_images
 from pipeline.models.embedder import Embedder, attach_head, build_baseline
 from pipeline.models.preprocessing import normalize_pixels, resize_and_crop
 from tests.helpers.packer import Packer
@@ -48,9 +48,9 @@ def vectors(model: Embedder, images: PackedImages, ids: list[str], **options: An
     )
 
 
-def test_the_bits_do_not_depend_on_the_number_of_workers(model, images) -> None:
-    alone = vectors(model, images, images.ids, workers=0)
-    shared = vectors(model, images, images.ids, workers=2)
+def test_the_bits_do_not_depend_on_the_number_of_threads(model, images) -> None:
+    alone = vectors(model, images, images.ids, threads=1)
+    shared = vectors(model, images, images.ids, threads=3)
     assert alone.dtype == np.float32
     assert alone.shape == (10, 1024)
     assert np.array_equal(alone, shared)
@@ -63,27 +63,62 @@ def test_the_bits_do_not_depend_on_how_many_images_a_worker_decodes_at_a_time(
     """As for a GPU, on the processor."""
     whole = vectors(model, images, images.ids)
     monkeypatch.setattr(embed_images_module, "DECODED", 3)  # parts of 3 and 1, 3 and 1, 2
-    by_processes = partial(embed_images_module._by_processes, torch.device("cpu"))
+
+    def by_processes(*of: Any) -> Iterator[np.ndarray]:
+        return embed_images_module._by_processes(*of[:3], workers, "embed", torch.device("cpu"))
+
     monkeypatch.setattr(embed_images_module, "embed_by_threads", by_processes)
-    assert np.array_equal(vectors(model, images, images.ids, workers=workers), whole)
+    assert np.array_equal(vectors(model, images, images.ids), whole)
 
 
 def test_many_images_are_embedded_in_parts_of_a_size_that_the_caches_hold(model, images) -> None:
     many = images.ids * 20  # of 32 x 32 pixels
-    found = vectors(model, images, many, batch_size=1000, workers=2)
+    found = vectors(model, images, many, batch_size=1000, threads=2)
     parts = [vectors(model, images, part, batch_size=144) for part in (many[:144], many[144:])]
     assert np.array_equal(found, np.concatenate(parts))
 
 
-def test_torch_has_its_threads_again_after_an_error(model, images, monkeypatch) -> None:
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Torch with three threads; tests have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_torch_has_one_thread_while_it_embeds_and_then_its_own_again(
+    model, images, monkeypatch
+) -> None:
+    seen: list[int] = []
+
+    def look(image: Image.Image, *of: Any) -> np.ndarray:
+        seen.append(torch.get_num_threads())
+        return resize_and_crop(image, *of)
+
     def fail(*_: object) -> np.ndarray:
         raise RuntimeError("of this test")
 
-    before = torch.get_num_threads()
+    monkeypatch.setattr(embed_images_module, "resize_and_crop", look)
+    vectors(model, images, images.ids, threads=2)
+    assert (set(seen), torch.get_num_threads()) == ({1}, 3)
     monkeypatch.setattr(embed_images_module, "resize_and_crop", fail)
     with pytest.raises(RuntimeError, match="of this test"):
-        vectors(model, images, images.ids, workers=2)
-    assert torch.get_num_threads() == before
+        vectors(model, images, images.ids, threads=2)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_what_is_left_half_read_leaves_torch_and_the_model_as_they_were(model, images) -> None:
+    model.train()
+    options = {"precision": torch.float32, "device": torch.device("cpu"), "workers": 0}
+    half = embed_groups(model, images, [images.ids, images.ids], batch_size=4, **options)
+    next(half)
+    half.close()  # type: ignore[attr-defined] - a generator
+    assert torch.get_num_threads() == 3
+    assert model.training
+    model.eval()
 
 
 def test_each_row_is_the_embedding_of_its_own_image(model, images) -> None:

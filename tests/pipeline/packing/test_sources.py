@@ -75,6 +75,6 @@ def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     ):
         pass
     assert str(caught.value) == (
-        f"{tmp_path}/gone: no such folder or file; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
-        ".tar.xz, .zip, .parquet; set data.source"
+        f"{tmp_path}/gone: no such folder or archive; allowed: a folder, .tar, .tar.gz, .tar.bz2, "
+        ".tar.xz, .zip; set data.source"
     )
