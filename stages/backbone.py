@@ -1,4 +1,5 @@
-"""Write the pretrained network, pooled and without a head, as an embedder: models/baseline."""
+"""Write the pretrained network, pooled and without a head, as an embedder: models/baseline; and of
+a model that understands text, its text side."""
 
 import logging
 from pathlib import Path
@@ -10,7 +11,7 @@ from pipeline.config.schema import Params
 from pipeline.data.chosen import describe_chosen
 from pipeline.data.tables import CATALOG, read_table
 from pipeline.errors import UserError
-from pipeline.models.backbones import find_image_size
+from pipeline.models.backbones import OPEN_CLIP_PREFIX, find_image_size
 from pipeline.models.embedder import Embedder, build_baseline, save_embedder
 from pipeline.models.image_size import choose_image_size
 from pipeline.models.packaged_weights import PACKAGED
@@ -28,6 +29,17 @@ def main(
     """Build the backbone of params.yaml and write it to OUT."""
     params = runner.load()
     save_embedder(_build(params, _list_image_sizes(params, catalog)), out)
+    if params.backbone.name.startswith(OPEN_CLIP_PREFIX):
+        _add_text_side(params, out)
+
+
+def _add_text_side(params: Params, out: Path) -> None:
+    from pipeline.models.text_side import build_text_side, save_text_side  # imports open_clip
+
+    chosen = params.backbone
+    side = build_text_side(chosen.name, weights=find_weights(chosen.weights), seed=params.seed)
+    if side is not None:
+        save_text_side(side, out)
 
 
 def _build(params: Params, sizes: list[int]) -> Embedder:

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,24 @@ def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helpers.searchable import build  # torch, which most tests do without
 
     return build(tmp_path_factory.mktemp("searchable") / "project")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The backbone.name of a model of images and texts that knows the images of `searchable`."""
+    from tests.helpers.tiny_clip import make_tiny_clip
+
+    return f"open_clip:local-dir:{build_once(tmp_path_factory, 'clip', make_tiny_clip)}"
+
+
+@pytest.fixture(scope="session")
+def searchable_by_text(tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `searchable`, but its baseline understands text; do not change it."""
+    from tests.helpers.searchable import build
+    from tests.helpers.tiny_clip import write_models
+
+    folder = tmp_path_factory.mktemp("searchable") / "project"
+    return build(folder, write_models=partial(write_models, tiny_clip))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from pipeline.data.digests import digest_file
 from pipeline.errors import UserError, advise_making
 
-# As pipeline/models/embedder.py writes them; not imported from there, as torch takes seconds.
+# As pipeline/models/embedder.py and text_side.py write them, which import torch, in seconds.
 MODEL_FILES = ("model.json", "model.safetensors")
+TEXT_FILE = "text.safetensors"  # beside them, of a model that understands text
 KEY = "lookalike.lineage"
 
 

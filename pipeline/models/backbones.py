@@ -1,4 +1,4 @@
-"""Backbones: networks of torchvision and timm without their classifier or detector.
+"""Backbones: networks of torchvision, timm and open_clip without their classifier or detector.
 
 A new family of torchvision is a line of FAMILIES in torchvision_families.py.
 """
@@ -17,7 +17,7 @@ from pipeline.models.preprocessing import Preprocessing
 from pipeline.models.torchvision_families import PyramidLevel
 from pipeline.models.weights import StateDict, load_weights, read_weights, select_weights
 
-TIMM_PREFIX = "timm:"
+TIMM_PREFIX, OPEN_CLIP_PREFIX = "timm:", "open_clip:"
 
 
 class Backbone(nn.Module):
@@ -58,7 +58,7 @@ class Backbone(nn.Module):
 
 
 class BackboneLibrary(Protocol):
-    """The functions of torchvision_library and timm_library; arguments go by position."""
+    """The functions of torchvision_library and of the others; arguments go by position."""
 
     def check_name(self, name: str, /) -> None: ...
     def build_network(self, name: str, image_size: int, /) -> nn.Module: ...
@@ -79,17 +79,21 @@ def find_library(name: str) -> tuple[BackboneLibrary, str]:
         UserError: the library has no network of this name.
     """
     library = _import_library(name)
-    name_in_library = name.removeprefix(TIMM_PREFIX)
+    name_in_library = name.removeprefix(TIMM_PREFIX).removeprefix(OPEN_CLIP_PREFIX)
     library.check_name(name_in_library)
     return library, name_in_library
 
 
 def _import_library(name: str) -> BackboneLibrary:
-    # Imported when needed: torchvision takes a second, timm more.
+    # Imported when needed: torchvision takes a second, the others more.
     if name.startswith(TIMM_PREFIX):
         from pipeline.models import timm_library
 
         return cast(BackboneLibrary, timm_library)
+    if name.startswith(OPEN_CLIP_PREFIX):
+        from pipeline.models import open_clip_library
+
+        return cast(BackboneLibrary, open_clip_library)
     from pipeline.models import torchvision_library
 
     return cast(BackboneLibrary, torchvision_library)
@@ -119,7 +123,8 @@ def build_backbone(
     """Return a backbone in eval mode.
 
     Args:
-        name: an architecture of torchvision, or "timm:" and one of timm.
+        name: an architecture of torchvision, "timm:" and one of timm, or "open_clip:" and one of
+            open_clip.
         image_size: pixels of the square images that the network will get.
         pooling: a name of POOLINGS; the caller applies it after the backbone.
         level: of a detector's feature pyramid; ignored for networks without one.

@@ -182,6 +182,15 @@ def has_head_on_embedding(directory: Path) -> bool:
     return saved.head_input == "embedding"
 
 
+def read_backbone_name(directory: Path) -> str:
+    """Return the name of a model's backbone; its weights are not read.
+
+    Raises:
+        UserError: its description cannot be read.
+    """
+    return read_json(directory / SPEC_FILE, _SavedSpec, what=DESCRIPTION).backbone
+
+
 def without_head(model: Embedder) -> Embedder:
     """Return the baseline of a model whose head takes the baseline's embedding."""
     if not model.on_embedding:

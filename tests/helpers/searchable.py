@@ -5,7 +5,7 @@ It takes seconds, because no network is trained.
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -31,10 +31,13 @@ SIZE = (48, 40)
 PARAMS = {"embed.workers": 0, "embed.precision": "fp32", "split.protocol": "class_disjoint"}
 
 
-def build(folder: Path, **changes: object) -> Path:
+def build(
+    folder: Path, *, write_models: Callable[[Path], None] | None = None, **changes: object
+) -> Path:
     """Return `folder`, now with params.yaml, data/, models/, embeddings/ and index/.
 
-    changes: values of params.yaml, with `__` in place of the dots of their keys.
+    write_models: writes both into a folder, in place of `write_random_models`. changes: values of
+    params.yaml, with `__` in place of the dots of their keys.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "params.yaml").open("w") as out:
@@ -49,7 +52,7 @@ def build(folder: Path, **changes: object) -> Path:
         split.main(
             outputs.catalog, outputs.classes, outputs.health, out=Path("data/splits.parquet")
         )
-        write_models(folder)
+        (write_models or write_random_models)(folder)
         for model in ("baseline", "finetuned"):
             embed_again(folder, model)
             index_again(folder, model)
@@ -64,7 +67,7 @@ def pack_added_images(folder: Path, images: Sequence[SourceImage]) -> None:
     pack_added(images, to)
 
 
-def write_models(folder: Path, *, seed: int = 1) -> None:
+def write_random_models(folder: Path, *, seed: int = 1) -> None:
     """Write models/baseline and models/finetuned, of 512 and 16 dimensions, with random weights."""
     baseline = build_baseline("resnet18", image_size=32, pooling="avg", weights=None, seed=seed)
     finetuned = attach_head(baseline, name="linear", dim=16, hidden=0, normalize=True, seed=seed)
