@@ -153,7 +153,20 @@ def verify(
 
 @app.command()
 def query(
-    photos: Annotated[list[Path], typer.Argument(help="images, or folders of them")],
+    photos: Annotated[list[Path] | None, typer.Argument(help="images, or folders of them")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="words for what is looked for; may be given repeatedly"),
+    ] = None,
+    without: Annotated[
+        list[Path] | None, typer.Option(help="an image that results are not to be like")
+    ] = None,
+    without_text: Annotated[
+        list[str] | None, typer.Option(help="words for what results are not to be like")
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="all photos are one query, as with the three above")
+    ] = False,
     model: Annotated[
         str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
     ] = "best",
@@ -172,8 +185,17 @@ def query(
     """Search all images with your own photos: print their neighbors and draw sheets of them."""
     from app.commands.query import QueryOptions, query_photos
 
-    options = QueryOptions(model=model, only=tuple(only or ()), k=k, crop=crop)
-    if not query_photos(Path(), photos, options, out=out):
+    options = QueryOptions(
+        model=model,
+        only=tuple(only or ()),
+        k=k,
+        crop=crop,
+        texts=tuple(text or ()),
+        other_photos=tuple(without or ()),
+        other_texts=tuple(without_text or ()),
+        together=together,
+    )
+    if not query_photos(Path(), photos or [], options, out=out):
         raise typer.Exit(1)
 
 

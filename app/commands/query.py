@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -11,21 +12,21 @@ from statistics import median
 import numpy as np
 import psutil
 import pyarrow as pa
+from PIL import Image
 
 from app.output_folder import OutputFolder
+from app.searching.asked_queries import AskedQuery, list_asked
 from app.searching.best_model import ModelName, resolve_model
 from app.searching.catalog import Catalog
-from app.searching.matching import find_matches, read_match_threshold
+from app.searching.matching import Matches, find_matches, read_match_threshold
 from app.searching.model_index import CROPS, ModelIndex, Neighbor
+from app.searching.query_parts import Query
 from app.searching.query_sheets import MAX_ROWS, PhotoNeighbors, draw_sheets
 from app.searching.training import find_trained_on
-from app.searching.untrusted_images import (
-    find_photos,
-    read_photo,
-)
+from app.searching.untrusted_images import read_photo
 from pipeline.data.arrays import Mask
 from pipeline.data.tables import PHOTO_NEIGHBORS
-from pipeline.errors import UserError, escape_unprintable, name_choices
+from pipeline.errors import UserError, name_choices
 from pipeline.figures.fonts import glyphs_warned_once
 
 MAX_CLASSES_WIDTH = 48
@@ -48,12 +49,19 @@ class Times:
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """model: a name, or best. only: filters, `gallery`, `class=NAME`, `group=NAME`; () for all."""
+    """model: a name, or best. only: filters, `gallery`, `class=NAME`, `group=NAME`; () for all.
+
+    texts, other_photos, other_texts, together: as in `list_asked`.
+    """
 
     model: str
     only: tuple[str, ...]
     k: int
     crop: str
+    texts: tuple[str, ...] = ()
+    other_photos: tuple[Path, ...] = ()
+    other_texts: tuple[str, ...] = ()
+    together: bool = False
 
 
 def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, out: Path) -> bool:
@@ -63,14 +71,47 @@ def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, o
     could be read; where none could, nothing is written.
 
     Raises:
-        UserError: there is no photo, no usable catalog or index (see `Catalog` and `ModelIndex`),
-            an unknown filter, or `out` holds a file that no earlier query wrote.
+        UserError: as `list_asked`; there is no usable catalog or index (see `Catalog` and
+            `ModelIndex`), an unknown filter, a text for a model that understands none, or `out`
+            holds a file that no earlier query wrote.
     """
     if options.crop not in CROPS:
         raise UserError(f"--crop: {name_choices(options.crop, CROPS)}")
-    paths = find_photos(photos)
+    asked = list_asked(
+        photos,
+        texts=options.texts,
+        other_photos=options.other_photos,
+        other_texts=options.other_texts,
+        together=options.together,
+    )
     folder = OutputFolder(out, kind=PHOTO_NEIGHBORS, what="query", sheets=["sheet*.png"], root=root)
-    chosen, catalog = resolve_model(root, options.model), Catalog(root)
+    search = _open_search(root, options, for_text=any(each.has_texts for each in asked))
+    start_up = time.time() - psutil.Process().create_time()
+    times: list[Times] = []
+    rows: list[dict[str, object]] = []
+    with folder.writing() as results, glyphs_warned_once():
+        searched = search.run(asked, times)
+        while some := list(islice(searched, MAX_ROWS)):
+            rows += [
+                row
+                for found in some
+                for row in _table_rows(found, search.catalog, search.trained_on)
+            ]
+            first, model = len(times) - len(some) + 1, search.model_index.model
+            for sheet in draw_sheets(some, search.catalog, first=first, model=model):
+                results.add_sheet(sheet)
+        if times:
+            schema = pa.schema(PHOTO_NEIGHBORS.columns)
+            results.add_table(pa.Table.from_pylist(rows, schema=schema))
+    logger.info(_format_times(start_up, times))
+    if times:
+        logger.info("wrote %s", ", ".join(str(path) for path in results.written))
+    return len(times) == len(asked)
+
+
+def _open_search(root: Path, options: QueryOptions, *, for_text: bool) -> "_Search":
+    """Return a search in the project at `root`, and log what it searches."""
+    chosen, catalog = resolve_model(root, options.model, for_text=for_text), Catalog(root)
     model_index = ModelIndex(root, chosen.name)
     search = _Search(
         options,
@@ -83,25 +124,7 @@ def query_photos(root: Path, photos: Sequence[Path], options: QueryOptions, *, o
     logger.info("%s", search.describe(chosen))
     if search.threshold is None:
         logger.info(NO_THRESHOLD)
-    start_up = time.time() - psutil.Process().create_time()
-    times: list[Times] = []
-    rows: list[dict[str, object]] = []
-    with folder.writing() as results, glyphs_warned_once():
-        searched = search.photos(paths, times)
-        while some := list(islice(searched, MAX_ROWS)):
-            rows += [
-                row for photo in some for row in _table_rows(photo, catalog, search.trained_on)
-            ]
-            first = len(times) - len(some) + 1
-            for sheet in draw_sheets(some, catalog, first=first, model=chosen.name):
-                results.add_sheet(sheet)
-        if times:
-            schema = pa.schema(PHOTO_NEIGHBORS.columns)
-            results.add_table(pa.Table.from_pylist(rows, schema=schema))
-    logger.info(_format_times(start_up, times))
-    if times:
-        logger.info("wrote %s", ", ".join(str(path) for path in results.written))
-    return len(times) == len(paths)
+    return search
 
 
 def mask_only(catalog: Catalog, model_index: ModelIndex, only: Sequence[str]) -> Mask | None:
@@ -152,23 +175,17 @@ class _Search:
         done = self.model_index.postprocessing
         return text if done is None else f"{text}; post-processing: {done}"
 
-    def photos(self, paths: Sequence[Path], times: list[Times]) -> Iterator[PhotoNeighbors]:
-        """Print and yield the neighbors of each photo that can be read, and append to `times`."""
-        for path in paths:
+    def run(self, asked: Sequence[AskedQuery], times: list[Times]) -> Iterator[PhotoNeighbors]:
+        """Print and yield the neighbors of each query that can be read, and append to `times`."""
+        for each in asked:
             started, side = time.perf_counter(), self.model_index.least_side
             try:
-                image = read_photo(path, side=side)
+                query = each.read(partial(read_photo, side=side))
             except UserError as error:
                 logger.warning(error)
                 continue
             read = time.perf_counter()
-            vector = self.model_index.embed(image, crop=self.options.crop)
-            embedded = time.perf_counter()
-            found = find_matches(
-                *(self.model_index, vector, self.options.k),
-                threshold=self.threshold,
-                allowed=self.allowed,
-            )
+            found, embedded = self._find(query)
             ended = time.perf_counter()
             times.append(
                 Times(1e3 * (read - started), 1e3 * (embedded - read), 1e3 * (ended - embedded))
@@ -176,10 +193,34 @@ class _Search:
             text = format_neighbors(found.neighbors, self.catalog, self.trained_on)
             if found.match is False:
                 text += f"\n      {NO_MATCH.format(self.threshold)}"
-            print(f"{escape_unprintable(str(path))}\n{text}\n", flush=True)
-            # The sheet shows the photo in its own size, which may be more than the network needs.
-            shown = read_photo(path) if min(image.size) < 2 * side else image
-            yield PhotoNeighbors(path, shown, found.neighbors, found.match)
+            print(f"{each.name}\n{text}\n", flush=True)
+            shown = _show(each, query, side)
+            yield PhotoNeighbors(each.name, each.short_name, shown, found.neighbors, found.match)
+
+    def _find(self, query: Query) -> tuple[Matches, float]:
+        """Return what a query finds, and when it was embedded."""
+        crop = self.options.crop
+        wanted = query.wanted.vectors(self.model_index, crop=crop)
+        unwanted = query.unwanted.vectors(self.model_index, crop=crop)
+        embedded = time.perf_counter()
+        if wanted is None:
+            raise ValueError("a query without parts")
+        found = find_matches(
+            *(self.model_index, wanted, self.options.k),
+            threshold=self.threshold if query.is_one_image else None,
+            allowed=self.allowed,
+            unwanted=unwanted,
+        )
+        return found, embedded
+
+
+def _show(asked: AskedQuery, query: Query, side: int) -> Image.Image | None:
+    """Return the first photo of a query in its own size, which may be more than the network needs;
+    None without one."""
+    if not asked.photos:
+        return None
+    image = query.wanted.images[0]
+    return read_photo(asked.photos[0]) if min(image.size) < 2 * side else image
 
 
 def format_neighbors(neighbors: Sequence[Neighbor], catalog: Catalog, trained_on: Set[str]) -> str:
@@ -209,7 +250,7 @@ def _table_rows(
 ) -> list[dict[str, object]]:
     return [
         {
-            "photo": escape_unprintable(str(photo.path)),
+            "photo": photo.name,
             "rank": rank,
             "image_id": neighbor.image_id,
             "classes": catalog.classes_of(neighbor.image_id),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.searching.catalog import require_files
+from pipeline.data.lineage import TEXT_FILE
 from pipeline.data.training_record import RECORD_FILE, read_record
+from pipeline.errors import UserError
 
 BEST = "best"
 FOLDER = "models/finetuned"  # with the record of the training
@@ -19,17 +21,33 @@ class ModelName:
     because: str | None = None
 
 
-def resolve_model(root: Path, name: str) -> ModelName:
+def resolve_model(root: Path, name: str, *, for_text: bool = False) -> ModelName:
     """Return the model that `name` means: itself, or for "best" the one that training recorded.
 
+    for_text: "best" is one that understands text: the baseline, where the trained one does not.
+
     Raises:
-        UserError: "best", and there is no training in the project at `root`.
+        UserError: "best", and there is no training in the project at `root`, or no model in it
+            understands text.
     """
     if name != BEST:
         return ModelName(name)
     require_files(root, [root / FOLDER / RECORD_FILE])
     record = read_record(root / FOLDER)
-    return ModelName(record.use, record.because)
+    if not for_text or understands_text(root, record.use):
+        return ModelName(record.use, record.because)
+    for model in MODELS:
+        if understands_text(root, model):
+            return ModelName(model, "the one that understands text")
+    raise UserError(
+        "no model of this project understands text; allowed: a backbone.name of open_clip, such as "
+        "open_clip:ViT-B-32.laion2b_s34b_b79k with backbone.weights imagenet (docs/seeing.md)"
+    )
+
+
+def understands_text(root: Path, model: str) -> bool:
+    """Return whether a model of the project has a text side."""
+    return (root / "models" / model / TEXT_FILE).is_file()
 
 
 def find_best(root: Path) -> ModelName | None:

@@ -32,12 +32,13 @@ def find_matches(
     threshold: float | None,
     allowed: Mask | None = None,
     exclude: str | None = None,
+    unwanted: Vectors | None = None,
 ) -> Matches:
     """Return the k nearest images that are allowed, and whether the catalog has a match.
 
-    vector, allowed, exclude: as in `ModelIndex.search`.
+    vector, allowed, exclude, unwanted: as in `ModelIndex.search`.
     """
-    found = model_index.search(vector, k, allowed=allowed, exclude=exclude)
+    found = model_index.search(vector, k, allowed=allowed, exclude=exclude, unwanted=unwanted)
     if threshold is None:
         return Matches(found, None)
     nearest = found

@@ -1,11 +1,13 @@
 """A model with its index: embeds an image and finds its neighbors."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -14,32 +16,33 @@ from PIL import Image
 
 from app.searching.added_images import ADDED, has_added
 from app.searching.catalog import require_files
-from pipeline.data.arrays import Ints, Mask, Vectors
+from app.searching.joined_index import JoinedIndex
+from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
-from pipeline.data.lineage import MODEL_FILES, Lineage, check_lineage, digest_model
+from pipeline.data.lineage import MODEL_FILES, TEXT_FILE, Lineage, check_lineage, digest_model
 from pipeline.errors import UserError, name_choices
 from pipeline.index.build import (
     IDS_FILE,
     INDEX_FILE,
-    distance_of,
-    read_index,
     read_index_lineage,
     read_index_postprocessing,
     read_postprocessing_digest,
 )
+from pipeline.index.combined_queries import combine
 from pipeline.index.distances import prepare_vectors
-from pipeline.index.filtered_search import filtered_search
 from pipeline.index.postprocessing import average_with_neighbors
 from pipeline.index.reranking import TOP, rerank
 from pipeline.index.search import Neighbors
-from pipeline.index.stored_vectors import StoredVectors
 from pipeline.models import devices
 from pipeline.models.embed_images import embed_pixels
 from pipeline.models.embedder import load_embedder
 from pipeline.models.preprocessing import least_side, resize_and_crop, resize_and_pad
 
 CROPS = ("center", "none")
+
+if TYPE_CHECKING:  # it imports open_clip
+    from pipeline.models.text_side import TextSide
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +53,6 @@ class Neighbor:
 
     image_id: str
     score: float
-
-
-@dataclass(frozen=True)
-class _Part:
-    """An index, and the image_id of each of its rows."""
-
-    index: faiss.Index
-    ids: list[str]
 
 
 class ModelIndex:
@@ -89,18 +84,14 @@ class ModelIndex:
         require_files(root, [self._model_dir / name for name in MODEL_FILES])
         files = (IDS_FILE, INDEX_FILE)
         require_files(root, [folder / name for folder in self._index_dirs for name in files])
-        self._parts = [_Part(*read_index(folder)) for folder in self._index_dirs]
-        self.ids = [image_id for part in self._parts for image_id in part.ids]
-        if not self.ids:
-            raise UserError(f"{self._index_dirs[0]}: holds no images; run: dvc repro index")
+        self._index = JoinedIndex(self._index_dirs)
+        self.ids, self.distance = self._index.ids, self._index.distance
         loaded = load_embedder(self._model_dir)  # a damaged model is told before another one
         self._digest = digest_model(self._model_dir)
         self._postprocessing = read_index_postprocessing(self._index_dirs[0])
         self._lineage = self._check_parts(self._postprocessing.dim or loaded.dim)
-        self.distance = distance_of(self._parts[0].index)
         if self._postprocessing.reads_vectors:
-            self._stored = [StoredVectors(part.index) for part in self._parts]
-        self._rows = RowLookup(self.ids, table=self._index_dirs[0])
+            self._index.stored  # noqa: B018 - so that the first search does not wait for it
         self._read_lock = Lock()
         devices.make_deterministic()
         self._device = devices.find_device()
@@ -112,7 +103,7 @@ class ModelIndex:
         logger.debug(
             "%s: %s of %d images in %d dimensions, by %s; loaded on %s in %.1f s",
             self._index_dirs[0],
-            type(self._parts[0].index).__name__,
+            self._index.kind,
             len(self.ids),
             loaded.dim,
             self.distance,
@@ -124,7 +115,7 @@ class ModelIndex:
         """Return how the vectors of all parts were made: alike, by the model, of `dim` numbers."""
         lineage: Lineage | None = None
         digest = read_postprocessing_digest(self._index_dirs[0])
-        for folder, part in zip(self._index_dirs, self._parts, strict=True):
+        for folder, found in zip(self._index_dirs, self._index.dims, strict=True):
             if read_postprocessing_digest(folder) != digest:
                 raise UserError(
                     f"{folder}: made with another post-processing than {self._index_dirs[0]}; "
@@ -138,9 +129,9 @@ class ModelIndex:
                 stage="index",
                 same_as=lineage,
             )
-            if part.index.d != dim:
+            if found != dim:
                 raise UserError(
-                    f"{folder}: found vectors of length {part.index.d}; {self._model_dir} makes "
+                    f"{folder}: found vectors of length {found}; {self._model_dir} makes "
                     f"{dim}; run: dvc repro index"
                 )
         if lineage is None:
@@ -171,6 +162,34 @@ class ModelIndex:
         return vector
 
     @property
+    def understands_text(self) -> bool:
+        """Whether texts can be searched."""
+        return (self._model_dir / TEXT_FILE).is_file()
+
+    def embed_text(self, text: str) -> Vectors:
+        """Return float32 [D], a text in the space of the images; the first call takes seconds.
+
+        Raises:
+            UserError: the model understands images alone.
+        """
+        with self._read_lock:
+            text_side = self._text_side
+        _use_one_core()
+        vector: Vectors = text_side.embed([text])[0]
+        return vector
+
+    @cached_property
+    def _text_side(self) -> "TextSide":
+        if not self.understands_text:
+            raise UserError(
+                f"model: found '{self.model}', which understands images alone; allowed with texts: "
+                "a baseline whose backbone.name is one of open_clip"
+            )
+        from pipeline.models.text_side import load_text_side
+
+        return load_text_side(self._model_dir)
+
+    @property
     def least_side(self) -> int:
         """The least width and height, in pixels, that photos are decoded at, as the index's are."""
         return least_side(self._embedder.spec.image_size)
@@ -194,34 +213,58 @@ class ModelIndex:
         allowed: Mask | None = None,
         exclude: str | None = None,
         by_score: bool = False,
+        unwanted: Vectors | None = None,
     ) -> list[Neighbor]:
         """Return the k nearest images, best first, ties in the order of the index; the first
         re-ranked where the index says so, so that a score may be higher than the one before it.
 
-        vector: float32 [D], of `embed` or `read_vector`. allowed: bool [N], which rows of `ids` may
-        be found; None for all. exclude: the image_id of the query, which is never its own neighbor.
-        Fewer are returned where fewer are allowed. by_score: as if nothing were re-ranked.
+        vector: float32 [D], of `embed` or `read_vector`; or [P, D], of all parts of one query.
+        allowed: bool [N], which rows of `ids` may be found; None for all. exclude: the image_id of
+        the query, which is never its own neighbor. Fewer are returned where fewer are allowed.
+        by_score: as if nothing were re-ranked. unwanted: float32 [Q, D], of what the results are
+        not to be like.
+
+        Raises:
+            UserError: as `combine`.
         """
-        own_row = None if exclude is None else self._rows.get(exclude)
+        own_row = self._index.find_row(exclude)
         _use_one_core()
-        mapped = self._postprocessing.apply(vector[None])
-        queries = prepare_vectors(mapped, distance=self.distance)  # (1, d)
+        queries = self._prepare(vector, unwanted)  # (1, d)
         if self._postprocessing.steps.query_expansion:
-            nearest = self._find(
+            nearest = self._index.find(
                 queries[0], self._postprocessing.steps.query_expansion, allowed, own_row
             )
             queries = self._expand(queries, nearest)
         neighbors = 0 if by_score else self._postprocessing.steps.rerank
         count = max(k, TOP) if neighbors else k
-        found = self._find(queries[0], count, allowed, own_row, needed=k)
+        found = self._index.find(queries[0], count, allowed, own_row, needed=k)
         places = np.arange(len(found.rows))
         if neighbors:
-            first = self._read_stored(found.rows[:TOP])
+            first = self._index.read(found.rows[:TOP])
             places[: len(first)] = rerank(queries[0], first, neighbors)
         return [
             Neighbor(self.ids[found.rows[place]], float(found.scores[place]))
             for place in places[:k]
         ]
+
+    def mask_without(self, image_ids: Collection[str]) -> Mask:
+        """Return bool [N], the rows of `ids` but for some images."""
+        return self._index.mask_without(image_ids)
+
+    def _prepare(self, vector: Vectors, unwanted: Vectors | None) -> Vectors:
+        """Return float32 [1, d], the query in the space of the index."""
+        parts = np.atleast_2d(vector)
+        count = len(parts)
+        if unwanted is not None:
+            parts = np.concatenate([parts, unwanted])
+        mapped = self._postprocessing.apply(parts)
+        prepared = prepare_vectors(mapped, distance=self.distance)
+        if len(prepared) == 1:
+            return prepared
+        wanted, others = prepared[:count], prepared[count:]
+        length = np.linalg.norm(wanted, axis=1).mean()  # 1 for the cosine
+        combined: Vectors = length * combine(wanted, others, self._index.sample)[None]
+        return combined
 
     @property
     def postprocessing(self) -> str | None:
@@ -234,52 +277,12 @@ class ModelIndex:
         """Whether the first result may not be the one of the highest score."""
         return self._postprocessing.steps.rerank > 0
 
-    def _find(
-        self,
-        query: Vectors,
-        k: int,
-        allowed: Mask | None,
-        own_row: int | None,
-        needed: int | None = None,
-    ) -> Neighbors:
-        """Return the k nearest: rows of `ids`, int64 [n], and their scores, best first.
-
-        needed: as in `filtered_search`.
-        """
-        found, first = [], 0
-        for part in self._parts:
-            rows = slice(first, first + len(part.ids))
-            nearest = filtered_search(
-                part.index,
-                query,
-                k,
-                distance=self.distance,
-                allowed=None if allowed is None else allowed[rows],
-                own_row=_row_within(own_row, rows),
-                needed=needed,
-            )
-            found.append(Neighbors(nearest.rows + first, nearest.scores))
-            first = rows.stop
-        scores = np.concatenate([each.scores for each in found])
-        order = np.argsort(-scores, kind="stable")[:k]
-        return Neighbors(np.concatenate([each.rows for each in found])[order], scores[order])
-
     def _expand(self, queries: Vectors, nearest: Neighbors) -> Vectors:
         """Return float32 [1, d]: the query averaged with its nearest images."""
-        gallery = self._read_stored(nearest.rows)
+        gallery = self._index.read(nearest.rows)
         places = np.arange(len(gallery))[None]
         scores = nearest.scores[None]
         return average_with_neighbors(queries, gallery, places, scores, distance=self.distance)
-
-    def _read_stored(self, rows: Ints) -> Vectors:
-        """Return float32 [n, d], the vectors in the index of int64 [n] rows of `ids`."""
-        vectors, first = np.empty((len(rows), self._parts[0].index.d), np.float32), 0
-        for part, stored in zip(self._parts, self._stored, strict=True):
-            here = (rows >= first) & (rows < first + len(part.ids))
-            if here.any():
-                vectors[here] = stored.read(rows[here] - first)
-            first += len(part.ids)
-        return vectors
 
     @cached_property
     def _embeddings(self) -> tuple[RowLookup, Vectors]:
@@ -311,11 +314,6 @@ class ModelIndex:
             same_as=lineage,
         )
         return ids, vectors
-
-
-def _row_within(row: int | None, rows: slice) -> int | None:
-    """Return where `row` is in a slice of rows, None where it is not."""
-    return row - rows.start if row is not None and rows.start <= row < rows.stop else None
 
 
 def _use_one_core() -> None:

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.searching.catalog import Catalog
 from app.searching.model_index import Neighbor
 from pipeline.errors import escape_unprintable
+from pipeline.figures.fonts import SheetFont
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.result_sheets import ResultRow, draw_result_sheet, result_left
-from pipeline.figures.sheet_tiles import CAPTION, GAP, PAPER, Tile, box
+from pipeline.figures.sheet_tiles import CAPTION, GAP, PAPER, Tile, box, wrap
 
 # Pixels of a tile: small images are enlarged to the first, large ones shrunk to the second.
 MIN_TILE, MAX_TILE = 160, 512
 MAX_ROWS = 20
+WORDS = 16  # pixels of the letters of a text that is searched
 # Image viewers get slow beyond these sizes, or refuse the file.
 MAX_SHEET_WIDTH = 16_000
 MAX_SHEET_PIXELS = 20_000_000
@@ -23,13 +25,15 @@ MAX_SHEET_PIXELS = 20_000_000
 
 @dataclass(frozen=True)
 class PhotoNeighbors:
-    """A photo, RGB, and its neighbors, best first.
+    """A query and its neighbors, best first.
 
-    match: whether it has a match in the catalog; None without a threshold.
+    name: of the photo, or of all parts of the query. shown: as `name`, but short. image: RGB; None
+    for texts alone. match: whether it has a match in the catalog; None without a threshold.
     """
 
-    path: Path
-    image: Image.Image
+    name: str
+    shown: str
+    image: Image.Image | None
     neighbors: list[Neighbor]
     match: bool | None = None
 
@@ -50,7 +54,7 @@ def draw_sheets(
         numbers = f"{first + start}–{first + start + len(on_sheet) - 1}"
         title = f"{model}: neighbors of photos {numbers}"
         if len(on_sheet) == 1:
-            title = f"{model}: neighbors of {escape_unprintable(on_sheet[0].path.name)}"
+            title = f"{model}: neighbors of {on_sheet[0].shown}"
         if shown < columns:
             title += f", the first {shown} of {columns}"
         yield _draw(title, on_sheet, catalog, columns=shown, size=size)
@@ -76,6 +80,18 @@ def fit_tile(image: Image.Image, size: int) -> Image.Image:
     return tile
 
 
+def draw_words(text: str, size: int) -> Image.Image:
+    """Return a square tile of `size` pixels with a text in its middle."""
+    font, line = SheetFont(WORDS, bold=True), WORDS + 6
+    tile = Image.new("RGB", (size, size), PAPER)
+    lines = wrap(text, font, size - 2 * GAP)[: (size - 2 * GAP) // line]
+    top = (size - line * len(lines)) // 2
+    for number, words in enumerate(lines):
+        left = int(size - font.getlength(words)) // 2
+        font.draw(ImageDraw.Draw(tile), (left, top + number * line), words, INK)
+    return tile
+
+
 def _count_columns(width: int, size: int) -> int:
     """Return how many neighbors fit beside the photo on a sheet of `width` pixels; at least 1."""
     columns = 1
@@ -92,7 +108,10 @@ def _draw(
 
     def read_image(key: str) -> Image.Image:
         photo = photo_of_key.get(key)
-        return fit_tile(catalog.images.decode(key) if photo is None else photo.image, size)
+        if photo is not None and photo.image is None:
+            return draw_words(photo.shown, size)
+        image = photo.image if photo and photo.image else catalog.images.decode(key)
+        return fit_tile(image, size)
 
     rows = [
         ResultRow(
@@ -105,9 +124,10 @@ def _draw(
 
 
 def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:
-    width, height = photo.image.size
-    note = f"{width} × {height}{', no match' if photo.match is False else ''}"
-    return Tile(key, escape_unprintable(photo.path.name), note, INK)
+    width, height = (0, 0) if photo.image is None else photo.image.size
+    size = "text" if photo.image is None else f"{width} × {height}"
+    note = f"{size}{', no match' if photo.match is False else ''}"
+    return Tile(key, photo.shown, note, INK)
 
 
 def _neighbor_tile(neighbor: Neighbor, catalog: Catalog) -> Tile:

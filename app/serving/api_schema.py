@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Looking for a name that is like a very long one would take long.
 MAX_NAME_LENGTH = 255
+MAX_PARTS = 20  # images beside the query, of each kind
 
 Milliseconds = Annotated[float, Field(description="time in milliseconds", examples=[4.2])]
 Version = Annotated[
@@ -48,6 +49,33 @@ class SearchOptions(BaseModel):
         "none: the whole image",
     )
 
+    text: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="words for what is looked for, beside the image if there is one; for models "
+        "that understand text",
+    )
+    without: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="words for what results are not to be like",
+    )
+    like: list[str] = Field(
+        [], max_length=MAX_PARTS, description="image_ids of images that are looked for too"
+    )
+    unlike: list[str] = Field(
+        [],
+        max_length=MAX_PARTS,
+        description="image_ids of images that results are not to be like",
+    )
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether a model has to understand text."""
+        return self.text is not None or self.without is not None
+
 
 class PhotoSearchOptions(SearchOptions):
     """Options of a search by photo."""
@@ -64,7 +92,7 @@ class PhotoSearchOptions(SearchOptions):
 class QueryImage(BaseModel):
     """The image whose neighbors were searched."""
 
-    image_id: str | None = Field(description="null for a photo")
+    image_id: str | None = Field(description="null for a photo, and for words alone")
     classes: Classes
     group: Group
     preview: str | None = Field(
@@ -85,7 +113,7 @@ class NeighborImage(BaseModel):
     trained_on: bool = Field(description="whether this model was trained on it")
     relevant: bool | None = Field(
         description="whether it shares a class with the query; null for a photo, whose class is "
-        "not known, and where all images have one class"
+        "not known, for a query of several parts, and where all images have one class"
     )
 
 
@@ -116,7 +144,9 @@ class SearchResponse(BaseModel):
     """The neighbors that each model found."""
 
     query: QueryImage
-    models: list[ModelNeighbors] = Field(description="in the order of `Choices.models`")
+    models: list[ModelNeighbors] = Field(
+        description="in the order of `Choices.models`; with words, those of `Choices.text`"
+    )
     read_ms: Milliseconds
     version: Version
 
@@ -138,6 +168,7 @@ class Choices(BaseModel):
     """What a search can choose from, and the limits of an upload."""
 
     models: list[str]
+    text: list[str] = Field(description="those of the models that understand text")
     best: BestModel | None = Field(description="the better model on validation; null without one")
     trained: bool = Field(description="whether the fine-tuned model was trained")
     classes: list[str] = Field(description="names of the classes that have images")

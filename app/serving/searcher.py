@@ -5,12 +5,10 @@ import io
 import random
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from uuid import uuid4
 
-import numpy as np
 from PIL import Image
 
 from app.overrides_file import append_overrides
@@ -24,6 +22,7 @@ from app.searching.photo_memory import (
     max_pixels,
     read_photo_header,
 )
+from app.searching.query_parts import Query, QueryParts
 from app.searching.training import find_trained_on, was_trained
 from app.searching.untrusted_images import MAX_BYTES
 from app.serving.api_schema import (
@@ -37,16 +36,19 @@ from app.serving.api_schema import (
     SearchOptions,
     SearchResponse,
 )
-from pipeline.data.arrays import Mask
+from app.serving.filters import Filters
 from pipeline.errors import UserError
 from pipeline.packing.overrides import DROP, RELABEL
 
 PREVIEW_SIDE = 640
-MAX_CACHED_MASKS = 64
 
 
 class RefusedPhotoError(UserError):
     """A photo that cannot be decoded, or is too large."""
+
+
+class EmptyQueryError(UserError):
+    """A search for nothing, or for words by models that understand none."""
 
 
 class UnknownImageError(UserError):
@@ -80,18 +82,11 @@ class Searcher:
         for model_index in self.model_indexes.values():
             # Reads the table of vectors now, so that the first search does not wait for it.
             model_index.read_vector(model_index.ids[0])
+            if model_index.understands_text:
+                model_index.embed_text("")
         self._image_ids = set(self.catalog.images.ids)
         self.catalog.images.require(self.catalog.queries)
-        # Cached: for an index of 100,000 rows, to make a mask takes longer than to search.
-        self._mask_class = lru_cache(MAX_CACHED_MASKS)(
-            lambda model, name: self.catalog.mask_class(name, self.model_indexes[model].ids)
-        )
-        self._mask_group = lru_cache(MAX_CACHED_MASKS)(
-            lambda model, name: self.catalog.mask_group(name, self.model_indexes[model].ids)
-        )
-        self._mask_gallery = lru_cache(len(models))(
-            lambda model: self.catalog.mask_gallery(self.model_indexes[model].ids)
-        )
+        self._filters = Filters(self.catalog, self.model_indexes)
         self.choices = self._list_choices(find_best(root), trained=was_trained(root))
 
     def require_all_images(self) -> None:
@@ -127,26 +122,43 @@ class Searcher:
             if shown and max(shown.size) < PREVIEW_SIDE:  # perhaps as the network needs no more
                 shown = decode_in_memory(encoded, name=options.name, side=PREVIEW_SIDE)
         preview = None if shown is None else _make_preview(shown)
-        query = QueryImage(image_id=None, classes=[], group=None, preview=preview)
-        return self._search(query, image, options, read_ms=_milliseconds_since(started))
+        described = QueryImage(image_id=None, classes=[], group=None, preview=preview)
+        query = _with_options(QueryParts([image]), options)
+        return self._search(described, query, options, read_ms=_milliseconds_since(started))
 
     def search_image(self, image_id: str, options: SearchOptions) -> SearchResponse:
         """Return the neighbors of an image of the catalog that each model finds, without itself.
 
         Raises:
-            UnknownImageError: it is not in the catalog.
+            UnknownImageError: it, or one beside it, is not in the catalog.
             UnknownNameError: there is no such class or group.
+            EmptyQueryError: there are words, and no model understands text.
         """
         self._check_image_id(image_id)
         self._check_options(options)
         started = perf_counter()
-        # With the centre crop, its embedding is in the pipeline's table already.
-        image = None
-        if options.crop != "center":
-            image = self.catalog.images.decode_small(image_id, side=self._least_side)
+        if options.crop == "center":  # its embedding is in the pipeline's table already
+            parts = QueryParts(image_ids=[image_id])
+        else:
+            parts = QueryParts([self.catalog.images.decode_small(image_id, side=self._least_side)])
         classes, group = self.catalog.classes_of(image_id), self.catalog.group_of(image_id)
-        query = QueryImage(image_id=image_id, classes=classes, group=group, preview=None)
-        return self._search(query, image, options, read_ms=_milliseconds_since(started))
+        described = QueryImage(image_id=image_id, classes=classes, group=group, preview=None)
+        query = _with_options(parts, options)
+        return self._search(described, query, options, read_ms=_milliseconds_since(started))
+
+    def search_parts(self, options: SearchOptions) -> SearchResponse:
+        """Return what each model finds for words, images of the catalog, or both.
+
+        Raises:
+            EmptyQueryError: there is neither, or no model understands text.
+            UnknownImageError, UnknownNameError: as `search_image`.
+        """
+        self._check_options(options)
+        query = _with_options(QueryParts(), options)
+        if not len(query.wanted):
+            raise EmptyQueryError("text: found none; allowed: words, or image_ids that are like it")
+        described = QueryImage(image_id=None, classes=[], group=None, preview=None)
+        return self._search(described, query, options, read_ms=0.0)
 
     def sample_query(self) -> str:
         """Return the image_id of a random query of the test split, or of any image without one."""
@@ -193,6 +205,7 @@ class Searcher:
         groups = {self.catalog.group_of(image_id) for image_id in gallery}
         return Choices(
             models=list(self.model_indexes),
+            text=[name for name, each in self.model_indexes.items() if each.understands_text],
             best=None if best is None else BestModel(model=best.name, because=best.because or ""),
             trained=trained,
             classes=[name for name in self.catalog.classes if name in classes],
@@ -206,47 +219,41 @@ class Searcher:
         )
 
     def _search(
-        self,
-        query: QueryImage,
-        image: Image.Image | None,
-        options: SearchOptions,
-        *,
-        read_ms: float,
+        self, described: QueryImage, query: Query, options: SearchOptions, *, read_ms: float
     ) -> SearchResponse:
-        """Search with each model, for `image`, or where it is None for the query's image_id."""
+        """Search with each model that understands the query."""
         models = [
-            self._search_model(model_index, query, image, options)
+            self._search_model(model_index, described.image_id, query, options)
             for model_index in self.model_indexes.values()
+            if model_index.understands_text or not query.has_texts
         ]
         version = self.choices.version
-        return SearchResponse(query=query, models=models, read_ms=read_ms, version=version)
+        return SearchResponse(query=described, models=models, read_ms=read_ms, version=version)
 
     def _search_model(
-        self,
-        model_index: ModelIndex,
-        query: QueryImage,
-        image: Image.Image | None,
-        options: SearchOptions,
+        self, model_index: ModelIndex, image_id: str | None, query: Query, options: SearchOptions
     ) -> ModelNeighbors:
+        """Search with one model; image_id: the query's, where it is an image of the catalog."""
         started = perf_counter()
-        if image is not None:
-            vector = model_index.embed(image, crop=options.crop)
-        elif query.image_id is None:
-            raise ValueError("neither an image nor the name of one")
-        else:
-            vector = model_index.read_vector(query.image_id)
+        wanted = query.wanted.vectors(model_index, crop=options.crop)
+        unwanted = query.unwanted.vectors(model_index, crop=options.crop)
+        if wanted is None:
+            raise ValueError("a query without parts")
         embed_ms, started = _milliseconds_since(started), perf_counter()
-        allowed = self._mask_allowed(model_index, options)
+        allowed = self._filters.mask(model_index, options)
+        # An image of the catalog is in it, whatever the others are like.
+        has_threshold = query.is_one_image and image_id is None
         found = find_matches(
-            *(model_index, vector, options.k),
-            # An image of the catalog is in it, whatever the others are like.
-            threshold=None if query.image_id else self._thresholds[model_index.model],
+            *(model_index, wanted, options.k),
+            threshold=self._thresholds[model_index.model] if has_threshold else None,
             allowed=allowed,
-            exclude=query.image_id,
+            exclude=image_id,
+            unwanted=unwanted,
         )
         search_ms = _milliseconds_since(started)
         trained_on = self._trained_on[model_index.model]
-        neighbors = self._describe(found.neighbors, query.image_id, trained_on)
+        relevant_to = image_id if query.is_one_image else None
+        neighbors = self._describe(found.neighbors, relevant_to, trained_on)
         known = any(each.relevant is not None for each in neighbors)
         return ModelNeighbors(
             model=model_index.model,
@@ -277,26 +284,31 @@ class Searcher:
             for rank, neighbor in enumerate(neighbors, start=1)
         ]
 
-    def _mask_allowed(self, model_index: ModelIndex, options: SearchOptions) -> Mask | None:
-        """Return bool [N]: which rows of an index the filters allow; None for all."""
-        masks = [self._mask_gallery(model_index.model)] if options.gallery else []
-        if options.class_ is not None:
-            masks.append(self._mask_class(model_index.model, options.class_))
-        if options.group is not None:
-            masks.append(self._mask_group(model_index.model, options.group))
-        return np.logical_and.reduce(masks) if masks else None
-
     def _check_options(self, options: SearchOptions) -> None:
-        if options.class_ is not None:
-            self.catalog.find_label(options.class_)
-        if options.group is not None:
-            self.catalog.find_group(options.group)
+        self._filters.check(options)
+        for image_id in (*options.like, *options.unlike):
+            self._check_image_id(image_id)
+        if options.has_texts and not self.choices.text:
+            raise EmptyQueryError(
+                "text: found words, and the models that are served understand images alone; "
+                "allowed: with a backbone.name of open_clip"
+            )
 
     def _check_image_id(self, image_id: str) -> None:
         if image_id not in self._image_ids:
             raise UnknownImageError(
                 f"image_id: found '{image_id}'; allowed: an image_id of the catalog"
             )
+
+
+def _with_options(parts: QueryParts, options: SearchOptions) -> Query:
+    """Return the query of an image's parts and of what the options add."""
+    ids = [*parts.image_ids, *options.like]
+    texts = [text for text in (options.text,) if text is not None]
+    others = [text for text in (options.without,) if text is not None]
+    return Query(
+        QueryParts(parts.images, ids, texts), QueryParts(image_ids=options.unlike, texts=others)
+    )
 
 
 @contextmanager

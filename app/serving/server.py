@@ -34,6 +34,7 @@ from app.serving.cross_site import CrossSiteGuard
 from app.serving.memory_budget import MemoryBudget
 from app.serving.request_queue import QueueFullError, RequestQueue
 from app.serving.searcher import (
+    EmptyQueryError,
     RefusedOverrideError,
     RefusedPhotoError,
     Searcher,
@@ -55,6 +56,7 @@ STATUSES: dict[type[UserError], int] = {
     UnknownImageError: 404,
     UnknownNameError: 422,
     RefusedOverrideError: 422,
+    EmptyQueryError: 422,
 }
 DESCRIPTION = (
     "Search a dataset for images that are similar to a query image, with several models side by "
@@ -167,6 +169,13 @@ def _serve_searches(
             )
             with queue.admit():  # not before: who sends slowly keeps no place of the others
                 return await search_within_memory(photo, size, options)
+
+    @app.get("/api/search", tags=["search"])
+    async def search_by_parts(options: Annotated[SearchOptions, Query()]) -> SearchResponse:
+        """Search with words, images of the catalog, or both together."""
+        with queue.admit():
+            async with memory.reserve(share):
+                return await queue.run(partial(current().search_parts, options))
 
     @app.get("/api/search/{image_id:path}", tags=["search"])
     async def search_by_image(

@@ -43,3 +43,8 @@ export function override(imageId, action, label) {
 export function searchByImage(imageId, options, signal) {
   return fetchJson(`/api/search/${encodeURIComponent(imageId)}?${options}`, { signal });
 }
+
+/** Return the neighbors of words, images of the catalog, or both: all in the options. */
+export function searchByParts(options, signal) {
+  return fetchJson(`/api/search?${options}`, { signal });
+}

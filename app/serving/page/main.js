@@ -1,9 +1,9 @@
 // Reacts to what a person does on the page: each step is a search.
 
-import { fetchJson, override, searchByImage, searchByPhoto } from "/page/api.js";
+import { fetchJson, override, searchByImage, searchByParts, searchByPhoto } from "/page/api.js";
 import { renderChoices, renderNeighbors, renderQuery, renderWelcome, summarise }
   from "/page/render.js";
-import { formatUrl, parseUrl, searchOptions } from "/page/url.js";
+import { formatUrl, NO_PARTS, parseUrl, searchOptions } from "/page/url.js";
 
 // Photos stay in the memory of this page, so that the Back button finds them; the oldest go first.
 const MAX_PHOTOS = 20;
@@ -67,7 +67,8 @@ function search(next, signal) {
     if (!photo) throw new Error("that photo is no longer in this page's memory; drop it again");
     return searchByPhoto(photo, searchOptions(next), choices, signal);
   }
-  return next.image ? searchByImage(next.image, searchOptions(next), signal) : null;
+  if (next.image) return searchByImage(next.image, searchOptions(next), signal);
+  return next.text || next.like.length ? searchByParts(searchOptions(next), signal) : null;
 }
 
 async function loadChoices() {
@@ -89,9 +90,9 @@ function show(response, milliseconds) {
   const photoName = photos.get(state.photo)?.name ?? "";
   renderQuery(response.query, state, photoName, choices);
   renderNeighbors(response, state, choices);
-  byId("status").textContent = summarise(response, milliseconds);
+  byId("status").textContent = summarise(response, milliseconds, choices);
   const classes = response.query.classes.join(", ");
-  document.title = `${classes || photoName || "photo"} · lookalike`;
+  document.title = `${classes || photoName || state.text || "images"} · lookalike`;
 }
 
 /** Show only the error: the URL is of a search that failed, so older results would mislead. */
@@ -115,7 +116,7 @@ function searchFile(files) {
   const key = randomKey();
   photos.set(key, photo);
   if (photos.size > MAX_PHOTOS) photos.delete(photos.keys().next().value);
-  go({ ...wanted, image: "", photo: key }, { push: true });
+  go({ ...wanted, ...NO_PARTS, photo: key }, { push: true });
 }
 
 /** Return a key that no other visit uses: a URL with it may be reloaded or shared. */
@@ -126,7 +127,7 @@ function randomKey() {
 function searchRandom() {
   const sample = async (signal) => {
     const sampled = await fetchJson("/api/random-query", { signal });
-    return { ...wanted, image: sampled.image_id, photo: "" };
+    return { ...wanted, ...NO_PARTS, image: sampled.image_id };
   };
   go(sample, { push: true });
 }
@@ -143,6 +144,8 @@ function readFilters() {
 
 function fillFilters() {
   for (const name of ["class", "group"]) byId(name).classList.toggle("set", wanted[name] !== "");
+  byId("text").value = wanted.text;
+  byId("without").value = wanted.without;
   byId("class").value = wanted.class;
   choose("group", wanted.group);
   choose("k", wanted.k);
@@ -187,6 +190,36 @@ function listenToFilters() {
   byId("clear").addEventListener("click", () => {
     go({ ...wanted, class: "", group: "", gallery: "" }, { push: true });
     byId("class").focus();
+  });
+}
+
+/** Add an image to the query, or move it to the other side; a second click takes it out. */
+function toggle(kind, imageId) {
+  const other = kind === "like" ? "unlike" : "like";
+  const rest = wanted[kind].filter((each) => each !== imageId);
+  const added = rest.length === wanted[kind].length ? [...rest, imageId] : rest;
+  const parts = { [kind]: added, [other]: wanted[other].filter((each) => each !== imageId) };
+  go({ ...wanted, ...parts }, { push: true });
+}
+
+function listenToParts() {
+  const searchWords = () => {
+    const words = { text: byId("text").value.trim(), without: byId("without").value.trim() };
+    const next = { ...wanted, ...words };
+    if (formatUrl(next) !== formatUrl(wanted)) go(next, { push: true });
+  };
+  byId("words").addEventListener("change", searchWords);
+  byId("words").addEventListener("submit", (event) => {
+    event.preventDefault();
+    searchWords();
+  });
+  byId("columns").addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-add]");
+    if (button) toggle(button.dataset.kind, button.dataset.add);
+  });
+  byId("parts").addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-remove]");
+    if (button) toggle(button.dataset.kind, button.dataset.remove);
   });
 }
 
@@ -253,7 +286,7 @@ function listenToLinks() {
     // The browser opens new tabs and windows.
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    go({ ...wanted, image: parseUrl(link.href).image, photo: "" }, { push: true });
+    go({ ...wanted, ...NO_PARTS, image: parseUrl(link.href).image }, { push: true });
   });
   window.addEventListener("popstate", () => go(parseUrl(location.href), { push: false }));
 }
@@ -261,6 +294,7 @@ function listenToLinks() {
 // On a phone, open options would push the results far down.
 byId("options").open = !matchMedia("(max-width: 820px)").matches;
 listenToFilters();
+listenToParts();
 listenToPhotos();
 listenToCorrections();
 listenToLinks();

@@ -1,15 +1,22 @@
 // The query, its neighbors and the choices, as elements of the page. Class and file names come from
 // outside, so all text is set as text, never as HTML.
 
-import { formatUrl, imageUrl } from "/page/url.js";
+import { formatUrl, imageUrl, NO_PARTS } from "/page/url.js";
 
 const QUERY_SIDE = 640;
+const PART_SIDE = 96;
 const TILE_SIDE = 384;
 
 const byId = (id) => document.getElementById(id);
 
 /** Show the query: an image of the catalog or a photo. */
 export function renderQuery(query, state, photoName, choices) {
+  showQuery(query.preview || query.image_id ? "image" : "words");
+  renderParts(state);
+  // An added image has no class, which could be wrong.
+  renderCorrection(query.classes.length > 0 && choices.overrides);
+  byId("query-words").textContent = describeWords(state);
+  if (!query.preview && !query.image_id) return;
   const image = byId("query-image");
   image.src = query.preview ?? imageUrl(query.image_id, QUERY_SIDE);
   image.alt = query.image_id ? `query: ${describe(query)}` : `query: your photo ${photoName}`;
@@ -17,9 +24,27 @@ export function renderQuery(query, state, photoName, choices) {
   byId("query-caption").replaceChildren(
     element("strong", {}, query.image_id ? describe(query) : photoName),
     element("small", {}, query.image_id ?? "your photo; its class is not known"));
-  showQuery(true);
-  // An added image has no class, which could be wrong.
-  renderCorrection(query.classes.length > 0 && choices.overrides);
+}
+
+/** Return what is looked for without a query image. */
+function describeWords({ text, like }) {
+  if (text) return `“${text}”`;
+  return like.length > 1 ? `images like these ${like.length}` : "images like this one";
+}
+
+/** Show the images that the results are to be like, or not, each with a button to remove it. */
+function renderParts({ like, unlike }) {
+  const part = (kind, words) => (imageId) => {
+    const remove = element("button", { type: "button", title: "remove" }, "✕");
+    remove.setAttribute("aria-label", `remove: ${words} ${imageId}`);
+    Object.assign(remove.dataset, { kind, remove: imageId });
+    return element("li", { className: kind, title: `${words} ${imageId}` },
+      element("img", { src: imageUrl(imageId, PART_SIDE), alt: "" }),
+      element("span", {}, words), remove);
+  };
+  byId("parts").hidden = !like.length && !unlike.length;
+  byId("parts").replaceChildren(
+    ...like.map(part("like", "like")), ...unlike.map(part("unlike", "not like")));
 }
 
 /** Show what corrects the query, closed and empty, or hide it. */
@@ -33,8 +58,9 @@ function renderCorrection(shown) {
 
 /** Show the page as it is before the first search. */
 export function renderWelcome() {
-  showQuery(false);
+  showQuery("");
   renderCorrection(false);
+  byId("parts").hidden = true;
   byId("columns").replaceChildren(element("div", { className: "welcome" },
     element("h2", {}, "Which images look like this one?"),
     element("p", {}, "Drop a photo anywhere on this page, paste one, or take a random query "
@@ -58,20 +84,26 @@ export function renderChoices(choices) {
   byId("group").options[0].textContent =
     `all ${formatCount(choices.groups.length, "group", "groups")}`;
   byId("group-field").hidden = !choices.groups.length;
+  byId("words").hidden = !choices.text.length;
   byId("indexed").textContent = `${formatCount(choices.image_count, "image", "images")} · `
     + choices.models.join(", ");
 }
 
 /** Return a sentence about the neighbors that the models found. */
-export function summarise(response, milliseconds) {
+export function summarise(response, milliseconds, choices) {
+  const silent = choices.models.filter(
+    (name) => !response.models.some((each) => each.model === name));
+  const only = silent.length ? `; ${silent.join(", ")} understands images alone` : "";
   const counts = response.models.filter(hasCount)
     .map((each) => `${each.model}: ${formatRelevant(each)}`);
-  return `${counts.length ? `${counts.join(", ")}; ` : ""}searched in ${formatTime(milliseconds)}`;
+  return `${counts.length ? `${counts.join(", ")}; ` : ""}searched in ${formatTime(milliseconds)}${only}`;
 }
 
-function showQuery(shown) {
-  byId("query-image").hidden = byId("query-caption").hidden = !shown;
-  byId("drop").hidden = shown;
+/** Show the query as an "image", as "words", or "" where there is none. */
+function showQuery(kind) {
+  byId("query-image").hidden = byId("query-caption").hidden = kind !== "image";
+  byId("query-words").hidden = kind !== "words";
+  byId("drop").hidden = kind !== "";
 }
 
 function renderColumn(each, state, choices) {
@@ -98,7 +130,8 @@ function renderColumn(each, state, choices) {
       "Perhaps not in the catalog: nothing is similar enough."));
   }
   const tiles = element("ol", { className: "tiles" },
-    ...each.neighbors.map((neighbor) => element("li", {}, renderTile(neighbor, state))));
+    ...each.neighbors.map((neighbor) => element("li", {},
+      renderTile(neighbor, state), renderFeedback(neighbor))));
   const section = element("section", { className: "column" },
     element("div", { className: "column-head" }, ...parts),
     each.neighbors.length ? tiles
@@ -113,13 +146,26 @@ function noteOf(model, trained) {
   return model === "baseline" && trained ? "before training" : "";
 }
 
+/** Return the buttons that make a neighbor a part of the query. */
+function renderFeedback(neighbor) {
+  const name = neighbor.classes.join(", ") || neighbor.image_id.split("/").pop();
+  const button = (kind, sign, words) => {
+    const created = element("button", { type: "button", title: words }, sign);
+    created.setAttribute("aria-label", `${words}: ${name}`);
+    Object.assign(created.dataset, { kind, add: neighbor.image_id });
+    return created;
+  };
+  return element("span", { className: "feedback" },
+    button("like", "+", "more like this"), button("unlike", "−", "less like this"));
+}
+
 function renderTile(neighbor, state) {
   const verdict = { true: "relevant", false: "irrelevant" }[neighbor.relevant] ?? "";
   const classes = neighbor.classes.join(", ") || neighbor.image_id.split("/").pop();
   const score = neighbor.score.toFixed(3);
   const link = element("a", {
     className: `tile ${verdict}`,
-    href: formatUrl({ ...state, image: neighbor.image_id, photo: "" }),
+    href: formatUrl({ ...state, ...NO_PARTS, image: neighbor.image_id }),
     title: `${classes}\n${neighbor.image_id}\nscore ${score}; click to search with it`,
   });
   link.dataset.image = neighbor.image_id;

@@ -2,14 +2,19 @@
 // button works and a link can be shared.
 
 export const DEFAULTS = {
-  image: "", photo: "", class: "", group: "", gallery: "", crop: "center", k: "12",
+  image: "", photo: "", text: "", without: "", like: [], unlike: [],
+  class: "", group: "", gallery: "", crop: "center", k: "12",
 };
+
+/** What a new query begins without: the parts of the one before. */
+export const NO_PARTS = { image: "", photo: "", text: "", without: "", like: [], unlike: [] };
 
 /** Return the state in a URL; what the URL leaves out is as in DEFAULTS. */
 export function parseUrl(url) {
   const params = new URLSearchParams(new URL(url, location.href).search);
   return Object.fromEntries(
-    Object.entries(DEFAULTS).map(([name, value]) => [name, params.get(name) ?? value]));
+    Object.entries(DEFAULTS).map(([name, value]) => [
+      name, Array.isArray(value) ? params.getAll(name) : params.get(name) ?? value]));
 }
 
 /** Return the path and query string of a state. */
@@ -32,6 +37,8 @@ export function imageUrl(imageId, maxSide) {
 }
 
 function changedParams(state) {
-  return new URLSearchParams(
-    Object.entries(state).filter(([name, value]) => value && value !== DEFAULTS[name]));
+  return new URLSearchParams(Object.entries(state).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return value.map((each) => [name, each]);
+    return value && value !== DEFAULTS[name] ? [[name, value]] : [];
+  }));
 }

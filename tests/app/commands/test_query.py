@@ -381,7 +381,8 @@ def test_lines_of_neighbors_are_aligned(catalog: Catalog) -> None:
 def photo_neighbors(catalog: Catalog, count: int, *, neighbors: int) -> list[PhotoNeighbors]:
     found = [Neighbor(image_id, 0.5) for image_id in catalog.images.ids[:neighbors]]
     photo = Image.new("RGB", (100, 50), "orange")
-    return [PhotoNeighbors(Path(f"{number}.jpg"), photo, found) for number in range(count)]
+    names = [f"{number}.jpg" for number in range(count)]
+    return [PhotoNeighbors(f"photos/{name}", name, photo, found) for name in names]
 
 
 def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_color(
@@ -397,7 +398,7 @@ def test_a_sheet_frames_the_photo_in_ink_and_its_neighbors_in_a_neutral_color(
 
 @pytest.mark.parametrize("match", [True, False, None])
 def test_a_sheet_says_below_a_photo_that_it_has_no_match(match: bool | None) -> None:
-    photo = PhotoNeighbors(Path("a.jpg"), Image.new("RGB", (100, 50)), [], match)
+    photo = PhotoNeighbors("b/a.jpg", "a.jpg", Image.new("RGB", (100, 50)), [], match)
     assert _photo_tile("key", photo).note == "100 × 50" + ", no match" * (match is False)
 
 

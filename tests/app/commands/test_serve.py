@@ -18,7 +18,7 @@ from pipeline.errors import UserError
 from tests.helpers.encoded_images import header_of
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment, run_lookalike
-from tests.helpers.searchable import write_models
+from tests.helpers.searchable import write_random_models
 from tests.helpers.serving import open_client
 
 
@@ -181,7 +181,7 @@ def test_an_index_of_another_model_is_an_error_before_the_first_search(
 ) -> None:
     project = tmp_path / "project"
     shutil.copytree(searchable, project)
-    write_models(project, seed=99)
+    write_random_models(project, seed=99)
     with pytest.raises(UserError) as error:
         Searcher(project, ["finetuned"])
     assert str(error.value) == (

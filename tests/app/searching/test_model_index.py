@@ -25,7 +25,7 @@ from pipeline.index.build import read_index, write_index
 from pipeline.models.embed_images import embed_images
 from pipeline.models.embedder import load_embedder
 from tests.helpers.packer import Packer
-from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
+from tests.helpers.searchable import build, draw, embed_again, index_again, write_random_models
 
 pytestmark = pytest.mark.slow
 
@@ -179,7 +179,7 @@ def test_the_length_of_a_vector_does_not_change_the_cosine(model_index: ModelInd
 
 
 def remake_model(project: Path) -> str:
-    write_models(project, seed=2)
+    write_random_models(project, seed=2)
     return (
         f"{project}/index/finetuned: made by another model than {project}/models/finetuned; "
         "run: dvc repro index, or take both from one run: dvc checkout"

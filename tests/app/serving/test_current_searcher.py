@@ -16,7 +16,7 @@ from app.serving.searcher import Searcher
 from app.serving.server import build_app
 from pipeline.errors import UserError
 from tests.helpers.browser import opened_browser, opened_page
-from tests.helpers.searchable import build, draw, embed_again, index_again, write_models
+from tests.helpers.searchable import build, draw, embed_again, index_again, write_random_models
 from tests.helpers.serving import client_of, serving
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.helpers.searchable.COLORS", ("red", "green", "blue", "black"))
         folder = build(tmp_path_factory.mktemp("other") / "project")
-    write_models(folder, seed=5)
+    write_random_models(folder, seed=5)
     for model in MODELS:
         embed_again(folder, model)
         index_again(folder, model)

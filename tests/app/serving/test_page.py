@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from PIL import Image
@@ -532,3 +532,66 @@ def test_the_api_is_described_on_a_page_that_loads_nothing_from_other_sites(
         search.locator(".opblock-summary").click()
         expect(search.get_by_role("button", name="Try it out")).to_be_visible()
         assert all(url.startswith((address, "data:")) for url in loaded)
+
+
+def test_a_neighbor_becomes_a_part_of_the_query_and_leaves_it_again(
+    browser: Browser, address: str, searcher: Searcher
+) -> None:
+    query = searcher.catalog.queries[0]
+    with opened_page(browser) as page:
+        page.goto(f"{address}/?image={quote(query, safe='')}")
+        expect(page.locator("a.tile")).to_have_count(24)
+        expect(page.locator("#words")).to_be_hidden()  # no model here understands text
+        tiles = column(page, "finetuned")
+        region = page.get_by_role("region", name="finetuned")
+        region.get_by_role("button", name="more like this").nth(1).click()
+        expect(page.locator("#parts li")).to_have_text(["like✕"])
+        region.get_by_role("button", name="less like this").nth(3).click()
+        expect(page.locator("#parts li")).to_have_text(["like✕", "not like✕"])
+        require_images(page)
+        shared = parse_qs(urlsplit(page.url).query)
+        assert set(shared) == {"image", "like", "unlike"}
+        assert shared["image"] == [query]
+        assert shared["like"] == [tiles[1][0]]
+        path = f"/api/search/{quote(query, safe='')}"
+        parts = urlencode({name: shared[name][0] for name in ("like", "unlike")})
+        of_api = expected(address, f"{path}?{parts}")
+        assert [tile[0] for tile in column(page, "baseline")] == [
+            tile[0] for tile in of_api["baseline"]
+        ]
+        expect(page.locator(".relevant-count")).to_have_count(0)
+
+        page.reload()
+        expect(page.locator("#parts li")).to_have_text(["like✕", "not like✕"])
+        page.get_by_role("button", name="remove: not like").click()
+        expect(page.locator("#parts li")).to_have_text(["like✕"])
+        page.get_by_role("button", name="remove: like").click()
+        expect(page.locator("#parts")).to_be_hidden()
+        assert column(page, "finetuned") == tiles
+
+        region.get_by_role("button", name="more like this").first.click()
+        expect(page.locator("#parts li")).to_have_count(1)
+        region.locator("a.tile").first.click()  # a new query begins without parts
+        expect(page.locator("#parts")).to_be_hidden()
+        expect(page).to_have_url(re.compile(r"\?image=[^&]*$"))
+
+
+def test_words_are_searched_on_the_page(browser: Browser, searchable_by_text: Path) -> None:
+    searcher = Searcher(searchable_by_text, MODELS)
+    with serving(build_app(lambda: searcher)) as address, opened_page(browser) as page:
+        page.goto(address)
+        page.get_by_label("Words for what you look for").fill("blue square")
+        page.get_by_label("Words for what you look for").press("Enter")
+        expect(page.locator("a.tile")).to_have_count(12)
+        expect(page.locator("#query-words")).to_have_text("“blue square”")
+        expect(page.get_by_role("status")).to_have_text(
+            re.compile("; finetuned understands images alone$")
+        )
+        assert page.locator("a.tile .classes").first.text_content() == "blue square"
+        assert page.title() == "blue square · lookalike"
+        page.get_by_label("But not like").fill("blue disc")
+        page.get_by_label("But not like").press("Enter")
+        expect(page).to_have_url(re.compile(r"text=blue\+square&without=blue\+disc$"))
+        choose(page, "mine.png", draw("red", "disc", 99))
+        expect(page.locator("#query-caption strong")).to_have_text("mine.png")
+        expect(page.get_by_label("Words for what you look for")).to_have_value("")

@@ -235,6 +235,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
     ids = searcher.model_indexes["baseline"].ids
     assert choices == {
         "models": list(MODELS),
+        "text": [],
         "best": {"model": "finetuned", "because": "it is a test"},
         "trained": True,
         "overrides": False,
@@ -515,7 +516,22 @@ def wrong_options(query: str) -> list[tuple[str, int, str]]:
         ),
         (f"{image}?crop=left", 422, "crop: found 'left'; input should be 'center' or 'none'"),
         (f"{image}?klass=a", 422, "klass: found 'a'; extra inputs are not permitted"),
-        ("/api/search", 405, "/api/search: found GET; allowed: see /docs"),
+        (
+            "/api/search",
+            422,
+            "text: found none; allowed: words, or image_ids that are like it",
+        ),
+        (
+            f"{image}?unlike=ball.jpg",
+            404,
+            "image_id: found 'ball.jpg'; allowed: an image_id of the catalog",
+        ),
+        (
+            "/api/search?text=red+disc",
+            422,
+            "text: found words, and the models that are served understand images alone; allowed: "
+            "with a backbone.name of open_clip",
+        ),
     ]
 
 
@@ -523,6 +539,9 @@ def test_wrong_options_are_told_in_one_line(client: httpx.Client, query: str) ->
     for path, status, line in wrong_options(query):
         response = client.get(path)
         assert (response.status_code, response.json()) == (status, {"error": line}), path
+    refused = client.put("/api/search")
+    line = "/api/search: found PUT; allowed: see /docs"
+    assert (refused.status_code, refused.json()) == (405, {"error": line})
 
 
 def test_another_host_name_for_this_machine_is_refused(
@@ -736,7 +755,8 @@ def test_openapi_describes_the_api_and_its_errors(client: httpx.Client) -> None:
     posted = openapi["paths"]["/api/search"]["post"]
     assert posted["requestBody"]["content"]["image/*"]["schema"]["format"] == "binary"
     names = {each["name"] for each in posted["parameters"]}
-    assert names == {"k", "class", "group", "gallery", "crop", "name", "preview"}
+    parts = {"text", "without", "like", "unlike"}
+    assert names == parts | {"k", "class", "group", "gallery", "crop", "name", "preview"}
     for path in openapi["paths"].values():
         for request in path.values():
             failure = request["responses"]["4XX"]["content"]["application/json"]["schema"]
@@ -755,6 +775,56 @@ def test_the_page_loads_nothing_from_other_sites(client: httpx.Client) -> None:
 
 
 def test_masks_are_cached(searcher: Searcher) -> None:
-    first, second = (searcher._mask_group("baseline", "disc") for _ in range(2))
+    find = searcher._filters._mask_group
+    first, second = (find("baseline", "disc") for _ in range(2))
     assert first is second
-    assert not np.array_equal(first, searcher._mask_group("baseline", "square"))
+    assert not np.array_equal(first, find("baseline", "square"))
+
+
+def ids_of(response: dict[str, Any], model: str) -> list[str]:
+    return [image_id for image_id, _ in found(response, model)]
+
+
+def test_images_beside_the_query_are_parts_of_it_and_not_results(
+    client: httpx.Client, searcher: Searcher, query: str
+) -> None:
+    plain = client.get(path_of(query)).json()
+    liked, unliked = ids_of(plain, "finetuned")[:2]
+    params = {"like": [liked], "unlike": [unliked], "k": 40}
+    response = client.get(path_of(query), params=params).json()
+    for model, index in searcher.model_indexes.items():
+        expected = index.search(
+            np.stack([index.read_vector(query), index.read_vector(liked)]),
+            40,
+            exclude=query,
+            allowed=index.mask_without([liked, unliked]),
+            unwanted=index.read_vector(unliked)[None],
+        )
+        assert found(response, model) == [(each.image_id, each.score) for each in expected]
+        assert not {query, liked, unliked} & set(ids_of(response, model))
+    first = response["models"][0]
+    assert (first["relevant_count"], first["neighbors"][0]["relevant"]) == (None, None)
+
+
+def test_images_alone_are_a_query(client: httpx.Client, query: str) -> None:
+    alone = client.get("/api/search", params={"like": [query], "k": 12}).json()
+    usual = client.get(path_of(query)).json()
+    for model in MODELS:
+        assert ids_of(alone, model) == ids_of(usual, model)
+    assert alone["query"] == {"image_id": None, "classes": [], "group": None, "preview": None}
+
+
+def test_words_are_searched_by_the_models_that_understand_them(searchable_by_text: Path) -> None:
+    searcher = Searcher(searchable_by_text, MODELS)
+    assert searcher.choices.text == ["baseline"]
+    with client_of(build_app(lambda: searcher)) as client:
+        response = client.get("/api/search", params={"text": "blue square", "k": 4}).json()
+        assert [each["model"] for each in response["models"]] == ["baseline"]
+        assert {id_.partition("/")[0] for id_ in ids_of(response, "baseline")} == {"blue square"}
+        photo = draw("red", "disc", 99)
+        both = client.post(
+            "/api/search", params={"text": "blue square", "k": 8}, content=photo
+        ).json()
+        names = {id_.partition("/")[0] for id_ in ids_of(both, "baseline")}
+        assert names >= {"blue square", "red disc"}
+        assert both["models"][0]["match"] is None
