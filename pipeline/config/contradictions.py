@@ -193,6 +193,8 @@ def _of_layers(params: Params, where: str) -> Iterator[str]:
     where = f"{where}, where no layer of the backbone is trained"
     if layers := params.train.freeze_layers:
         yield f"train.freeze_layers: found {layers} {where}; allowed: 0"
+    if (rank := params.train.lora) is not None:
+        yield f"train.lora: found {rank} {where}; allowed: null"
     if (decay := params.optimizer.options.layer_decay) != 1:
         key = f"optimizer.{params.optimizer.name}.layer_decay"
         yield f"{key}: found {decay} {where}; allowed: 1"

@@ -122,6 +122,7 @@ class TrainParams(Section):
     head_epochs: Amount
     ema: Fraction | None
     clip: Positive | None
+    lora: Count | None
     nested: Lengths
     consistent_margin: Cosines | None
     cross_batch_memory: Amount

@@ -18,6 +18,7 @@ from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
 from pipeline.stopping import unreached
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.low_rank import merge_low_rank
 from pipeline.training.mining_again import is_due
 from pipeline.training.seeds import epoch_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
@@ -100,6 +101,7 @@ def train(
         _save(trained, trainer, checkpoint)
         on_epoch(row)
     model.load_state_dict(trained.best_weights)
+    merge_low_rank(model)
     trained.val_vectors = trainer.embed_validation()
     return trained
 

@@ -31,6 +31,7 @@ from pipeline.training.freezing import freeze, frozen_parts
 from pipeline.training.graded_losses import membership
 from pipeline.training.gradient_cache import GradientCache
 from pipeline.training.inputs import Samples, make_input
+from pipeline.training.low_rank import add_low_rank
 from pipeline.training.mining_again import mine_again
 from pipeline.training.objective import NestedObjective, Objective
 from pipeline.training.processes import (
@@ -99,6 +100,8 @@ class Trainer:
     def _prepare(self) -> None:
         params, model = self.params, self.model
         freeze(model, params.train)
+        if params.train.lora is not None:
+            add_low_rank(model, params.train.lora)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self.optimizer_options.build(
             backbone=model.backbone,

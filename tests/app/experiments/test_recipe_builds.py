@@ -162,4 +162,8 @@ def test_a_recipe_takes_a_step(
     assert np.isfinite(trained.history[1]["loss"])
     after = checkpoint.weights
     still = {name.partition(".")[0] for name in before if torch.equal(before[name], after[name])}
-    assert still == ({"backbone"} if params.train.freeze == "backbone" else set())
+    lora = params.train.lora is not None
+    assert still == ({"backbone"} if lora or params.train.freeze == "backbone" else set())
+    changes = [weight for name, weight in after.items() if name.endswith(".0.b")]
+    assert bool(changes) == lora
+    assert all(change.any() for change in changes)  # zero at first

@@ -52,6 +52,7 @@ PINNED = {
         "train.ema",
         "train.clip",
         "train.nested",
+        "train.lora",
         "train.consistent_margin",
         "train.cross_batch_memory",
     ),

@@ -49,6 +49,11 @@ def test_a_batch_is_counted_in_images(name: str, images: int) -> None:
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
+        {"train__freeze": "backbone", "head__name": "linear", "train__lora": 8},
+        "train.lora: found 8 with train.freeze 'backbone', where no layer of the backbone is "
+        "trained; allowed: null",
+    ),
+    (
         {"train__freeze": "backbone", "head__name": "linear", "train__freeze_layers": 2},
         "train.freeze_layers: found 2 with train.freeze 'backbone', where no layer of the backbone "
         "is trained; allowed: 0",

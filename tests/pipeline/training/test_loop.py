@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from pipeline.config.load import check_params
 from pipeline.config.schema import Params
@@ -24,6 +26,7 @@ from pipeline.models.layers import list_layers
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.inputs import trains_on_embeddings
 from pipeline.training.loop import TrainingResult, train
+from pipeline.training.low_rank import add_low_rank, merge_low_rank
 from pipeline.training.mining_again import mine_again
 from pipeline.training.seeds import epoch_seed, training_seed
 from pipeline.training.trainer import EpochMetrics, Trainer
@@ -539,6 +542,110 @@ def test_a_network_has_no_more_layers_to_freeze_than_it_has(
     assert str(caught.value) == (
         "train.freeze_layers: found 5; timm:test_resnet has 5 layers, so nothing of it is left to "
         "train; allowed: fewer, or train.freeze backbone"
+    )
+
+
+TRANSFORMER = "timm:test_vit"
+LOW_RANK = {"train__lora": 2, "train__freeze": "none"}
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_change_of_low_rank_is_trained_and_merged(ema: float | None, data: TrainingData) -> None:
+    params = make_params(**LOW_RANK, train__ema=ema)
+    model = make_model(params, TRANSFORMER)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    trainer = Trainer(model, data, params)
+    trainer.begin_epoch(0)
+    for images, labels in islice(trainer.loader(first_epoch=0), 2):
+        trainer.loss_with_gradient(images, labels)
+        trainer.step()
+    trainer.forward.eval()
+    vectors = trainer._by_kept(trainer.embed_validation)
+    merge_low_rank(trainer.kept)
+    after = trainer.kept.state_dict()
+    assert set(after) == set(before)
+    ranks = {
+        name: int(torch.linalg.matrix_rank(after[name].cpu() - before[name], atol=1e-5))
+        for name in before
+        if name.startswith("backbone") and not torch.equal(before[name], after[name].cpu())
+    }
+    kinds = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    blocks = range(len(model.backbone.trunk.blocks))  # type: ignore[arg-type]
+    names = {f"backbone.trunk.blocks.{block}.{kind}.weight" for block in blocks for kind in kinds}
+    assert ranks == dict.fromkeys(names, 2)
+    merged = make_model(params, TRANSFORMER)
+    merged.load_state_dict(after)
+    [again] = embed_groups(
+        *(merged, data.images, [data.val.ids]),
+        **{"batch_size": 128, "precision": torch.float32, "workers": 0},
+        device=torch.device("cpu"),
+    )
+    np.testing.assert_allclose(again, vectors, atol=1e-6)
+
+
+def test_a_killed_run_of_low_rank_ends_in_the_same_bits(data: TrainingData, tmp_path: Path) -> None:
+    params = make_params(**LOW_RANK)
+
+    def kill_before_the_last(row: EpochMetrics) -> None:
+        if row["epoch"] == params.train.epochs - 1:
+            raise KilledError
+
+    undisturbed = run(params, data, tmp_path / "undisturbed", network=TRANSFORMER)
+    with pytest.raises(KilledError):
+        run(params, data, tmp_path / "killed", kill_before_the_last, TRANSFORMER)
+    assert bits(run(params, data, tmp_path / "killed", network=TRANSFORMER)) == bits(undisturbed)
+
+
+def test_layers_that_are_frozen_get_no_change_of_low_rank(data: TrainingData) -> None:
+    params = make_params(**LOW_RANK, train__epochs=1, train__freeze_layers=4)
+    before = make_model(params, TRANSFORMER)
+    layers = list_layers(before.backbone)
+    names = {id(weight): name for name, weight in before.named_parameters()}
+    frozen = {names[id(weight)] for layer in layers[:4] for weight in layer}
+    trainer = Trainer(make_model(params, TRANSFORMER), data, params)
+    changed = {
+        name.replace(".parametrizations", "").rpartition(".0.")[0]
+        for name, weight in trainer.model.backbone.named_parameters(prefix="backbone")
+        if weight.requires_grad
+    }
+    assert changed
+    assert not changed & frozen
+
+
+def test_attention_of_torch_gets_a_change_of_low_rank(tiny_transformer: nn.Module) -> None:
+    model = Embedder.__new__(Embedder)
+    nn.Module.__init__(model)
+    model.backbone = tiny_transformer  # type: ignore[assignment]
+    x = torch.randn(2, 3, 8)
+    tiny_transformer.eval()
+    before = tiny_transformer(x)
+    names = list(tiny_transformer.state_dict())
+    add_low_rank(model, 2)
+    torch.testing.assert_close(tiny_transformer(x), before)
+    for name, weight in tiny_transformer.named_parameters():
+        if weight.requires_grad:
+            assert name.endswith((".0.a", ".0.b"))
+            nn.init.normal_(weight)
+    changed = tiny_transformer(x)
+    assert not torch.allclose(changed, before)
+    merge_low_rank(model)
+    torch.testing.assert_close(tiny_transformer(x), changed)
+    assert sorted(tiny_transformer.state_dict()) == sorted(names)
+
+
+@pytest.fixture
+def tiny_transformer() -> nn.Module:
+    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+
+def test_a_network_without_matrices_has_no_change_of_low_rank(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        run(make_params(train__lora=4), data, tmp_path)
+    assert str(caught.value) == (
+        "train.lora: found 4; timm:test_resnet has no linear or attention layers that are trained; "
+        "allowed: null, or another backbone, such as a transformer"
     )
 
 
