@@ -121,19 +121,25 @@ def tune(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="a model, experiment, revision or REVISION:MODEL")],
-    b: Annotated[
-        str,
-        typer.Argument(help="like A; several trainings of one setting, separated by commas: B1,B2"),
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B…",
+            help="models, experiments, revisions or REVISION:MODEL; several trainings of one "
+            "setting, separated by commas, are one side: B1,B2",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="folder of the table and sheets to write")] = Path(
         "comparison"
     ),
 ) -> None:
-    """Measure how much better B retrieves than A, and whether that is more than chance."""
+    """Measure how much better B retrieves than A, and whether that is more than chance.
+
+    Of three sides or more: a table of all, and the verdict on each pair.
+    """
     from app.commands.compare import compare_models
 
-    compare_models(a, b, out=out)
+    compare_models(sides, out=out)
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """`lookalike compare`: how two models differ, and whether that is more than chance."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow as pa
 from app.experiments import comparison_text, provenance_diff
 from app.experiments.evaluated_models import IMAGES, EvaluatedModel, differs_from_lock, open_models
 from app.output_folder import OutputFolder
-from pipeline.comparison.compare import COMPARISON, Side, compare
+from pipeline.comparison.compare import COMPARISON, Comparison, Side, compare_all
 from pipeline.comparison.evaluation_set import EvaluationSet, check_comparable, read_evaluation_set
 from pipeline.data import tables
 from pipeline.data.fingerprint import KEY as FINGERPRINT
@@ -26,45 +27,53 @@ from pipeline.figures.fonts import glyphs_warned_once
 
 SHEET_FILES = ("better.png", "worse.png")
 ROWS, COLUMNS = 8, 5  # of a sheet
+MOST_SIDES = len(ascii_uppercase)
 
 logger = logging.getLogger(__name__)
 
 
-def compare_models(a: str, b: str, *, out: Path) -> None:
-    """Print how the side `b` differs from the side `a`, and write a table and two sheets to `out`.
+def compare_models(texts: Sequence[str], *, out: Path) -> None:
+    """Print how sides differ, and write a table to `out`, and of two sides two sheets.
 
-    a, b: as `app.experiments.evaluated_models.open_models` takes them.
+    texts: two sides or more, each as `app.experiments.evaluated_models.open_models` takes it.
 
     Raises:
         UserError: a side is not found, or has several settings; the models have different galleries
             or classes; `out` has a file that would be overwritten and that no comparison wrote.
     """
+    if not 2 <= len(texts) <= MOST_SIDES:
+        raise UserError(f"found {len(texts)} sides; allowed: 2 to {MOST_SIDES}")
     folder = OutputFolder(out, kind=COMPARISON, what="comparison", sheets=SHEET_FILES, root=Path())
     with TemporaryDirectory() as scratch:
-        sides = [
-            open_models(names, side=side, scratch=Path(scratch))
-            for side, names in (("A", a), ("B", b))
-        ]
-        for side, models in zip("AB", sides, strict=True):
+        sides = {
+            side: open_models(text, side=side, scratch=Path(scratch))
+            for side, text in zip(ascii_uppercase, texts, strict=False)
+        }
+        for side, models in sides.items():
             _check_side(models, side=side)
         evaluation_set = _read_shared_evaluation_set(sides)
-        print(comparison_text.format_sides(sides))
-        found = compare(
-            _read_side(sides[0]),
-            _read_side(sides[1]),
+        found = compare_all(
+            {side: _read_side(models) for side, models in sides.items()},
             evaluation_set.classes,
             new_classes=evaluation_set.new_classes,
         )
-        print(comparison_text.format_counts(found))
-        print(comparison_text.format_metrics(found.metrics))
-        table = pa.Table.from_pandas(found.metrics, preserve_index=False)
         with folder.writing() as results:
-            results.add_table(table.cast(pa.schema(COMPARISON.columns)))
-            _draw_sheets(sides, evaluation_set, results)
-    for line in comparison_text.advise_seeds(sides, found):
-        print(line)
-    logger.info("wrote %s", ", ".join(str(path) for path in folder.written))
-    print(f"verdict: {comparison_text.describe_verdict(sides, found)}")
+            results.add_table(_make_table(found))
+            if len(sides) == 2:
+                _draw_sheets(list(sides.values()), evaluation_set, results)
+        logger.info("wrote %s", ", ".join(str(path) for path in folder.written))
+        if len(sides) == 2:
+            print(comparison_text.describe_pair(list(sides.values()), found["A", "B"]))
+        else:
+            print(comparison_text.describe_all(sides, found))
+
+
+def _make_table(found: Mapping[tuple[str, str], Comparison]) -> pa.Table:
+    """Return the COMPARISON table of all pairs."""
+    frames = [each.metrics.assign(side_a=a, side_b=b) for (a, b), each in found.items()]
+    names = [field.name for field in COMPARISON.columns]
+    table = pa.Table.from_pandas(pd.concat(frames)[names], preserve_index=False)
+    return table.cast(pa.schema(COMPARISON.columns))
 
 
 def _check_side(models: Sequence[EvaluatedModel], *, side: str) -> None:
@@ -89,14 +98,18 @@ def _check_side(models: Sequence[EvaluatedModel], *, side: str) -> None:
             )
 
 
-def _read_shared_evaluation_set(sides: Sequence[Sequence[EvaluatedModel]]) -> EvaluationSet:
+def _read_shared_evaluation_set(
+    sides: Mapping[str, Sequence[EvaluatedModel]],
+) -> EvaluationSet:
     """Return the first model's evaluation set; raise a UserError if another's is not comparable."""
-    first, *others = [
-        read_evaluation_set(model.root / "data") for models in sides for model in models
+    (first_side, first), *others = [
+        (side, read_evaluation_set(model.root / "data"))
+        for side, models in sides.items()
+        for model in models
     ]
-    for other in others:
-        check_comparable(first, other)
-    _warn_of_datasets([model for models in sides for model in models])
+    for side, other in others:
+        check_comparable(first, other, (first_side, side))
+    _warn_of_datasets([model for models in sides.values() for model in models])
     return first
 
 

@@ -26,6 +26,75 @@ TOO_FEW = (
 )
 
 
+def describe_pair(sides: Sides, found: Comparison) -> str:
+    """Return a comparison of two sides: settings, metrics, advice, and the verdict last."""
+    return "\n".join(
+        [
+            format_sides(sides),
+            format_counts(found),
+            format_metrics(found.metrics),
+            *advise_seeds(sides, found),
+            f"verdict: {describe_verdict(sides, found)}",
+        ]
+    )
+
+
+def describe_all(
+    sides: Mapping[str, Sequence[EvaluatedModel]], found: Mapping[tuple[str, str], Comparison]
+) -> str:
+    """Return a comparison of three sides or more: their metrics, and the verdict on each pair.
+
+    found: the comparison of each pair, by the letters of its sides.
+    """
+    first = next(iter(found.values()))
+    lines = [
+        f"{side}: {', '.join(each.describe() for each in models)}" for side, models in sides.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            format_counts(first),
+            _format_means(list(sides), found),
+            "",
+            "the row is, than the column (by map; p corrected for all pairs and metrics):",
+            _format_verdicts(sides, found),
+        ]
+    )
+
+
+def _format_means(sides: Sequence[str], found: Mapping[tuple[str, str], Comparison]) -> str:
+    """Return a row for each side, a column for each metric that all of them have."""
+    values: dict[str, dict[str, float]] = {side: {} for side in sides}
+    for (a, b), each in found.items():
+        metrics = each.metrics["metric"].tolist()
+        values[a] |= dict(zip(metrics, each.metrics["a"], strict=True))
+        values[b] |= dict(zip(metrics, each.metrics["b"], strict=True))
+    names = [name for name in values[sides[0]] if all(name in values[side] for side in sides)]
+    rows = [[side, *(f"{values[side][name]:.3f}" for name in names)] for side in sides]
+    return align_columns([["", *names], *rows])
+
+
+def _format_verdicts(
+    sides: Mapping[str, Sequence[EvaluatedModel]], found: Mapping[tuple[str, str], Comparison]
+) -> str:
+    """Return a table of verdicts: a row for each side but the first, a column but for the last."""
+    names = list(sides)
+    rows = [["", *names[:-1]]]
+    for row, b in enumerate(names[1:], 1):
+        cells = [_shorten_verdict((sides[a], sides[b]), found[a, b]) for a in names[:row]]
+        rows.append([b, *cells, *[""] * (len(names) - 1 - row)])
+    return "\n".join(line.rstrip() for line in align_columns(rows).splitlines())
+
+
+def _shorten_verdict(sides: Sides, found: Comparison) -> str:
+    """Return the verdict's word, with the difference of the main metric."""
+    if _are_one_setting(sides) or found.identical:
+        return "no difference"
+    metrics = found.metrics
+    [difference] = metrics.loc[metrics["metric"] == MAIN_METRIC, "difference"].tolist()
+    return f"{judge(metrics).word} {difference:+.3f}"
+
+
 def format_sides(sides: Sides) -> str:
     """Return a line for each side, and one for each setting, code or data that differs."""
     lines = [

@@ -4,8 +4,10 @@ A and B are the two sides of a comparison. A side is one setting, with the resul
 or of several that differ only in their seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,8 @@ MIN_SEEN_CLASSES = 20
 COMPARISON = Table(
     "comparison",
     (
+        pa.field("side_a", pa.string(), nullable=False),
+        pa.field("side_b", pa.string(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
         pa.field("queries", pa.int64(), nullable=False),
         *(
@@ -39,8 +43,8 @@ COMPARISON = Table(
         ),
         pa.field("p_holm", pa.float64(), nullable=True),
     ),
-    key="metric",
 )
+METRIC_COLUMNS = [field.name for field in COMPARISON.columns[2:]]
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,12 @@ class Side:
 class Comparison:
     """The differences of B's metrics from A's.
 
-    metrics: the COMPARISON table, a row for each metric, MAIN_METRIC first; p_holm is null if a
-    higher value is not better. unit_count: the number of resampled units; by_class: whether these
-    are classes, or single queries. shared, only_a, only_b: numbers of queries. has_seed_variance:
-    whether the intervals include what another training of the same setting would change.
-    identical: whether each query has the same values on both sides, as where nothing was trained.
+    metrics: METRIC_COLUMNS of a COMPARISON table, a row for each metric, MAIN_METRIC first; p_holm
+    is null if a higher value is not better. unit_count: the number of resampled units; by_class:
+    whether these are classes, or single queries. shared, only_a, only_b: numbers of queries.
+    has_seed_variance: whether the intervals include what another training of the same setting
+    would change. identical: whether each query has the same values on both sides, as where nothing
+    was trained.
     """
 
     metrics: pd.DataFrame
@@ -137,6 +142,33 @@ def compare(
     )
 
 
+def compare_all(
+    sides: Mapping[str, Side],
+    class_of: pd.Series,
+    *,
+    new_classes: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict[tuple[str, str], Comparison]:
+    """Return the comparison of each pair of sides, by their names, in the order of `sides`.
+
+    The queries are those that all trainings of all sides have, and the p-values are corrected for
+    all metrics of all pairs: the more sides, the more pairs differ by chance alone.
+    """
+    of_all = sides if len(sides) == 2 else _keep_shared_queries(sides)
+    options: dict[str, Any] = {"new_classes": new_classes, "resamples": resamples, "seed": seed}
+    found = {
+        (a, b): compare(of_all[a], of_all[b], class_of, **options)
+        for a, b in combinations(of_all, 2)
+    }
+    corrected = _correct_p_values(pd.concat([each.metrics for each in found.values()]))
+    start = 0
+    for each in found.values():
+        each.metrics["p_holm"] = corrected[start : start + len(each.metrics)]
+        start += len(each.metrics)
+    return found
+
+
 def estimate_seed_variance(
     a: Floats, b: Floats, *, trained: tuple[bool, bool]
 ) -> tuple[Floats, int]:
@@ -186,6 +218,15 @@ def _list_shared_queries(tables: Sequence[pd.DataFrame]) -> list[str]:
     return shared
 
 
+def _keep_shared_queries(sides: Mapping[str, Side]) -> dict[str, Side]:
+    tables = [table.set_index("image_id") for side in sides.values() for table in side.queries]
+    shared = _list_shared_queries(tables)
+    return {
+        name: Side([table[table["image_id"].isin(shared)] for table in side.queries], side.trained)
+        for name, side in sides.items()
+    }
+
+
 def _list_shared_columns(tables: Sequence[pd.DataFrame]) -> list[str]:
     """Return the metrics that all tables have, with a value for some query."""
     return [
@@ -221,5 +262,4 @@ def _sort_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with MAIN_METRIC first, and those of which higher is not better last."""
     counted = metrics["metric"].map(higher_is_better)
     rank = np.where(metrics["metric"] == MAIN_METRIC, 0, np.where(counted, 1, 2))
-    columns = [field.name for field in COMPARISON.columns]
-    return metrics.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)[columns]
+    return metrics.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True)[METRIC_COLUMNS]

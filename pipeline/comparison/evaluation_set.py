@@ -47,25 +47,30 @@ def read_evaluation_set(data: Path) -> EvaluationSet:
     )
 
 
-def check_comparable(a: EvaluationSet, b: EvaluationSet) -> None:
+def check_comparable(
+    a: EvaluationSet, b: EvaluationSet, sides: tuple[str, str] = ("A", "B")
+) -> None:
     """Raise a UserError unless both have the same gallery, and the same classes of shared images.
 
     Any model has better metrics with a smaller gallery, or with one of more different images.
+    sides: the names of both.
     """
+    one, other = sides
     only_a, only_b = len(a.gallery - b.gallery), len(b.gallery - a.gallery)
     if only_a or only_b:
         raise UserError(
-            f"A and B: found two galleries, {only_a} images are only in A's and {only_b} only in "
-            "B's; allowed: one gallery, because metrics depend on it; give both the same data, "
-            "split and seed (for another training, change train.seed)"
+            f"{one} and {other}: found two galleries, {only_a} images are only in {one}'s and "
+            f"{only_b} only in {other}'s; allowed: one gallery, because metrics depend on it; give "
+            "both the same data, split and seed (for another training, change train.seed)"
         )
     shared = a.classes.index.intersection(b.classes.index)
     differs = a.classes.loc[shared] != b.classes.loc[shared]
     if differs.any():
         first = shared[differs.to_numpy()][0]
         raise UserError(
-            f"A and B: found other classes for {differs.sum()} images, the first is '{first}': "
-            f"{_join(a.classes[first])} in A, {_join(b.classes[first])} in B; allowed: one catalog"
+            f"{one} and {other}: found other classes for {differs.sum()} images, the first is "
+            f"'{first}': {_join(a.classes[first])} in {one}, {_join(b.classes[first])} in {other}; "
+            "allowed: one catalog"
         )
 
 

@@ -33,7 +33,7 @@ def lines(
     request: pytest.FixtureRequest,
 ) -> list[str]:
     """The lines that are printed for the two sides in the test's parameter."""
-    compare_models(*request.param, out=tmp_path / "out")
+    compare_models(request.param, out=tmp_path / "out")
     return capsys.readouterr().out.splitlines()
 
 
@@ -121,7 +121,7 @@ def test_a_side_tells_what_was_done_to_its_embeddings(
     path.unlink()
     words = {"postprocessing": "query expansion 3"}
     tables.write_table(queries, path, tables.QUERIES, metadata=words)
-    compare_models("baseline", "finetuned", out=tmp_path / "out")
+    compare_models(["baseline", "finetuned"], out=tmp_path / "out")
     assert capsys.readouterr().out.splitlines()[:2] == [
         "A: baseline (baseline of the working tree)",
         "B: finetuned (finetuned of the working tree, query expansion 3)",
@@ -131,7 +131,7 @@ def test_a_side_tells_what_was_done_to_its_embeddings(
 @pytest.mark.usefixtures("project")
 def test_two_settings_on_one_side_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        compare_models("baseline", "good,seed8", out=tmp_path / "out")
+        compare_models(["baseline", "good,seed8"], out=tmp_path / "out")
     assert str(error.value) == (
         "B: found two settings, 'good' and 'seed8' (loss.name: good -> plain); allowed: trainings "
         "of one setting, which differ in train.seed alone"
@@ -157,11 +157,11 @@ def test_without_images_there_are_metrics_but_no_sheets(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     images, away = project / "data/images", project / "away"
-    compare_models("finetuned", "good", out=tmp_path / "out")  # its sheets are removed
+    compare_models(["finetuned", "good"], out=tmp_path / "out")  # its sheets are removed
     images.rename(away)
     images.mkdir()
     try:
-        compare_models("baseline", "finetuned", out=tmp_path / "out")
+        compare_models(["baseline", "finetuned"], out=tmp_path / "out")
     finally:
         images.rmdir()
         away.rename(images)
@@ -178,9 +178,45 @@ def test_without_images_there_are_metrics_but_no_sheets(
 def test_a_file_that_no_comparison_wrote_is_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError) as error:
-        compare_models("baseline", "finetuned", out=tmp_path)
+        compare_models(["baseline", "finetuned"], out=tmp_path)
     assert str(error.value) == (
         f"{tmp_path / name}: no comparison wrote it, and it would be overwritten; move it, or "
         "choose another folder: --out"
     )
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_three_sides_are_one_table_and_a_verdict_on_each_pair(
+    project: Path,  # noqa: ARG001
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    compare_models(["baseline", "finetuned", "seed8"], out=out)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "A: baseline (baseline of the working tree)"
+    assert lines[1] == "B: finetuned (finetuned of the working tree)"
+    assert lines[2].startswith("C: seed8 (finetuned of ")
+    assert lines[3:] == [
+        "88 queries, resampled by their 22 classes",
+        "     map  recall_at_1",
+        "A  0.299        0.000",
+        "B  0.599        1.000",
+        "C  0.619        1.000",
+        "",
+        "the row is, than the column (by map; p corrected for all pairs and metrics):",
+        "               A              B",
+        "B  better +0.300",
+        "C  better +0.320  no difference",
+    ]
+    table = tables.read_table(out / "comparison.parquet", COMPARISON).to_pandas()
+    pairs = table.groupby(["side_a", "side_b"]).size().to_dict()
+    assert pairs == {("A", "B"): 2, ("A", "C"): 2, ("B", "C"): 2}
+    assert [path.name for path in out.iterdir()] == ["comparison.parquet"]
+
+
+def test_a_comparison_has_two_sides_or_more(tmp_path: Path) -> None:
+    for count in (1, 27):
+        with pytest.raises(UserError) as error:
+            compare_models(["baseline"] * count, out=tmp_path / "out")
+        assert str(error.value) == f"found {count} sides; allowed: 2 to 26"

@@ -9,7 +9,7 @@ from app.experiments.comparison_text import (
     describe_judgement,
     describe_verdict,
 )
-from pipeline.comparison.compare import COMPARISON, Comparison
+from pipeline.comparison.compare import METRIC_COLUMNS, Comparison
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_of_the_same_results_no_seed_is_advised_and_nothing_is_said_of_networks(
     """As where nothing was trained, so that both models are one network."""
     row = ("map", 20, 0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 1.0)
     found = Comparison(
-        metrics=pd.DataFrame([row], columns=[field.name for field in COMPARISON.columns]),
+        metrics=pd.DataFrame([row], columns=METRIC_COLUMNS),
         unit_count=20,
         by_class=False,
         shared=20,

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison.compare import Side, compare, correct_by_holm, estimate_seed_variance
+from pipeline.comparison.compare import (
+    Side,
+    compare,
+    compare_all,
+    correct_by_holm,
+    estimate_seed_variance,
+)
 from pipeline.errors import UserError
 
 CLASSES, EACH = 24, 4
@@ -243,3 +249,46 @@ def test_sides_without_a_common_query_are_refused() -> None:
     assert str(error.value) == (
         "A and B: found no query that both have; allowed: models of one split"
     )
+
+
+def test_pairs_of_many_sides_are_compared_over_the_queries_of_all() -> None:
+    tables = {name: make_table(0.5 + 0.01 * n, seed=n) for n, name in enumerate("ABC")}
+    tables["C"] = tables["C"].iloc[8:]  # without two classes
+    found = compare_all({name: Side([each], True) for name, each in tables.items()}, CLASS_OF)
+    assert list(found) == [("A", "B"), ("A", "C"), ("B", "C")]
+    kept = {
+        name: Side([each[each["image_id"].isin(IDS[8:])]], True) for name, each in tables.items()
+    }
+    every = []
+    for (a, b), of_all in found.items():
+        alone = compare(kept[a], kept[b], CLASS_OF)
+        assert of_all.shared == len(IDS) - 8
+        pd.testing.assert_frame_equal(
+            of_all.metrics.drop(columns="p_holm"), alone.metrics.drop(columns="p_holm")
+        )
+        every.append(of_all.metrics.loc[0, ["p", "p_holm"]].tolist())
+    p, corrected = np.array(every).T
+    np.testing.assert_array_equal(corrected, correct_by_holm(p))
+    assert (corrected > p).any()
+
+
+def test_two_sides_of_many_are_as_a_pair() -> None:
+    sides = {"A": Side([make_table(0.5, seed=1).iloc[4:]], True)}
+    sides["B"] = Side([make_table(0.6, seed=2)], True)
+    found = compare_all(sides, CLASS_OF)["A", "B"]
+    pd.testing.assert_frame_equal(found.metrics, compare(*sides.values(), CLASS_OF).metrics)
+    assert (found.only_a, found.only_b) == (0, 4)
+
+
+def test_of_many_equal_sides_hardly_any_differs() -> None:
+    """In 40 worlds of six pairs: where each pair is judged alone, in a quarter of the worlds."""
+    worlds, corrected, alone = 40, 0, 0
+    for world in range(worlds):
+        tables = {name: make_table(0.5, seed=10 * world + n) for n, name in enumerate("ABCD")}
+        sides = {name: Side([each], True) for name, each in tables.items()}
+        found = compare_all(sides, CLASS_OF, resamples=999).values()
+        corrected += any((each.metrics["p_holm"] <= 0.05).any() for each in found)
+        alone += any((each.metrics["p"] <= 0.05).any() for each in found)
+    print(f"{corrected} of {worlds} worlds, without correction {alone}")
+    assert corrected <= 5
+    assert alone >= 6
