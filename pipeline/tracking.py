@@ -37,6 +37,7 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+VARIANT = "variant"  # tag of a run that is of the training of a variant alone
 COMPLETE = "lookalike.complete"
 
 
@@ -290,9 +291,10 @@ class TrackedEpochs:
             self._warned = True
 
     def _epochs(self, name: str, metric: str) -> dict[int, float]:
+        runs = [run for run in self._runs(name) if VARIANT not in run.data.tags]
         return {
             point.step: point.value
-            for run in self._runs(name)[:1]
+            for run in runs[:1]
             for point in self._client.get_metric_history(run.info.run_id, metric)
         }
 

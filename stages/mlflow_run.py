@@ -6,17 +6,19 @@ import subprocess
 
 from pipeline.config.schema import Params
 from pipeline.machine import describe_machine
-from pipeline.tracking import RunIdentity
+from pipeline.tracking import VARIANT, RunIdentity
 from stages.project_root import project_root
 from stages.stage_code import fingerprint_code
 
 
-def describe_run(params: Params, dataset: str) -> RunIdentity:
-    """Return what identifies this execution. dataset: the fingerprint in the catalog."""
+def describe_run(params: Params, dataset: str, *, variant: str | None = None) -> RunIdentity:
+    """Return what identifies this execution. dataset: the fingerprint in the catalog. variant: the
+    training of one, which has a run of its own."""
     tags = {
         "git_commit": _git_commit(),
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dataset": params.data.name,
+        VARIANT: variant or "",
         "code_fingerprint": fingerprint_code(),
     }
     return RunIdentity(

@@ -29,9 +29,10 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="print details to
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and errors alone")]
 
 
-def load() -> Params:
-    """Return the whole of params.yaml, checked, so that a mistake anywhere stops any stage."""
-    return read_params(PARAMS)
+def load(variant: str | None = None) -> Params:
+    """Return the whole of params.yaml, checked, so that a mistake anywhere stops any stage; with
+    what a variant changes, if named."""
+    return read_params(PARAMS, variant=variant)
 
 
 def run(main: Callable[..., str | None], stage: str) -> None:

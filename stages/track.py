@@ -16,7 +16,7 @@ from pipeline.tracking import Tracker
 from stages import runner
 from stages.mlflow_run import describe_run
 
-METRICS = ("baseline", "finetuned", "train")  # what the stages before wrote, and no other file
+UNNAMED = ("baseline", "finetuned")  # models whose training, if any, is in train.json
 
 
 def main(
@@ -29,11 +29,15 @@ def main(
     out: Annotated[Path, typer.Option(help="text file to write: the dataset's fingerprint")],
 ) -> None:
     """Log the run to MLflow; if that fails, log a warning and go on."""
-    of_models = read_metrics_files(metrics / f"{stem}.json" for stem in METRICS)
+    params = runner.load()
+    # What the stages before wrote, and no other file.
+    trained = [f"train-{model}" for model in params.models if model not in UNNAMED]
+    stems = [*params.models, "train", *trained]
+    of_models = read_metrics_files(metrics / f"{stem}.json" for stem in stems)
     dataset = read_dataset_fingerprint(catalog)
     spec = read_json(model / "model.json", dict[str, Any], what="a model's description")
     record, epochs = read_record(model), read_history(history)
-    tracker = Tracker(describe_run(runner.load(), dataset))
+    tracker = Tracker(describe_run(params, dataset))
     tracker.open()
     for row in epochs:
         tracker.log_epoch(row)

@@ -45,6 +45,7 @@ from stages import runner
 from stages.mlflow_run import describe_run
 from stages.stage_code import fingerprint_code
 
+BASELINE = "baseline"
 UNTRAINED = "the split has no images for training and validation"
 
 logger = logging.getLogger(__name__)
@@ -72,10 +73,11 @@ def main(
     metrics: Annotated[Path, Option(help="JSON of the best epoch's metrics to write")],
     headline: Annotated[Path, Option(help="JSON of a few of them to write, for dvc metrics")],
     history: Annotated[Path, Option(help="CSV of all epochs' metrics to write")],
+    variant: Annotated[str | None, Option(help="of params.yaml, if the model is one")] = None,
 ) -> None:
-    params = runner.load()
+    params = runner.load(variant)
     model, fingerprint = load_embedder(baseline), read_dataset_fingerprint(catalog)
-    tracker = Tracker(describe_run(params, fingerprint))
+    tracker = Tracker(describe_run(params, fingerprint, variant=variant))
     # The catalog holds the fingerprint of the images, so they need not be read here.
     inputs = fingerprint_files(_settings(params), [baseline, embeddings, catalog, splits, triplets])
     checkpoint = Checkpoint(checkpoints, f"{inputs}-{fingerprint_code('train')}")
@@ -98,11 +100,15 @@ def main(
             done = _train(model, data, params, vectors_of, checkpoint, tracker)
         else:
             because = f"nothing was trained: {read_untrained(splits) or UNTRAINED}"
-            record = TrainingRecord("baseline", because, best_epoch=0, auto={})
+            record = TrainingRecord(BASELINE, because, best_epoch=0, auto={})
             done = Trained(model, record, {"epochs": 0})
         if not runner.is_first_process():
             return
-        logger.info("query and serve use the model %s: %s", done.record.use, done.record.because)
+        if variant is not None:
+            done = _rename(done, variant)
+        logger.info(
+            "better on validation is the model %s: %s", done.record.use, done.record.because
+        )
         auto = read_chosen(splits) | done.record.auto
         if params.backbone.image_size == AUTO:
             auto["backbone.image_size"] = model.spec.image_size
@@ -111,7 +117,17 @@ def main(
         few = choose_headline(labels, k=VALIDATION_K)
         _write(whole, few, out, metrics, headline, history)
     checkpoint.discard()
+    if variant is not None:  # `track` finishes the run of the others
+        tracker.finish()
     tell_of_other_datasets(metrics)
+
+
+def _rename(done: Trained, name: str) -> Trained:
+    """Return what was trained under the name of a variant, not as `finetuned`."""
+    if done.record.use == BASELINE:
+        return done
+    record = replace(done.record, use=name)
+    return replace(done, record=record, metrics=done.metrics | {"use": name})
 
 
 def _write(
@@ -156,7 +172,10 @@ def _train(
     choice = choose_model(
         before, trained.val_vectors, data.val, distance=params.index.distance, seed=params.seed
     )
-    record = TrainingRecord(choice.use, choice.describe(), trained.best_epoch, trained.auto)
+    val_map = round(choice.gain.after[0], 6)
+    record = TrainingRecord(
+        choice.use, choice.describe(), trained.best_epoch, trained.auto, val_map
+    )
     return Trained(trained.model, record, _best_metrics(trained, choice), trained.history)
 
 

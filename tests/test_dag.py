@@ -21,10 +21,12 @@ from tests.helpers.imports import (
 from tests.helpers.paths import ROOT
 
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]
+PROGRAMS = {"variant": "train"}  # stages that run the program of another
 
 SCHEMA = Path("pipeline/config/schema.py")
 CONTRADICTIONS = Path("pipeline/config/contradictions.py")
 LOAD = Path("pipeline/config/load.py")
+VARIANTS = Path("pipeline/config/variants.py")
 ERRORS = Path("pipeline/errors.py")
 LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
@@ -44,6 +46,7 @@ WITHOUT_EFFECT = {
     SCHEMA: "types",
     CONTRADICTIONS: "errors and warnings",
     LOAD: "reading params.yaml",
+    VARIANTS: "reading params.yaml",
     ERRORS: "errors",
     LOGS: "messages",
     PROGRESS: "progress bars",
@@ -63,7 +66,7 @@ WITHOUT_EFFECT = {
 
 def imported(stage: str) -> set[Path]:
     """Return the files with code that a stage imports, directly or through others."""
-    first = Path(f"stages/{stage}.py")
+    first = Path(f"stages/{PROGRAMS.get(stage, stage)}.py")
     found, waiting = {first}, [first]
     while waiting:
         path = waiting.pop()
@@ -102,7 +105,8 @@ def test_a_stage_lists_just_the_folders_that_it_imports(stage: str) -> None:
     listed = [
         Path(dep)
         for dep in STAGES[stage]["deps"]
-        if dep.startswith(("pipeline/", "stages/")) and dep != f"stages/{stage}.py"
+        if dep.startswith(("pipeline/", "stages/"))
+        and dep != f"stages/{PROGRAMS.get(stage, stage)}.py"
     ]
     used = imported(stage)
     assert {file for file in used if not covered(file, set(listed))} == set()
@@ -110,14 +114,29 @@ def test_a_stage_lists_just_the_folders_that_it_imports(stage: str) -> None:
     assert [dep for dep in listed if covered(dep, {*listed} - {dep})] == []
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in PROGRAMS])
 def test_a_stage_has_one_name_everywhere(stage: str) -> None:
     assert f"-m stages.{stage} " in STAGES[stage]["cmd"]
     assert f"stages/{stage}.py" in STAGES[stage]["deps"]
 
 
+def test_a_variant_is_trained_as_the_fine_tuned_model_is() -> None:
+    train, variant = STAGES["train"], STAGES["variant"]
+    assert variant["params"] == [*train["params"], "variants.${item.model}"]
+    assert variant["deps"] == train["deps"]
+    same = variant["cmd"].replace("--variant ${item.model} ", "")
+    for own, of_train in (
+        ("models/${item.model}", "models/finetuned"),
+        ("train-${item.model}.json", "train.json"),
+        ("checkpoints/${item.model}", "checkpoints"),
+        ("plots/history/${item.model}.csv", "plots/train_history.csv"),
+    ):
+        same = same.replace(own, of_train)
+    assert same.split() == train["cmd"].split()
+
+
 def test_every_param_a_stage_names_is_in_params_yaml() -> None:
-    values = read_yaml(ROOT / "params.yaml")
+    values = read_yaml(ROOT / "params.yaml") | {"variants": {"${item": {"model}": {}}}}
     for stage in STAGES.values():
         for key in stage["params"]:
             section: Any = values
@@ -514,7 +533,7 @@ def test_the_library_knows_neither_stages_nor_dvc(path: Path) -> None:
     assert not imported_packages(path) & {"stages", "dvc", "typer", "app"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in PROGRAMS])
 def test_a_stage_imports_no_stage(stage: str) -> None:
     others = {each.file for each in find_imports(Path(f"stages/{stage}.py"))}
     assert not others & {Path(f"stages/{name}.py") for name in STAGES}

@@ -16,6 +16,7 @@ from tests.helpers.clone import (
     stages_run,
     wait_until,
 )
+from tests.helpers.processes import run_lookalike
 
 FROM_TRAIN = ["train", "embed@finetuned", "index@finetuned", "evaluate@finetuned", "plot", "track"]
 
@@ -46,6 +47,28 @@ def test_another_loss_runs_train_and_the_stages_after_it(undrawn: Path) -> None:
 def test_another_k_runs_evaluate_and_plot(undrawn: Path) -> None:
     ran = dvc(undrawn, "exp", "run", "-S", "evaluate.k=[1,2]")
     assert stages_run(ran) == ["evaluate@baseline", "evaluate@finetuned", "plot", "track"]
+    restore(undrawn)
+
+
+def test_a_variant_runs_what_is_of_it_alone(undrawn: Path) -> None:
+    dvc(undrawn, "repro")  # the drawing that is skipped
+    loss = {"name": "triplet", "triplet": {"margin": 0.2, "swap": False}}
+    variants = {"other": {"loss": loss, "head": {"dim": 8}}}
+    change_params(undrawn, {"models": ["baseline", "finetuned", "other"], "variants": variants})
+    after = ["embed@other", "index@other", "evaluate@other"]
+    assert stages_run(dvc(undrawn, "repro")) == ["variant@other", *after, "track"]
+    assert stages_run(dvc(undrawn, "repro")) == []
+    compared = run_lookalike(undrawn, "compare", "baseline", "finetuned", "other")
+    assert compared.returncode == 0, compared.stderr
+    assert "C: other (other of the working tree)" in compared.stdout
+
+    # A block that it does not choose, and what others choose of what it replaces.
+    change_params(undrawn, {"loss.triplet.margin": 0.3, "loss.arcface.scale": 3.0})
+    assert stages_run(dvc(undrawn, "repro")) == []
+    ran = dvc(undrawn, "exp", "run", "-S", "variants.other.head.dim=4")
+    assert stages_run(ran) == ["variant@other", *after, "track"]
+    shown = dvc(undrawn, "metrics", "show").stdout
+    assert "metrics/train-other.json" in shown
     restore(undrawn)
 
 

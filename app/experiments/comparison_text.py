@@ -17,6 +17,10 @@ from pipeline.evaluation.bootstrap_t import MAX_RELATED
 
 Sides = Sequence[Sequence[EvaluatedModel]]  # A's models and B's
 
+# Of more metrics than these, a table of several sides shows those whose names begin so; the Parquet
+# file has all.
+MANY = 8
+SHOWN = ("map", "recall_at_1", "precision_at_5", "mrr", "knn_accuracy")
 NETWORKS = " (these two networks, not their settings)"
 # In place of an infinite interval; `paired_intervals` lists the cases.
 INCONCLUSIVE = "inconclusive"
@@ -54,7 +58,7 @@ def describe_all(
         [
             *lines,
             format_counts(first),
-            _format_means(list(sides), found),
+            _format_means(sides, found),
             "",
             "the row is, than the column (by map; p corrected for all pairs and metrics):",
             _format_verdicts(sides, found),
@@ -62,15 +66,20 @@ def describe_all(
     )
 
 
-def _format_means(sides: Sequence[str], found: Mapping[tuple[str, str], Comparison]) -> str:
-    """Return a row for each side, a column for each metric that all of them have."""
+def _format_means(
+    sides: Mapping[str, Sequence[EvaluatedModel]], found: Mapping[tuple[str, str], Comparison]
+) -> str:
+    """Return a row for each side, a column for each of a few metrics that all of them have."""
     values: dict[str, dict[str, float]] = {side: {} for side in sides}
     for (a, b), each in found.items():
         metrics = each.metrics["metric"].tolist()
         values[a] |= dict(zip(metrics, each.metrics["a"], strict=True))
         values[b] |= dict(zip(metrics, each.metrics["b"], strict=True))
-    names = [name for name in values[sides[0]] if all(name in values[side] for side in sides)]
-    rows = [[side, *(f"{values[side][name]:.3f}" for name in names)] for side in sides]
+    known = [
+        name for name in next(iter(values.values())) if all(name in of for of in values.values())
+    ]
+    names = [name for name in known if name.startswith(SHOWN)] if len(known) > MANY else known
+    rows = [[side, *(f"{of[name]:.3f}" for name in names)] for side, of in values.items()]
     return align_columns([["", *names], *rows])
 
 

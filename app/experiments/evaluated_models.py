@@ -17,6 +17,7 @@ from pipeline.data.tables import read_metadata
 from pipeline.errors import UserError, name_choices
 
 WORKSPACE = "workspace"  # as DVC calls the working tree
+UNTRAINED = "baseline"
 TRAINED = "finetuned"  # the model of a revision that is given without one
 LOCK = "dvc.lock"
 TABLES = ("data/catalog.parquet", "data/classes.parquet", "data/splits.parquet")
@@ -46,7 +47,7 @@ class EvaluatedModel:
     @property
     def is_trained(self) -> bool:
         """Whether a training made it."""
-        return self.model == TRAINED if self.provenance is None else self.provenance.is_trained
+        return self.model != UNTRAINED if self.provenance is None else self.provenance.is_trained
 
     def describe(self) -> str:
         """Return its name and revision, and what was done to embeddings: "exp-1 (finetuned of

@@ -1,16 +1,16 @@
-"""The model that people get unless they name one: the better of the two on validation."""
+"""The model that people get unless they name one: the better or best one on validation."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.searching.catalog import require_files
+from pipeline.config.load import read_yaml
 from pipeline.data.lineage import TEXT_FILE
-from pipeline.data.training_record import RECORD_FILE, read_record
+from pipeline.data.training_record import RECORD_FILE, has_record, read_record
 from pipeline.errors import UserError
 
 BEST = "best"
 FOLDER = "models/finetuned"  # with the record of the training
-MODELS = ("baseline", "finetuned")
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,38 @@ def resolve_model(root: Path, name: str, *, for_text: bool = False) -> ModelName
     if name != BEST:
         return ModelName(name)
     require_files(root, [root / FOLDER / RECORD_FILE])
-    record = read_record(root / FOLDER)
-    if not for_text or understands_text(root, record.use):
-        return ModelName(record.use, record.because)
-    for model in MODELS:
+    best = _choose(root)
+    if not for_text or understands_text(root, best.name):
+        return best
+    for model in list_models(root):
         if understands_text(root, model):
             return ModelName(model, "the one that understands text")
     raise UserError(
         "no model of this project understands text; allowed: a backbone.name of open_clip, such as "
         "open_clip:ViT-B-32.laion2b_s34b_b79k with backbone.weights imagenet (docs/seeing.md)"
     )
+
+
+def list_models(root: Path) -> list[str]:
+    """Return the models of the project at `root`: those of params.yaml that have been made."""
+    names = read_yaml(root / "params.yaml").get("models") or []
+    return [name for name in map(str, names) if (root / "models" / name).is_dir()]
+
+
+def _choose(root: Path) -> ModelName:
+    """Return the model that is better than the baseline, by the record of its training; of several
+    the one of the highest mean average precision on validation."""
+    trained = [name for name in list_models(root) if has_record(root / "models" / name)]
+    records = {name: read_record(root / "models" / name) for name in trained}
+    better = [name for name in trained if records[name].use == name]
+    if not better:
+        finetuned = records[Path(FOLDER).name]
+        return ModelName(finetuned.use, finetuned.because)
+    best = max(better, key=lambda name: records[name].val_map or 0.0)
+    because = records[best].because
+    if len(better) > 1:
+        because = f"the best of {len(better)} on validation: {because}"
+    return ModelName(best, because)
 
 
 def understands_text(root: Path, model: str) -> bool:
@@ -56,6 +78,6 @@ def find_best(root: Path) -> ModelName | None:
 
 
 def list_best_first(root: Path) -> list[str]:
-    """Return both models of the project, that which `resolve_model` takes for "best" first."""
+    """Return the models of the project, that which `resolve_model` takes for "best" first."""
     best = resolve_model(root, BEST).name
-    return [best, *(name for name in MODELS if name != best)]
+    return [best, *(name for name in list_models(root) if name != best)]

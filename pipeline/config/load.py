@@ -1,6 +1,6 @@
 """Read and check params.yaml. Every mistake in it is reported before any work begins."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.config.contradictions import find_contradictions
 from pipeline.config.schema import CHOICES, Params
+from pipeline.config.variants import apply_variant, find_wrong_variants
 from pipeline.errors import UserError, closest, name_choices
 from pipeline.options import VALUE
 
@@ -23,15 +24,21 @@ NOT_YAML = (YAMLError, ValueError, KeyError)
 DEEPEST = 100  # brackets in each other
 
 
-def read_params(path: Path) -> Params:
-    """Return the checked params in the YAML file at `path`.
+def read_params(path: Path, *, variant: str | None = None) -> Params:
+    """Return the checked params in the YAML file at `path`; with what a variant changes, if named.
 
     Raises:
         UserError: the file is missing or is not YAML, a key is unknown or missing, a value has the
             wrong type or range, or choices contradict each other. The text has one line for each
             mistake: the key, what was found and what is allowed.
     """
-    return check_params(read_yaml(path), where=path.name)
+    values = read_yaml(path)
+    params = check_params(values, where=path.name)
+    if variant is None:
+        return params
+    if variant not in params.variants:
+        raise UserError(f"variants: {name_choices(variant, params.variants)}")
+    return check_values(apply_variant(values, variant), where=path.name)
 
 
 def read_yaml(path: Path) -> Any:
@@ -73,9 +80,22 @@ def _count_values(values: Any, known: dict[int, float]) -> float:
 def check_params(values: Any, *, where: str) -> Params:
     """Return `values` (plain, as read from YAML) as Params; raises as `read_params` does."""
     params = check_values(values, where=where)
-    if problems := find_contradictions(params):
+    if problems := [*find_contradictions(params), *find_wrong_variants(params)]:
         raise _mistakes(problems, where=where)
+    for name in params.variants:
+        of_variant = f"{where}: variants.{name}"
+        changed = check_values(apply_variant(values, name), where=of_variant)
+        if problems := [*find_contradictions(changed), *_unmined(changed, params)]:
+            raise _mistakes(problems, where=of_variant)
     return params
+
+
+def _unmined(changed: Params, params: Params) -> Iterator[str]:
+    if changed.batches.options.mined and not params.batches.options.mined:
+        yield (
+            f"batches.name: found '{changed.batches.name}', and none are mined for the "
+            f"batches.name '{params.batches.name}' of params.yaml; allowed: mined ones there too"
+        )
 
 
 def check_values(values: Any, *, where: str) -> Params:

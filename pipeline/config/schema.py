@@ -209,6 +209,8 @@ class Params(Section):
     bits: Bits
     launch: str
     cluster: str | None
+    models: list[str]
+    variants: dict[str, dict[str, Any]]
     data: Annotated[DataParams, _choosing("data")]
     added: AddedParams
     download: DownloadParams

@@ -9,8 +9,9 @@ from pipeline.config.schema import Params
 from pipeline.options import Choice
 
 # `launch`, `cluster` and `track` change how a run is started, who computes it and where it is
-# recorded, `added` what is searched: none of them its results.
-HIDDEN = ("launch", "cluster", "track", "added")
+# recorded, `added` what is searched, `models` and `variants` what is beside the two models that are
+# shown: none of them their results.
+HIDDEN = ("launch", "cluster", "track", "added", "models", "variants")
 # The params that a reader looks for first.
 MAIN = (
     "data.name",

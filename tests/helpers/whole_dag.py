@@ -80,19 +80,22 @@ def list_commands(values: Mapping[str, Any], *, until: str | None = None) -> Ite
     until: only what makes this output.
     """
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
-    todo = [(stage, item) for stage in stages.values() for item in _items(stage)]
+    todo = [(stage, item) for stage in stages.values() for item in _items(stage, values)]
     if until:
-        todo = _list_makers(until, todo, stages)
+        todo = _list_makers(until, todo, stages, values)
     made: set[str] = set()
     while todo:
-        stage, item = next(pair for pair in todo if _needs(pair[0], pair[1], stages) <= made)
+        stage, item = next(pair for pair in todo if _needs(*pair, stages, values) <= made)
         todo.remove((stage, item))
         made |= {_fill(out, item, values) for out in _outputs(stage)}
         yield _fill(stage["cmd"], item, values)
 
 
 def _list_makers(
-    output: str, todo: list[tuple[Any, str]], stages: Mapping[str, Any]
+    output: str,
+    todo: list[tuple[Any, str]],
+    stages: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> list[tuple[Any, str]]:
     """Return those of `todo` that make `output`, or what is needed to make it."""
     [maker] = [
@@ -101,13 +104,16 @@ def _list_makers(
         if output in {_fill(out, item, {}) for out in _outputs(stage)}
     ]
     makers = [maker]
-    for needed in sorted(_needs(*maker, stages)):
-        makers += [pair for pair in _list_makers(needed, todo, stages) if pair not in makers]
+    for needed in sorted(_needs(*maker, stages, values)):
+        makers += [
+            pair for pair in _list_makers(needed, todo, stages, values) if pair not in makers
+        ]
     return makers
 
 
-def _items(stage: Mapping[str, Any]) -> list[str]:
-    return list(stage.get("matrix", {}).get("model", [""]))
+def _items(stage: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    models = stage.get("matrix", {}).get("model", [""])
+    return list(values[models[2:-1]] if isinstance(models, str) else models)  # "${models}"
 
 
 def _outputs(stage: Mapping[str, Any]) -> list[str]:
@@ -115,13 +121,18 @@ def _outputs(stage: Mapping[str, Any]) -> list[str]:
     return [next(iter(each)) if isinstance(each, Mapping) else each for each in listed]
 
 
-def _needs(stage: Mapping[str, Any], item: str, stages: Mapping[str, Any]) -> set[str]:
-    """Return those of a stage's dependencies that other stages write."""
+def _needs(
+    stage: Mapping[str, Any], item: str, stages: Mapping[str, Any], values: Mapping[str, Any]
+) -> set[str]:
+    """Return those of a stage's dependencies that other stages write; of a folder, all in it."""
     written = {
-        _fill(out, model, {}) for each in stages.values() for out in _outputs(each)
-        for model in _items(each)
-    }  # fmt: skip
-    return {_fill(dep, item, {}) for dep in stage["deps"]} & written
+        _fill(out, model, {})
+        for each in stages.values()
+        for out in _outputs(each)
+        for model in _items(each, values)
+    }
+    deps = {_fill(dep, item, {}) for dep in stage["deps"]}
+    return {out for out in written if out in deps or any(out.startswith(f"{dep}/") for dep in deps)}
 
 
 def _fill(text: str, item: str, values: Mapping[str, Any]) -> str:

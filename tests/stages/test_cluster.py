@@ -73,7 +73,8 @@ def test_two_workers_do_all_parts_in_order_though_one_is_killed(
         done = list(them.map(DiesOnce(place / "died", 40), range(300)))
     assert (place / "died").exists()
     assert [result for result, _ in done] == [2 * number for number in range(300)]
-    assert len({pid for _, pid in done} & set(before)) > 1
+    # What the killed one had done and not yet sent is done again, perhaps all of it, by others.
+    assert len({pid for _, pid in done}) > 1
     assert [path.name for path in place.iterdir() if path.is_dir()] == []
 
 

@@ -14,6 +14,8 @@ from pipeline.config.load import NOT_YAML
 from pipeline.errors import UserError
 
 RESULTS = "results/"
+TRAININGS = ("train", "variant")  # stages
+VARIANTS = "variants."  # before the name of a variant and the keys that it changes
 CODE_FOLDERS = ("pipeline", "stages")  # of the code that stages run
 
 
@@ -33,7 +35,7 @@ class Provenance:
     @property
     def is_trained(self) -> bool:
         """Whether a training is among the stages."""
-        return "train" in self.stages
+        return any(name.partition("@")[0] in TRAININGS for name in self.stages)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Lock:
                     paths.append(dependency)
                 else:
                     sources[dependency] = md5
-        return Provenance(settings, sources, frozenset(stages))
+        return Provenance(_apply_variant(settings), sources, frozenset(stages))
 
     def is_of_one_run(self, path: str) -> bool:
         """Return whether all stages that the output `path` comes from read what the stages before
@@ -150,3 +152,20 @@ def _md5(data: bytes = b"") -> Any:
 
 def _read_hashes(stage: Any, kind: str) -> dict[str, str]:
     return {each["path"]: each.get("md5", "") for each in stage.get(kind, [])}
+
+
+def _apply_variant(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what a variant changes in the place of what it replaces."""
+    applied = {key: value for key, value in settings.items() if not key.startswith(VARIANTS)}
+    changes = {
+        key.removeprefix(VARIANTS).partition(".")[2]: value
+        for key, value in settings.items()
+        if key.startswith(VARIANTS)
+    }
+    for key in [key for key in changes if key.endswith(".name")]:
+        section = key.removesuffix("name")
+        others = [each for each in applied if each.startswith(section) and each.count(".") > 1]
+        for other in others:
+            if not other.startswith(f"{section}{changes[key]}."):
+                del applied[other]
+    return applied | {key: value for key, value in changes.items() if key}

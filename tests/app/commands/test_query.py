@@ -32,6 +32,7 @@ from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from pipeline.figures.palette import INK, OTHER
 from pipeline.figures.sheet_tiles import FRAME, MARGIN, PAPER
+from tests.helpers.clone import change_params
 from tests.helpers.processes import run_lookalike, run_module
 from tests.helpers.searchable import truncate_large_png, write_threshold
 
@@ -193,6 +194,32 @@ def test_the_best_model_is_the_one_that_training_recorded(
     (copy / "models/finetuned/training.json").write_text("[")
     with pytest.raises(UserError, match="not the record of a training"):
         resolve_model(copy, "best")
+
+
+def test_of_several_models_the_best_is_the_one_that_validated_best(
+    searchable: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(searchable, copy)
+    change_params(
+        copy,
+        {"models": ["baseline", "a", "finetuned", "b", "unmade"]},
+    )
+    records = {"finetuned": 0.7, "a": 0.8, "b": 0.9}
+    for name, val_map in records.items():
+        (copy / "models" / name).mkdir(exist_ok=True)
+        record = TrainingRecord(name, f"{name} is better", 3, {}, val_map)
+        write_record(copy / "models" / name, record)
+    found = resolve_model(copy, "best")
+    assert (found.name, found.because) == ("b", "the best of 3 on validation: b is better")
+    assert list_best_first(copy) == ["b", "baseline", "a", "finetuned"]
+    write_record(copy / "models/b", TrainingRecord("baseline", "b is worse", 3, {}, 0.95))
+    assert resolve_model(copy, "best").name == "a"
+    write_record(copy / "models/a", TrainingRecord("baseline", "a is worse", 3, {}, 0.95))
+    assert resolve_model(copy, "best").because == "finetuned is better"
+    write_record(copy / "models/finetuned", TrainingRecord("baseline", "worse", 3, {}, 0.9))
+    found = resolve_model(copy, "best")
+    assert (found.name, found.because) == ("baseline", "worse")
 
 
 @pytest.mark.parametrize("only", [(), ("class=purple square",)])

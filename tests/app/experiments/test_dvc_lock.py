@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.experiments.dvc_adapter.lock import Provenance, read_lock
+from app.experiments.dvc_adapter.lock import Lock, Provenance, read_lock
 from pipeline.errors import UserError
 
 LOCK = """\
@@ -50,3 +50,35 @@ def test_a_file_that_is_not_a_lock_is_refused(text: str) -> None:
     with pytest.raises(UserError) as error:
         read_lock(text, where="A: 'x' (1a2b3c4): dvc.lock")
     assert str(error.value) == "A: 'x' (1a2b3c4): dvc.lock: not a dvc.lock; run: dvc repro"
+
+
+def test_what_a_variant_changes_takes_the_place_of_what_it_replaces() -> None:
+    base = {
+        "loss": {"name": "triplet", "triplet": {"margin": 0.1}},
+        "train": {"epochs": 5, "seed": None},
+    }
+    changes = {"loss": {"name": "arcface", "arcface": {"scale": 64.0}}, "train": {"seed": 8}}
+    read = base | {"variants": {"a": changes}}
+    stages = {
+        "train": {
+            "params": {"params.yaml": base},
+            "outs": [{"path": "models/finetuned", "md5": "1"}],
+        },
+        "variant@a": {"params": {"params.yaml": read}, "outs": [{"path": "models/a", "md5": "2"}]},
+        "backbone": {"outs": [{"path": "models/baseline", "md5": "3"}]},
+    }
+    lock = Lock(stages)
+    assert lock.trace("models/finetuned").settings == {
+        "loss.name": "triplet",
+        "loss.triplet.margin": 0.1,
+        "train.epochs": 5,
+        "train.seed": None,
+    }
+    assert lock.trace("models/a").settings == {
+        "loss.name": "arcface",
+        "loss.arcface.scale": 64.0,
+        "train.epochs": 5,
+        "train.seed": 8,
+    }
+    paths = ("models/a", "models/finetuned", "models/baseline")
+    assert [lock.trace(path).is_trained for path in paths] == [True, True, False]

@@ -66,8 +66,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown section": (
         {"tracks": {}},
         "tracks: unknown key; found 'tracks'; allowed: added, backbone, batches, bits, "
-        "cluster, data, download, embed, evaluate, head, index, launch, loss, mine, miner, "
-        "optimizer, plot, postprocess, scheduler, seed, split, track, train; did you mean 'track'?",
+        "cluster, data, download, embed, evaluate, head, index, launch, loss, mine, miner, models, "
+        "optimizer, plot, postprocess, scheduler, seed, split, track, train, variants; did you "
+        "mean 'track'?",
     ),
     "misspelt key, so that the right one is missing": (
         {"mine__per_anchr": 3, "mine__per_anchor": GONE},

@@ -45,6 +45,8 @@ def draw_field(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
         return draw_section(kind, name if issubclass(kind, Choice) else None)
     if name == "buckets":
         return st.sampled_from(["auto", 1, 2, 64, 2**14])
+    if name == "variants":  # each with sections of its own, of any values
+        return st.dictionaries(st.text(), st.dictionaries(st.text(), st.integers()))
     if name == "monitor":
         return st.sampled_from(VALIDATION_METRICS)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind
