@@ -253,12 +253,15 @@ def export(
     model: Annotated[
         str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
     ] = "best",
-    kind: Annotated[str, typer.Option("--format", help="parquet, or lance")] = "parquet",
+    kind: Annotated[
+        str, typer.Option("--format", help="parquet, or lance; onnx: the model itself")
+    ] = "parquet",
     thumbnails: Annotated[
         int, typer.Option(min=0, max=1024, help="pixels of their longer side; 0: none")
     ] = 128,
 ) -> None:
-    """Write all images' vectors, classes and thumbnails as other search engines read them."""
+    """Write all images' vectors, classes and thumbnails as other search engines read them, or the
+    model as ONNX."""
     from app.commands.export import export_images
 
     export_images(Path(), out, model=model, kind=kind, side=thumbnails)

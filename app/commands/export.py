@@ -29,6 +29,7 @@ from pipeline.progress import show_progress
 ROWS_OF_A_FILE = 100_000  # engines read a file as a whole, or several at once
 THUMBNAIL_QUALITY = 85
 TABLE = "images"
+ONNX, ONNX_FILE = "onnx", "model.onnx"
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +42,21 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     mapped as in its index, but not averaged with others. thumbnail: a JPEG of at most `side`
     pixels; without the column for 0.
 
+    kind: of WRITERS, or ONNX, which writes the model instead: model.onnx.
+
     Raises:
         UserError: `out` exists, the kind is unknown or its library is missing, or a file is.
     """
-    if kind not in WRITERS:
-        raise UserError(f"--format: {name_choices(kind, WRITERS)}")
+    if kind not in (*WRITERS, ONNX):
+        raise UserError(f"--format: {name_choices(kind, [*WRITERS, ONNX])}")
     if out.exists():
         raise UserError(
             f"{out}: is there already; allowed: a new folder; name another, or remove it"
         )
     name = resolve_model(root, model).name
+    if kind == ONNX:
+        _export_onnx(root, out, name)
+        return
     folders = [root / "embeddings" / name, root / "embeddings" / ADDED / name]
     require_files(root, folders)
     rows = _Rows(root, side=side)
@@ -73,6 +79,23 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     lineage = read_lineage(folders[0])
     of = name if lineage is None else f"{name}, model {lineage.model[:12]}"
     logger.info("wrote %d images with vectors of %s to %s", count, of, out)
+
+
+def _export_onnx(root: Path, out: Path, name: str) -> None:
+    """Write the model, with what its index does, to the new folder `out`."""
+    from app.searching.onnx_file import write_onnx  # torch, which the others do without
+    from pipeline.models.embedder import load_embedder
+
+    embeddings = root / "embeddings" / name
+    require_files(root, [embeddings])
+    postprocessing = _read_postprocessing(root, embeddings, root / "index" / name)
+    lineage = read_lineage(embeddings)
+    model = load_embedder(root / "models" / name)
+    with written_whole(out) as (unfinished,):
+        unfinished.mkdir()
+        hflip = lineage is not None and lineage.hflip
+        write_onnx(unfinished / ONNX_FILE, model, postprocessing, hflip=hflip)
+    logger.info("wrote the model %s to %s", name, out / ONNX_FILE)
 
 
 def _read_postprocessing(root: Path, embeddings: Path, index: Path) -> Postprocessing:

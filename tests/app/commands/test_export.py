@@ -8,19 +8,29 @@ import shutil
 import sys
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from app.commands.export import export_images
 from app.searching.catalog import Catalog
+from app.searching.model_index import ModelIndex
+from app.searching.onnx_file import write_onnx
+from app.searching.untrusted_images import read_photo
 from pipeline.data.embeddings import read_embeddings, write_embeddings
+from pipeline.data.principal_axes import fit_axes
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.datasets.source_image import SourceImage
 from pipeline.errors import UserError
+from pipeline.index.postprocessing import make_postprocessing
+from pipeline.index.postprocessing_options import NO_STEPS
+from pipeline.models.embed_images import embed_pixels
+from pipeline.models.embedder import build_baseline
 from tests.helpers import searchable
 from tests.helpers.paths import ROOT
 
@@ -92,12 +102,12 @@ def test_the_examples_of_the_documentation_find_what_exact_search_does(
 ) -> None:
     """Real engines in this process: LanceDB and Qdrant."""
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/scaling.md").read_text(), re.S)
-    assert len(examples) == 2
+    assert len(examples) == 3
     with chdir(project):
         for kind in ("lance", "parquet"):
             out = Path("exported", kind)
             export_images(Path(), out, model="best", kind=kind, side=32)
-        for example in examples:
+        for example in examples[:2]:
             exec(example, {})  # noqa: S102 (what the document shows)
     expected = exact(parquet, 0, 5)
     classes_of = dict(
@@ -137,7 +147,7 @@ def test_an_unknown_format_is_one_line(project: Path) -> None:
     with pytest.raises(UserError) as raised:
         export_images(project, project / "other", model="best", kind="lanse", side=0)
     assert str(raised.value) == (
-        "--format: found 'lanse'; allowed: lance, parquet; did you mean 'lance'?"
+        "--format: found 'lanse'; allowed: lance, onnx, parquet; did you mean 'lance'?"
     )
     assert not (project / "other").exists()
 
@@ -182,3 +192,59 @@ def test_a_damaged_bucket_writes_nothing(
         export_images(root, root / "out", model="finetuned", kind="parquet", side=0)
     assert not (root / "out").exists()
     assert caplog.messages == []
+
+
+def test_the_example_of_a_model_embeds_as_a_query_does(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime, in a folder without a project."""
+    export_images(project, tmp_path / "exported/onnx", model="best", kind="onnx", side=0)
+    (tmp_path / "photo.jpg").write_bytes(searchable.draw("green", "disc", 99))
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs/scaling.md").read_text(), re.S)[2]
+    capsys.readouterr()
+    with chdir(tmp_path):
+        exec(example, {})  # noqa: S102 (what the document shows)
+    printed = ast.literal_eval(capsys.readouterr().out)
+    index = ModelIndex(project, "finetuned")
+    expected = index.embed(read_photo(tmp_path / "photo.jpg"))
+    np.testing.assert_allclose(printed, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("hflip", "steps"),
+    [
+        (False, {"center": True, "pca": None, "whiten": 0.0}),
+        (True, {"center": True, "pca": 5, "whiten": 0.5}),
+    ],
+)
+def test_a_model_does_what_its_index_has_done(
+    hflip: bool, steps: dict[str, Any], tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    model = build_baseline("timm:test_vit", image_size=32, pooling="avg", weights=None, seed=1)
+    vectors = np.random.default_rng(0).normal(0.1, 1, (60, model.dim)).astype(np.float32)
+    chosen = NO_STEPS.model_copy(update=steps)
+    axes = fit_axes(vectors, center=chosen.center, seed=0)
+    done = make_postprocessing(axes, chosen, distance="cosine")
+    write_onnx(tmp_path / "model.onnx", model, done, hflip=hflip)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for count in (1, 5):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        [found] = session.run(None, {"pixels": pixels})
+        with torch.inference_mode():
+            embedded = embed_pixels(model, torch.from_numpy(pixels), hflip=hflip).numpy()
+        np.testing.assert_allclose(found, done.apply(embedded), atol=1e-4)
+
+
+def test_without_the_packages_a_model_is_not_written(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError) as raised:
+        export_images(project, tmp_path / "out", model="best", kind="onnx", side=0)
+    assert str(raised.value) == (
+        "--format: onnx needs the packages onnx and onnxscript; allowed: parquet, or install "
+        "them: uv pip install onnx onnxscript"
+    )
+    assert not (tmp_path / "out").exists()
