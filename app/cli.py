@@ -215,7 +215,10 @@ def add(images: Annotated[list[Path], typer.Argument(help="images, or folders of
 
 @app.command()
 def remove(
-    image_ids: Annotated[list[str], typer.Argument(help="of added images, as query prints them")],
+    image_ids: Annotated[
+        list[str],
+        typer.Argument(help="of added images, as query prints them, or of folders of them"),
+    ],
 ) -> None:
     """Delete added images, and index the others."""
     from app.commands.added import remove_images

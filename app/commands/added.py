@@ -2,8 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from app.experiments.dvc_adapter.reproduction import reproduce_index
 from app.project import require_project
@@ -22,16 +25,29 @@ logger = logging.getLogger(__name__)
 def add_images(root: Path, paths: Sequence[Path]) -> None:
     """Copy images to the folder of added images, and search them from now on.
 
-    A folder keeps its name and its subfolders there. An image that is there already is passed over.
+    A folder keeps its name and its subfolders there. An image that is there already is passed over,
+    and so is one in a folder that cannot be decoded, with a warning.
 
     Raises:
-        UserError: a file is not an image that the pipeline reads, or something else of its name is
-            there already; all of these are told, and nothing is copied. Or a stage fails.
+        UserError: a named file is not an image that the pipeline reads, or something else of the
+            name of an image is there already; all of these are told, and nothing is copied. Or a
+            stage fails.
     """
     folder = _find_folder(root)
+    with _one_at_a_time(root):
+        _copy(paths, folder)
+        reproduce_index(root)
+
+
+def _copy(paths: Sequence[Path], folder: Path) -> None:
     copies: dict[Path, Path] = {}
     faults: list[str] = []
-    for photo, name in _named(paths, folder):
+    skipped = 0
+    for photo, name, in_folder in _named(paths, folder):
+        if in_folder and (unreadable := _why_unreadable(photo)):
+            logger.warning("%s; left out", unreadable)
+            skipped += 1
+            continue
         try:
             to = folder / name
             _check(photo, to, folder)
@@ -45,12 +61,49 @@ def add_images(root: Path, paths: Sequence[Path]) -> None:
     for to, photo in new.items():
         with written_whole(to) as (unfinished,):
             unfinished.write_bytes(photo.read_bytes())
-    logger.info("copied %d of %d images to %s", len(new), len(copies), folder)
-    reproduce_index(root)
+    there = len(copies) - len(new)
+    logger.info(
+        "copied %s to %s%s%s",
+        _count(len(new)),
+        folder,
+        f"; {_count(there)} there already" if there else "",
+        f"; {_count(skipped)} left out" if skipped else "",
+    )
+
+
+def _count(images: int) -> str:
+    return f"{images:,} image{'' if images == 1 else 's'}"
+
+
+def _why_unreadable(photo: Path) -> str | None:
+    try:
+        read_photo(photo)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Wait for another `add` or `remove` in this project: DVC refuses two runs at a time."""
+    path = root / ".dvc/tmp/lookalike-added.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("another add or remove is running here; waiting for its end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_images(root: Path, image_ids: Sequence[str]) -> None:
     """Delete added images from their folder, and search them no more.
+
+    image_ids: of images, or of folders of them, as added/holiday.
 
     Raises:
         UserError: an image_id is not that of an added image; all of these are told, and none is
@@ -58,19 +111,31 @@ def remove_images(root: Path, image_ids: Sequence[str]) -> None:
     """
     folder = _find_folder(root)
     files = dict(list_added(folder))
-    unknown = [_describe_unknown(each, folder) for each in image_ids if each not in files]
+    found = {each: _find_in(each, files) for each in image_ids}
+    unknown = [_describe_unknown(each, folder) for each, known in found.items() if not known]
+    removed = sorted({image_id for known in found.values() for image_id in known})
     own = folder.resolve()
     linked = [
         f"{image_id}: behind a link out of {folder}; allowed: a file in it; remove the link"
-        for image_id in image_ids
-        if image_id in files and own not in (files[image_id].parent / "file").resolve().parents
+        for image_id in removed
+        if own not in (files[image_id].parent / "file").resolve().parents
     ]
     if faults := [*unknown, *linked]:
         raise UserError(*faults)
-    for image_id in set(image_ids):
-        files[image_id].unlink()
-    logger.info("deleted %d images from %s", len(set(image_ids)), folder)
-    reproduce_index(root)
+    with _one_at_a_time(root):
+        for image_id in removed:
+            files[image_id].unlink(missing_ok=True)  # by the one that was waited for
+        logger.info("deleted %s from %s", _count(len(removed)), folder)
+        reproduce_index(root)
+
+
+def _find_in(image_id: str, files: Mapping[str, Path]) -> list[str]:
+    """Return the image of this image_id, or those of the folder of this name."""
+    if image_id in files:
+        return [image_id]
+    if f"{image_id.rstrip('/')}/" == PREFIX:  # all of them: too easily said
+        return []
+    return [each for each in files if each.startswith(f"{image_id.rstrip('/')}/")]
 
 
 def _describe_unknown(image_id: str, folder: Path) -> str:
@@ -99,8 +164,9 @@ def _find_folder(root: Path) -> Path:
     return root / source
 
 
-def _named(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each image file of `paths` with the name that its copy has in `folder`."""
+def _named(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path, bool]]:
+    """Yield each image file of `paths`, the name that its copy has in `folder`, and whether it is
+    of a folder, not named itself."""
     own = folder.resolve()
     for path in paths:
         real = path.resolve()
@@ -112,7 +178,8 @@ def _named(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
         is_own = real == own or own in real.parents
         name = real.relative_to(own) if is_own else Path(os.path.basename(os.path.abspath(path)))
         for photo in find_photos([path]):
-            yield photo, name / photo.relative_to(path) if path.is_dir() else name
+            in_folder = path.is_dir()
+            yield photo, name / photo.relative_to(path) if in_folder else name, in_folder
 
 
 def _check(photo: Path, to: Path, folder: Path) -> None:

@@ -7,14 +7,26 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.data.packed_images import PackedImages
+from pipeline.errors import UserError
 
 ADDED = "added"  # the folder of what is made of them, in data, embeddings and index
 CATALOG_FILE, IMAGES_FOLDER = f"data/{ADDED}/catalog.parquet", f"data/{ADDED}/images"
 
 
 def has_added(root: Path) -> bool:
-    """Return whether the project at `root` has packed added images, of which there may be none."""
-    return (root / CATALOG_FILE).is_file()
+    """Return whether the project at `root` has packed added images, of which there may be none.
+
+    Raises:
+        UserError: their index is there, and they are not: DVC removes them while a stage makes them
+            anew, and does not bring them back where it fails.
+    """
+    path = root / CATALOG_FILE
+    if not path.is_file() and (root / "index" / ADDED).is_dir():
+        raise UserError(
+            f"{path}: no such file, though index/{ADDED} is there: the stage `added` is running, "
+            "or has failed; wait for it, or bring back what was there before: dvc checkout"
+        )
+    return path.is_file()
 
 
 class AllImages:

@@ -167,4 +167,7 @@ def require_files(root: Path, paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
             require_project(root)
-            raise UserError(f"{path}: no such file or folder; {advise_making()}")
+            raise UserError(
+                f"{path}: no such file or folder; bring back what the last run made: dvc checkout, "
+                f"{advise_making()}"
+            )

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from app.searching.added_images import ADDED, has_added
+from app.searching.best_model import BEST
 from app.searching.catalog import require_files
 from app.searching.joined_index import JoinedIndex
 from pipeline.data.arrays import Mask, Vectors
@@ -328,4 +329,4 @@ def _check_name(root: Path, model: str) -> None:
     if not names:
         require_files(root, [root / "models" / model])
     if model not in names:
-        raise UserError(f"model: {name_choices(model, names)}")
+        raise UserError(f"model: {name_choices(model, names | {BEST})}")

@@ -89,8 +89,8 @@ class CurrentSearcher:
     def _keep(self, error: Exception) -> None:
         if not self._told:
             logger.warning(
-                "the index on disk is another one, but not whole; searches go on in the one that "
-                "was loaded, until it is (%s)",
+                "the index on disk is another one, but not whole, as while dvc repro runs; "
+                "searches go on in the one that was loaded, until it is (%s)",
                 one_line(error),
             )
         self._told = True
@@ -119,7 +119,7 @@ def require_one_run(root: Path, models: Sequence[str]) -> None:
     sizes = lock.sizes()
     for path in _list_outputs(models):
         if not lock.is_of_one_run(path):
-            raise UserError(f"{path}: made of what has changed since; run: dvc repro")
+            raise UserError(f"{path}: made of what has changed since")
         found = sum(each.stat().st_size for each in _files_of(root / path) if each.is_file())
         if found != sizes.get(path, found):
             raise UserError(

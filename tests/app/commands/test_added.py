@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from app.commands import added
 from app.commands.added import add_images, remove_images
@@ -105,6 +108,51 @@ def test_all_faults_are_told_at_once_and_nothing_is_copied(project: Path, tmp_pa
     assert not (project / "ran").exists()
 
 
+def test_an_image_of_a_folder_that_cannot_be_read_is_left_out_with_a_warning(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "day/good.jpg", encode("JPEG"))
+    cut = put(tmp_path / "day/cut.jpg", encode("JPEG")[:-200])
+    put(tmp_path / "day/old.jpg", encode("PNG"))
+    put(project / "added/day/old.jpg", encode("PNG"))
+    with caplog.at_level("INFO"):
+        add_images(project, [tmp_path / "day"])
+    assert files(project) == ["day/good.jpg", "day/old.jpg", "old/a.jpg"]
+    assert caplog.messages == [
+        f"{cut}: damaged (image file is truncated (5 bytes not processed)); give the whole image; "
+        "left out",
+        f"copied 1 image to {project}/added; 1 image there already; 1 image left out",
+    ]
+    with pytest.raises(UserError, match="damaged"):  # named itself, it is a mistake
+        add_images(project, [cut])
+
+
+def test_a_second_add_waits_for_the_first(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = put(tmp_path / "one.png", encode("PNG"))
+    path = project / ".dvc/tmp/lookalike-added.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with caplog.at_level("INFO"), FileLock(path) as first:
+        adding = threading.Thread(target=add_images, args=(project, [image]))
+        adding.start()
+        deadline = time.monotonic() + 20
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert caplog.messages == ["another add or remove is running here; waiting for its end"]
+        assert files(project) == ["old/a.jpg"]
+        first.release()
+        adding.join(20)
+    assert files(project) == ["old/a.jpg", "one.png"]
+
+
+def test_a_folder_of_added_images_is_removed_as_a_whole(project: Path) -> None:
+    for name in ("day/a.jpg", "day/deep/b.jpg", "daylight/c.jpg"):
+        put(project / "added" / name, encode("JPEG"))
+    remove_images(project, ["added/day", "added/day/a.jpg"])
+    assert files(project) == ["daylight/c.jpg", "old/a.jpg"]
+
+
 def test_nothing_is_copied_to_where_it_is_not_searched(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +173,7 @@ def test_nothing_is_copied_to_where_it_is_not_searched(
 def test_only_added_images_are_removed(project: Path) -> None:
     put(project / "outside.jpg", encode("JPEG"))
     unknown = (
-        *("images/a.jpg", "added/b.jpg", "added/old", "added/../outside.jpg", "old/a.jpg"),
+        *("images/a.jpg", "added/b.jpg", "added", "added/ol", "added/../outside.jpg", "old/a.jpg"),
         "added/README.md",
     )
     put(project / "elsewhere/b.jpg", encode("JPEG"))

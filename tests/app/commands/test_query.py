@@ -120,7 +120,8 @@ def test_a_missing_index_is_an_error_of_one_line(
     ran = run_lookalike(clone, "query", str(photos))
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
-        "lookalike: index/finetuned/ids.parquet: no such file or folder; make it: dvc repro, "
+        "lookalike: index/finetuned/ids.parquet: no such file or folder; bring back what "
+        "the last run made: dvc checkout, make it: dvc repro, "
         "or if the project has a remote, fetch it: dvc pull\n"
     )
     assert not (clone / "queries").exists()

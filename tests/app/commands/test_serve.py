@@ -171,7 +171,8 @@ def test_a_missing_index_is_an_error(searchable: Path, tmp_path: Path) -> None:
     failed = serve(project, "--port", "0")
     assert failed.returncode == 2
     assert failed.stderr.splitlines()[2:] == [
-        "lookalike: index/baseline/index.faiss: no such file or folder; make it: dvc repro, or "
+        "lookalike: index/baseline/index.faiss: no such file or folder; bring back what the "
+        "last run made: dvc checkout, make it: dvc repro, or "
         "if the project has a remote, fetch it: dvc pull"
     ]
 
@@ -199,6 +200,7 @@ def test_missing_embeddings_are_an_error_before_the_first_search(
     with pytest.raises(UserError) as error:
         Searcher(project, ["finetuned"])
     assert str(error.value) == (
-        f"{project}/embeddings/finetuned: no such file or folder; make it: dvc repro, or "
+        f"{project}/embeddings/finetuned: no such file or folder; bring back what the last run "
+        "made: dvc checkout, make it: dvc repro, or "
         "if the project has a remote, fetch it: dvc pull"
     )

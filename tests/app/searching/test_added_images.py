@@ -147,3 +147,20 @@ def test_an_index_without_the_added_images_is_refused(project: Path, tmp_path: P
     shutil.copytree(project / "index/added/baseline", root / "index/added/finetuned")
     with pytest.raises(UserError, match="made by another model than"):
         ModelIndex(root, "finetuned")
+
+
+def test_what_is_gone_while_its_index_is_there_is_told(searchable: Path, tmp_path: Path) -> None:
+    """As where the stage `added` has failed: DVC has removed what it made before."""
+    root = tmp_path / "project"
+    shutil.copytree(searchable, root)
+    shutil.rmtree(root / "data/added")
+    for open_project in (Catalog, lambda root: ModelIndex(root, "finetuned")):
+        with pytest.raises(UserError) as raised:
+            open_project(root)
+        assert str(raised.value) == (
+            f"{root}/data/added/catalog.parquet: no such file, though index/added is there: the "
+            "stage `added` is running, or has failed; wait for it, or bring back what was there "
+            "before: dvc checkout"
+        )
+    shutil.rmtree(root / "index/added")  # a project without added images
+    assert len(Catalog(root).images.ids) == 40

@@ -83,7 +83,8 @@ def test_a_missing_file_is_an_error_that_says_how_to_get_it(
     with pytest.raises(UserError) as error:
         Catalog(tmp_path)
     assert str(error.value) == (
-        f"{path}: no such file or folder; make it: dvc repro, or if the project has a remote, "
+        f"{path}: no such file or folder; bring back what the last run made: dvc checkout, "
+        "make it: dvc repro, or if the project has a remote, "
         "fetch it: dvc pull"
     )
 

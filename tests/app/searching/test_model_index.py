@@ -29,7 +29,10 @@ from tests.helpers.searchable import build, draw, embed_again, index_again, writ
 
 pytestmark = pytest.mark.slow
 
-MAKE_IT = "make it: dvc repro, or if the project has a remote, fetch it: dvc pull"
+MAKE_IT = (
+    "bring back what the last run made: dvc checkout, make it: dvc repro, or if the project has a "
+    "remote, fetch it: dvc pull"
+)
 
 
 @pytest.fixture(scope="module", params=["baseline", "finetuned"])
@@ -280,7 +283,8 @@ def test_the_error_for_a_wrong_model_lists_the_models(searchable: Path, tmp_path
         (
             searchable,
             "finetund",
-            "model: found 'finetund'; allowed: baseline, finetuned; did you mean 'finetuned'?",
+            "model: found 'finetund'; allowed: baseline, best, finetuned; did you mean "
+            "'finetuned'?",
         ),
         (searchable, "../models/baseline", None),
         (

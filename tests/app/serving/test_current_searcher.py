@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 MODELS = ("baseline", "finetuned")
 KEPT = (
-    "the index on disk is another one, but not whole; searches go on in the one that was loaded, "
-    "until it is ({})"
+    "the index on disk is another one, but not whole, as while dvc repro runs; searches go on in "
+    "the one that was loaded, until it is ({})"
 )
 TAKEN = "a new index: {} images are searched now"
 
@@ -203,7 +203,7 @@ LOCKED = {
         (
             '"md5": "a"}, {"path": "code"',
             3,
-            "embeddings/baseline: made of what has changed since; run: dvc repro",
+            "embeddings/baseline: made of what has changed since",
         ),
         (
             "",
