@@ -41,7 +41,7 @@ def draw_confusions(
     trained = MODELS[-1]
     shown = tables[trained][:MOST]
     if shown.empty:
-        return message_figure(f"No confusions: the top hit of {trained} is never wrong.")
+        return message_figure(f"No confusions: no top hit of {trained} is wrong.")
     figure = new_figure(9, ROW * len(shown) + 1.1)
     examples, bars = figure.subplots(1, 2, sharey=True, width_ratios=[1.7, 5])
     _draw_examples(examples, shown, read_image)

@@ -93,6 +93,8 @@ def draw_near_duplicate_sheet(
 def _title(near_duplicates: pd.DataFrame, queries: pd.DataFrame, *, model: str, limits: str) -> str:
     """Return how many queries are label noise, and recall@1 with and without them."""
     measured = queries[queries["positives"] > 0]
+    if measured.empty:
+        return f"No label noise of {model}: nothing was measured, as no image can be a query."
     others = measured[~measured["image_id"].isin(near_duplicates["image_id"])]
     total = count(len(measured), "query", "queries")
     recall, without = ((table["first_hit_rank"] == 1).mean() for table in (measured, others))

@@ -23,6 +23,9 @@ def choose_failures(
     """
     measured = queries[queries["positives"] > 0]
     total = count(len(measured), "query", "queries")
+    if measured.empty:
+        title = f"No failures of {model}: nothing was measured, as no image can be a query."
+        return ShownQueries([], title)
     if not len(failures):
         wrong = int((measured["first_hit_rank"] > 1).sum())
         verb = "has" if wrong <= 1 else "have"

@@ -84,7 +84,7 @@ def test_only_the_most_frequent_pairs_are_shown() -> None:
 def test_without_confusions_the_figure_says_so() -> None:
     figure = draw(table([(1, 2, 3.0)]), table([]))
     [text] = figure.texts
-    assert text.get_text() == "No confusions: the top hit of finetuned is never wrong."
+    assert text.get_text() == "No confusions: no top hit of finetuned is wrong."
 
 
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_one_query_is_in_the_singular() -> None:
     assert title.endswith("Recall@1 is 0.400, and would be 0.500 without it.")
 
 
+def test_where_nothing_was_measured_the_title_says_so() -> None:
+    unmeasured = QUERIES.assign(positives=0)
+    assert choose(near_duplicates([]), unmeasured).title == (
+        "No label noise of m: nothing was measured, as no image can be a query."
+    )
+
+
 def test_without_label_noise_the_title_says_so() -> None:
     assert choose(near_duplicates([]), QUERIES) == NearDuplicatePairs(
         [],

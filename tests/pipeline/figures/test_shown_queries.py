@@ -61,6 +61,14 @@ def test_without_failures_the_title_says_so(first: list[int | None], wrong: str)
     )
 
 
+def test_where_nothing_was_measured_the_title_says_so() -> None:
+    table = queries([None], [float("nan")])
+    table.loc[0, "positives"] = 0
+    shown = choose_failures(failures(table, 8), table, model="m", k=8, rows=5)
+    text = "No failures of m: nothing was measured, as no image can be a query."
+    assert shown == ShownQueries([], text)
+
+
 def test_a_query_without_positives_is_not_counted() -> None:
     table = queries([None, 1], [float("nan"), 1.0])
     table.loc[0, "positives"] = 0
