@@ -158,6 +158,15 @@ def verify(
 
 
 @app.command()
+def doctor() -> None:
+    """Say what this machine and project have, what to mend, and how long a run takes here."""
+    from app.commands.doctor import examine
+
+    if not examine(Path()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def query(
     photos: Annotated[list[Path] | None, typer.Argument(help="images, or folders of them")] = None,
     text: Annotated[
