@@ -47,8 +47,10 @@ def resolve_model(root: Path, name: str, *, for_text: bool = False) -> ModelName
 
 def list_models(root: Path) -> list[str]:
     """Return the models of the project at `root`: those of params.yaml that have been made."""
-    names = read_yaml(root / "params.yaml").get("models") or []
-    return [name for name in map(str, names) if (root / "models" / name).is_dir()]
+    values = read_yaml(root / "params.yaml")
+    names = values.get("models") if isinstance(values, dict) else None
+    listed = names if isinstance(names, list) else ["baseline", "finetuned"]
+    return [name for name in map(str, listed) if (root / "models" / name).is_dir()]
 
 
 def _choose(root: Path) -> ModelName:
@@ -58,7 +60,7 @@ def _choose(root: Path) -> ModelName:
     records = {name: read_record(root / "models" / name) for name in trained}
     better = [name for name in trained if records[name].use == name]
     if not better:
-        finetuned = records[Path(FOLDER).name]
+        finetuned = read_record(root / FOLDER)
         return ModelName(finetuned.use, finetuned.because)
     best = max(better, key=lambda name: records[name].val_map or 0.0)
     because = records[best].because

@@ -62,11 +62,11 @@ def _wrong_changes(
             yield f"{where}.{section}: found {changed!r}; allowed: a mapping of keys"
         elif section in CHOICES:
             # So that it depends on no block that params.yaml does not choose.
-            name = changed.get("name", values[section]["name"])
+            name = str(changed.get("name", values[section]["name"]))
             for key in changed.keys() - {"name", name}:
                 yield f"{where}.{section}.{key}: not the chosen one; allowed: {name}"
-            block = values[section].get(name)
-            missing = [key for key in block or {} if key not in changed.get(name, {})]
+            block, given = values[section].get(name) or {}, changed.get(name) or {}
+            missing = [key for key in block if not isinstance(given, Mapping) or key not in given]
             if name != values[section]["name"] and missing:
                 yield (
                     f"{where}.{section}.{name}: without {', '.join(missing)}; allowed: all values "

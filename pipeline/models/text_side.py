@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.data.arrays import Vectors
@@ -94,13 +94,14 @@ def load_text_side(directory: Path) -> TextSide:
             f"{path}: no such file: this model understands images alone; a backbone.name of "
             "open_clip understands text too (docs/seeing.md)"
         )
+    tensors = read_weights(path)  # a damaged file is told before another's
     with safe_open(path, "pt") as file:
         made_for = (file.metadata() or {}).get(MODEL_KEY)
     if made_for != digest_model(directory):
         raise UserError(f"{path}: of another model than the one beside it; run: dvc checkout")
     name = read_backbone_name(directory).removeprefix(OPEN_CLIP_PREFIX)
     side = _take_text_side(name, open_clip_library.build_model(name))
-    load_weights(side.network, load_file(path), where=str(path))
+    load_weights(side.network, tensors, where=str(path))
     return side
 
 

@@ -82,6 +82,11 @@ def test_a_value_of_a_variant_is_checked_as_any_other() -> None:
             "params.yaml does not choose",
         ),
         (
+            {"loss": {"name": "arcface", "arcface": None}},
+            "variants.a.loss.arcface: without margin, scale; allowed: all values of a block that "
+            "params.yaml does not choose",
+        ),
+        (
             {"loss": {"arcface": {"margin": 3.0}}},
             "variants.a.loss.arcface: not the chosen one; allowed: multi_similarity",
         ),

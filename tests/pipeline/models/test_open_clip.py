@@ -88,6 +88,10 @@ def test_a_saved_text_side_is_the_same_and_belongs_to_its_model(
         f"{tmp_path}/models/finetuned/text.safetensors: of another model than the one beside it; "
         "run: dvc checkout"
     )
+    damaged = baseline / "text.safetensors"
+    damaged.write_bytes(first[:-100])
+    with pytest.raises(UserError, match=r"text\.safetensors: not a whole safetensors file"):
+        load_text_side(baseline)
     (tmp_path / "models/finetuned/text.safetensors").unlink()
     with pytest.raises(UserError, match="no such file: this model understands images alone"):
         load_text_side(tmp_path / "models/finetuned")
