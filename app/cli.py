@@ -183,7 +183,8 @@ def query(
         bool, typer.Option("--together", help="all photos are one query, as with the three above")
     ] = False,
     model: Annotated[
-        str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
+        str,
+        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
     ] = "best",
     only: Annotated[
         list[str] | None,
@@ -263,7 +264,8 @@ def duplicates(
 def export(
     out: Annotated[Path, typer.Argument(help="folder to write, which is new")],
     model: Annotated[
-        str, typer.Option(help="baseline, finetuned, or best: the better one on validation")
+        str,
+        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
     ] = "best",
     kind: Annotated[
         str, typer.Option("--format", help="parquet, or lance; onnx: the model itself")

@@ -117,7 +117,7 @@ def main(
         few = choose_headline(labels, k=VALIDATION_K)
         _write(whole, few, out, metrics, headline, history)
     checkpoint.discard()
-    if variant is not None:  # `track` finishes the run of the others
+    if variant is not None and done.history:  # `track` finishes the run of the others
         tracker.finish()
     tell_of_other_datasets(metrics)
 

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pipeline.config.load import read_params
 from pipeline.config.schema import Params
 from pipeline.data.json_files import read_json
 from pipeline.data.tables import CATALOG, SPLITS, read_table
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.machine import describe_machine
 from pipeline.models.packaged_weights import PACKAGED
 
@@ -88,7 +89,7 @@ def _project(root: Path, params: Params, faults: list[str]) -> Iterator[Line]:
     yield "weights", _describe_weights(root, params, faults)
     yield "remote", _describe_remote(root)
     server = os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db, here")
-    yield "MLflow", server
+    yield "MLflow", _without_password(server)
     yield "results", "of the last run" if (root / "results").is_dir() else "none yet: dvc repro"
 
 
@@ -111,13 +112,21 @@ def _describe_weights(root: Path, params: Params, faults: list[str]) -> str:
 
 def _describe_remote(root: Path) -> str:
     """Return DVC's default remote, of the project's own settings."""
-    config = configparser.ConfigParser()
-    config.read([root / ".dvc/config", root / ".dvc/config.local"])
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read([root / ".dvc/config", root / ".dvc/config.local"])
+    except configparser.Error as error:
+        return f"unknown: .dvc/config cannot be read ({one_line(error)})"
     name = config.get("core", "remote", fallback="").strip()
     if not name:
         return "none: what is made stays here (docs/sharing.md)"
     section = f"'remote \"{name}\"'"
-    return f"{name}, {config.get(section, 'url', fallback='without a url')}"
+    return f"{name}, {_without_password(config.get(section, 'url', fallback='without a url'))}"
+
+
+def _without_password(url: str) -> str:
+    """Return an address without the user and password in it: people paste what they see."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def _needs(root: Path, params: Params, faults: list[str]) -> Iterator[Line]:
@@ -134,12 +143,23 @@ def _needs(root: Path, params: Params, faults: list[str]) -> Iterator[Line]:
         yield "time", "known when the images are packed: dvc repro split"
         return
     split = read_table(splits, SPLITS)["split"].to_pylist()
-    trained = split.count("train") * params.train.epochs * max(1, len(params.models) - 1)
+    file = root / "params.yaml"
+    trainings = [params, *(read_params(file, variant=name) for name in params.variants)]
+    trained = sum(_count_trained(each, split.count("train")) for each in trainings)
     yield "embed", f"{_duration(len(split) * len(params.models) / embedding)} for all models"
-    if params.train.freeze == "backbone" and params.train.augment.crop is None:
-        yield "train", "seconds: the head alone, on embeddings"
-    else:
-        yield "train", f"{_duration(trained / training)} for {params.train.epochs} epochs at most"
+    epochs = " + ".join(str(each.train.epochs) for each in trainings)
+    yield "train", f"{_duration(trained / training)} for {epochs} epochs at most"
+
+
+def _count_trained(params: Params, images: int) -> int:
+    """Return how many images go through the network in a training, about: of a head alone none,
+    as it is trained on embeddings."""
+    train = params.train
+    if train.freeze == "backbone" and train.augment.crop is None:
+        return 0
+    if train.steps is not None and isinstance(params.batches.options.images, int):
+        images = train.steps * params.batches.options.images
+    return images * train.epochs
 
 
 def _time_network(root: Path, params: Params) -> tuple[int, float, float]:

@@ -46,11 +46,14 @@ def resolve_model(root: Path, name: str, *, for_text: bool = False) -> ModelName
 
 
 def list_models(root: Path) -> list[str]:
-    """Return the models of the project at `root`: those of params.yaml that have been made."""
+    """Return the models of the project at `root`: those of params.yaml that can be searched."""
     values = read_yaml(root / "params.yaml")
     names = values.get("models") if isinstance(values, dict) else None
     listed = names if isinstance(names, list) else ["baseline", "finetuned"]
-    return [name for name in map(str, listed) if (root / "models" / name).is_dir()]
+    parts = ("models", "embeddings", "index")
+    return [
+        name for name in map(str, listed) if all((root / part / name).is_dir() for part in parts)
+    ]
 
 
 def _choose(root: Path) -> ModelName:

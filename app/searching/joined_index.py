@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import faiss
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.joins import RowLookup
 from pipeline.errors import UserError
 from pipeline.index.build import distance_of, read_index
-from pipeline.index.combined_queries import SAMPLE
+from pipeline.index.combined_queries import SAMPLE, PartsError
 from pipeline.index.filtered_search import filtered_search
 from pipeline.index.search import Neighbors
 from pipeline.index.stored_vectors import StoredVectors, keeps_vectors
@@ -45,6 +46,7 @@ class JoinedIndex:
             raise UserError(f"{folders[0]}: holds no images; run: dvc repro index")
         self.distance = distance_of(self._parts[0].index)
         self._rows = RowLookup(self.ids, table=folders[0])
+        self._opening = Lock()
 
     @property
     def kind(self) -> str:
@@ -103,7 +105,7 @@ class JoinedIndex:
         """Return float32 [n, d], the vectors in the index of int64 [n] rows.
 
         Raises:
-            UserError: the index does not keep them.
+            PartsError: the index does not keep them.
         """
         vectors, first = np.empty((len(rows), self.dims[0]), np.float32), 0
         for part, stored in zip(self._parts, self.stored, strict=True):
@@ -113,11 +115,21 @@ class JoinedIndex:
             first += len(part.ids)
         return vectors
 
-    @cached_property
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether vectors can be read from the index."""
+        return all(keeps_vectors(part.index) for part in self._parts)
+
+    @property
     def stored(self) -> list[StoredVectors]:
-        """The vectors of each index; of some kinds this takes a second for a million."""
-        if not all(keeps_vectors(part.index) for part in self._parts):
-            raise UserError(
+        """The vectors of each index; of some kinds the first call takes a second for a million."""
+        with self._opening:  # it changes the index
+            return self._stored
+
+    @cached_property
+    def _stored(self) -> list[StoredVectors]:
+        if not self.keeps_vectors:
+            raise PartsError(
                 f"{self._folders[0]}: keeps no vectors, which a query of several parts is weighed "
                 "by; allowed: one image or text, or another index.factory, such as auto"
             )

@@ -67,6 +67,7 @@ class ModelIndex:
         model: the model's name.
         ids: image_id of each row of the index.
         distance: cosine or euclidean, as the index was built for.
+        understands_text: whether texts can be searched.
 
     Raises:
         UserError: a file is missing or damaged, the index is empty, or another model made it.
@@ -94,6 +95,8 @@ class ModelIndex:
         if self._postprocessing.reads_vectors:
             self._index.stored  # noqa: B018 - so that the first search does not wait for it
         self._read_lock = Lock()
+        # Asked once: while dvc repro runs, the file may be gone, or of another model.
+        self.understands_text = (self._model_dir / TEXT_FILE).is_file()
         devices.make_deterministic()
         self._device = devices.find_device()
         self._precision = devices.resolve_precision(self._lineage.precision, self._device)
@@ -163,9 +166,9 @@ class ModelIndex:
         return vector
 
     @property
-    def understands_text(self) -> bool:
-        """Whether texts can be searched."""
-        return (self._model_dir / TEXT_FILE).is_file()
+    def takes_parts(self) -> bool:
+        """Whether queries of several parts can be searched."""
+        return self._index.keeps_vectors
 
     def embed_text(self, text: str) -> Vectors:
         """Return float32 [D], a text in the space of the images; the first call takes seconds.

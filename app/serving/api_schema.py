@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # Looking for a name that is like a very long one would take long.
 MAX_NAME_LENGTH = 255
 MAX_PARTS = 20  # images beside the query, of each kind
 
+Words = Annotated[str, StringConstraints(strip_whitespace=True)]
 Milliseconds = Annotated[float, Field(description="time in milliseconds", examples=[4.2])]
 Version = Annotated[
     str, Field(description="another one when a new index was taken up, or the server started anew")
@@ -49,14 +50,14 @@ class SearchOptions(BaseModel):
         "none: the whole image",
     )
 
-    text: str | None = Field(
+    text: Words | None = Field(
         None,
         min_length=1,
         max_length=MAX_NAME_LENGTH,
         description="words for what is looked for, beside the image if there is one; for models "
         "that understand text",
     )
-    without: str | None = Field(
+    without: Words | None = Field(
         None,
         min_length=1,
         max_length=MAX_NAME_LENGTH,
@@ -169,6 +170,9 @@ class Choices(BaseModel):
 
     models: list[str]
     text: list[str] = Field(description="those of the models that understand text")
+    parts: bool = Field(
+        description="whether a query may have several parts: the indexes keep their vectors"
+    )
     best: BestModel | None = Field(description="the better model on validation; null without one")
     trained: bool = Field(description="whether the fine-tuned model was trained")
     classes: list[str] = Field(description="names of the classes that have images")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import random
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ from pipeline.errors import UserError
 from pipeline.packing.overrides import DROP, RELABEL
 
 PREVIEW_SIDE = 640
+
+logger = logging.getLogger(__name__)
 
 
 class RefusedPhotoError(UserError):
@@ -82,12 +85,24 @@ class Searcher:
         for model_index in self.model_indexes.values():
             # Reads the table of vectors now, so that the first search does not wait for it.
             model_index.read_vector(model_index.ids[0])
-            if model_index.understands_text:
-                model_index.embed_text("")
+        self._text_models = [name for name in models if self._loads_text_side(name)]
         self._image_ids = set(self.catalog.images.ids)
         self.catalog.images.require(self.catalog.queries)
         self._filters = Filters(self.catalog, self.model_indexes)
         self.choices = self._list_choices(find_best(root), trained=was_trained(root))
+
+    def _loads_text_side(self, model: str) -> bool:
+        """Return whether a model understands text; where what it needs for that cannot be had, say
+        so, as images can still be searched."""
+        model_index = self.model_indexes[model]
+        if not model_index.understands_text:
+            return False
+        try:
+            model_index.embed_text("")
+        except UserError as error:
+            logger.warning("%s: no words can be searched: %s", model, error)
+            return False
+        return True
 
     def require_all_images(self) -> None:
         """Raise a UserError unless each index holds the images of the catalog, and no others: it
@@ -205,7 +220,8 @@ class Searcher:
         groups = {self.catalog.group_of(image_id) for image_id in gallery}
         return Choices(
             models=list(self.model_indexes),
-            text=[name for name, each in self.model_indexes.items() if each.understands_text],
+            text=self._text_models,
+            parts=all(each.takes_parts for each in self.model_indexes.values()),
             best=None if best is None else BestModel(model=best.name, because=best.because or ""),
             trained=trained,
             classes=[name for name in self.catalog.classes if name in classes],
@@ -225,7 +241,7 @@ class Searcher:
         models = [
             self._search_model(model_index, described.image_id, query, options)
             for model_index in self.model_indexes.values()
-            if model_index.understands_text or not query.has_texts
+            if model_index.model in self._text_models or not query.has_texts
         ]
         version = self.choices.version
         return SearchResponse(query=described, models=models, read_ms=read_ms, version=version)

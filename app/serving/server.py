@@ -43,6 +43,7 @@ from app.serving.searcher import (
 from app.serving.token_guard import TokenGuard
 from app.serving.uploads import UploadError, open_spool, receive_upload
 from pipeline.errors import UserError, escape_unprintable
+from pipeline.index.combined_queries import PartsError
 
 PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 60
@@ -57,6 +58,7 @@ STATUSES: dict[type[UserError], int] = {
     UnknownNameError: 422,
     RefusedOverrideError: 422,
     EmptyQueryError: 422,
+    PartsError: 422,
 }
 DESCRIPTION = (
     "Search a dataset for images that are similar to a query image, with several models side by "

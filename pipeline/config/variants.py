@@ -12,7 +12,8 @@ from pipeline.errors import name_choices
 VARIED = ("head", "loss", "miner", "batches", "optimizer", "scheduler", "train")
 # Models that are there without variants, and folders beside those of models.
 MODELS = ("baseline", "finetuned")
-TAKEN = (*MODELS, "added", "train", "best")
+TAKEN = (*MODELS, "added", "download", "train", "best", "workspace")
+OF_TRAINING = "train-"  # before the name of a variant, in those of metrics
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
@@ -39,10 +40,10 @@ def find_wrong_variants(params: Params) -> list[str]:
 
 def _wrong_names(params: Params) -> Iterator[str]:
     for name in params.variants:
-        if name in TAKEN or not NAME.fullmatch(name):
+        if name in TAKEN or name.startswith(OF_TRAINING) or not NAME.fullmatch(name):
             yield (
                 f"variants: found '{name}'; allowed: names of small letters, digits, - and _, but "
-                f"not {', '.join(TAKEN)}"
+                f"not {', '.join(TAKEN)} or {OF_TRAINING}…"
             )
     names = [*MODELS, *params.variants]
     if sorted(params.models) != sorted(names):

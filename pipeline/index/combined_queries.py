@@ -20,6 +20,10 @@ UNWANTED_WEIGHT = 0.5
 SAMPLE = 2048
 
 
+class PartsError(UserError):
+    """A query of several parts that cannot be made one."""
+
+
 def combine(wanted: Vectors, unwanted: Vectors, sample: Vectors) -> Vectors:
     """Return float32 [D], the direction of the query made of P wanted and Q unwanted parts.
 
@@ -28,7 +32,7 @@ def combine(wanted: Vectors, unwanted: Vectors, sample: Vectors) -> Vectors:
     wanted part alone is returned as it is.
 
     Raises:
-        UserError: the parts cancel out, so that nothing is nearer than anything else.
+        PartsError: the parts cancel out, so that nothing is nearer than anything else.
     """
     if len(wanted) == 1 and not len(unwanted):
         alone: Vectors = wanted[0]
@@ -39,7 +43,7 @@ def combine(wanted: Vectors, unwanted: Vectors, sample: Vectors) -> Vectors:
         query -= UNWANTED_WEIGHT * _standardize(unwanted, gallery).mean(axis=0)
     length = float(np.linalg.norm(query))
     if not length > 1e-6 * float(np.abs(query).sum() + 1):
-        raise UserError(
+        raise PartsError(
             "the query: what is wanted and what is not are the same; allowed: parts that differ"
         )
     combined: Vectors = (query / length).astype(np.float32)

@@ -68,6 +68,9 @@ function search(next, signal) {
     return searchByPhoto(photo, searchOptions(next), choices, signal);
   }
   if (next.image) return searchByImage(next.image, searchOptions(next), signal);
+  if ((next.without || next.unlike.length) && !next.text && !next.like.length) {
+    throw new Error("say what you look for, too");
+  }
   return next.text || next.like.length ? searchByParts(searchOptions(next), signal) : null;
 }
 

@@ -131,7 +131,7 @@ function renderColumn(each, state, choices) {
   }
   const tiles = element("ol", { className: "tiles" },
     ...each.neighbors.map((neighbor) => element("li", {},
-      renderTile(neighbor, state), renderFeedback(neighbor))));
+      renderTile(neighbor, state), ...(choices.parts ? [renderFeedback(neighbor)] : []))));
   const section = element("section", { className: "column" },
     element("div", { className: "column-head" }, ...parts),
     each.neighbors.length ? tiles

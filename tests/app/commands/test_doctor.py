@@ -9,6 +9,7 @@ import pytest
 
 from app.commands import doctor
 from app.commands.doctor import _duration, _rate, examine
+from pipeline.data.tables import SPLITS, read_table
 from tests.helpers.clone import change_params
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_lookalike
@@ -39,7 +40,9 @@ def sections(text: str) -> dict[str, list[str]]:
 
 def test_one_screen_says_what_there_is_and_how_long_a_run_takes(project: Path) -> None:
     (project / ".dvc").mkdir()
-    remote = "[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket/path\n"
+    remote = (
+        "[core]\n    remote = store\n['remote \"store\"']\n    url = https://me:secret@host/a%20b\n"
+    )
     (project / ".dvc/config").write_text(remote)
     ran = run_lookalike(project, "doctor")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -55,7 +58,7 @@ def test_one_screen_says_what_there_is_and_how_long_a_run_takes(project: Path) -
         "dataset  products",
         "images  40 packed",
         "weights  timm:test_vit, random",
-        "remote  store, s3://bucket/path",
+        "remote  store, https://host/a%20b",
         "MLflow  mlflow.db, here",
         "results  none yet: dvc repro",
     ]
@@ -84,11 +87,33 @@ def test_all_that_is_to_be_mended_is_told(
     assert sections(capsys.readouterr().out)["to mend"][1:] == [
         "params.yaml: train.epochs: found 0; allowed: greater than or equal to 1"
     ]
+    (project / ".dvc").mkdir()
+    (project / ".dvc/config").write_text("remote = x\n")
+    change_params(project, {"train.epochs": 5})
+    examine(project)
+    assert "unknown: .dvc/config cannot be read (" in capsys.readouterr().out
     (project / "dvc.yaml").unlink()
     assert not examine(project)
     assert sections(capsys.readouterr().out)["to mend"][1:] == [
         f"{project}/dvc.yaml: no such file; run from the root of the project"
     ]
+
+
+def test_each_training_counts_as_it_is_made(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_time_network", lambda *_: (32, 1.0, 0.1))
+    head = {"freeze": "backbone", "augment": {"crop": None}, "epochs": 100}
+    variants = {
+        "head": {"head": {"name": "linear"}, "train": head},
+        "long": {"train": {"epochs": 9}},
+    }
+    change_params(project, {"models": ["baseline", "finetuned", *variants], "variants": variants})
+    examine(project)
+    train = sections(capsys.readouterr().out)["a run of params.yaml takes here, about"][2]
+    splits = read_table(project / "data/splits.parquet", SPLITS)["split"].to_pylist()
+    seconds = splits.count("train") * (5 + 9) / 0.1
+    assert train == f"train  {_duration(seconds)} for 5 + 100 + 9 epochs at most"
 
 
 def test_a_rate_is_of_images_and_leaves_the_first_call_out(

@@ -208,9 +208,12 @@ def test_of_several_models_the_best_is_the_one_that_validated_best(
     )
     records = {"finetuned": 0.7, "a": 0.8, "b": 0.9}
     for name, val_map in records.items():
-        (copy / "models" / name).mkdir(exist_ok=True)
+        for part in ("models", "embeddings", "index"):
+            (copy / part / name).mkdir(exist_ok=True)
         record = TrainingRecord(name, f"{name} is better", 3, {}, val_map)
         write_record(copy / "models" / name, record)
+    (copy / "models/unmade").mkdir()  # without an index yet
+    write_record(copy / "models/unmade", TrainingRecord("unmade", "it is better", 3, {}, 0.99))
     found = resolve_model(copy, "best")
     assert (found.name, found.because) == ("b", "the best of 3 on validation: b is better")
     assert list_best_first(copy) == ["b", "baseline", "a", "finetuned"]

@@ -32,7 +32,8 @@ from app.serving.searcher import Searcher
 from app.serving.server import PAGE, build_app
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.errors import UserError, name_first
-from tests.helpers.searchable import COLORS, SHAPES, draw, write_threshold
+from tests.helpers.clone import change_params
+from tests.helpers.searchable import COLORS, SHAPES, draw, index_again, write_threshold
 from tests.helpers.serving import TIMEOUT, client_of, open_client, serving
 
 MODELS = ("baseline", "finetuned")
@@ -236,6 +237,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
     assert choices == {
         "models": list(MODELS),
         "text": [],
+        "parts": True,
         "best": {"model": "finetuned", "because": "it is a test"},
         "trained": True,
         "overrides": False,
@@ -828,3 +830,37 @@ def test_words_are_searched_by_the_models_that_understand_them(searchable_by_tex
         names = {id_.partition("/")[0] for id_ in ids_of(both, "baseline")}
         assert names >= {"blue square", "red disc"}
         assert both["models"][0]["match"] is None
+
+
+def test_a_query_of_parts_that_cannot_be_made_one_is_refused_in_one_line(
+    searchable_by_text: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(searchable_by_text, project)
+    change_params(project, {"index.factory": "PQ8x4fs"})
+    index_again(project, "baseline")
+    searcher = Searcher(project, ("baseline",))
+    assert not searcher.choices.parts
+    with client_of(build_app(lambda: searcher)) as client:
+        query = searcher.catalog.queries[0]
+        alone = client.get("/api/search", params={"text": " red disc ", "k": 1})
+        assert alone.status_code == 200
+        blank = client.get("/api/search", params={"text": "  "})
+        assert blank.status_code == 422
+        both = client.get(path_of(query), params={"text": "red disc"})
+        assert both.status_code == 422
+        assert "keeps no vectors" in both.json()["error"]
+
+
+def test_without_what_words_need_images_are_still_searched(
+    searchable_by_text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(searchable_by_text, project)
+    (project / "models/baseline/text.safetensors").write_bytes(b"cut")
+    searcher = Searcher(project, MODELS)
+    assert searcher.choices.text == []
+    assert caplog.messages[0].startswith("baseline: no words can be searched: ")
+    with client_of(build_app(lambda: searcher)) as client:
+        assert client.get(path_of(searcher.catalog.queries[0])).status_code == 200
+        assert client.get("/api/search", params={"text": "red disc"}).status_code == 422

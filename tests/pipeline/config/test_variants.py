@@ -103,11 +103,13 @@ def test_a_block_without_options_need_not_be_given() -> None:
     assert check_params(miner, where="").variants["a"] == {"miner": {"name": "batch_hard"}}
 
 
-@pytest.mark.parametrize("name", ["finetuned", "added", "A", "a b", "../x", "", "train", "best"])
+@pytest.mark.parametrize(
+    "name", ["finetuned", "added", "A", "a b", "../x", "", "train", "best", "train-a"]
+)
 def test_a_name_is_one_that_a_folder_may_have(name: str) -> None:
     assert problems_of(with_variants(**{name: {}}))[0] == (
         f"params.yaml: variants: found '{name}'; allowed: names of small letters, digits, - and _, "
-        "but not baseline, finetuned, added, train, best"
+        "but not baseline, finetuned, added, train, best or train-…"
     )
 
 
