@@ -288,8 +288,8 @@ def serve(
     models: Annotated[
         str,
         typer.Option(
-            help="models to compare, in this order, separated by commas; best: both, the better "
-            "one on validation first"
+            help="models to compare, in this order, separated by commas; best: all, the best one "
+            "on validation first"
         ),
     ] = "best",
     open_page: Annotated[

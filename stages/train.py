@@ -74,7 +74,7 @@ def main(
     headline: Annotated[Path, Option(help="JSON of a few of them to write, for dvc metrics")],
     history: Annotated[Path, Option(help="CSV of all epochs' metrics to write")],
     variant: Annotated[str | None, Option(help="of params.yaml, if the model is one")] = None,
-) -> None:
+) -> str | None:
     params = runner.load(variant)
     model, fingerprint = load_embedder(baseline), read_dataset_fingerprint(catalog)
     tracker = Tracker(describe_run(params, fingerprint, variant=variant))
@@ -103,7 +103,7 @@ def main(
             record = TrainingRecord(BASELINE, because, best_epoch=0, auto={})
             done = Trained(model, record, {"epochs": 0})
         if not runner.is_first_process():
-            return
+            return variant
         if variant is not None:
             done = _rename(done, variant)
         logger.info(
@@ -120,6 +120,7 @@ def main(
     if variant is not None and done.history:  # `track` finishes the run of the others
         tracker.finish()
     tell_of_other_datasets(metrics)
+    return variant
 
 
 def _rename(done: Trained, name: str) -> Trained:

@@ -62,8 +62,21 @@ def describe_all(
             "",
             "the row is, than the column (by map; p corrected for all pairs and metrics):",
             _format_verdicts(sides, found),
+            *_warn_of_seeds(sides, found),
         ]
     )
+
+
+def _warn_of_seeds(
+    sides: Mapping[str, Sequence[EvaluatedModel]], found: Mapping[tuple[str, str], Comparison]
+) -> list[str]:
+    trained = [side for side, models in sides.items() if any(each.is_trained for each in models)]
+    if not trained or all(each.has_seed_variance for each in found.values()):
+        return []
+    return [
+        "where sides have one training each, these are verdicts on the networks, not their "
+        "settings: another seed may give another one; several are A1,A2,A3"
+    ]
 
 
 def _format_means(

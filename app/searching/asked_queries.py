@@ -64,7 +64,8 @@ def list_asked(
     they are where there is anything else.
 
     Raises:
-        UserError: a file is missing, a text is empty, or nothing is looked for.
+        UserError: a file is missing, a text is empty, nothing is looked for, or what is looked for
+            is not to be found.
     """
     if not all(text.strip() for text in (*texts, *other_texts)):
         raise UserError("a text: found none; allowed: words, such as --text 'red mug'")
@@ -74,4 +75,6 @@ def list_asked(
     if not (together or texts or other_photos or other_texts):
         return [AskedQuery((photo,)) for photo in found]
     others = tuple(find_photos(other_photos))
+    if both := [*map(str, {*found} & {*others}), *({*texts} & {*other_texts})]:
+        raise UserError(f"{min(both)}: is wanted and unwanted; allowed: one of both")
     return [AskedQuery(found, tuple(texts), others, tuple(other_texts))]

@@ -258,7 +258,7 @@ class Searcher:
         embed_ms, started = _milliseconds_since(started), perf_counter()
         allowed = self._filters.mask(model_index, options)
         # An image of the catalog is in it, whatever the others are like.
-        has_threshold = query.is_one_image and image_id is None
+        has_threshold = query.is_one_image and image_id is None and not query.wanted.image_ids
         found = find_matches(
             *(model_index, wanted, options.k),
             threshold=self._thresholds[model_index.model] if has_threshold else None,
@@ -304,6 +304,10 @@ class Searcher:
         self._filters.check(options)
         for image_id in (*options.like, *options.unlike):
             self._check_image_id(image_id)
+        if both := {*options.like} & {*options.unlike}:
+            raise EmptyQueryError(
+                f"unlike: found '{min(both)}', which is among like; allowed: one of both"
+            )
         if options.has_texts and not self.choices.text:
             raise EmptyQueryError(
                 "text: found words, and the models that are served understand images alone; "

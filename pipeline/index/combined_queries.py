@@ -43,9 +43,7 @@ def combine(wanted: Vectors, unwanted: Vectors, sample: Vectors) -> Vectors:
         query -= UNWANTED_WEIGHT * _standardize(unwanted, gallery).mean(axis=0)
     length = float(np.linalg.norm(query))
     if not length > 1e-6 * float(np.abs(query).sum() + 1):
-        raise PartsError(
-            "the query: what is wanted and what is not are the same; allowed: parts that differ"
-        )
+        raise PartsError("the query: its parts cancel out; allowed: parts that differ")
     combined: Vectors = (query / length).astype(np.float32)
     return combined
 

@@ -7,6 +7,7 @@ what only searches by images never reads it. Importing this imports open_clip (s
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -37,11 +38,13 @@ class TextSide(nn.Module):
         super().__init__()
         self.network = network
         self._tokenize = tokenize
+        self._lock = Lock()  # some tokenizers set their own options at each call
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [N, D] of N texts; a text that is too long for the model is cut short."""
         with torch.inference_mode():
-            tokens = self._tokenize(list(texts))  # (N, L)
+            with self._lock:
+                tokens = self._tokenize(list(texts))  # (N, L)
             encode = cast(Any, self.network).encode_text
             vectors: Vectors = encode(tokens, normalize=True).float().numpy()
         return vectors

@@ -208,6 +208,8 @@ def test_three_sides_are_one_table_and_a_verdict_on_each_pair(
         "               A              B",
         "B  better +0.300",
         "C  better +0.320  no difference",
+        "where sides have one training each, these are verdicts on the networks, not their "
+        "settings: another seed may give another one; several are A1,A2,A3",
     ]
     table = tables.read_table(out / "comparison.parquet", COMPARISON).to_pandas()
     pairs = table.groupby(["side_a", "side_b"]).size().to_dict()

@@ -60,3 +60,13 @@ def test_what_cannot_be_looked_for_is_refused(texts: list[str], message: str) ->
     with pytest.raises(UserError) as error:
         list_asked([], texts=texts)
     assert str(error.value) == message
+
+
+def test_what_is_wanted_and_unwanted_is_refused(photos: list[Path]) -> None:
+    for both, options in (
+        (photos[1], {"other_photos": [photos[1]]}),
+        ("red", {"texts": ["blue", "red"], "other_texts": ["red"]}),
+    ):
+        with pytest.raises(UserError) as error:
+            list_asked(photos, **options)  # type: ignore[arg-type]
+        assert str(error.value) == f"{both}: is wanted and unwanted; allowed: one of both"

@@ -104,12 +104,12 @@ def test_a_block_without_options_need_not_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["finetuned", "added", "A", "a b", "../x", "", "train", "best", "train-a"]
+    "name", ["finetuned", "added", "A", "a b", "../x", "", "train", "best", "train-a", "download"]
 )
 def test_a_name_is_one_that_a_folder_may_have(name: str) -> None:
     assert problems_of(with_variants(**{name: {}}))[0] == (
         f"params.yaml: variants: found '{name}'; allowed: names of small letters, digits, - and _, "
-        "but not baseline, finetuned, added, train, best or train-…"
+        "but not baseline, finetuned, added, download, train, best, workspace or train-…"
     )
 
 

@@ -86,6 +86,4 @@ def test_parts_that_cancel_out_are_refused() -> None:
     part, gallery = vectors(1, seed=2), vectors(20, seed=1)
     with pytest.raises(UserError) as error:
         combine(np.concatenate([part, -part]), NONE, gallery)
-    assert str(error.value) == (
-        "the query: what is wanted and what is not are the same; allowed: parts that differ"
-    )
+    assert str(error.value) == ("the query: its parts cancel out; allowed: parts that differ")
