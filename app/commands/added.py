@@ -22,6 +22,10 @@ from pipeline.errors import UserError, escape_unprintable
 logger = logging.getLogger(__name__)
 
 
+class _UnreadableError(UserError):
+    """A file is no image that can be decoded."""
+
+
 def add_images(root: Path, paths: Sequence[Path]) -> None:
     """Copy images to the folder of added images, and search them from now on.
 
@@ -44,17 +48,17 @@ def _copy(paths: Sequence[Path], folder: Path) -> None:
     faults: list[str] = []
     skipped = 0
     for photo, name, in_folder in _named(paths, folder):
-        if in_folder and (unreadable := _why_unreadable(photo)):
-            logger.warning("%s; left out", unreadable)
-            skipped += 1
-            continue
         try:
             to = folder / name
             _check(photo, to, folder)
             if copies.setdefault(to, photo).read_bytes() != photo.read_bytes():
                 raise UserError(f"{copies[to]} and {photo}: have one name; rename one of them")
         except UserError as error:
-            faults += error.args
+            if in_folder and isinstance(error, _UnreadableError):
+                logger.warning("%s; left out", error)
+                skipped += 1
+            else:
+                faults += error.args
     if faults:
         raise UserError(*faults)
     new = {to: photo for to, photo in copies.items() if not to.exists()}
@@ -73,14 +77,6 @@ def _copy(paths: Sequence[Path], folder: Path) -> None:
 
 def _count(images: int) -> str:
     return f"{images:,} image{'' if images == 1 else 's'}"
-
-
-def _why_unreadable(photo: Path) -> str | None:
-    try:
-        read_photo(photo)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 @contextmanager
@@ -194,7 +190,10 @@ def _check(photo: Path, to: Path, folder: Path) -> None:
             f"{name}: a Parquet file; allowed: image files; copy it to {folder} yourself, and run: "
             "dvc repro index"
         )
-    read_photo(photo)
+    try:
+        read_photo(photo)
+    except UserError as error:
+        raise _UnreadableError(*error.args) from None
     if not is_image(photo):
         raise UserError(f"{name}: would be ignored by its suffix; rename it, as to .jpg")
     if to.exists() and not (to.is_file() and to.read_bytes() == photo.read_bytes()):

@@ -199,12 +199,8 @@ class _Search:
 
     def _find(self, query: Query) -> tuple[Matches, float]:
         """Return what a query finds, and when it was embedded."""
-        crop = self.options.crop
-        wanted = query.wanted.vectors(self.model_index, crop=crop)
-        unwanted = query.unwanted.vectors(self.model_index, crop=crop)
+        wanted, unwanted = query.vectors(self.model_index, crop=self.options.crop)
         embedded = time.perf_counter()
-        if wanted is None:
-            raise ValueError("a query without parts")
         found = find_matches(
             *(self.model_index, wanted, self.options.k),
             threshold=self.threshold if query.is_one_image else None,

@@ -60,3 +60,10 @@ class Query:
     def has_texts(self) -> bool:
         """Whether a model has to understand text."""
         return bool(self.wanted.texts or self.unwanted.texts)
+
+    def vectors(self, model_index: "ModelIndex", *, crop: str) -> tuple[Vectors, Vectors | None]:
+        """Return the vectors of the wanted parts and of the unwanted, as `QueryParts.vectors`."""
+        wanted = self.wanted.vectors(model_index, crop=crop)
+        if wanted is None:
+            raise ValueError("a query without parts")
+        return wanted, self.unwanted.vectors(model_index, crop=crop)

@@ -251,10 +251,7 @@ class Searcher:
     ) -> ModelNeighbors:
         """Search with one model; image_id: the query's, where it is an image of the catalog."""
         started = perf_counter()
-        wanted = query.wanted.vectors(model_index, crop=options.crop)
-        unwanted = query.unwanted.vectors(model_index, crop=options.crop)
-        if wanted is None:
-            raise ValueError("a query without parts")
+        wanted, unwanted = query.vectors(model_index, crop=options.crop)
         embed_ms, started = _milliseconds_since(started), perf_counter()
         allowed = self._filters.mask(model_index, options)
         # An image of the catalog is in it, whatever the others are like.
