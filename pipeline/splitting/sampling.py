@@ -17,7 +17,7 @@ from pipeline.data.label_sets import FEWEST_TO_FIND
 from pipeline.data.name_numbers import number_names
 from pipeline.splitting.automatic import FEWEST_VAL_CLASSES, round_half_up
 
-FEW = 30  # classes in the dataset, or images in a class
+FEW = 50  # classes in the dataset, or images in a class
 
 
 @dataclass(frozen=True)
