@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.config.load import read_params
+from pipeline.config.load import read_params, read_trained
 from pipeline.config.schema import Params
 from pipeline.entry import run_entry
 from pipeline.logs import set_up_logging
@@ -33,6 +33,11 @@ def load(variant: str | None = None) -> Params:
     """Return the whole of params.yaml, checked, so that a mistake anywhere stops any stage; with
     what a variant changes, if named."""
     return read_params(PARAMS, variant=variant)
+
+
+def load_trained() -> dict[str, Params]:
+    """Return model -> its checked params, of `finetuned` and of each variant."""
+    return read_trained(PARAMS)
 
 
 def run(main: Callable[..., str | None], stage: str) -> None:

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.health.findings import find_leaks
 from pipeline.splitting.automatic import AUTO, SplitOptions, list_chosen
 from pipeline.splitting.protocols import Split, make_splits
-from stages.runner import load, run
+from stages.runner import load, load_trained, run
 
 OWN_ROLES = (
     "split.protocol auto follows how the images are split already (by folders train, val and test "
@@ -78,10 +78,11 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
         obstacles.append(OWN_ROLES)
     if split.left_out.enough_to_train and not split.untrained:
         labels = _training_labels(split, images)
-        batches = params.batches.options.fit(labels)
-        obstacles += batches.find_misfits(labels)
-        obstacles += batches.find_too_few(params.mine.per_anchor * len(labels))
-        obstacles += _refuse(params) if not labels.single else []
+        for name, of_model in load_trained().items():
+            where = "" if name == "finetuned" else f"variants.{name}: "
+            # A variant that is wrong where params.yaml is, is wrong by that.
+            misfits = [line for line in _find_misfits(of_model, labels) if line not in obstacles]
+            obstacles += [f"{where}{line}" for line in misfits]
     if obstacles:
         raise UserError(*obstacles)
     if split.untrained:
@@ -89,6 +90,16 @@ def _check(split: Split, images: pa.Table, params: Params) -> None:
             logger.warning(line)
     if split.left_out.against_measuring:
         logger.warning("nothing is measured, because no image can be a query")
+
+
+def _find_misfits(params: Params, labels: LabelSets) -> list[str]:
+    """Return what cannot train images of these labels, a line each."""
+    batches = params.batches.options.fit(labels)
+    return [
+        *batches.find_misfits(labels),
+        *batches.find_too_few(params.mine.per_anchor * len(labels)),
+        *([] if labels.single else _refuse(params)),
+    ]
 
 
 def _refuse(params: Params) -> list[str]:

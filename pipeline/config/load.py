@@ -41,6 +41,16 @@ def read_params(path: Path, *, variant: str | None = None) -> Params:
     return check_values(apply_variant(values, variant), where=path.name)
 
 
+def read_trained(path: Path) -> dict[str, Params]:
+    """Return the checked params of each model that is trained: of `finetuned` and of each variant.
+
+    Raises as `read_params` does.
+    """
+    params = read_params(path)
+    variants = {name: read_params(path, variant=name) for name in params.variants}
+    return {"finetuned": params, **variants}
+
+
 def read_yaml(path: Path) -> Any:
     """Return the plain values of a YAML 1.2 file, as DVC reads it (so 1e-3 is a number)."""
     try:

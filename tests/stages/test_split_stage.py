@@ -84,6 +84,25 @@ def test_all_that_would_stop_a_later_stage_is_told_at_once(tmp_path: Path) -> No
     ]
 
 
+def test_a_variant_that_cannot_train_these_images_is_told_here_too(tmp_path: Path) -> None:
+    several = {
+        "loss__name": "supcon",
+        "models": ["baseline", "finetuned", "large", "other"],
+        "variants": {
+            "large": {"batches": {"name": "pk", "pk": {"classes": 90, "per_class": "auto"}}},
+            "other": {"loss": {"name": "circle", "circle": {"m": 0.4, "gamma": 80.0}}},
+        },
+    }
+    ran = split(tmp_path, build_catalog({f"{row:02}": [0, 1] for row in range(80)}), **several)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines() == [
+        "split: variants.large: batches.pk.classes: found 90; the train split has 2 classes; "
+        "allowed: auto, or at most 2",
+        "variants.other: loss.name: found 'circle'; the images have several labels; allowed: "
+        "supcon, triplet",
+    ]
+
+
 def test_a_split_that_was_asked_for_and_cannot_validate_is_refused(tmp_path: Path) -> None:
     catalog = build_catalog({f"{row:02}": [row % 4] for row in range(40)})
     ran = split(tmp_path, catalog, split__protocol="random", split__test_fraction=0.99)
