@@ -259,7 +259,7 @@ def _table_rows(
 
 
 def _format_times(start_up: float, times: Sequence[Times]) -> str:
-    text = f"start-up {start_up:.1f} s; {len(times)} photo{'' if len(times) == 1 else 's'}"
+    text = f"start-up {start_up:.1f} s; {len(times)} quer{'y' if len(times) == 1 else 'ies'}"
     if not times:
         return text
     read, embed, search = (

@@ -131,7 +131,9 @@ def _photo_tile(key: str, photo: PhotoNeighbors) -> Tile:
 
 
 def _neighbor_tile(neighbor: Neighbor, catalog: Catalog) -> Tile:
-    # An added image has no class.
     name = escape_unprintable(PurePosixPath(neighbor.image_id).name)
-    caption = ", ".join(catalog.classes_of(neighbor.image_id)) or name
-    return Tile(neighbor.image_id, caption, f"{neighbor.score:.3f}", OTHER)
+    score = f"{neighbor.score:.3f}"
+    classes = ", ".join(catalog.classes_of(neighbor.image_id))
+    if not classes:  # as an added image has none
+        return Tile(neighbor.image_id, name, score, OTHER)
+    return Tile(neighbor.image_id, classes, f"{score} {name}", OTHER)

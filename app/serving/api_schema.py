@@ -174,7 +174,7 @@ class Choices(BaseModel):
         description="whether a query may have several parts: the indexes keep their vectors"
     )
     best: BestModel | None = Field(description="the better model on validation; null without one")
-    trained: bool = Field(description="whether the fine-tuned model was trained")
+    trained: list[str] = Field(description="models that are of an epoch of training")
     classes: list[str] = Field(description="names of the classes that have images")
     groups: list[str] = Field(description="names of the groups that have images")
     image_count: int = Field(description="number of images that are searched")

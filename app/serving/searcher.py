@@ -89,7 +89,9 @@ class Searcher:
         self._image_ids = set(self.catalog.images.ids)
         self.catalog.images.require(self.catalog.queries)
         self._filters = Filters(self.catalog, self.model_indexes)
-        self.choices = self._list_choices(find_best(root), trained=was_trained(root))
+        self.choices = self._list_choices(
+            find_best(root), trained=[model for model in models if was_trained(root, model)]
+        )
 
     def _loads_text_side(self, model: str) -> bool:
         """Return whether a model understands text; where what it needs for that cannot be had, say
@@ -214,7 +216,7 @@ class Searcher:
             )
         return Override(image_id=override.image_id, action=override.action, label=label)
 
-    def _list_choices(self, best: ModelName | None, *, trained: bool) -> Choices:
+    def _list_choices(self, best: ModelName | None, *, trained: list[str]) -> Choices:
         gallery = {image_id for each in self.model_indexes.values() for image_id in each.ids}
         classes = {name for image_id in gallery for name in self.catalog.classes_of(image_id)}
         groups = {self.catalog.group_of(image_id) for image_id in gallery}

@@ -93,7 +93,7 @@ export function renderChoices(choices) {
 export function summarise(response, milliseconds, choices) {
   const silent = choices.models.filter(
     (name) => !response.models.some((each) => each.model === name));
-  const only = silent.length ? `; ${silent.join(", ")} understands images alone` : "";
+  const only = silent.length ? `; not by ${silent.join(", ")}, for images alone` : "";
   const counts = response.models.filter(hasCount)
     .map((each) => `${each.model}: ${formatRelevant(each)}`);
   return `${counts.length ? `${counts.join(", ")}; ` : ""}searched in ${formatTime(milliseconds)}${only}`;
@@ -140,18 +140,17 @@ function renderColumn(each, state, choices) {
   return section;
 }
 
-/** Return what training did to a model; nothing where there was none to be before of. */
+/** Return what training did to a model; of the baseline nothing where there was none. */
 function noteOf(model, trained) {
-  if (model === "finetuned") return trained ? "after training" : "not trained";
-  return model === "baseline" && trained ? "before training" : "";
+  if (model === "baseline") return trained.length ? "before training" : "";
+  return trained.includes(model) ? "after training" : "not trained";
 }
 
 /** Return the buttons that make a neighbor a part of the query. */
 function renderFeedback(neighbor) {
-  const name = neighbor.classes.join(", ") || neighbor.image_id.split("/").pop();
   const button = (kind, sign, words) => {
     const created = element("button", { type: "button", title: words }, sign);
-    created.setAttribute("aria-label", `${words}: ${name}`);
+    created.setAttribute("aria-label", `${words}: ${describe(neighbor)}`);
     Object.assign(created.dataset, { kind, add: neighbor.image_id });
     return created;
   };
@@ -161,7 +160,7 @@ function renderFeedback(neighbor) {
 
 function renderTile(neighbor, state) {
   const verdict = { true: "relevant", false: "irrelevant" }[neighbor.relevant] ?? "";
-  const classes = neighbor.classes.join(", ") || neighbor.image_id.split("/").pop();
+  const classes = describe(neighbor);
   const score = neighbor.score.toFixed(3);
   const link = element("a", {
     className: `tile ${verdict}`,
@@ -194,8 +193,9 @@ function renderTile(neighbor, state) {
   return link;
 }
 
+/** Return the classes of an image; of one without, the name of its file. */
 function describe(image) {
-  return image.classes.join(", ") || image.image_id;
+  return image.classes.join(", ") || image.image_id.split("/").pop();
 }
 
 function hasCount(each) {

@@ -84,7 +84,7 @@ def test_photos_that_can_be_read_are_searched_and_others_logged(
     assert logged.pop(0) == f"query: {NO_THRESHOLD}"
     assert logged[0] == f"query: {photos}/bad.jpg: not an image; allowed: {FORMAT_NAMES}"
     assert re.fullmatch(
-        r"query: start-up \d+\.\d s; 2 photos: \d+\.\d ms to read, \d+\.\d ms to embed, "
+        r"query: start-up \d+\.\d s; 2 queries: \d+\.\d ms to read, \d+\.\d ms to embed, "
         r"\d+\.\d ms to search each \(median\)",
         logged[1],
     )
@@ -305,7 +305,7 @@ def test_nothing_is_written_where_no_photo_can_be_read(
     _, untold, bad, last = caplog.messages
     assert untold == NO_THRESHOLD
     assert bad.startswith(f"{photos}/bad.jpg: not an image")
-    assert re.fullmatch(r"start-up \d+\.\d s; 0 photos", last)
+    assert re.fullmatch(r"start-up \d+\.\d s; 0 queries", last)
     assert capsys.readouterr().out == ""
 
 

@@ -20,11 +20,11 @@ def project(searchable: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("use", ["baseline", "finetuned"])
 def test_only_the_trained_model_has_seen_training_images(use: str, project: Path) -> None:
     catalog = Catalog(project)
-    assert not was_trained(project)  # no model
+    assert not was_trained(project, "finetuned")  # no model
     for best_epoch, seen in ((0, frozenset[str]()), (2, catalog.train_ids)):
         record = TrainingRecord(use, "it is a test", best_epoch, {})
         write_record(project / "models/finetuned", record)
-        assert was_trained(project) == bool(best_epoch)
+        assert was_trained(project, "finetuned") == bool(best_epoch)
         assert find_trained_on(project, "finetuned", catalog) == seen
         assert find_trained_on(project, "baseline", catalog) == frozenset()
     assert catalog.train_ids

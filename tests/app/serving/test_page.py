@@ -585,7 +585,7 @@ def test_words_are_searched_on_the_page(browser: Browser, searchable_by_text: Pa
         expect(page.locator("a.tile")).to_have_count(12)
         expect(page.locator("#query-words")).to_have_text("“blue square”")
         expect(page.get_by_role("status")).to_have_text(
-            re.compile("; finetuned understands images alone$")
+            re.compile("; not by finetuned, for images alone$")
         )
         assert page.locator("a.tile .classes").first.text_content() == "blue square"
         assert page.title() == "blue square · lookalike"

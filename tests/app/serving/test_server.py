@@ -239,7 +239,7 @@ def test_choices_are_those_of_all_images(client: httpx.Client, searcher: Searche
         "text": [],
         "parts": True,
         "best": {"model": "finetuned", "because": "it is a test"},
-        "trained": True,
+        "trained": ["finetuned"],
         "overrides": False,
         "classes": sorted({name for each in ids for name in searcher.catalog.classes_of(each)}),
         "groups": ["disc", "square"],
