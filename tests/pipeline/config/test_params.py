@@ -327,7 +327,7 @@ def test_lists_in_lists_without_end_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: b: c", "mapping values are not allowed here"),
+        ("a: b: c", "mapping values are not allowed"),
         ("a: [1\nb: 2", "while parsing a flow sequence"),
         ("a: 1\na: 2", 'found duplicate key "a"'),
         ("a:\n\t- 1", "while scanning"),
