@@ -282,6 +282,21 @@ def export(
 
 
 @app.command()
+def register(
+    name: Annotated[str, typer.Argument(help="of the model in the registry, such as products")],
+    model: Annotated[
+        str,
+        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
+    ] = "best",
+) -> None:
+    """Log a model with its index to MLflow and register it; it becomes the champion if it is
+    better than the one that is."""
+    from app.commands.register import register as register_model
+
+    register_model(Path(), name, model=model)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0: for other machines too")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port")] = 8000,

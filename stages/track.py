@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,18 +10,25 @@ import typer
 
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.json_files import read_json
+from pipeline.data.lineage import digest_model
 from pipeline.data.metrics_files import read_metrics_files, read_texts
-from pipeline.data.training_record import read_record
+from pipeline.data.tables import CATALOG, CLASSES, SPLITS, read_table
+from pipeline.data.training_record import TrainingRecord, read_record
 from pipeline.errors import UserError
-from pipeline.tracking import Tracker
+from pipeline.tracking.tracker import Tracker
 from stages import runner
 from stages.mlflow_run import describe_run
 
+# What a person needs beside the numbers to make them again, as far as it is there.
+RECIPE = (Path("params.yaml"), Path("dvc.lock"))
+HEADLINES = {"recall_at_1": "recall@1", "precision_at_5": "precision@5", "map": "mAP"}
 UNNAMED = ("baseline", "finetuned")  # models whose training, if any, is in train.json
 
 
 def main(
     catalog: Annotated[Path, typer.Option(help="table of the images")],
+    classes: Annotated[Path, typer.Option(help="table of the classes")],
+    splits: Annotated[Path, typer.Option(help="table of the splits")],
     metrics: Annotated[Path, typer.Option(help="directory of <model>.json and train.json")],
     history: Annotated[Path, typer.Option(help="CSV of the training, one row an epoch")],
     figures: Annotated[Path, typer.Option(help="directory of the PNG to log")],
@@ -46,7 +54,13 @@ def main(
         for name, text in read_texts(metrics / f"{stem}.json").items():  # a metric is a number
             tracker.tag(f"{stem}/{name}", text)
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
-    tracker.log_artifacts([*sorted(figures.glob("*.png")), report])
+    counts = count_images(catalog, classes, splits)
+    source = str(params.data.source or params.data.name)
+    tracker.log_dataset(params.data.name, source=source, counts=counts)
+    tracker.log_artifacts([report, *(path for path in RECIPE if path.is_file())])
+    tracker.log_artifacts(sorted(figures.glob("*.png")), "plots")
+    tracker.name_model(digest_model(model))
+    tracker.describe(describe(record, of_models, params.models))
     for key, value in record.auto.items():
         tracker.tag(f"auto.{key}", str(value))
     for name in ("image_size", "trained_in"):
@@ -54,6 +68,33 @@ def main(
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{dataset}\n")
+
+
+def count_images(catalog: Path, classes: Path, splits: Path) -> dict[str, int]:
+    """Return how many images, classes, and images of each role there are."""
+    table = read_table(splits, SPLITS)
+    roles = table["split"].to_pylist()
+    return {
+        "images": read_table(catalog, CATALOG).num_rows,
+        "classes": read_table(classes, CLASSES).num_rows,
+        "train": roles.count("train"),
+        "val": roles.count("val"),
+        "queries": sum(table["is_query"].to_pylist()),
+        "gallery": sum(table["is_gallery"].to_pylist()),
+    }
+
+
+def describe(
+    record: TrainingRecord, metrics: Mapping[str, Mapping[str, float]], models: list[str]
+) -> str:
+    """Return what came out, as Markdown: the headline metrics of each model, and which is used."""
+    shown = [name for name in HEADLINES if any(name in metrics[model] for model in models)]
+    rows = [["", *(HEADLINES[name] for name in shown)], ["---"] * (1 + len(shown))]
+    for model in models:
+        values = (metrics[model].get(name) for name in shown)
+        rows.append([model, *("–" if each is None else f"{each:.3f}" for each in values)])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"Better on validation: **{record.use}**, {record.because}.\n\n{table}\n"
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

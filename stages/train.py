@@ -26,7 +26,7 @@ from pipeline.evaluation.metrics_report import MetricsReport, choose_headline, w
 from pipeline.models.devices import find_device, make_deterministic
 from pipeline.models.embedder import Embedder, attach_head, load_embedder, save_embedder
 from pipeline.options import AUTO
-from pipeline.tracking import Tracker
+from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.inputs import embed_validation, trains_on_embeddings
 from pipeline.training.loop import HISTORY, TrainingResult, train
@@ -185,6 +185,7 @@ def _reporter(params: Params, tracker: Tracker) -> Callable[[EpochMetrics], None
     if not runner.is_first_process():
         return lambda _: None
     tracker.open()
+    tracker.watch_system()
     shown = ("loss", f"val_{params.train.monitor}", "val_recall_at_1")
 
     def report(row: EpochMetrics) -> None:

@@ -31,7 +31,10 @@ ERRORS = Path("pipeline/errors.py")
 LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
 STOPPING = Path("pipeline/stopping.py")
-TRACKING = Path("pipeline/tracking.py")
+TRACKING = Path("pipeline/tracking/tracker.py")
+EPOCHS = Path("pipeline/tracking/epochs.py")
+STORE = Path("pipeline/tracking/store.py")
+API = Path("pipeline/api.py")
 ENTRY = Path("pipeline/entry.py")
 CLUSTER, WORKER = Path("stages/cluster.py"), Path("stages/worker.py")
 RUNNER = Path("stages/runner.py")
@@ -52,6 +55,9 @@ WITHOUT_EFFECT = {
     PROGRESS: "progress bars",
     STOPPING: "the end by a signal",
     TRACKING: "MLflow",
+    EPOCHS: "MLflow",
+    STORE: "MLflow",
+    API: "other programs",
     ENTRY: "the command line",
     CLUSTER: "who computes",
     WORKER: "who computes",
@@ -415,7 +421,7 @@ def test_a_progress_bar_yields_what_it_is_given() -> None:
 
 def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
     assert names(LOAD) == names(LOGS) == names(ENTRY) == set()
-    names_of_stages = {None, "load", "run", "is_first_process", "times"}
+    names_of_stages = {None, "load", "load_trained", "run", "is_first_process", "times"}
     assert names(RUNNER) <= names_of_stages
     for path, each in uses(RUNNER):
         if each.name is None:
@@ -425,6 +431,10 @@ def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == each.bound
             }
             assert attributes <= names_of_stages, path
+
+
+def test_what_is_for_other_programs_is_used_by_them_alone() -> None:
+    assert names(API) == set()
 
 
 def test_who_computes_is_opened_and_handed_on_and_nothing_else() -> None:
@@ -460,7 +470,7 @@ def test_nothing_is_read_back_from_mlflow() -> None:
 
 # A folder of the library imports from folders of the lines above its own; `config` is apart.
 LEVELS = [
-    {"data"},
+    {"data", "tracking"},
     {"health"},
     {"datasets", "splitting", "index", "models"},
     {"packing", "mining", "evaluation"},

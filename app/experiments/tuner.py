@@ -33,8 +33,8 @@ from app.experiments.recipes import Recipe, check_settings
 from app.experiments.search_spaces import Space, read_space
 from app.experiments.studies import STORAGE, VOID, open_study
 from app.experiments.sweeps import TRAIN
-from pipeline import tracking
 from pipeline.errors import UserError
+from pipeline.tracking.epochs import TrackedEpochs
 
 RANDOM_TRIALS = 5  # before the results guide the sampling
 MAX_FAILURES = 3  # at the start of the command, if nothing else has ended
@@ -70,7 +70,7 @@ class Tuning:
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
         self.short = shorten_keys(self.space.dimensions)
-        self._tracked = tracking.TrackedEpochs(Path.cwd(), checked.track.experiment)
+        self._tracked = TrackedEpochs(Path.cwd(), checked.track.experiment)
         space = {key: distribution_to_json(each) for key, each in self.space.dimensions.items()}
         self.study = open_study(f"{recipe.path.stem}_{origin.digest(plain, space)}")
         self._pending: list[PendingTrial] = []

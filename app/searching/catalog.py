@@ -25,8 +25,10 @@ class UnknownNameError(UserError):
 class Catalog:
     """The images of the project at `root`, read once. Safe for many threads: nothing changes.
 
+    with_images: whether they are to be read, and not their names and classes alone.
+
     Attributes:
-        images: the encoded images by image_id.
+        images: the encoded images by image_id; without them none.
         queries: image_ids of the test queries, in the order of data/splits.parquet.
         train_ids: image_ids of the training images.
         classes: names of all classes, sorted; where two are the same, their labels are added.
@@ -36,11 +38,11 @@ class Catalog:
         UserError: a file is missing or damaged.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, with_images: bool = True) -> None:
         self._root, data = root, root / "data"
         self._path = data / "catalog.parquet"
         paths = (self._path, data / "classes.parquet", data / "splits.parquet")
-        require_files(root, [*paths, data / "images"])
+        require_files(root, [*paths, *([data / "images"] if with_images else [])])
         catalog, splits = read_table(paths[0], CATALOG), read_table(paths[2], SPLITS)
         self._labels = label_sets(catalog["labels"])  # of the first rows: added images have none
         folders = [data / "images"]
@@ -48,7 +50,7 @@ class Catalog:
             folders.append(root / IMAGES_FOLDER)
             added = read_table(root / CATALOG_FILE, CATALOG).cast(catalog.schema)
             catalog = pa.concat_tables([catalog, added])
-        self.images = AllImages(folders)
+        self.images = AllImages(folders if with_images else [])
         is_test_query = pc.and_(splits["is_query"], pc.equal(splits["split"], "test"))
         self.queries: list[str] = splits.filter(is_test_query)["image_id"].to_pylist()
         self.train_ids = _ids_where(splits, pc.equal(splits["split"], "train"))

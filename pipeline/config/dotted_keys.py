@@ -15,6 +15,26 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def keep_chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of params.yaml, but of each choice the chosen block alone.
+
+    >>> keep_chosen({"loss": {"name": "circle", "circle": {"m": 0.4}, "triplet": {"margin": 0.1}}})
+    {'loss': {'name': 'circle', 'circle': {'m': 0.4}}}
+    """
+    return {section: _keep_chosen_block(value) for section, value in values.items()}
+
+
+def _keep_chosen_block(section: Any) -> Any:
+    chosen = section.get("name") if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or not isinstance(section.get(chosen), Mapping):
+        return section
+    return {
+        key: value
+        for key, value in section.items()
+        if key == chosen or not isinstance(value, Mapping)
+    }
+
+
 def show_value(value: Any) -> str:
     """Return a value as params.yaml spells it, and an empty block as none.
 

@@ -169,6 +169,7 @@ class PlotParams(Section):
 
 class TrackParams(Section):
     experiment: str
+    system_metrics: bool
 
 
 def _power_of_two(number: int | str) -> int | str:

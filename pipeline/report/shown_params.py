@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.dotted_keys import flatten, show_value
+from pipeline.config.dotted_keys import flatten, keep_chosen, show_value
 from pipeline.config.schema import Params
-from pipeline.options import Choice
+from pipeline.options import Section
 
 # `launch`, `cluster` and `track` change how a run is started, who computes it and where it is
 # recorded, `added` what is searched, `models` and `variants` what is beside the two models that are
@@ -33,25 +33,18 @@ MAIN = (
 UNREPEATABLE = {"bits": "fast", "train.precision": "auto", "embed.precision": "auto"}
 # Without a head, what a head would be is no part of the model.
 OF_NO_HEAD = ("head.dim", "head.hidden", "head.init")
+# A path on one machine, and in how many files the images are kept.
+NOT_SHOWN = ("data.source", "data.buckets")
 # Shown as a file name: the folders belong to one machine.
 PATHS = ("backbone.weights",)
 
 
 def shown_params(params: Params) -> dict[str, Any]:
-    """Return dotted key -> value; of each choice, its name and the chosen block.
-
-    `data.source` is left out, because it is a path on one machine.
-    """
-    chosen: dict[str, Any] = {}
-    for section in type(params).model_fields:
-        value = getattr(params, section)
-        if section in HIDDEN:
-            continue
-        if isinstance(value, Choice):
-            chosen[section] = {"name": value.name, value.name: value.model_dump()[value.name]}
-        else:
-            chosen[section] = value.model_dump() if hasattr(value, "model_dump") else value
-    values = flatten(chosen)
+    """Return dotted key -> value; of each choice, its name and the chosen block."""
+    shown = [name for name in type(params).model_fields if name not in HIDDEN]
+    sections = {name: getattr(params, name) for name in shown}
+    values = flatten(keep_chosen({name: _dump(each) for name, each in sections.items()}))
+    values = {key: value for key, value in values.items() if key not in NOT_SHOWN}
     if params.head.name == "none":
         values = {key: value for key, value in values.items() if key not in OF_NO_HEAD}
     return values | {key: _file_name(values[key]) for key in PATHS}
@@ -81,6 +74,10 @@ def unrepeatable_params(values: Mapping[str, Any]) -> list[str]:
     ['bits: fast', 'embed.precision: auto']
     """
     return [f"{key}: {value}" for key, value in UNREPEATABLE.items() if values[key] == value]
+
+
+def _dump(section: Any) -> Any:
+    return section.model_dump() if isinstance(section, Section) else section
 
 
 def _file_name(path: str | None) -> str | None:

@@ -7,7 +7,6 @@ told waits meanwhile, in order, and nothing else does.
 import hashlib
 import json
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.dotted_keys import flatten
 from pipeline.errors import one_line
 from pipeline.stopping import ended_first, is_signaled
+from pipeline.tracking.store import connect, database_lock, find_experiment, find_uri, is_away
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +26,12 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 90.0
 # A server that is away costs a training a tenth of its time at most.
 PAUSE_FACTOR = 10
-TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 LATER = "run again: dvc repro -f -s track (of an experiment, after dvc exp apply)"
-# Set before mlflow is imported, unless the user set them. By default MLflow retries for minutes,
-# and what is tried again here is more than a request: it cannot make a run twice.
-_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 VARIANT = "variant"  # tag of a run that is of the training of a variant alone
 COMPLETE = "lookalike.complete"
+MODEL_DIGEST = "lookalike.model_digest"  # of the trained model
+NUMBER = "lookalike.number"  # of the run among those of its experiment
+NOTE = "mlflow.note.content"  # what MLflow shows as the description
 
 
 @dataclass(frozen=True)
@@ -46,16 +39,19 @@ class RunIdentity:
     """What makes two stages part of one run: the same params on the same data.
 
     root: the folder of the default database; the project's root, in a temporary experiment too.
-    params: the whole of params.yaml. dataset: fingerprint of the catalog. tags: further tags.
-    machine: what computes it; logged, but a run may go on on another machine.
+    name: what people call it; a number is added. params: dotted key -> value. dataset: fingerprint
+    of the catalog. tags: further tags. about: tags that do not identify it, such as the machine's,
+    as a run may go on on another one. watches_system: whether `watch_system` does anything.
     """
 
     root: Path
     experiment: str
+    name: str
     params: Mapping[str, Any]
     dataset: str
     tags: Mapping[str, str]
-    machine: Mapping[str, str]
+    about: Mapping[str, str]
+    watches_system: bool = False
 
     @property
     def key(self) -> str:
@@ -79,10 +75,16 @@ class Tracker:
         self._waiting: deque[Callable[[], object]] = deque()
         self._next_try = 0.0
         self._warned = self._refused = False
+        self._system: Any = None
 
     def open(self) -> None:
         """Continue the unfinished run of this execution, or begin one."""
         self._send(self._open)
+
+    def watch_system(self) -> None:
+        """Log how busy processor, GPU, memory, disk and network are, until the run is ended."""
+        if self._identity.watches_system:
+            self._send(self._watch_system)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Log the metrics of an epoch at the step `epoch`, unless that step was logged before."""
@@ -97,16 +99,29 @@ class Tracker:
         """Set a tag of the run."""
         self._send(lambda: self._client.set_tag(self._run_id, name, value))
 
-    def log_artifacts(self, paths: list[Path]) -> None:
-        """Log files as artifacts, under `plots`."""
+    def log_dataset(self, name: str, *, source: str, counts: Mapping[str, int]) -> None:
+        """Log the images that the run is of as its input. counts: what -> how many there are."""
+        self._send(partial(self._log_dataset, name, source, counts))
+
+    def name_model(self, digest: str) -> None:
+        """Note the digest of the trained model, by which its run is found."""
+        self.tag(MODEL_DIGEST, digest)
+
+    def describe(self, text: str) -> None:
+        """Set the description of the run, in Markdown."""
+        self.tag(NOTE, text)
+
+    def log_artifacts(self, paths: list[Path], folder: str | None = None) -> None:
+        """Log files as artifacts, in a folder of that name."""
         for path in paths:
-            self._send(partial(self._log_artifact, path))
+            self._send(partial(self._log_artifact, path, folder))
 
     def pause(self, status: str = "FINISHED") -> None:
         """End the run for now: another stage continues it, unless DVC finds nothing left to do.
 
         status: as MLflow names it, or KILLED for a training that is to be continued.
         """
+        self._stop_watching()
         if self._run_id:
             self._next_try = 0
             self._send(lambda: self._client.set_terminated(self._run_id, status))
@@ -149,7 +164,14 @@ class Tracker:
             raise
         self.pause()
 
+    def _stop_watching(self) -> None:
+        if self._system is not None:
+            self._system.finish()
+            self._system = None
+
     def _end(self, complete: str, status: str) -> None:
+        self._stop_watching()
+
         def end() -> None:
             self._client.set_tag(self._run_id, COMPLETE, complete)
             self._client.set_terminated(self._run_id, status)
@@ -179,7 +201,7 @@ class Tracker:
     def _keep_waiting(self, error: Exception, *, seconds: float) -> None:
         """Warn of an error, and try again later, unless MLflow refused: then give up."""
         self._next_try = time.monotonic() + seconds * PAUSE_FACTOR
-        if not _is_away(error):
+        if not is_away(error):
             self._refused = True
             self._waiting.clear()
             logger.warning("warning: this run is not tracked in MLflow: %s", one_line(error))
@@ -191,9 +213,11 @@ class Tracker:
             )
 
     def _open(self) -> None:
-        with _database_lock(self._identity.root):
-            self._client = _connect(self._identity.root)
-            experiment = _experiment(self._client, self._identity)
+        with database_lock(self._identity.root):
+            self._client = connect(self._identity.root)
+            experiment = find_experiment(
+                self._client, self._identity.root, self._identity.experiment
+            )
         self._run_id = self._unfinished(experiment)
         if self._run_id:
             self._client.update_run(self._run_id, status="RUNNING")
@@ -217,22 +241,32 @@ class Tracker:
         return found[0].info.run_id if found else None
 
     def _begin(self, experiment: str) -> str:
-        name = self._identity.tags.get("dvc_exp_name") or None
+        latest = self._client.search_runs([experiment], max_results=1)  # the latest comes first
+        number = str(1 + max((int(run.data.tags.get(NUMBER, 0)) for run in latest), default=0))
         tags = {
             "lookalike.key": self._identity.key,
             "dataset_fingerprint": self._identity.dataset,
             COMPLETE: "false",
+            NUMBER: number,
             **self._identity.tags,
-            **{f"machine.{name}": text for name, text in self._identity.machine.items()},
+            **self._identity.about,
         }
+        name = f"{self._identity.name} #{number}"
         run_id: str = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
         return run_id
+
+    def _watch_system(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        uri = find_uri(self._identity.root)
+        self._system = SystemMetricsMonitor(self._run_id, resume_logging=True, tracking_uri=uri)
+        self._system.start()
 
     def _log_params(self) -> None:
         """Log the params, of a run that goes on too: it may have been begun just before a kill."""
         from mlflow.entities import Param
 
-        params = [Param(k, str(v)[:6000]) for k, v in flatten(self._identity.params).items()]
+        params = [Param(k, str(v)[:6000]) for k, v in self._identity.params.items()]
         for start in range(0, len(params), 100):  # MLflow takes 100 at a time
             self._client.log_batch(self._run_id, params=params[start : start + 100])
 
@@ -248,123 +282,22 @@ class Tracker:
         logged = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run_id, metrics=logged)
 
-    def _log_artifact(self, path: Path) -> None:
-        self._client.log_artifact(self._run_id, str(path), "plots")
+    def _log_dataset(self, name: str, source: str, counts: Mapping[str, int]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        logged = Dataset(
+            name=name,
+            digest=self._identity.dataset[:36],  # the most that MLflow takes
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(dict(counts)),
+        )
+        context = [InputTag("mlflow.data.context", "training and evaluation")]
+        self._client.log_inputs(self._run_id, datasets=[DatasetInput(logged, context)])
 
-class TrackedEpochs:
-    """Reads the epochs of running experiments, by the names that they have in DVC.
-
-    It never raises. It warns once, at the first failure, and tries again each time: a search takes
-    days, in which a server may be down and come back.
-    """
-
-    def __init__(self, root: Path, experiment: str) -> None:
-        """root, experiment: as in `RunIdentity`."""
-        self._root = root
-        self._experiment = experiment
-        self._client: Any = None
-        self._warned = False
-
-    def epochs(self, name: str, metric: str) -> dict[int, float]:
-        """Return epoch -> value of a metric so far, in the latest run of the experiment `name`."""
-        with self._warned_of():
-            return self._epochs(name, metric)
-        return {}
-
-    def end(self, name: str) -> None:
-        """Mark the unfinished runs of a killed experiment, so that none is continued."""
-        with self._warned_of():
-            self._end(name)
-
-    @contextmanager
-    def _warned_of(self) -> Iterator[None]:
-        try:
-            with ended_first():
-                yield
-        except Exception as error:  # no failure of tracking may end a search
-            if not self._warned:
-                consequence = (
-                    "epochs are not read from MLflow, so nothing is ended early until they are"
-                )
-                logger.warning("warning: %s: %s", consequence, one_line(error))
-            self._warned = True
-
-    def _epochs(self, name: str, metric: str) -> dict[int, float]:
-        runs = [run for run in self._runs(name) if VARIANT not in run.data.tags]
-        return {
-            point.step: point.value
-            for run in runs[:1]
-            for point in self._client.get_metric_history(run.info.run_id, metric)
-        }
-
-    def _end(self, name: str) -> None:
-        for run in self._runs(name):
-            if run.data.tags.get(COMPLETE) == "false":
-                self._client.set_tag(run.info.run_id, COMPLETE, "killed")
-                self._client.set_terminated(run.info.run_id, "KILLED")
-
-    def _runs(self, name: str) -> list[Any]:
-        if not self._client:
-            with _database_lock(self._root):
-                self._client = _connect(self._root)
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        if not experiment:
-            return []
-        # MLflow returns the latest first.
-        query = f"tags.dvc_exp_name = '{name}'"
-        return list(self._client.search_runs([experiment.experiment_id], query))
+    def _log_artifact(self, path: Path, folder: str | None) -> None:
+        self._client.log_artifact(self._run_id, str(path), folder)
 
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether MLflow may take the same another time: it is not reached, or busy, or failed.
-
-    Of the local database, only a lock passes by itself.
-    """
-    if not (_server() or "").startswith("http"):
-        return isinstance(error, TimeoutError) or "database is locked" in str(error)
-    status = getattr(error, "get_http_status_code", None)  # of an MlflowException
-    if status is None and getattr(error, "response", None) is None:  # requests, filelock
-        return isinstance(error, OSError) and error.errno is None
-    found = status() if status else error.response.status_code  # type: ignore[attr-defined]
-    return bool(found >= SERVER_ERROR or found == TOO_MANY_REQUESTS)
-
-
-def _connect(root: Path) -> Any:
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    for library in ("alembic", "mlflow"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    # It logs each failed attempt; the last one is logged here.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=_server() or f"sqlite:///{root / 'mlflow.db'}")
-
-
-def _server() -> str | None:
-    return os.environ.get("MLFLOW_TRACKING_URI") or None
-
-
-def _experiment(client: Any, identity: RunIdentity) -> str:
-    found = client.get_experiment_by_name(identity.experiment)
-    if found:
-        known: str = found.experiment_id
-        return known
-    # By default MLflow puts the artifacts of a local database below the current folder.
-    place = None if _server() else (identity.root / "mlruns").as_uri()
-    created: str = client.create_experiment(identity.experiment, artifact_location=place)
-    return created
-
-
-@contextmanager
-def _database_lock(root: Path) -> Iterator[None]:
-    # Two first runs at the same time would both create the tables of a new SQLite file.
-    from filelock import FileLock
-
-    with FileLock(root / "mlflow.db.lock", timeout=60):
-        yield

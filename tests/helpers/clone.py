@@ -156,12 +156,12 @@ def commit(place: Path, message: str) -> None:
 
 
 @contextmanager
-def running(place: Path, *command: str) -> Iterator[None]:
+def running(place: Path, *command: str, **variables: str) -> Iterator[None]:
     """Run `command` in `place` while the context lasts; then kill it and its children."""
     with subprocess.Popen(
         command,
         cwd=place,
-        env=environment(),
+        env=environment() | variables,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

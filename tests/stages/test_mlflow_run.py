@@ -13,6 +13,6 @@ def test_the_commit_is_a_tag_where_git_is_installed(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(ROOT)
     params = load()
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    assert describe_run(params, "1").tags["git_commit"] == head.stdout.strip()
+    assert describe_run(params, "1").tags["mlflow.source.git.commit"] == head.stdout.strip()
     monkeypatch.setenv("PATH", "")
-    assert "git_commit" not in describe_run(params, "1").tags
+    assert "mlflow.source.git.commit" not in describe_run(params, "1").tags

@@ -10,17 +10,28 @@ from mlflow import MlflowClient
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
 from stages.track import read_history
-from tests.helpers.dataset_tables import build_catalog, write_dataset_tables
+from tests.helpers.dataset_tables import (
+    build_catalog,
+    build_classes,
+    build_splits,
+    write_dataset_tables,
+)
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_stage
 
-OPTIONS = "--catalog catalog.parquet --metrics metrics --history history.csv --figures figures "
+OPTIONS = "--catalog catalog.parquet --classes classes.parquet --splits splits.parquet "
+OPTIONS += "--metrics metrics --history history.csv --figures figures "
 OPTIONS += "--report report.html --model models/finetuned --out tracked.txt"
 
 
 def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    write_dataset_tables(tmp_path, catalog=build_catalog({"p0": [0], "p1": [1]}))
+    write_dataset_tables(
+        tmp_path,
+        catalog=build_catalog({"p0": [0], "p1": [1]}),
+        classes=build_classes(["cup", "jug"]),
+        splits=build_splits({"p0": "train", "p1": "test"}),
+    )
     for folder in ("metrics", "figures", "models/finetuned"):
         (tmp_path / folder).mkdir(parents=True)
     for number, stem in enumerate(("baseline", "finetuned", "train")):
@@ -30,6 +41,7 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     (tmp_path / "report.html").write_text("<p>")
     spec = {"trained_in": "fp32", "image_size": 96}
     (tmp_path / "models/finetuned/model.json").write_text(json.dumps(spec))
+    (tmp_path / "models/finetuned/model.safetensors").write_bytes(b"weights")
     record = TrainingRecord("finetuned", "it is a test", 3, {"split.protocol": "official"})
     write_record(tmp_path / "models/finetuned", record)
 
@@ -49,6 +61,24 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
     assert run.data.metrics["last_seconds/embed_baseline"] == 1.5
     assert run.data.tags["auto.split.protocol"] == "official"
     assert (run.data.tags["image_size"], run.data.tags["trained_in"]) == ("96", "fp32")
+    assert run.info.run_name == "tf_efficientnet_lite0 multi_similarity #1"
+    assert run.data.params["loss.multi_similarity.alpha"] == "2.0"
+    assert not any(name.startswith("loss.triplet") for name in run.data.params)
+    assert run.data.tags["mlflow.note.content"].splitlines() == [
+        "Better on validation: **finetuned**, it is a test.",
+        "",
+        "|  | mAP |",
+        "| --- | --- |",
+        "| baseline | 0.000 |",
+        "| finetuned | 0.250 |",
+    ]
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("products", "0123456789abcdef")
+    assert json.loads(logged.dataset.profile) == {
+        **{"images": 2, "classes": 2, "train": 1, "val": 0, "queries": 1, "gallery": 1}
+    }
+    artifacts = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert artifacts == {"params.yaml", "report.html"}  # there is no dvc.lock
 
     (tmp_path / "history.csv").write_bytes(b"epoch,loss\n1,0.5\n,0.4\n")
     with pytest.raises(UserError, match=r"not a history of a training \(a row has no epoch\); "):

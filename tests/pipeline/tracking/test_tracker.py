@@ -1,9 +1,11 @@
-"""Tracking against a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
+"""Tracking by a real MLflow: its SQLite store, its HTTP server, and a server that is down."""
 
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import tracking
 from pipeline.stopping import SECONDS, Stopped
-from pipeline.tracking import RunIdentity, TrackedEpochs, Tracker
+from pipeline.tracking.epochs import TrackedEpochs
+from pipeline.tracking.tracker import RunIdentity, Tracker
 from tests.helpers.clone import free_port
 from tests.helpers.mlflow_server import mlflow_server
 from tests.helpers.mlflow_store import put_empty_store
@@ -35,10 +37,11 @@ def _no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def execution(root: Path, **changes: Any) -> RunIdentity:
     known: dict[str, Any] = {
         "experiment": "test",
-        "params": {"seed": 7, "loss": {"name": "triplet", "triplet": {"margin": 0.1}}},
+        "name": "resnet18 triplet",
+        "params": {"seed": 7, "loss.name": "triplet", "loss.triplet.margin": 0.1},
         "dataset": "d1",
         "tags": {"dvc_exp_name": "brave-fox"},
-        "machine": {"processor": "abacus"},
+        "about": {"machine.processor": "abacus", "mlflow.user": "ada"},
     }
     return RunIdentity(root=root, **(known | changes))
 
@@ -75,7 +78,7 @@ def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
     track(execution(tmp_path), rows=ROWS, finish=False)
     track(execution(tmp_path), rows=ROWS, finish=True)
     (run,) = runs(uri)
-    assert run.info.run_name == "brave-fox"
+    assert run.info.run_name == "resnet18 triplet #1"
     assert run.info.status == "FINISHED"
     assert run.data.params["loss.triplet.margin"] == "0.1"
     assert run.data.tags["dataset_fingerprint"] == "d1"
@@ -113,7 +116,7 @@ def test_a_run_ends_as_what_it_follows(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.tracking.is_signaled", lambda: signaled)
+    monkeypatch.setattr("pipeline.tracking.tracker.is_signaled", lambda: signaled)
     tracker = Tracker(execution(tmp_path))
 
     def follow() -> None:
@@ -141,6 +144,48 @@ def test_another_execution_is_another_run(changes: dict[str, Any], tmp_path: Pat
     track(execution(tmp_path), rows=ROWS, finish=False)
     track(execution(tmp_path, **changes), rows=ROWS, finish=True)
     assert len(runs(f"sqlite:///{tmp_path / 'mlflow.db'}")) == 2
+
+
+def test_runs_are_numbered_and_the_experiment_is_one_of_training(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client.create_experiment("test")  # as an earlier release did
+    for seed in range(3):
+        track(execution(tmp_path, params={"seed": seed}), rows=ROWS, finish=True)
+    names = [run.info.run_name for run in runs(client.tracking_uri)]
+    assert names == [f"resnet18 triplet #{number}" for number in (3, 2, 1)]
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_the_images_of_a_run_are_its_input(tmp_path: Path) -> None:
+    tracker = Tracker(execution(tmp_path, dataset="9" * 64))
+    tracker.open()
+    tracker.log_dataset("folder", source="/photos", counts={"images": 12, "train": 6})
+    tracker.finish()
+    (run,) = runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("folder", "9" * 36)
+    assert json.loads(logged.dataset.source) == {"uri": "/photos"}
+    assert json.loads(logged.dataset.profile) == {"images": 12, "train": 6}
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_machine_is_watched_while_a_run_lasts_if_that_is_wanted(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    tracker = Tracker(execution(tmp_path, watches_system=wanted))
+    with tracker.followed():
+        tracker.open()
+        tracker.watch_system()
+        time.sleep(1)
+    (run,) = runs(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found = {name for name in run.data.metrics if name.startswith("system/")}
+    assert ("system/cpu_utilization_percentage" in found) == wanted
+    assert not any(each.name == "SystemMetricsMonitor" for each in threading.enumerate())
 
 
 def test_the_epochs_of_an_experiment_are_read_by_its_name_while_it_runs(tmp_path: Path) -> None:
@@ -196,7 +241,7 @@ def test_images_lie_under_the_project_whatever_the_current_folder(tmp_path: Path
     (tmp_path / "sheet.png").write_bytes(b"image")
     tracker = Tracker(execution(tmp_path))
     tracker.open()
-    tracker.log_artifacts([tmp_path / "sheet.png"])
+    tracker.log_artifacts([tmp_path / "sheet.png"], "plots")
     found = list((tmp_path / "mlruns").rglob("plots/sheet.png"))
     assert [path.read_bytes() for path in found] == [b"image"]
 
@@ -205,7 +250,7 @@ def test_a_server_that_is_down_costs_a_warning_and_at_the_end_some_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("pipeline.tracking.tracker.PATIENCE_SECONDS", 1.0)
     track(execution(tmp_path), rows=ROWS * 50, finish=True)
     warned, ended = caplog.messages
     assert warned.startswith(
@@ -243,7 +288,7 @@ import time
 from pathlib import Path
 from pipeline.data.files import written_whole
 from pipeline.entry import run_entry
-from pipeline.tracking import Tracker
+from pipeline.tracking.tracker import Tracker
 
 def tell():
     tracker = Tracker(None)
@@ -327,7 +372,7 @@ def test_a_server_that_is_killed_and_restarted_has_all_of_the_run_once(
         tracker.open()
         tracker.log_epoch(ROWS[0])
     tracker.log_epoch(ROWS[1])
-    tracker.log_artifacts([tmp_path / "sheet.png"])
+    tracker.log_artifacts([tmp_path / "sheet.png"], "plots")
     with mlflow_server(folder_of_server, port):
         tracker.finish()
         (run,) = runs(uri)
