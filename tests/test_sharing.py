@@ -1,5 +1,6 @@
 """docs/sharing.md, with a folder as remote: a clone that pulls has nothing to compute."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.load import read_yaml
-from tests.helpers.clone import commit, dvc, git, restore, stages_run
+from tests.helpers.clone import change_params, commit, dvc, git, restore, stages_run
 from tests.helpers.encoded_images import encode
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_lookalike
@@ -60,3 +61,22 @@ def test_each_artifact_is_taken_by_its_name(shared: Path, clone: Path, tmp_path:
         made = clone / artifact["path"]
         for path in made.iterdir():
             assert (elsewhere / name / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_model_is_published_with_what_its_run_measured(clone: Path) -> None:
+    """dvc.lock is one that DVC wrote; params.yaml that were changed since are not published."""
+    out = clone / "published"
+    ran = run_lookalike(clone, "export", "published", "--model", "finetuned", "--format", "hub")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(
+        (clone / "metrics/finetuned.json").read_text()
+    )
+    assert "| `recall_at_1` |" in (out / "README.md").read_text()
+    shutil.rmtree(out)
+    change_params(clone, {"seed": 8})
+    ran = run_lookalike(clone, "export", "published", "--model", "finetuned", "--format", "hub")
+    restore(clone)
+    assert ran.returncode == 2
+    assert (
+        "params.yaml: seed: found 8; models/finetuned was made with 7; set that, or" in ran.stderr
+    )

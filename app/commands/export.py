@@ -1,4 +1,4 @@
-"""`lookalike export`: vectors, classes and thumbnails, as other search engines read them."""
+"""`lookalike export`: what is searched, as other search engines read it, or the model itself."""
 
 import io
 import logging
@@ -30,6 +30,7 @@ ROWS_OF_A_FILE = 100_000  # engines read a file as a whole, or several at once
 THUMBNAIL_QUALITY = 85
 TABLE = "images"
 ONNX, ONNX_FILE = "onnx", "model.onnx"
+HUB = "hub"
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +43,21 @@ def export_images(root: Path, out: Path, *, model: str, kind: str, side: int) ->
     mapped as in its index, but not averaged with others. thumbnail: a JPEG of at most `side`
     pixels; without the column for 0.
 
-    kind: of WRITERS, or ONNX, which writes the model instead: model.onnx.
+    kind: of WRITERS, or of what writes the model instead: ONNX as model.onnx, HUB as a repository
+    of the Hugging Face Hub has it.
 
     Raises:
         UserError: `out` exists, the kind is unknown or its library is missing, or a file is.
     """
-    if kind not in (*WRITERS, ONNX):
-        raise UserError(f"--format: {name_choices(kind, [*WRITERS, ONNX])}")
+    if kind not in (*WRITERS, ONNX, HUB):
+        raise UserError(f"--format: {name_choices(kind, [*WRITERS, ONNX, HUB])}")
     if out.exists():
         raise UserError(
             f"{out}: is there already; allowed: a new folder; name another, or remove it"
         )
     name = resolve_model(root, model).name
-    if kind == ONNX:
-        _export_onnx(root, out, name)
+    if kind in (ONNX, HUB):
+        (_export_onnx if kind == ONNX else _export_for_hub)(root, out, name)
         return
     folders = [root / "embeddings" / name, root / "embeddings" / ADDED / name]
     require_files(root, folders)
@@ -96,6 +98,16 @@ def _export_onnx(root: Path, out: Path, name: str) -> None:
         hflip = lineage is not None and lineage.hflip
         write_onnx(unfinished / ONNX_FILE, model, postprocessing, hflip=hflip)
     logger.info("wrote the model %s to %s", name, out / ONNX_FILE)
+
+
+def _export_for_hub(root: Path, out: Path, name: str) -> None:
+    """Write the model and its card to the new folder `out`."""
+    from app.publishing.model_folder import write_model_folder  # torch, as above
+
+    with written_whole(out) as (unfinished,):
+        unfinished.mkdir()
+        write_model_folder(root, name, unfinished)
+    logger.info("wrote the model %s and its card to %s", name, out)
 
 
 def _read_postprocessing(root: Path, embeddings: Path, index: Path) -> Postprocessing:

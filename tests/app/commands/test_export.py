@@ -147,7 +147,7 @@ def test_an_unknown_format_is_one_line(project: Path) -> None:
     with pytest.raises(UserError) as raised:
         export_images(project, project / "other", model="best", kind="lanse", side=0)
     assert str(raised.value) == (
-        "--format: found 'lanse'; allowed: lance, onnx, parquet; did you mean 'lance'?"
+        "--format: found 'lanse'; allowed: hub, lance, onnx, parquet; did you mean 'lance'?"
     )
     assert not (project / "other").exists()
 

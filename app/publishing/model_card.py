@@ -1,0 +1,214 @@
+"""The card of a model: what it is, what it was trained on, how it was measured, how it is used.
+
+A section says what the project knows, and what it does not know it leaves out.
+"""
+
+from collections.abc import Iterable
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from app.publishing.base_model import find_base_model
+from app.publishing.model_facts import DataFacts, Measured, ModelFacts
+from app.publishing.shared_params import name_weights
+from pipeline.data.metrics_files import POSTPROCESSING
+from pipeline.evaluation.higher_is_better import higher_is_better
+from pipeline.evaluation.intervals_over import INTERVALS_OVER
+from pipeline.report.metric_meanings import meanings_of
+
+LIBRARY, TASK = "lookalike", "image-retrieval"
+TAGS = [TASK, "metric-learning", "image-feature-extraction"]
+UNNAMED = "OWNER/NAME"  # where a card does not know its place on the Hub
+ARTIFACTS = ("baseline", "finetuned")  # of dvc.yaml
+RESAMPLED = {"classes": "other classes", "images": "other images of these classes"}
+
+USE = """\
+In a checkout of `lookalike`, with its environment:
+
+```python
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+
+from pipeline.models.embed_images import embed_pixels
+from pipeline.models.embedder import load_embedder
+from pipeline.models.preprocessing import resize_and_crop
+
+model = load_embedder(Path(snapshot_download("{repository}")))
+photo = Image.open("photo.jpg").convert("RGB")
+pixels = resize_and_crop(photo, model.spec.image_size, model.spec.interpolation)
+with torch.inference_mode():
+    vector = embed_pixels(model, torch.from_numpy(pixels)[None], hflip={hflip})[0]
+```
+
+The nearer the vectors of two photos (by the {distance}), the more alike they are.
+"""
+ARTIFACT = """\
+From the repository of the project, with DVC: `dvc artifacts get GIT-URL {name}`.
+"""
+
+
+def write_card(facts: ModelFacts, *, repository: str | None) -> str:
+    """Return README.md of a model: its metadata as YAML, and the text.
+
+    repository: OWNER/NAME on the Hub, None where that is not known.
+    """
+    title = facts.name if repository is None else repository.partition("/")[2]
+    sections = {
+        "What it is": _describe_model(facts),
+        "What it was trained on": _describe_training(facts),
+        "How it was measured": _describe_measuring(facts),
+        "How to use it": _describe_use(facts, repository or UNNAMED),
+        "Limits": _describe_limits(facts),
+    }
+    text = [f"---\n{_metadata(facts, title).to_yaml()}\n---\n", f"# {title}\n"]
+    text += [f"## {heading}\n\n{body.strip()}\n" for heading, body in sections.items()]
+    return "\n".join(text)
+
+
+def _metadata(facts: ModelFacts, title: str) -> ModelCardData:
+    measured = facts.measured
+    results = None
+    if measured is not None:
+        results = [
+            EvalResult(
+                task_type=TASK,
+                dataset_type=facts.dataset,
+                dataset_name=facts.dataset,
+                dataset_split="test",
+                metric_type=name,
+                metric_value=value,
+            )
+            for name, value in _shown(measured)
+        ]
+    return ModelCardData(
+        library_name=LIBRARY,
+        tags=TAGS,
+        base_model=find_base_model(facts.spec.backbone, facts.first_weights),
+        model_name=title if results else None,
+        eval_results=results,
+    )
+
+
+def _shown(measured: Measured) -> list[tuple[str, float]]:
+    """Return the metrics of the headline that are of the model, not of its index."""
+    return [(name, value) for name, value in measured.headline.items() if higher_is_better(name)]
+
+
+def _describe_model(facts: ModelFacts) -> str:
+    spec, weights, head = facts.spec, facts.first_weights, facts.spec.head
+    of = f"first with the weights `{name_weights(weights)}`" if weights else "first random"
+    rows = {
+        "backbone": f"`{spec.backbone}`, {of}",
+        "head": "none: the network's own features" if head.name == "none" else f"`{head.name}`",
+        "loss": f"`{facts.params.loss.name}`" if facts.was_trained else "none: it was not trained",
+        "image": f"the square in the middle, {spec.image_size} × {spec.image_size} pixels",
+        "vector": f"{facts.dim} numbers{', of length 1' if spec.normalize else ''}",
+    }
+    if facts.understands_text:
+        rows["words"] = "understood too: `text.safetensors`, `lookalike query --text`"
+    rows["digest"] = f"`{facts.digest}`, which its vectors and its index name"
+    return (
+        "It turns images into vectors: of images that look alike, they are near to each other. "
+        f"Made by `{LIBRARY}`, a pipeline of image retrieval.\n\n"
+        + _table(("part", "what it is"), rows.items())
+    )
+
+
+def _describe_training(facts: ModelFacts) -> str:
+    data, record = facts.data, facts.record
+    if record is None:
+        origin = "those that others have trained" if facts.spec.pretrained else "random ones"
+        return f"Nothing: its weights are {origin}. It is what trained models are compared with."
+    if record.best_epoch == 0:
+        return "Nothing: no epoch of its training was better, so its backbone is as before."
+    text = [f"The dataset `{facts.dataset}`."]
+    if data is not None:
+        text = [
+            f"The dataset `{facts.dataset}` (fingerprint `{data.fingerprint}`): "
+            f"{data.train_images:,} images of {data.train_classes:,} classes. "
+            f"{data.val_images:,} other images, for validation, chose epoch {record.best_epoch}."
+        ]
+    better = "this model" if record.use == facts.name else f"`{record.use}`"
+    text.append(f"By validation, {better} is the one to use: {record.because}.")
+    text.append("All settings: `params.yaml`, without the paths of the machine that trained.")
+    return " ".join(text)
+
+
+def _describe_measuring(facts: ModelFacts) -> str:
+    measured, data = facts.measured, facts.data
+    if measured is None:
+        return "It was not measured with these images."
+    numbers = measured.details
+    text = [f"On the test images of the dataset `{facts.dataset}`."]
+    if "queries" in numbers and "gallery" in numbers:
+        text.append(
+            f"Each of {numbers['queries']:,} queries was looked for among {numbers['gallery']:,} "
+            "images, the gallery; an image is never its own result."
+        )
+    if data is not None:
+        text.append(_describe_split(data))
+    if steps := measured.texts.get(POSTPROCESSING):
+        text.append(f"Measured with post-processing that is not in this model: {steps}.")
+    if facts.hflip:
+        text.append("A vector is the mean of those of the image and of its mirror image.")
+    over = RESAMPLED.get(measured.texts.get(INTERVALS_OVER, ""))
+    if over is not None:
+        text.append(f"The intervals are how much a metric would differ with {over}.")
+    shown = _shown(measured)
+    rows = ((f"`{name}`", f"{value:.3f}, {_interval(numbers, name)}") for name, value in shown)
+    meanings = meanings_of(name for name, _ in shown)
+    listed = "\n".join(f"- `{name}`: {meaning}" for name, meaning in meanings)
+    return f"{' '.join(text)}\n\n{_table(('metric', 'value, 95% interval'), rows)}\n\n{listed}"
+
+
+def _describe_split(data: DataFacts) -> str:
+    if data.new_classes:
+        return (
+            f"Split `{data.protocol}`: no test class is one of the training or validation images, "
+            "so the classes are new to the model."
+        )
+    return (
+        f"Split `{data.protocol}`: test classes are among those of the training or validation "
+        "images, so the images are new to the model, not all classes."
+    )
+
+
+def _describe_use(facts: ModelFacts, repository: str) -> str:
+    distance = facts.params.index.distance
+    named = distance if distance == "cosine" else f"{distance} distance"
+    text = USE.format(repository=repository, hflip=facts.hflip, distance=named)
+    return f"{text}\n{ARTIFACT.format(name=facts.name)}" if facts.name in ARTIFACTS else text
+
+
+def _describe_limits(facts: ModelFacts) -> str:
+    lines = [
+        "It finds what looks alike. That two images are near is no proof that they show the same "
+        "thing, and it was not made to recognize people.",
+        "No license is named here: those of the backbone's weights and of the images hold.",
+    ]
+    if facts.measured is not None and facts.was_trained:
+        seed = facts.params.train.seed
+        lines.insert(
+            0,
+            f"They are of one training, with seed {facts.params.seed if seed is None else seed}. "
+            "With another seed they would be others, and the intervals do not tell by how much.",
+        )
+    if facts.measured is not None:
+        lines.insert(
+            0,
+            "Its numbers are of these images alone. On others it may do better or worse: measure "
+            "it on your own before you rely on it.",
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _interval(numbers: dict[str, float | int], name: str) -> str:
+    low, high = numbers.get(f"{name}_low"), numbers.get(f"{name}_high")
+    return "unknown" if low is None or high is None else f"{low:.3f}–{high:.3f}"
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    lines = [head, ("---", "---"), *rows]
+    return "\n".join(f"| {first} | {second} |" for first, second in lines)
