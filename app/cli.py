@@ -268,17 +268,34 @@ def export(
         typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
     ] = "best",
     kind: Annotated[
-        str, typer.Option("--format", help="parquet, or lance; onnx: the model itself")
+        str, typer.Option("--format", help="parquet, or lance; the model itself: onnx, or hub")
     ] = "parquet",
     thumbnails: Annotated[
         int, typer.Option(min=0, max=1024, help="pixels of their longer side; 0: none")
     ] = 128,
 ) -> None:
     """Write all images' vectors, classes and thumbnails as other search engines read them, or the
-    model as ONNX."""
+    model as ONNX or as a repository of the Hugging Face Hub."""
     from app.commands.export import export_images
 
     export_images(Path(), out, model=model, kind=kind, side=thumbnails)
+
+
+@app.command("push-to-hub")
+def push_to_hub(
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="on the Hub, new or there already")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
+    ] = "best",
+    private: Annotated[bool, typer.Option("--private", help="for its owner alone")] = False,
+) -> None:
+    """Upload a model with its card to the Hugging Face Hub, and print its address."""
+    from app.commands.push_to_hub import push_to_hub as push
+
+    push(Path(), repository, model=model, private=private)
 
 
 @app.command()
