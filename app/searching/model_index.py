@@ -18,7 +18,7 @@ from app.searching.added_images import ADDED, has_added
 from app.searching.best_model import BEST
 from app.searching.catalog import require_files
 from app.searching.joined_index import JoinedIndex
-from pipeline.data.arrays import Mask, Vectors
+from pipeline.data.arrays import Ints, Mask, Vectors
 from pipeline.data.embeddings import read_embeddings, read_lineage
 from pipeline.data.joins import RowLookup
 from pipeline.data.lineage import MODEL_FILES, TEXT_FILE, Lineage, check_lineage, digest_model
@@ -208,6 +208,18 @@ class ModelIndex:
             rows, vectors = self._embeddings
         vector: Vectors = vectors[rows.find(image_id)]
         return vector
+
+    def read_prepared(self, rows: Ints) -> Vectors:
+        """Return float32 [n, d], the images of int64 [n] rows of `ids` in the space of the index;
+        from the embed stage's table, because not every kind of index keeps its vectors.
+
+        Raises:
+            UserError: as `read_vector`.
+        """
+        with self._read_lock:
+            lookup, vectors = self._embeddings
+        places = [lookup.find(self.ids[row]) for row in rows.tolist()]
+        return prepare_vectors(self._postprocessing.apply(vectors[places]), distance=self.distance)
 
     def search(
         self,
