@@ -37,6 +37,7 @@ from app.serving.api_schema import (
     SearchOptions,
     SearchResponse,
 )
+from app.serving.catalog_clusters import CatalogClusters
 from app.serving.filters import Filters
 from pipeline.errors import UserError
 from pipeline.packing.overrides import DROP, RELABEL
@@ -69,6 +70,7 @@ class Searcher:
         catalog: the images of the project.
         model_indexes: a ModelIndex for each name in `models`, in that order.
         choices: what a search can choose from.
+        clusters: the images, grouped by each model; made when they are asked for.
 
     Raises:
         UserError: a file of the project is missing, damaged, or of another model.
@@ -92,6 +94,8 @@ class Searcher:
         self.choices = self._list_choices(
             find_best(root), trained=[model for model in models if was_trained(root, model)]
         )
+        version = self.choices.version
+        self.clusters = CatalogClusters(self.catalog, self.model_indexes, version=version)
 
     def _loads_text_side(self, model: str) -> bool:
         """Return whether a model understands text; where what it needs for that cannot be had, say

@@ -30,6 +30,8 @@ from app.serving.api_schema import (
     SearchResponse,
 )
 from app.serving.browser_images import encode_for_browser
+from app.serving.catalog_clusters import UnknownClusterError, UnknownModelError
+from app.serving.cluster_routes import serve_clusters
 from app.serving.cross_site import CrossSiteGuard
 from app.serving.memory_budget import MemoryBudget
 from app.serving.request_queue import QueueFullError, RequestQueue
@@ -55,6 +57,8 @@ MAX_UPLOADS = 96
 STATUSES: dict[type[UserError], int] = {
     RefusedPhotoError: 400,
     UnknownImageError: 404,
+    UnknownClusterError: 404,
+    UnknownModelError: 422,
     UnknownNameError: 422,
     RefusedOverrideError: 422,
     EmptyQueryError: 422,
@@ -110,6 +114,7 @@ def build_app(
     queue = RequestQueue(max_running=_count_threads(), max_admitted=max_searches)
     _serve_choices(app, current, overrides=overrides is not None)
     _serve_searches(app, current, queue, upload_seconds=upload_seconds)
+    serve_clusters(app, current, max_admitted=max_searches)
     if overrides is not None:
         _serve_overrides(app, current, overrides)
     _serve_images(app, current)

@@ -1,9 +1,11 @@
-// Reacts to what a person does on the page: each step is a search.
+// Reacts to what a person does on the page: each step is a search, or one through the clusters.
 
 import { fetchJson, override, searchByImage, searchByParts, searchByPhoto } from "/page/api.js";
+import { renderClusters, renderView, summariseClusters } from "/page/clusters.js";
 import { renderChoices, renderNeighbors, renderQuery, renderWelcome, summarise }
   from "/page/render.js";
-import { formatUrl, NO_PARTS, parseUrl, searchOptions } from "/page/url.js";
+import { clustersUrl, DEFAULTS, formatUrl, NO_PARTS, parseUrl, searchOptions }
+  from "/page/url.js";
 
 // Photos stay in the memory of this page, so that the Back button finds them; the oldest go first.
 const MAX_PHOTOS = 20;
@@ -13,6 +15,7 @@ const photos = new Map();
 let state = parseUrl(location.href);  // what is shown
 let wanted = state;  // what the latest step asks for, shown once its search is done
 let resolving = null;  // that step, where it does not know yet for which image
+let lastSearch = DEFAULTS;  // where the link from the clusters leads
 let isShown = false;
 let choices = null;
 let running = null;
@@ -32,6 +35,7 @@ async function go(target, { push }) {
     const next = resolving ? await resolving(controller.signal) : target;
     if (controller !== running) return;
     want(next);
+    byId("waiting").hidden = next.view !== "clusters";
     choices ??= await loadChoices();
     const started = performance.now();
     const response = await search(next, controller.signal);
@@ -62,6 +66,7 @@ function want(next) {
 }
 
 function search(next, signal) {
+  if (next.view === "clusters") return fetchJson(clustersUrl(next), { signal });
   if (next.photo) {
     const photo = photos.get(next.photo);
     if (!photo) throw new Error("that photo is no longer in this page's memory; drop it again");
@@ -84,6 +89,11 @@ async function loadChoices() {
 function show(response, milliseconds) {
   isShown = true;
   showError("");
+  showView();
+  if (state.view === "clusters") {
+    showClusters(response);
+    return;
+  }
   if (!response) {
     byId("status").textContent = "";
     document.title = "lookalike";
@@ -98,10 +108,24 @@ function show(response, milliseconds) {
   document.title = `${classes || photoName || state.text || "images"} · lookalike`;
 }
 
+function showClusters(response) {
+  choose("model", response.model);
+  renderClusters(response, state);
+  byId("status").textContent = summariseClusters(response);
+  document.title = `${byId("title").textContent} · lookalike`;
+}
+
+function showView() {
+  if (state.view !== "clusters") lastSearch = state;
+  renderView(state, lastSearch);
+}
+
 /** Show only the error: the URL is of a search that failed, so older results would mislead. */
 function showNothing() {
   byId("status").textContent = "";
-  renderWelcome();
+  showView();
+  if (state.view === "clusters") byId("columns").replaceChildren();
+  else renderWelcome();
 }
 
 /** After a step, the focused tile may be gone, and the query may be out of sight. */
@@ -152,6 +176,8 @@ function fillFilters() {
   byId("class").value = wanted.class;
   choose("group", wanted.group);
   choose("k", wanted.k);
+  choose("clusters", wanted.clusters);
+  if (wanted.model) choose("model", wanted.model);
   byId("gallery").checked = wanted.gallery === "true";
   document.querySelector(`input[name=crop][value=${wanted.crop === "none" ? "none" : "center"}]`)
     .checked = true;
@@ -174,6 +200,7 @@ function showError(line) {
 function setBusy(busy) {
   byId("results").setAttribute("aria-busy", String(busy));
   byId("progress").hidden = !busy;
+  if (!busy) byId("waiting").hidden = true;
 }
 
 function listenToFilters() {
@@ -283,13 +310,23 @@ function listenToCorrections() {
   });
 }
 
+function listenToGrouping() {
+  byId("grouping").addEventListener("change", () => {
+    const [model, clusters] = [byId("model").value, byId("clusters").value];
+    go({ ...wanted, model, clusters }, { push: true });
+  });
+  byId("grouping").addEventListener("submit", (event) => event.preventDefault());
+}
+
 function listenToLinks() {
-  byId("columns").addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-image]");
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-image], a[data-step]");
     // The browser opens new tabs and windows.
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    go({ ...wanted, ...NO_PARTS, image: parseUrl(link.href).image }, { push: true });
+    const { image } = parseUrl(link.href);
+    const isStep = "step" in link.dataset;
+    go(isStep ? parseUrl(link.href) : { ...wanted, ...NO_PARTS, image }, { push: true });
   });
   window.addEventListener("popstate", () => go(parseUrl(location.href), { push: false }));
 }
@@ -300,5 +337,7 @@ listenToFilters();
 listenToParts();
 listenToPhotos();
 listenToCorrections();
+listenToGrouping();
 listenToLinks();
+showView();
 go(parseUrl(location.href), { push: false });

@@ -85,6 +85,8 @@ export function renderChoices(choices) {
     `all ${formatCount(choices.groups.length, "group", "groups")}`;
   byId("group-field").hidden = !choices.groups.length;
   byId("words").hidden = !choices.text.length;
+  byId("model").replaceChildren(...options(choices.models));
+  byId("model-field").hidden = choices.models.length < 2;
   byId("indexed").textContent = `${formatCount(choices.image_count, "image", "images")} · `
     + choices.models.join(", ");
 }
@@ -158,7 +160,8 @@ function renderFeedback(neighbor) {
     button("like", "+", "more like this"), button("unlike", "−", "less like this"));
 }
 
-function renderTile(neighbor, state) {
+/** Return an image that was found, as a link that searches with it. */
+export function renderTile(neighbor, state) {
   const verdict = { true: "relevant", false: "irrelevant" }[neighbor.relevant] ?? "";
   const classes = describe(neighbor);
   const score = neighbor.score.toFixed(3);
@@ -194,7 +197,7 @@ function renderTile(neighbor, state) {
 }
 
 /** Return the classes of an image; of one without, the name of its file. */
-function describe(image) {
+export function describe(image) {
   return image.classes.join(", ") || image.image_id.split("/").pop();
 }
 
@@ -209,7 +212,8 @@ function formatRelevant(each) {
   return others ? `${text}, ${others} without a label` : text;
 }
 
-function formatCount(number, one, many) {
+/** Return a number with its noun: "1 image", "2,000 images". */
+export function formatCount(number, one, many) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
@@ -218,7 +222,8 @@ function formatTime(milliseconds) {
   return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
 }
 
-function element(tag, properties, ...children) {
+/** Return a new element. */
+export function element(tag, properties, ...children) {
   const created = Object.assign(document.createElement(tag), properties);
   created.append(...children);
   return created;

@@ -4,10 +4,16 @@
 export const DEFAULTS = {
   image: "", photo: "", text: "", without: "", like: [], unlike: [],
   class: "", group: "", gallery: "", crop: "center", k: "12",
+  view: "", model: "", clusters: "", cluster: "", offset: "",
 };
 
-/** What a new query begins without: the parts of the one before. */
-export const NO_PARTS = { image: "", photo: "", text: "", without: "", like: [], unlike: [] };
+/** What the search has none of: where in the clusters one is. */
+const NO_CLUSTERS = { view: "", model: "", clusters: "", cluster: "", offset: "" };
+
+/** What a new query begins without: the parts of the one before, and the clusters it was in. */
+export const NO_PARTS = {
+  image: "", photo: "", text: "", without: "", like: [], unlike: [], ...NO_CLUSTERS,
+};
 
 /** Return the state in a URL; what the URL leaves out is as in DEFAULTS. */
 export function parseUrl(url) {
@@ -25,10 +31,18 @@ export function formatUrl(state) {
 
 /** Return the options of a search in the JSON API. */
 export function searchOptions(state) {
-  const params = changedParams(state);
+  const params = changedParams({ ...state, ...NO_CLUSTERS });
   params.delete("image");
   params.delete("photo");
   return params;
+}
+
+/** Return the URL in the JSON API of all clusters, or of a page of one. */
+export function clustersUrl({ model, clusters, cluster, offset }) {
+  const named = Object.entries({ model, k: clusters, offset: cluster && offset });
+  const params = new URLSearchParams(named.filter(([, value]) => value));
+  const path = cluster ? `/api/clusters/${encodeURIComponent(cluster)}` : "/api/clusters";
+  return params.size ? `${path}?${params}` : path;
 }
 
 /** Return the URL of an image of the catalog, at most `maxSide` pixels wide and high. */

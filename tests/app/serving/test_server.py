@@ -749,6 +749,8 @@ def test_openapi_describes_the_api_and_its_errors(client: httpx.Client) -> None:
     openapi = client.get("/openapi.json").json()
     assert set(openapi["paths"]) == {
         "/api/choices",
+        "/api/clusters",
+        "/api/clusters/{number}",
         "/api/random-query",
         "/api/search",
         "/api/search/{image_id}",
