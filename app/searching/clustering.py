@@ -12,7 +12,7 @@ from pipeline.index.distances import find_centre, subtract
 
 MIN_CLUSTERS, MAX_CLUSTERS = 2, 100
 SAMPLE = 8192  # vectors that the centres are found by: 80 for each of the most clusters
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 1024
 ITERATIONS = 20
 ATTEMPTS = 4  # from other first centres; the one whose images are nearest to theirs is kept
 SEED = 20
@@ -59,7 +59,7 @@ def cluster(read: Callable[[Ints], Vectors], images: int, count: int, *, distanc
     distance: by which they are prepared.
     """
     faiss.omp_set_num_threads(1)  # of this thread of Python
-    sample = read(np.linspace(0, images - 1, min(SAMPLE, images)).astype(np.int64))
+    sample = _read_sample(read, images)
     moved_by = find_centre(sample, distance=distance)
     means = faiss.Kmeans(
         sample.shape[1],
@@ -74,15 +74,29 @@ def cluster(read: Callable[[Ints], Vectors], images: int, count: int, *, distanc
     )
     means.train(subtract(sample, moved_by))
     numbers, scores = np.empty(images, np.int64), np.empty(images, np.float32)
-    for rows in _in_blocks(images):
+    for rows in _in_blocks(np.arange(images)):
         found, numbers[rows] = means.assign(subtract(read(rows), moved_by))
         scores[rows] = found if distance == "cosine" else -np.sqrt(np.maximum(found, 0))
     return _order(numbers, scores)
 
 
-def _in_blocks(images: int) -> Iterator[Ints]:
-    for start in range(0, images, ROWS_AT_ONCE):
-        yield np.arange(start, min(start + ROWS_AT_ONCE, images))
+def _read_sample(read: Callable[[Ints], Vectors], images: int) -> Vectors:
+    """Return float32 [n, d], evenly taken vectors; a block at a time, as `read` takes memory."""
+    chosen = np.linspace(0, images - 1, min(SAMPLE, images)).astype(np.int64)
+    sample = np.empty((0, 0), np.float32)
+    filled = 0
+    for rows in _in_blocks(chosen):
+        vectors = read(rows)
+        if not filled:  # the first says how long vectors are
+            sample = np.empty((len(chosen), vectors.shape[1]), np.float32)
+        sample[filled : filled + len(rows)] = vectors
+        filled += len(rows)
+    return sample
+
+
+def _in_blocks(rows: Ints) -> Iterator[Ints]:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield rows[start : start + ROWS_AT_ONCE]
 
 
 def _order(numbers: Ints, scores: Scores) -> Clusters:

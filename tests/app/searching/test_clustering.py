@@ -92,7 +92,7 @@ def test_a_block_is_read_at_a_time() -> None:
         return vectors[rows]
 
     cluster(read, len(vectors), 5, distance="euclidean")
-    assert max(asked) == 8192
+    assert max(asked) == 1024
     assert sum(asked) == len(vectors) + 8192
 
 
