@@ -187,6 +187,7 @@
     const shape = hasSecondMarker(key) ? '<path d="M6 1 L11 10.5 L1 10.5 Z"/>' : '<circle cx="6" cy="6" r="5"/>';
     button.innerHTML = `<svg viewBox="0 0 12 12" aria-hidden="true" fill="${color(key)}">${shape}</svg>`;
     button.append(name);
+    button.title = name; // a long one is cut
     button.addEventListener("click", () => {
       if (!selected.delete(key)) selected.add(key);
       button.setAttribute("aria-pressed", String(selected.has(key)));

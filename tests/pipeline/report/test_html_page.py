@@ -176,6 +176,24 @@ def test_names_are_text_whatever_they_hold(tmp_path: Path) -> None:
     assert "<script>broken" not in page
 
 
+def test_a_name_that_is_cut_is_there_in_full(tmp_path: Path) -> None:
+    long = "a name that is wider than its image"
+    page = render_page(small_contents(tmp_path, names=(long, *NAMES[1:])))
+    assert f'<figcaption title="{long}">{long}</figcaption>' in page
+
+
+def test_no_card_is_shown_where_nothing_was_measured(tmp_path: Path) -> None:
+    contents = small_contents(tmp_path)
+    nothing = replace(
+        contents, estimates=[], counts=[], dataset=replace(contents.dataset, queries=0)
+    )
+    header = render_page(nothing)
+    header = header[: header.index("</header>")]
+    assert 'class="tile' not in header
+    told = "Nothing was measured: that takes two classes or more, and a class with two images."
+    assert render_page(nothing).count(told) == 1
+
+
 @pytest.mark.slow
 def test_a_page_of_3000_images_takes_at_most_10_megabytes(tmp_path: Path) -> None:
     """Noise compresses worst; here it is in the thumbnails and in all four sheets."""
@@ -336,6 +354,9 @@ def test_the_switches_choose_model_method_and_axes(page: Page) -> None:
 
 def test_a_name_in_the_legend_whatever_it_holds_shows_only_its_points(page: Page) -> None:
     expect(page.locator("#legend button", has_text=HOSTILE[1])).to_be_visible()
+    expect(page.locator("#legend button", has_text=HOSTILE[1])).to_have_attribute(
+        "title", HOSTILE[1]
+    )
     button = page.locator("#legend button", has_text="jug")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
