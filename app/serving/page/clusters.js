@@ -104,7 +104,8 @@ function renderWalk({ cluster, offset, page_size: size }, state) {
 
 /** Return the links to the pages before and after the one that is shown. */
 function renderPager(cluster, offset, size, state) {
-  const step = (text, to) => renderStep(text, formatUrl({ ...state, offset: to ? String(to) : "" }));
+  const step = (text, to) =>
+    renderStep(text, formatUrl({ ...state, offset: to ? String(to) : "" }));
   const last = offset + cluster.images.length;
   const here = cluster.images.length ? `${(offset + 1).toLocaleString("en")}–`
     + `${last.toLocaleString("en")} of ${cluster.image_count.toLocaleString("en")}` : "";

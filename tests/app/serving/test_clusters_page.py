@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from app.serving import catalog_clusters
 from app.serving.searcher import Searcher
@@ -167,6 +167,20 @@ def test_a_large_cluster_has_pages(
         page.goto(f"{address}/?view=clusters&cluster=1&offset=1000")
         expect(page.get_by_text("No image is so far from the centre.")).to_be_visible()
         expect(pager.get_by_role("link")).to_have_text(["← Nearer"])
+
+
+def test_while_clusters_are_made_the_page_says_so(browser: Browser, address: str) -> None:
+    with opened_page(browser) as page:
+        waiting: list[Route] = []
+        page.route("**/api/clusters", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+        with page.expect_request("**/api/clusters"):
+            page.goto(f"{address}/?view=clusters")
+        told = page.get_by_text("Grouping the images; the first time takes a few seconds…")
+        expect(told).to_be_visible()
+        expect(page.get_by_label("Only this class")).to_be_hidden()
+        waiting[0].continue_()
+        expect(page.get_by_role("article").first).to_be_visible()
+        expect(told).to_be_hidden()
 
 
 def test_the_keyboard_walks_into_a_cluster(browser: Browser, address: str) -> None:
