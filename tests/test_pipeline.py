@@ -49,15 +49,16 @@ def test_a_run_leaves_metrics_curves_and_images(clone: Path) -> None:
 
 def test_a_run_is_one_run_in_mlflow_with_its_params_metrics_and_artifacts(clone: Path) -> None:
     (run,) = [run for run in runs(clone) if "dvc_exp_name" not in run.data.tags]
-    assert run.data.params["loss.supcon.temperature"] == "0.1"
+    assert run.data.params["loss.multi_similarity.alpha"] == "2.0"
+    assert "loss.supcon.temperature" not in run.data.params
     assert (
         run.data.metrics["finetuned/recall_at_1"] == read_metrics(clone, "finetuned")["recall_at_1"]
     )
     assert run.data.metrics["baseline/map"] == read_metrics(clone, "baseline")["map"]
     assert run.data.tags["baseline/intervals_over"] == "classes"
-    assert run.data.tags["git_commit"]
+    assert run.data.tags["mlflow.source.git.commit"]
     assert run.data.tags["dataset_fingerprint"]
-    assert list((clone / "mlruns").rglob("plots/report.html"))
+    assert list((clone / "mlruns").rglob("artifacts/report.html"))
 
 
 def test_the_report_shows_the_values_of_the_metrics(clone: Path) -> None:

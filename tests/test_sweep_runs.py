@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.helpers.clone import dvc, skip_drawing
+from tests.helpers.clone import dvc, runs, skip_drawing
 from tests.helpers.queue_runs import list_tracked_runs, read_tree, run, run_and_kill
 
 
@@ -35,6 +35,9 @@ def test_a_sweep_that_was_killed_continues_and_names_the_failed_experiment(clone
              if name.startswith("tiny_")]  # fmt: skip
     found = list_tracked_runs(clone)
     assert {found[name].data.params["train.seed"] for name in names} == {"1", "3"}
+    (parent,) = {found[name].data.tags["mlflow.parentRunId"] for name in names}
+    (run_of_sweep,) = [each for each in runs(clone) if each.info.run_id == parent]
+    assert run_of_sweep.info.run_name.startswith("sweep tiny, ")
     status = dvc(clone, "queue", "status").stdout
     assert (status.count("Success"), status.count("Failed"), status.count("tiny_")) == (2, 1, 3)
 

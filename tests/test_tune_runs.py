@@ -42,6 +42,7 @@ def test_tuning_that_was_killed_continues_and_ends_a_bad_trial_early(
         name = trial.user_attrs["experiment"]
         assert name in shown
         assert found[name].info.status == "FINISHED"
+        assert found[name].data.tags["mlflow.parentRunId"]
         assert (
             float(found[name].data.params["optimizer.adamw.lr"])
             == trial.params["optimizer.adamw.lr"]

@@ -3,11 +3,14 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from app.experiments import queued_runs, sweeps
 from app.experiments.chosen_recipe import PARAMS, read_chosen_recipe, warn_of_unused
 from app.experiments.dvc_adapter import queue
 from app.experiments.dvc_adapter.run_log import find_failure_reason
+from app.experiments.recipes import check_settings
+from pipeline.tracking.experiments import TrackedExperiments
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ def run_sweep(name: str, overrides: Sequence[str], *, jobs: int, dry_run: bool) 
         return
     with queued_runs.interruptible():
         sweeps.finish_runs(runs, commit=origin.commit, jobs=jobs)
+    _, checked = check_settings(origin.params, recipe.settings, where=recipe.where)
+    tracked = TrackedExperiments(Path.cwd(), checked.track.experiment)
+    tracked.put_under(f"sweep {name}, {origin.commit[:7]}", [run.name for run in runs])
     _print_results(runs, sweeps.read_results(runs, origin.commit))
 
 

@@ -34,7 +34,7 @@ from app.experiments.search_spaces import Space, read_space
 from app.experiments.studies import STORAGE, VOID, open_study
 from app.experiments.sweeps import TRAIN
 from pipeline.errors import UserError
-from pipeline.tracking.epochs import TrackedEpochs
+from pipeline.tracking.experiments import TrackedExperiments
 
 RANDOM_TRIALS = 5  # before the results guide the sampling
 MAX_FAILURES = 3  # at the start of the command, if nothing else has ended
@@ -70,7 +70,8 @@ class Tuning:
         self._seed, self._epochs = checked.seed, checked.train.epochs
         self.metric = f"val_{checked.train.monitor}"
         self.short = shorten_keys(self.space.dimensions)
-        self._tracked = TrackedEpochs(Path.cwd(), checked.track.experiment)
+        self._tracked = TrackedExperiments(Path.cwd(), checked.track.experiment)
+        self._parent = f"tune {recipe.path.stem}, {origin.commit[:7]}"
         space = {key: distribution_to_json(each) for key, each in self.space.dimensions.items()}
         self.study = open_study(f"{recipe.path.stem}_{origin.digest(plain, space)}")
         self._pending: list[PendingTrial] = []
@@ -186,6 +187,7 @@ class Tuning:
         for pending in ended:
             self._pending.remove(pending)
             name = pending.run.name
+            self._tracked.put_under(self._parent, [name])
             if name in finished:
                 self._complete_trial(pending, finished[name])
             elif pending.is_pruned:

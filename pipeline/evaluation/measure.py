@@ -131,6 +131,7 @@ def measure_task(
         gallery=task.relevance.gallery_size,
         costly=task.rerank > 0,
         workers=workers,
+        what="queries",
     )
     result = _join_blocks(list(blocks), task, options.plan)
     if not result.positives.any():

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from pipeline.progress import show_progress
 from pipeline.workers import HERE, Workers
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ def map_query_blocks(
     gallery: int,
     costly: bool = False,
     workers: Workers = HERE,
+    what: str | None = None,
 ) -> Iterator[T]:
     """Yield work(start, stop) for blocks of all queries, in order.
 
@@ -33,10 +35,18 @@ def map_query_blocks(
 
     queries, gallery: numbers of images. costly: a query takes long, so that a block has few, and
     each core some of them. Blocks are the same on every machine, as sums over them are added up.
+    what: names the step, whose progress is shown; None: it is not.
     """
     size = max(MIN_QUERIES, min(MAX_QUERIES, BLOCK_BYTES // (4 * max(gallery, 1))))
     size = COSTLY_QUERIES if costly else size
     blocks = [(start, min(start + size, queries)) for start in range(0, queries, size)]
+    done = _map_blocks(work, blocks, workers)
+    yield from done if what is None else show_progress(done, total=len(blocks), what=what)
+
+
+def _map_blocks(
+    work: Callable[[int, int], T], blocks: list[tuple[int, int]], workers: Workers
+) -> Iterator[T]:
     if not workers.are_here:
         yield from workers.map(partial(_do_alone, work), blocks)
         return

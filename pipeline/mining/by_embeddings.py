@@ -28,6 +28,7 @@ from pipeline.mining.embedding_kernels import (
     pick_positives,
 )
 from pipeline.mining.triplets import MinedTriplets
+from pipeline.progress import show_progress
 from pipeline.workers import HERE, Workers
 
 ANCHORS_AT_ONCE = 1024
@@ -80,7 +81,8 @@ def mine_by_embeddings(
     images = _Images(vectors, relevance, pool, distance)
     work = partial(_mine_block, images, uniforms, positives=positives, negatives=negatives)
     starts = range(0, max(len(labels), 1), ANCHORS_AT_ONCE)
-    return _join_blocks(list(workers.map(work, starts)))
+    mined = show_progress(workers.map(work, starts), total=len(starts), what="mine")
+    return _join_blocks(list(mined))
 
 
 def sample_pool(images: int, candidates: int, *, seed: int) -> Mask:

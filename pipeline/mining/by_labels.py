@@ -92,7 +92,7 @@ def _pick_hardest(
     ordered = vectors[sets.members]  # so that the images of one set are adjacent
     pick = partial(_pick_hardest_block, sets, ordered, GalleryScorer(ordered, distance=distance), n)
     size = len(ordered)
-    blocks = list(map_query_blocks(pick, queries=size, gallery=size, workers=workers))
+    blocks = list(map_query_blocks(pick, queries=size, gallery=size, workers=workers, what="mine"))
     return blocks or [pick(0, 0)]
 
 

@@ -241,7 +241,9 @@ class Tracker:
         return found[0].info.run_id if found else None
 
     def _begin(self, experiment: str) -> str:
-        latest = self._client.search_runs([experiment], max_results=1)  # the latest comes first
+        # The latest comes first.
+        numbered = f"tags.`{NUMBER}` LIKE '%'"
+        latest = self._client.search_runs([experiment], numbered, max_results=1)
         number = str(1 + max((int(run.data.tags.get(NUMBER, 0)) for run in latest), default=0))
         tags = {
             "lookalike.key": self._identity.key,
@@ -251,7 +253,9 @@ class Tracker:
             **self._identity.tags,
             **self._identity.about,
         }
+        experiment_name = self._identity.tags.get("dvc_exp_name")
         name = f"{self._identity.name} #{number}"
+        name += f" ({experiment_name})" if experiment_name else ""
         run_id: str = self._client.create_run(experiment, tags=tags, run_name=name).info.run_id
         return run_id
 

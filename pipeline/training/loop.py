@@ -16,6 +16,7 @@ from pipeline.data.arrays import Vectors
 from pipeline.errors import UserError
 from pipeline.models.devices import make_deterministic
 from pipeline.models.embedder import Embedder
+from pipeline.progress import show_progress
 from pipeline.stopping import unreached
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.low_rank import merge_low_rank
@@ -109,7 +110,8 @@ def train(
 def _train_epoch(trainer: Trainer, batches: Iterator[Any], epoch: int) -> float:
     trainer.begin_epoch(epoch)
     total = 0.0
-    for step in range(trainer.steps):
+    steps = range(trainer.steps)
+    for step in show_progress(steps, total=len(steps), what=f"epoch {epoch + 1}"):
         images, labels = next(batches)  # (B, …) as `Trainer.input` loads them, int64 (B,)
         loss = trainer.loss_with_gradient(images, labels)
         total += _finite(loss.item(), trainer, epoch=epoch, step=step)

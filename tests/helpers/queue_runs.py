@@ -51,5 +51,5 @@ def read_tree(place: Path) -> tuple[str, str]:
 def list_tracked_runs(clone: Path) -> dict[str, Any]:
     """Return experiment -> run of MLflow, from the clone's database."""
     found = {run.data.tags.get("dvc_exp_name"): run for run in runs(clone)}
-    assert all(run.info.run_name == name for name, run in found.items() if name)
+    assert all(run.info.run_name.endswith(f" ({name})") for name, run in found.items() if name)
     return found

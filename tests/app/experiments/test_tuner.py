@@ -12,8 +12,8 @@ from app.experiments import git, queued_runs, studies, tuner
 from app.experiments.dvc_adapter import queue as dvc_queue
 from app.experiments.dvc_adapter import revisions
 from app.experiments.recipes import Recipe
-from pipeline import tracking
 from pipeline.errors import UserError
+from pipeline.tracking.experiments import TrackedExperiments
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -107,12 +107,11 @@ def use_queue(
         monkeypatch.setattr(revisions, "read_revision_metrics", queue.read_revision_metrics)
         monkeypatch.setattr(git, "head_commit", lambda: "abc")
         monkeypatch.setattr(git, "diff_from_head", lambda *_: "")
+        monkeypatch.setattr(TrackedExperiments, "epochs", lambda _, *which: queue.history(*which))
         monkeypatch.setattr(
-            tracking.TrackedEpochs, "epochs", lambda _, *which: queue.history(*which)
+            TrackedExperiments, "end", lambda _, name: queue.ended_runs.append(name)
         )
-        monkeypatch.setattr(
-            tracking.TrackedEpochs, "end", lambda _, name: queue.ended_runs.append(name)
-        )
+        monkeypatch.setattr(TrackedExperiments, "put_under", lambda *_: None)
         return queue
 
     return make
@@ -269,7 +268,7 @@ def test_without_mlflow_nothing_is_ended_early(
     use_queue: UseQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = use_queue(lambda settings: [settings["optimizer.adamw.lr"]] * 7)
-    monkeypatch.setattr(tracking.TrackedEpochs, "epochs", lambda *_: {})
+    monkeypatch.setattr(TrackedExperiments, "epochs", lambda *_: {})
     assert {trial.state for trial in trials(tune(trials=6))} == {TrialState.COMPLETE}
     assert not queue.killed
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.stopping import SECONDS, Stopped
-from pipeline.tracking.epochs import TrackedEpochs
+from pipeline.tracking.experiments import TrackedExperiments
 from pipeline.tracking.tracker import RunIdentity, Tracker
 from tests.helpers.clone import free_port
 from tests.helpers.mlflow_server import mlflow_server
@@ -78,7 +78,7 @@ def test_train_and_track_of_one_execution_write_one_run(tmp_path: Path) -> None:
     track(execution(tmp_path), rows=ROWS, finish=False)
     track(execution(tmp_path), rows=ROWS, finish=True)
     (run,) = runs(uri)
-    assert run.info.run_name == "resnet18 triplet #1"
+    assert run.info.run_name == "resnet18 triplet #1 (brave-fox)"
     assert run.info.status == "FINISHED"
     assert run.data.params["loss.triplet.margin"] == "0.1"
     assert run.data.tags["dataset_fingerprint"] == "d1"
@@ -154,7 +154,7 @@ def test_runs_are_numbered_and_the_experiment_is_one_of_training(tmp_path: Path)
     for seed in range(3):
         track(execution(tmp_path, params={"seed": seed}), rows=ROWS, finish=True)
     names = [run.info.run_name for run in runs(client.tracking_uri)]
-    assert names == [f"resnet18 triplet #{number}" for number in (3, 2, 1)]
+    assert names == [f"resnet18 triplet #{number} (brave-fox)" for number in (3, 2, 1)]
     experiment = client.get_experiment_by_name("test")
     assert experiment is not None
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
@@ -189,7 +189,7 @@ def test_the_machine_is_watched_while_a_run_lasts_if_that_is_wanted(
 
 
 def test_the_epochs_of_an_experiment_are_read_by_its_name_while_it_runs(tmp_path: Path) -> None:
-    tracked = TrackedEpochs(tmp_path, "test")
+    tracked = TrackedExperiments(tmp_path, "test")
     assert tracked.epochs("brave-fox", "val_map") == {}  # not even a database
     track(execution(tmp_path), rows=ROWS[:1], finish=True)
     track(execution(tmp_path), rows=ROWS, finish=False)
@@ -203,17 +203,36 @@ def test_a_killed_experiments_run_is_ended_and_not_taken_up_again(tmp_path: Path
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     track(execution(tmp_path), rows=ROWS, finish=True)
     track(execution(tmp_path), rows=ROWS, finish=False)
-    TrackedEpochs(tmp_path, "test").end("brave-fox")
+    TrackedExperiments(tmp_path, "test").end("brave-fox")
     assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "KILLED"]
     track(execution(tmp_path), rows=ROWS, finish=True)
     assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "FINISHED", "KILLED"]
+
+
+def test_the_runs_of_a_sweep_are_below_one(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracked = TrackedExperiments(tmp_path, "test")
+    tracked.put_under("sweep", ["brave-fox"])  # nothing was tracked
+    names = ("brave-fox", "shy-owl", "keen-elk")
+    for name in names:
+        track(execution(tmp_path, tags={"dvc_exp_name": name}), rows=ROWS, finish=True)
+    for _ in range(2):  # a sweep that is continued
+        tracked.put_under("sweep", names[:2])
+    found = {run.data.tags.get("dvc_exp_name", "parent"): run for run in runs(uri)}
+    assert found["parent"].info.run_name == "sweep"
+    assert len(runs(uri)) == 4
+    under = {name: found[name].data.tags.get("mlflow.parentRunId") for name in names}
+    parent = found["parent"].info.run_id
+    assert under == {"brave-fox": parent, "shy-owl": parent, "keen-elk": None}
+    track(execution(tmp_path, params={"seed": 9}), rows=ROWS, finish=True)
+    assert runs(uri)[0].info.run_name == "resnet18 triplet #4 (brave-fox)"
 
 
 def test_following_without_a_server_warns_once_and_finds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    tracked = TrackedEpochs(tmp_path, "test")
+    tracked = TrackedExperiments(tmp_path, "test")
     assert tracked.epochs("brave-fox", "val_map") == {}
     assert tracked.epochs("brave-fox", "val_map") == {}
     tracked.end("brave-fox")
@@ -228,9 +247,9 @@ def test_a_failure_while_following_is_warned_of_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     track(execution(tmp_path), rows=ROWS, finish=False)
-    tracked = TrackedEpochs(tmp_path, "test")
+    tracked = TrackedExperiments(tmp_path, "test")
     with monkeypatch.context() as broken:
-        broken.setattr(TrackedEpochs, "_runs", lambda *_: 1 / 0)
+        broken.setattr(TrackedExperiments, "_runs", lambda *_: 1 / 0)
         for _ in range(2):
             assert tracked.epochs("brave-fox", "val_map") == {}
     assert tracked.epochs("brave-fox", "val_map") == {1: 0.1, 2: 0.4}
