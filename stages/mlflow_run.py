@@ -13,9 +13,11 @@ from stages.project_root import project_root
 from stages.stage_code import fingerprint_code
 
 
-def describe_run(params: Params, dataset: str, *, variant: str | None = None) -> RunIdentity:
+def describe_run(
+    params: Params, dataset: str, *, variant: str | None = None, trained: bool = True
+) -> RunIdentity:
     """Return what identifies this execution. dataset: the fingerprint in the catalog. variant: the
-    training of one, which has a run of its own."""
+    training of one, which has a run of its own. trained: whether anything is."""
     tags = {
         "mlflow.source.git.commit": _git_commit(),
         "dvc_exp_name": os.environ.get("DVC_EXP_NAME", ""),
@@ -30,7 +32,7 @@ def describe_run(params: Params, dataset: str, *, variant: str | None = None) ->
         **{f"machine.{name}": text for name, text in describe_machine(params.bits).items()},
     }
     network = params.backbone.name.partition(":")[2] or params.backbone.name
-    name = f"{network} {params.loss.name}"
+    name = f"{network} {params.loss.name if trained else 'as it is'}"
     return RunIdentity(
         root=project_root(),
         experiment=params.track.experiment,
@@ -46,7 +48,7 @@ def describe_run(params: Params, dataset: str, *, variant: str | None = None) ->
 def _user() -> str:
     try:
         return getuser()
-    except OSError:  # a container may run as a user without a name
+    except (KeyError, OSError, ImportError):  # a container may run as a user without a name
         return str(os.getuid())
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.config.schema import Params
 from pipeline.data.fingerprint import read_dataset_fingerprint
 from pipeline.data.json_files import read_json
 from pipeline.data.lineage import digest_model
@@ -45,7 +46,7 @@ def main(
     dataset = read_dataset_fingerprint(catalog)
     spec = read_json(model / "model.json", dict[str, Any], what="a model's description")
     record, epochs = read_record(model), read_history(history)
-    tracker = Tracker(describe_run(params, dataset))
+    tracker = Tracker(describe_run(params, dataset, trained=bool(epochs)))
     tracker.open()
     for row in epochs:
         tracker.log_epoch(row)
@@ -55,8 +56,7 @@ def main(
             tracker.tag(f"{stem}/{name}", text)
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     counts = count_images(catalog, classes, splits)
-    source = str(params.data.source or params.data.name)
-    tracker.log_dataset(params.data.name, source=source, counts=counts)
+    tracker.log_dataset(params.data.name, source=describe_source(params), counts=counts)
     tracker.log_artifacts([report, *(path for path in RECIPE if path.is_file())])
     tracker.log_artifacts(sorted(figures.glob("*.png")), "plots")
     tracker.name_model(digest_model(model))
@@ -68,6 +68,16 @@ def main(
     tracker.finish()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{dataset}\n")
+
+
+def describe_source(params: Params) -> str:
+    """Return the folder or archive that the images are of; of what is rendered or fetched, that."""
+    options = params.data.options
+    if params.data.name == "products":
+        return "rendered"
+    if getattr(options, "official", False) or getattr(options, "url", None):
+        return f"data.{params.data.name}, as fetched"
+    return str(params.data.source)
 
 
 def count_images(catalog: Path, classes: Path, splits: Path) -> dict[str, int]:
@@ -93,6 +103,8 @@ def describe(
     for model in models:
         values = (metrics[model].get(name) for name in shown)
         rows.append([model, *("–" if each is None else f"{each:.3f}" for each in values)])
+    if not shown:
+        return f"Better on validation: **{record.use}**, {record.because}.\n"
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"Better on validation: **{record.use}**, {record.because}.\n\n{table}\n"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from app.searching.catalog import Catalog
@@ -38,15 +39,19 @@ class ServedNeighbors(PythonModel):  # type: ignore[misc]
         nearest is similar enough; None where no threshold was chosen. vector: of the image.
 
         Raises:
-            UserError: an image cannot be decoded, or k is none of 1 to MOST.
+            MlflowException: an image cannot be decoded, or k is none of 1 to MOST.
         """
         k = int((params or {}).get("k", DEFAULT_K))
-        if not 1 <= k <= MOST:
-            raise UserError(f"k: found {k}; allowed: 1 to {MOST}")
-        rows = [
-            self._search(encoded, k, name=f"image {row}")
-            for row, encoded in enumerate(model_input["image"])
-        ]
+        try:
+            if not 1 <= k <= MOST:
+                raise UserError(f"k: found {k}; allowed: 1 to {MOST}")
+            rows = [
+                self._search(encoded, k, name=f"image {row}")
+                for row, encoded in enumerate(model_input["image"])
+            ]
+        except UserError as error:
+            # Of another one its server would send the whole traceback.
+            raise MlflowException.invalid_parameter_value(str(error)) from None
         return pd.DataFrame(rows, index=model_input.index)
 
     def _search(self, encoded: bytes, k: int, *, name: str) -> dict[str, Any]:

@@ -112,7 +112,12 @@ class CatalogClusters:
             return self._kept[key]
 
     def _count_classes(self, index: ModelIndex, clusters: Clusters) -> list[list[ClassShare]]:
-        """Return the most frequent classes of each cluster; of equally many the first by name."""
+        """Return the most frequent classes of each cluster; of equally many the first by name.
+
+        None where all images have the same, as those have that nobody labelled.
+        """
+        if len(self._catalog.classes) == 1:
+            return [[] for _ in range(len(clusters))]
         counted = []
         for number in range(1, len(clusters) + 1):
             rows = clusters.rows[clusters.place(number)].tolist()

@@ -26,7 +26,7 @@ def keep_chosen(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keep_chosen_block(section: Any) -> Any:
     chosen = section.get("name") if isinstance(section, Mapping) else None
-    if not isinstance(section, Mapping) or not isinstance(section.get(chosen), Mapping):
+    if not isinstance(chosen, str) or not isinstance(section.get(chosen), Mapping):
         return section
     return {
         key: value

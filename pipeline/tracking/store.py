@@ -39,14 +39,15 @@ def connect(root: Path) -> Any:
     """Return a client of the server, or of the database in `root`; imports MLflow, for seconds."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    for library in ("alembic", "mlflow"):
-        logging.getLogger(library).setLevel(logging.WARNING)
     # It logs each failed attempt; the last one is logged here.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     # How busy the machine is need not be known, and what else cannot be logged is told.
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
+    # Now, as MLflow sets them when it is imported.
+    for library in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=find_uri(root))
 
 
@@ -64,7 +65,7 @@ def find_experiment(client: Any, root: Path, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if not found:
         # By default MLflow puts the artifacts of a local database below the current folder.
-        place = None if _server() else (root / "mlruns").as_uri()
+        place = None if _server() else (root / "mlruns").resolve().as_uri()
         made: str = client.create_experiment(name, artifact_location=place, tags=dict([KIND]))
         return made
     known: str = found.experiment_id

@@ -76,6 +76,7 @@ class Tracker:
         self._next_try = 0.0
         self._warned = self._refused = False
         self._system: Any = None
+        self._ended = False
 
     def open(self) -> None:
         """Continue the unfinished run of this execution, or begin one."""
@@ -165,6 +166,7 @@ class Tracker:
         self.pause()
 
     def _stop_watching(self) -> None:
+        self._ended = True
         if self._system is not None:
             self._system.finish()
             self._system = None
@@ -244,7 +246,8 @@ class Tracker:
         # The latest comes first.
         numbered = f"tags.`{NUMBER}` LIKE '%'"
         latest = self._client.search_runs([experiment], numbered, max_results=1)
-        number = str(1 + max((int(run.data.tags.get(NUMBER, 0)) for run in latest), default=0))
+        found = [run.data.tags[NUMBER] for run in latest]
+        number = str(1 + max((int(each) for each in found if each.isdigit()), default=0))
         tags = {
             "lookalike.key": self._identity.key,
             "dataset_fingerprint": self._identity.dataset,
@@ -260,6 +263,8 @@ class Tracker:
         return run_id
 
     def _watch_system(self) -> None:
+        if self._ended:  # a server that was away is back at the end
+            return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         uri = find_uri(self._identity.root)

@@ -2,27 +2,37 @@
 
 import base64
 import json
+import re
 import shutil
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from PIL import Image
 
 from app.commands.register import ALIAS, register
+from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
 from app.searching.untrusted_images import decode_photo
+from pipeline.config.load import read_params
+from pipeline.data.lineage import digest_model
 from pipeline.data.tables import QUERIES, SPLITS, read_table, write_table
 from pipeline.errors import UserError
-from pipeline.tracking.store import find_uri
+from pipeline.tracking.store import connect, find_uri
+from pipeline.tracking.tracker import Tracker
+from stages.mlflow_run import describe_run
 from tests.helpers.clone import free_port, running, wait_until
 from tests.helpers.mlflow_store import put_empty_store
-from tests.helpers.searchable import draw
+from tests.helpers.paths import ROOT
+from tests.helpers.searchable import draw, write_random_models
 
 RESULTS = Path("results/finetuned/queries.parquet")
 PHOTO = draw("green", "disc", 99)
@@ -86,13 +96,61 @@ def test_the_champion_is_the_first_and_then_what_is_clearly_better(
     assert versions(project).aliases == {ALIAS: 3}
 
 
-def test_what_is_missing_is_told_and_nothing_is_registered(project: Path) -> None:
+@pytest.mark.parametrize("name", ["things/a", "a:b", "", " "])
+def test_a_name_that_cannot_be_is_refused_before_anything_is_logged(
+    name: str, project: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        register(project, name, model="finetuned")
+    assert str(caught.value) == (
+        f"name: found '{name}'; allowed: a name without / and :, such as products"
+    )
+    assert list_logged(project) == []
+
+
+def test_what_is_missing_or_of_another_run_is_told_and_nothing_is_logged(project: Path) -> None:
     (project / RESULTS).unlink()
     with pytest.raises(UserError, match=r"results/finetuned/queries.parquet: no such file"):
         register(project, "things", model="finetuned")
     write_results(project, better_by=0.0)
-    with pytest.raises(UserError, match="things/a: MLflow does not take it: "):
-        register(project, "things/a", model="finetuned")
+    write_random_models(project, seed=2)  # as after `train`, before `embed`
+    with pytest.raises(UserError, match=r"index/finetuned: made by another model than "):
+        register(project, "things", model="finetuned")
+    assert list_logged(project) == []
+
+
+def test_the_run_of_a_training_stays_as_it_ended_and_gets_its_model(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(project)
+    shutil.rmtree(project / "mlruns", ignore_errors=True)
+    params = read_params(Path("params.yaml"))
+    tracker = Tracker(describe_run(params, "d1"))
+    tracker.open()
+    tracker.name_model(digest_model(Path("models/finetuned")))
+    tracker.finish()
+    client = connect(project)
+    before = client.search_runs(["1"])
+    register(Path(), "things", model="finetuned")
+    shutil.copytree("results/finetuned", "results/baseline")
+    register(Path(), "things", model="baseline")
+    after = client.search_runs(["1"])
+    assert [run.info.to_proto() for run in after] == [run.info.to_proto() for run in before]
+    logged = {each.name: each for each in list_logged(project)}
+    assert logged["finetuned"].source_run_id == after[0].info.run_id
+    assert not logged["baseline"].source_run_id
+    assert "on validation finetuned is the one to use: it is a test" in caplog.messages
+    versions_of = client.search_model_versions("name = 'things'")
+    assert {each.tags["lookalike.model"] for each in versions_of} == {"baseline", "finetuned"}
+    photo = Catalog(project).images.read("red disc/0.jpg")
+    logged_files = [path for path in (project / "mlruns").rglob("*") if path.is_file()]
+    assert len(logged_files) > 20
+    encoded = base64.b64encode(photo)
+    assert not any(photo in (each := path.read_bytes()) or encoded in each for path in logged_files)
+
+
+def list_logged(root: Path) -> Any:
+    return connect(root).search_logged_models(["0", "1"])
 
 
 @pytest.mark.slow
@@ -110,11 +168,37 @@ def test_mlflow_serves_what_a_search_finds(project: Path, tmp_path: Path) -> Non
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(f"{url}/ping"))
         (found,) = ask(url, PHOTO, k=3)["predictions"]
+        refused = ask(url, b"no image", k=3)
+        answer = run_documented_request(tmp_path, port)
     assert found["image_ids"] == [neighbor.image_id for neighbor in expected]
     assert found["scores"] == pytest.approx([neighbor.score for neighbor in expected], abs=1e-6)
     assert found["classes"] == [[each.rpartition("/")[0]] for each in found["image_ids"]]
     assert found["vector"] == pytest.approx(index.embed(photo).tolist(), abs=1e-6)
     assert found["match"] is None
+    assert refused["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert refused["message"].endswith(
+        "image 0: not an image; allowed: JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC"
+    )
+    assert "Traceback" not in json.dumps(refused)
+    assert len(answer["predictions"][0]["image_ids"]) == 5
+
+
+def run_documented_request(folder: Path, port: int) -> Any:
+    """Return what the request of docs/sharing.md answers, for a photo of more than a megabyte."""
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "photo.jpg", quality=95)
+    assert (folder / "photo.jpg").stat().st_size > 2**20 // 2
+    text = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (request,) = [each for each in blocks if "curl" in each]
+    ran = subprocess.run(
+        ["bash", "-c", request.replace("5001", str(port))],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return json.loads(ran.stdout)
 
 
 def answers(url: str) -> bool:
@@ -134,5 +218,8 @@ def ask(url: str, encoded: bytes, *, k: int) -> Any:
         json.dumps(asked).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return json.loads(answer.read())
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.loads(answer.read())
+    except HTTPError as error:
+        return json.loads(error.read())

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.stopping import SECONDS, Stopped
 from pipeline.tracking.experiments import TrackedExperiments
+from pipeline.tracking.store import connect, find_experiment
 from pipeline.tracking.tracker import RunIdentity, Tracker
 from tests.helpers.clone import free_port
 from tests.helpers.mlflow_server import mlflow_server
@@ -158,6 +159,25 @@ def test_runs_are_numbered_and_the_experiment_is_one_of_training(tmp_path: Path)
     experiment = client.get_experiment_by_name("test")
     assert experiment is not None
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_an_experiment_is_made_in_a_project_that_is_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    client = connect(Path())
+    made = find_experiment(client, Path(), "ours")
+    assert client.get_experiment(made).artifact_location.startswith(tmp_path.as_uri())
+    assert find_experiment(client, Path(), "ours") == made
+
+
+def test_a_monitor_is_not_begun_once_the_run_has_ended(tmp_path: Path) -> None:
+    """Where the server was away until then."""
+    tracker = Tracker(execution(tmp_path, watches_system=True))
+    tracker.open()
+    tracker.finish()
+    tracker.watch_system()
+    assert not any(each.name == "SystemMetricsMonitor" for each in threading.enumerate())
 
 
 def test_the_images_of_a_run_are_its_input(tmp_path: Path) -> None:
