@@ -17,7 +17,7 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# Without it, MLflow 3 opens an experiment as one of language models.
+# MLflow 3 takes an experiment for one of language models where nothing else is said.
 KIND = ("mlflow.experimentKind", "custom_model_development")
 
 
