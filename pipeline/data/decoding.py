@@ -94,6 +94,27 @@ def decode(encoded: bytes, *, least_size: tuple[int, int] | None = None) -> Imag
     return image if turn is None else image.transpose(turn)
 
 
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """Return the RGB image that `decode` would of the file of an image that is open or decoded.
+
+    It is turned as its EXIF says, which stays with it when its pixels are changed: who has turned
+    them drops it, as ImageOps.exif_transpose does.
+
+    Raises:
+        UndecodableError: it is closed, not whole, without pixels, or of a rare mode.
+    """
+    try:
+        image.load()
+        if not image.width * image.height:
+            raise ValueError(f"{image.width} x {image.height} pixels")
+        rgb, turn = _to_rgb(image), _find_turn(image)
+    except Exception as error:  # as of `inspect`; closed, it is one of several
+        details = " ".join(str(error).split()) or type(error).__name__
+        advice = "give a whole image that is not closed"
+        raise UndecodableError(f"cannot be decoded ({details})", advice=advice) from None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
 def read_header(encoded: bytes) -> Header:
     """Return what an image says of itself, without decoding it; raises as `decode`, but for size.
 
@@ -230,7 +251,7 @@ def _check_size(width: int, height: int) -> None:
         raise _too_many(f"{width} x {height}")
 
 
-def _find_turn(opened: ImageFile.ImageFile) -> Image.Transpose | None:
+def _find_turn(opened: Image.Image) -> Image.Transpose | None:
     """Return what makes it upright. (ImageOps.exif_transpose rewrites EXIF, and fails on rubbish.)
 
     opened: loaded, as what is behind the pixels of a PNG is read with them.

@@ -27,6 +27,7 @@ from pipeline.data.decoding import (
     decode,
     is_image_file,
     read_header,
+    to_upright_rgb,
 )
 from pipeline.data.other_suffixes import NO_IMAGES, OTHER_IMAGES
 from tests.helpers.encoded_images import (
@@ -626,3 +627,27 @@ def test_a_profile_of_other_than_the_converted_pixels_is_dropped() -> None:
     for mode in ("CMYK", "LAB"):
         image = photograph().convert("RGB").convert(mode)
         assert decode(encode("TIFF", image, icc_profile=b"a profile")).info == {}, mode
+
+
+# --- images that are open -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_open_image_becomes_what_its_file_is_decoded_to(kind: str) -> None:
+    encoded = encode(kind)
+    decode(encoded)  # which makes Pillow know all formats
+    opened = to_upright_rgb(Image.open(io.BytesIO(encoded)))
+    assert np.array_equal(opened, decode(encoded))
+
+
+def test_an_image_that_is_closed_or_empty_is_refused() -> None:
+    closed = Image.open(io.BytesIO(encode("PNG")))
+    closed.close()
+    for image, reason in (
+        (closed, "cannot be decoded (Operation on closed image)"),
+        (Image.new("L", (0, 5)), "cannot be decoded (0 x 5 pixels)"),
+    ):
+        with pytest.raises(UndecodableError) as caught:
+            to_upright_rgb(image)
+        assert str(caught.value) == reason
+        assert caught.value.advice == "give a whole image that is not closed"
