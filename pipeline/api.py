@@ -1,10 +1,13 @@
 """The library for other programs: images, arrays and folders in, arrays and numbers out.
 
-It needs no project. What is random depends on a seed alone, and the same call gives the same bits.
+It needs no project. What is random depends on a seed alone. On one machine the same call gives the
+same bits. Vectors equal those of the pipeline up to rounding: outside of a stage, nothing fixes the
+bits of a processor, and with `embed.precision` bf16 the pipeline rounds more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import faiss
@@ -16,14 +19,13 @@ from PIL import Image
 
 from pipeline.comparison.compare import Side, compare
 from pipeline.comparison.verdict import judge
+from pipeline.data import embeddings
 from pipeline.data.arrays import Mask, Vectors
-from pipeline.data.decoding import UndecodableError, decode
-from pipeline.data.embeddings import read_embeddings as read_embeddings
+from pipeline.data.decoding import UndecodableError, decode, to_upright_rgb
 from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError, escape_unprintable
 from pipeline.evaluation.measure import measure
 from pipeline.index import build, search
-from pipeline.index.build import read_index as read_index
 from pipeline.index.distances import prepare_vectors
 from pipeline.index.search import Neighbors
 from pipeline.mining.by_embeddings import mine_by_embeddings
@@ -90,11 +92,16 @@ def load_model(directory: str | Path) -> Embedder:
     return load_embedder(Path(directory))
 
 
-def embed_images(model: Embedder, images: Sequence[ImageLike], *, hflip: bool = False) -> Vectors:
+def embed_images(model: Embedder, images: Iterable[ImageLike], *, hflip: bool = False) -> Vectors:
     """Return float32 [N, D], the embeddings of images: paths, encoded bytes, or PIL images.
 
     Of each, the square in the middle, on the GPU if there is one. hflip: the mean with that of
     its mirror image, at twice the cost.
+
+    However it is given, an image is upright, on white where it is transparent, and of 16 bits of
+    gray scaled to 8. Turn a PIL image yourself by ImageOps.exif_transpose, or its EXIF turns it
+    again. A large JPEG is decoded at a smaller size, which a PIL image no longer can be: its vector
+    differs a little.
 
     >>> photos = [Image.new("RGB", (90, 60), color) for color in ("red", "green", "blue")]
     >>> embed_images(load_network(image_size=96), photos).shape
@@ -103,11 +110,11 @@ def embed_images(model: Embedder, images: Sequence[ImageLike], *, hflip: bool = 
     Raises:
         UserError: one cannot be read or decoded; the line names it.
     """
-    spec, device = model.spec, find_device()
+    listed, spec, device = [*images], model.spec, find_device()
     at_once = images_at_once(BATCH, spec.image_size, device)
     model.to(device).to(memory_format=torch.channels_last).eval()
-    resized = _Resized(images, spec)
-    batches = batches_of([len(images)], at_once)
+    resized = _Resized(listed, spec)
+    batches = batches_of([len(listed)], at_once)
 
     def embed(pixels: torch.Tensor) -> Vectors:
         return embed_batch(model, at_once, torch.float32, hflip, pixels.to(device))
@@ -121,27 +128,69 @@ class _Resized(Sequence[NDArray[np.uint8]]):
 
     def __init__(self, images: Sequence[ImageLike], spec: EmbedderSpec) -> None:
         self._images, self._spec = images, spec
+        # Threads ask for images, and two of them perhaps for one that Pillow has yet to decode.
+        self._locks = {id(image): Lock() for image in images if isinstance(image, Image.Image)}
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, row: Any) -> Any:
-        image, size = self._images[row], self._spec.image_size
-        if not isinstance(image, Image.Image):
-            image = _read(image, side=least_side(size), name=f"image {row}")
-        return resize_and_crop(image.convert("RGB"), size, self._spec.interpolation)
+        size = self._spec.image_size
+        return resize_and_crop(self._decode(row), size, self._spec.interpolation)
+
+    def _decode(self, row: int) -> Image.Image:
+        """Return an image as RGB, upright; the error names its file, or its row."""
+        image, side = self._images[row], least_side(self._spec.image_size)
+        has_name = isinstance(image, str | Path)
+        name = escape_unprintable(str(image)) if has_name else f"image {row}"
+        try:
+            if isinstance(image, Image.Image):
+                with self._locks[id(image)]:
+                    return to_upright_rgb(image)
+            encoded = image if isinstance(image, bytes) else Path(image).read_bytes()
+            return decode(encoded, least_size=(side, side))
+        except (OSError, ValueError) as error:  # of a path
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{name}: cannot be read ({reason})") from None
+        except UndecodableError as error:
+            raise UserError(f"{name}: {error}; {error.advice}") from None
 
 
-def _read(image: str | Path | bytes, *, side: int, name: str) -> Image.Image:
-    if not isinstance(image, bytes):
-        name = escape_unprintable(str(image))
-    try:
-        encoded = image if isinstance(image, bytes) else Path(image).read_bytes()
-        return decode(encoded, least_size=(side, side))
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
-    except UndecodableError as error:
-        raise UserError(f"{name}: {error}; {error.advice}") from None
+def read_embeddings(folder: str | Path) -> tuple[list[str], Vectors]:
+    """Return (image_ids, float32 [N, D]) that the pipeline made, such as embeddings/finetuned.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     made = Path(folder, "finetuned")
+    ...     embeddings.write_embeddings(made, ["a", "b"], np.eye(2, 8, dtype=np.float32))
+    ...     ids, vectors = read_embeddings(str(made))
+    >>> ids, vectors.shape
+    (['a', 'b'], (2, 8))
+
+    Raises:
+        UserError: one is missing, damaged or not of the manifest.
+    """
+    return embeddings.read_embeddings(Path(folder))
+
+
+def read_index(directory: str | Path) -> tuple[faiss.Index, list[str]]:
+    """Return (index, image_id of each row) that the pipeline made, such as index/finetuned.
+
+    Its rows are in the order of the embeddings that it was built of. Where `postprocess` is not
+    none, it holds these post-processed, and `search_index` needs vectors and queries that are too.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     made = build_index(np.eye(2, 8, dtype=np.float32))
+    ...     build.write_index(Path(folder), made, ["a", "b"])
+    ...     index, ids = read_index(folder)
+    >>> index.ntotal, ids
+    (2, ['a', 'b'])
+
+    Raises:
+        UserError: a file is missing or not as it was written, or the two are not of one index.
+    """
+    return build.read_index(Path(directory))
 
 
 def build_index(

@@ -1,20 +1,29 @@
 """The library's functions as docs/library.md shows them."""
 
+import io
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from pipeline import api
 from pipeline.data.label_sets import from_lists
 from pipeline.errors import UserError
 from pipeline.evaluation.measure import measure
+from pipeline.models.devices import find_device
+from pipeline.models.embed_images import embed_images
+from pipeline.models.embedder import Embedder
+from tests.helpers.encoded_images import encode, exif_of, photograph
 from tests.helpers.library_page import PAGE, render
+from tests.helpers.packer import packed
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import environment
 from tests.helpers.searchable import draw
@@ -48,26 +57,118 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     assert 0 <= float(recall) <= 1
 
 
-def test_embeddings_are_those_of_the_pipeline_whatever_an_image_is_given_as(tmp_path: Path) -> None:
-    encoded = draw("red", "square", 3)
-    (tmp_path / "a.jpg").write_bytes(encoded)
-    model = api.load_network("resnet18", weights=None, image_size=32)
-    opened = Image.open(tmp_path / "a.jpg")
-    found = api.embed_images(
-        model, [tmp_path / "a.jpg", str(tmp_path / "a.jpg"), encoded, opened], hflip=True
+def test_what_the_page_says_of_a_run_reads_it(
+    searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searchable)
+    calls = re.findall(r"`(read_\w+\(.*?\))`", PAGE.read_text(encoding="utf-8"))
+    assert [call.partition("(")[0] for call in calls] == ["read_embeddings", "read_index"]
+    # The page's own words, which nobody else writes.
+    (ids, vectors), (index, rows) = (eval(f"api.{call}", {"api": api}) for call in calls)  # noqa: S307
+    assert vectors.shape == (len(ids), 16) == (index.ntotal, index.d)
+    assert ids == rows
+    found = api.search_index(index, vectors, vectors, k=1)
+    assert found.rows[:, 0].tolist() == list(range(len(rows)))
+    assert found.scores == pytest.approx(1, abs=1e-5)
+
+
+def test_what_a_run_did_not_make_is_named(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    with pytest.raises(UserError) as caught:
+        api.read_embeddings(gone)
+    assert str(caught.value).startswith(
+        f"{gone}/_manifest.parquet: no such file; make it: dvc repro"
     )
-    assert found.shape == (4, 512)
+    with pytest.raises(UserError) as caught:
+        api.read_index(gone)
+    assert str(caught.value).startswith(f"{gone}/ids.parquet: no such file; run the stage that")
+
+
+# --- embeddings ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model() -> Embedder:
+    return api.load_network("resnet18", weights=None, image_size=32)
+
+
+def turned() -> bytes:
+    return encode("JPEG", exif=exif_of(6))
+
+
+def transparent() -> bytes:
+    image = photograph().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return encode("PNG", image)
+
+
+def deep() -> bytes:
+    """Return 16 bits of gray, of which Pillow would clip nearly all to white."""
+    levels = np.asarray(photograph().convert("L")).astype(np.uint16) * 257
+    return encode("PNG", Image.fromarray(levels))
+
+
+def large() -> bytes:
+    return encode("JPEG", photograph().resize((1024, 853), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("make", [partial(draw, "red", "square", 3), turned, transparent, deep])
+def test_an_image_has_one_vector_whatever_it_is_given_as(
+    make: Callable[[], bytes], tmp_path: Path, model: Embedder
+) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(make())
+    opened, loaded = Image.open(path), Image.open(path)
+    loaded.load()
+    given = [path, str(path), make(), opened, loaded, loaded.copy()]
+    found = api.embed_images(model, given, hflip=True)
+    assert found.shape == (6, 512)
     assert (found == found[0]).all()
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_of_a_large_jpeg_the_vector_of_the_open_image_differs_a_little(
+    tmp_path: Path, model: Embedder
+) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(large())
+    by_path, by_bytes, opened = api.embed_images(model, [path, large(), Image.open(path)])
+    assert np.array_equal(by_path, by_bytes)
+    assert 0.999 < by_path @ opened < 1
+
+
+def test_vectors_are_those_of_the_pipeline(tmp_path: Path, model: Embedder) -> None:
+    made = {"turned": turned(), "transparent": transparent(), "deep": deep(), "large": large()}
+    for name, encoded in made.items():
+        (tmp_path / name).write_bytes(encoded)
+    expected = embed_images(
+        model,
+        packed(tmp_path / "packed", **made),
+        list(made),
+        batch_size=2,
+        precision=torch.float32,
+        workers=0,
+        device=find_device(),
+    )
+    found = api.embed_images(model, [tmp_path / name for name in made])
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_images_may_be_none_many_or_one_after_the_other(model: Embedder) -> None:
     assert api.embed_images(model, []).shape == (0, 512)
+    image = Image.open(io.BytesIO(turned()))  # the same one, in several threads
+    found = api.embed_images(model, (image for _ in range(400)))
+    assert np.allclose(found, found[0], atol=1e-6)
 
 
-def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    model = api.load_network("resnet18", weights=None, image_size=32)
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, model: Embedder) -> None:
     with pytest.raises(UserError, match=r"gone.jpg: cannot be read \(No such file or directory\)"):
         api.embed_images(model, [tmp_path / "gone.jpg"])
     with pytest.raises(UserError, match=r"^image 1: "):
         api.embed_images(model, [draw("red", "disc", 1), b"no image"])
+
+
+# --- what is computed of vectors ----------------------------------------------------------------
 
 
 def test_measures_are_those_of_the_stage_and_labels_may_be_several() -> None:
