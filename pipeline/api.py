@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline import api_checks
 from pipeline.comparison.compare import Side, compare
 from pipeline.comparison.verdict import judge
 from pipeline.data import embeddings
 from pipeline.data.arrays import Mask, Vectors
 from pipeline.data.decoding import UndecodableError, decode, to_upright_rgb
-from pipeline.data.label_sets import LabelSets, from_lists
 from pipeline.errors import UserError, escape_unprintable
 from pipeline.evaluation.measure import measure
 from pipeline.index import build, search
-from pipeline.index.distances import prepare_vectors
+from pipeline.index.distances import DISTANCES, prepare_vectors
 from pipeline.index.search import Neighbors
 from pipeline.mining.by_embeddings import mine_by_embeddings
 from pipeline.mining.triplets import MinedTriplets
@@ -108,9 +108,9 @@ def embed_images(model: Embedder, images: Iterable[ImageLike], *, hflip: bool = 
     (3, 1280)
 
     Raises:
-        UserError: one cannot be read or decoded; the line names it.
+        UserError: `images` is one of them, or one cannot be read or decoded; the line names it.
     """
-    listed, spec, device = [*images], model.spec, find_device()
+    listed, spec, device = api_checks.list_images(images), model.spec, find_device()
     at_once = images_at_once(BATCH, spec.image_size, device)
     model.to(device).to(memory_format=torch.channels_last).eval()
     resized = _Resized(listed, spec)
@@ -205,8 +205,11 @@ def build_index(
     4
 
     Raises:
-        UserError: the vectors are not finite, or faiss has no such index for so many.
+        UserError: the vectors are not finite numbers [N, D], or faiss has no such index for so
+            many.
     """
+    api_checks.check_name("distance", distance, DISTANCES)
+    vectors = api_checks.to_vectors("vectors", vectors)
     return build.build_index(vectors, factory=factory, distance=distance, seed=seed)
 
 
@@ -222,7 +225,17 @@ def search_index(index: faiss.Index, vectors: Vectors, queries: Vectors, k: int 
     >>> vectors = np.eye(4, 8, dtype=np.float32)
     >>> search_index(build_index(vectors), vectors, vectors[1:2], k=2).rows
     array([[1, 0]])
+
+    Raises:
+        UserError: vectors are not those of the index by their number, queries not as long as they,
+            or k is below 1.
     """
+    api_checks.check_count("k", k)
+    vectors = api_checks.to_all_vectors_of(index, vectors)
+    queries = api_checks.to_vectors_of(index, "queries", queries)
+    if not index.ntotal:
+        empty = np.full((len(queries), k), -np.inf, np.float32)
+        return Neighbors(np.full(empty.shape, -1), empty)
     distance = build.distance_of(index)
     gallery = prepare_vectors(vectors, distance=distance)
     asked = prepare_vectors(queries, distance=distance)
@@ -254,17 +267,19 @@ def measure_retrieval(
     (1.0, 1.0)
 
     Raises:
-        UserError: no query has a relevant image, a k is larger than the gallery, or vectors are
-            not finite.
+        UserError: no query has a relevant image, a k is larger than the gallery, vectors are not
+            finite numbers [N, D], or labels or masks not of as many images.
     """
-    everything = np.ones(len(vectors), dtype=bool)
+    api_checks.check_name("distance", distance, DISTANCES)
+    api_checks.check_count("knn", knn, least=0)
+    vectors = api_checks.to_vectors("vectors", vectors)
     return measure(
         vectors,
-        _label_sets(labels),
-        everything if is_query is None else is_query,
-        everything if is_gallery is None else is_gallery,
+        api_checks.to_label_sets(labels, count=len(vectors)),
+        api_checks.to_mask("is_query", is_query, count=len(vectors)),
+        api_checks.to_mask("is_gallery", is_gallery, count=len(vectors)),
         distance=distance,
-        k=k,
+        k=api_checks.list_counts("k", k),
         knn=knn,
     ).means
 
@@ -291,11 +306,19 @@ def mine_triplets(
     (array([0, 1, 2, 3]), array([1, 0, 3, 2]), array([3, 3, 1, 1]))
 
     Raises:
-        UserError: vectors are not finite.
+        UserError: vectors are not finite numbers [N, D], labels not of as many images, or there is
+            no such way to choose.
     """
+    api_checks.check_name("positives", positives, api_checks.POSITIVES)
+    api_checks.check_name("negatives", negatives, api_checks.NEGATIVES)
+    api_checks.check_name("distance", distance, DISTANCES)
+    api_checks.check_count("per_anchor", per_anchor)
+    if candidates is not None:
+        api_checks.check_count("candidates", candidates)
+    vectors = api_checks.to_vectors("vectors", vectors)
     return mine_by_embeddings(
         vectors,
-        _label_sets(labels),
+        api_checks.to_label_sets(labels, count=len(vectors)),
         positives=positives,
         negatives=negatives,
         per_anchor=per_anchor,
@@ -328,16 +351,13 @@ def compare_models(
     >>> word, metrics = compare_models(a, b, pd.Series([("cup",)] * 40, index=ids))
     >>> word, f"{metrics['difference'][0]:.3f}"
     ('better', '0.300')
+
+    Raises:
+        UserError: a side has no table, a table is not one of queries, no query is in all of them,
+            or one has no class.
     """
-    sides = [_side(each) for each in (a, b)]
+    of_a, of_b = api_checks.list_tables("a", a), api_checks.list_tables("b", b)
+    api_checks.check_classes(class_of, [*of_a, *of_b])
+    sides = [Side(tables, trained=len(tables) > 1) for tables in (of_a, of_b)]
     found = compare(sides[0], sides[1], class_of, seed=seed)
     return judge(found.metrics).word, found.metrics
-
-
-def _side(tables: pd.DataFrame | Sequence[pd.DataFrame]) -> Side:
-    of_side = [tables] if isinstance(tables, pd.DataFrame) else list(tables)
-    return Side(of_side, trained=len(of_side) > 1)
-
-
-def _label_sets(labels: Sequence[int] | Sequence[Sequence[int]]) -> LabelSets:
-    return from_lists([[*each] if isinstance(each, Sequence) else [int(each)] for each in labels])

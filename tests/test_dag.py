@@ -34,7 +34,7 @@ STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking/tracker.py")
 EPOCHS = Path("pipeline/tracking/experiments.py")
 STORE = Path("pipeline/tracking/store.py")
-API = Path("pipeline/api.py")
+API, API_CHECKS = Path("pipeline/api.py"), Path("pipeline/api_checks.py")
 ENTRY = Path("pipeline/entry.py")
 CLUSTER, WORKER = Path("stages/cluster.py"), Path("stages/worker.py")
 RUNNER = Path("stages/runner.py")
@@ -58,6 +58,7 @@ WITHOUT_EFFECT = {
     EPOCHS: "MLflow",
     STORE: "MLflow",
     API: "other programs",
+    API_CHECKS: "other programs",
     ENTRY: "the command line",
     CLUSTER: "who computes",
     WORKER: "who computes",
@@ -434,7 +435,7 @@ def test_params_are_read_and_the_log_is_set_up_by_the_runner_alone() -> None:
 
 
 def test_what_is_for_other_programs_is_used_by_them_alone() -> None:
-    assert names(API) == set()
+    assert names(API) == names(API_CHECKS) == set()
 
 
 def test_who_computes_is_opened_and_handed_on_and_nothing_else() -> None:
