@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.publishing.recorded import require_recorded
-from app.publishing.shared_params import has_path
+from app.publishing.shared_params import is_hub_name, is_public_network
 from app.searching.catalog import require_files
 from app.searching.current_metrics import read_current_metrics
 from pipeline.config.load import read_params, read_yaml
@@ -80,8 +80,14 @@ class ModelFacts:
     @property
     def dataset(self) -> str:
         """The name of the dataset; of one of the Hub, that there."""
-        of_hub = getattr(self.params.data.options, "path", None)
-        return str(of_hub or self.params.data.name)
+        of_hub = self.dataset_of_hub
+        return self.params.data.name if of_hub is None else of_hub
+
+    @property
+    def dataset_of_hub(self) -> str | None:
+        """The name of the dataset on the Hub; None for one that is not from there."""
+        path = getattr(self.params.data.options, "path", None)
+        return path if isinstance(path, str) and is_hub_name(path) else None
 
 
 def read_facts(root: Path, name: str) -> ModelFacts:
@@ -98,7 +104,7 @@ def read_facts(root: Path, name: str) -> ModelFacts:
     params = read_params(root / "params.yaml", variant=variant)
     require_recorded(root, name, values if variant is None else apply_variant(values, variant))
     model = load_embedder(folder)
-    if has_path(model.spec.backbone):
+    if not is_public_network(model.spec.backbone):
         raise UserError(
             f"{folder}: backbone.name: found '{model.spec.backbone}', without which others cannot "
             "load the model; allowed: one of timm, open_clip or the Hub; take that, run: dvc repro"

@@ -1,44 +1,81 @@
-"""params.yaml as others may see it: without what is of one machine."""
+"""params.yaml as others may see it: what is known to be harmless, and nothing else.
+
+A value that may name a person, a machine or a secret is told by no rule, so that only what is of a
+known form stays.
+"""
 
 import re
-from pathlib import PurePath
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.models.packaged_weights import PACKAGED
 
-# The keys whose values are places of one machine or one network.
-OF_ONE_MACHINE = (("data", "source"), ("added", "source"), ("cluster",))
-# An absolute path or one of a home, at the beginning of a word: not the slashes of a URL.
-PATH = re.compile(r"(?:^|[\s='\"]|:(?!//))(?:/|~|[A-Za-z]:\\)")
+Key = tuple[str, ...]
+
+IMAGENET = "imagenet"  # the word in params.yaml for weights that the library of a network fetches
+# Those of a fresh project, in place of what is of one machine or network.
+FIXED: Mapping[Key, str | None] = MappingProxyType({
+    ("launch",): "python",
+    ("cluster",): None,
+    ("track", "experiment"): "lookalike",
+    ("data", "source"): None,
+    ("added", "source"): None,
+})  # fmt: skip
+NAME = r"[a-zA-Z0-9_][\w.+-]*"
+WORD = re.compile(r"[a-zA-Z0-9_][\w.:+-]*", re.ASCII)
+OF_HUB = re.compile(rf"{NAME}(?:/{NAME})?", re.ASCII)  # OWNER/NAME
+# A network that others can build: of torchvision, timm, open_clip, or one of the Hub.
+NETWORK = re.compile(
+    rf"{NAME}|(?:timm|open_clip):(?:{NAME}|hf-hub:{NAME}/{NAME}(?:@{NAME})?)", re.ASCII
+)
+# With a host that has a dot and ends in letters, which is no address of numbers; without a port.
+HTTPS = re.compile(r"https://(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}(?:/[\w.+-]*)*", re.ASCII)
+# The keys whose values are no words.
+FORMS = {
+    ("backbone", "name"): NETWORK,
+    ("data", "huggingface", "path"): OF_HUB,
+    ("data", "huggingface", "revision"): re.compile(rf"refs/(?:convert|pr)/{NAME}|{NAME}", re.A),
+    ("index", "factory"): re.compile(r"\w+(?:,\w+)*", re.ASCII),
+}
+WEIGHTS = ("backbone", "weights")
 
 
-def without_places(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of params.yaml, null where they are a path or an address of one machine.
+def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of params.yaml: of texts, those that are words, names of the Hub or plain
+    addresses of the web; null for others.
 
     Of a file of weights its name stays: null would say that they were random.
 
     >>> without_places({"data": {"source": "images"}, "launch": "/home/me/python", "seed": 7})
-    {'data': {'source': None}, 'launch': None, 'seed': 7}
+    {'data': {'source': None}, 'launch': 'python', 'seed': 7}
     """
-    shared: dict[str, Any] = _without_paths(values)
-    for *sections, key in OF_ONE_MACHINE:
-        inner = shared
-        for section in sections:
-            inner = inner.get(section) or {}
-        if key in inner:
-            inner[key] = None
-    if weights := (values.get("backbone") or {}).get("weights"):
-        shared["backbone"]["weights"] = name_weights(weights)
-    return shared
+    return _share_mapping(values, ())
 
 
-def has_path(text: str) -> bool:
-    """Return whether a text has a path in it that is of one machine.
+def is_public_network(name: str) -> bool:
+    """Return whether backbone.name is one that others can build too.
 
-    >>> [has_path(text) for text in ("open_clip:local-dir:/srv/clip", "https://a.b/c", "timm:a/b")]
+    >>> [is_public_network(name) for name in ("open_clip:local-dir:/srv/clip", "timm:resnet50")]
+    [False, True]
+    """
+    return NETWORK.fullmatch(name) is not None
+
+
+def is_public_address(url: str) -> bool:
+    """Return whether a URL may be shown: https, without user, port, query and fragment.
+
+    >>> urls = ("https://a.org/b.zip", "https://me:token@a.org/b.zip", "https://a.org/b?sig=1")
+    >>> [is_public_address(url) for url in urls]
     [True, False, False]
     """
-    return PATH.search(text) is not None
+    return HTTPS.fullmatch(url) is not None
+
+
+def is_hub_name(text: str) -> bool:
+    """Return whether a text has the form of NAME or OWNER/NAME on the Hugging Face Hub."""
+    return OF_HUB.fullmatch(text) is not None
 
 
 def name_weights(weights: str) -> str:
@@ -47,12 +84,35 @@ def name_weights(weights: str) -> str:
     >>> name_weights("/home/me/own.safetensors"), name_weights("imagenet")
     ('own.safetensors', 'imagenet')
     """
-    return weights if weights in (PACKAGED, "imagenet") else PurePath(weights).name
+    if weights in (PACKAGED, IMAGENET):
+        return weights
+    name = re.split(r"[/\\]", weights)[-1]
+    if WORD.fullmatch(name):
+        return name
+    suffix = PurePosixPath(name).suffix
+    return f"weights{suffix if suffix in ('.safetensors', '.pt') else ''}"
 
 
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(inner) for key, inner in value.items()}
+def _share_mapping(values: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    names = [name for name in values if isinstance(name, str) and WORD.fullmatch(name)]
+    return {name: _share(values[name], (*key, name)) for name in names}
+
+
+def _share(value: Any, key: Key) -> Any:
+    if key in FIXED:
+        return FIXED[key]
+    if isinstance(value, Mapping):
+        return _share_mapping(value, key)
     if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
-    return None if isinstance(value, str) and has_path(value) else value
+        return [_share(each, key) for each in value]
+    if isinstance(value, str):
+        return _share_text(value, key)
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _share_text(text: str, key: Key) -> str | None:
+    if key == WEIGHTS:
+        return name_weights(text)
+    if key[0] == "data" and key[-1] == "url":
+        return text if is_public_address(text) else None
+    return text if FORMS.get(key, WORD).fullmatch(text) else None
