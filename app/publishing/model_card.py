@@ -25,21 +25,12 @@ USE = """\
 In a checkout of `lookalike`, with its environment:
 
 ```python
-from pathlib import Path
-
-import torch
 from huggingface_hub import snapshot_download
-from PIL import Image
 
-from pipeline.models.embed_images import embed_pixels
-from pipeline.models.embedder import load_embedder
-from pipeline.models.preprocessing import resize_and_crop
+from pipeline.api import embed_images, load_model
 
-model = load_embedder(Path(snapshot_download("{repository}")))
-photo = Image.open("photo.jpg").convert("RGB")
-pixels = resize_and_crop(photo, model.spec.image_size, model.spec.interpolation)
-with torch.inference_mode():
-    vector = embed_pixels(model, torch.from_numpy(pixels)[None], hflip={hflip})[0]
+model = load_model(snapshot_download("{repository}"))
+vector = embed_images(model, ["photo.jpg"], hflip={hflip})[0]
 ```
 
 The nearer the vectors of two photos (by the {distance}), the more alike they are.

@@ -1,6 +1,7 @@
 """`lookalike push-to-hub`: what a Hub on loopback gets is the model, and what it refuses a line."""
 
 import ast
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import huggingface_hub.constants
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
 
 from app.commands.push_to_hub import push_to_hub
 from app.searching.model_index import ModelIndex
@@ -15,6 +18,7 @@ from app.searching.untrusted_images import read_photo
 from pipeline.data.lineage import MODEL_FILES, TEXT_FILE
 from pipeline.errors import UserError
 from tests.helpers import searchable as painted
+from tests.helpers.encoded_images import encode, exif_of
 from tests.helpers.fake_hub import FakeHub, Repository, running_hub
 from tests.helpers.measured import write_metrics
 from tests.helpers.processes import run_module
@@ -67,7 +71,9 @@ def require_pushed(hub: FakeHub, root: Path, model: str) -> None:
     assert {*files} == {*MODEL_FILES, "params.yaml", "metrics.json", "README.md"}
     for name in MODEL_FILES:
         assert files[name] == (root / "models" / model / name).read_bytes()
-    assert b'snapshot_download("me/birds")' in files["README.md"]
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.model_name == "birds"
+    assert 'snapshot_download("me/birds")' in card.text
 
 
 def test_the_bytes_that_arrive_are_those_of_the_model(
@@ -209,12 +215,17 @@ def test_the_command_pushes_what_the_example_of_the_card_fetches(
     card = hub.repositories[NAME].files["README.md"].decode()
     example = card.partition("```python\n")[2].partition("```")[0]
     (tmp_path / "example.py").write_text(f"{example}print(vector.tolist())\n")
-    (tmp_path / "photo.jpg").write_bytes(painted.draw("green", "disc", 99))
+    drawn = Image.open(io.BytesIO(painted.draw("green", "disc", 99)))
+    lying = drawn.transpose(Image.Transpose.ROTATE_90)
+    photo = encode("JPEG", lying, exif=exif_of(6), quality=92)  # as a phone that is held upright
+    (tmp_path / "photo.jpg").write_bytes(photo)
     fetched = run_module(tmp_path, "example", **known)
     assert fetched.returncode == 0, fetched.stderr
     vector = ast.literal_eval(fetched.stdout.splitlines()[-1])
     expected = ModelIndex(project, "finetuned").embed(read_photo(tmp_path / "photo.jpg"))
     np.testing.assert_allclose(vector, expected, atol=1e-5)
+    as_stored = ModelIndex(project, "finetuned").embed(lying)
+    assert np.abs(as_stored - expected).max() > 0.01  # the photo is one whose orientation counts
 
 
 @pytest.mark.slow
