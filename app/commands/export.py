@@ -106,7 +106,7 @@ def _export_for_hub(root: Path, out: Path, name: str) -> None:
 
     with written_whole(out) as (unfinished,):
         unfinished.mkdir()
-        write_model_folder(root, name, unfinished)
+        write_model_folder(root, name, unfinished, title=out.name)
     logger.info("wrote the model %s and its card to %s", name, out)
 
 

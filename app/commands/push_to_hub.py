@@ -39,7 +39,8 @@ def push_to_hub(root: Path, repository: str, *, model: str, private: bool) -> No
     token = _find_token()
     name = resolve_model(root, model).name
     with TemporaryDirectory() as folder:
-        write_model_folder(root, name, Path(folder), repository=repository)
+        title = repository.partition("/")[2]
+        write_model_folder(root, name, Path(folder), title=title, repository=repository)
         api = HfApi(token=token)
         _silence_hub()
         try:

@@ -57,6 +57,17 @@ def has_changes(path: Path) -> bool:
     return bool(run_git("status", "--porcelain", "--", str(path)).stdout)
 
 
+def list_remotes(root: Path) -> dict[str, str]:
+    """Return the remotes of the repository whose top is `root`, by name, with the addresses that
+    its configuration has; {} where it is none."""
+    if not (root / ".git").exists():
+        return {}
+    wanted = ("--get-regexp", r"^remote\..*\.url$")
+    listed = run_git("-C", str(root), "config", "--local", *wanted).stdout
+    pairs = (line.partition(" ") for line in listed.splitlines())
+    return {key[len("remote.") : -len(".url")]: url for key, _, url in pairs}
+
+
 def clone(to: Path, commit: str) -> Path:
     """Make `to` a repository with the files of `commit`; the objects of this one are shared.
 

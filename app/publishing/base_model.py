@@ -1,9 +1,13 @@
-"""The published network that a model began with, by its name on the Hugging Face Hub."""
+"""The published network that a model began with: its name on the Hugging Face Hub, its weights."""
 
+import re
+
+from app.publishing.shared_params import IMAGENET, name_weights
 from pipeline.models.packaged_weights import PACKAGED
 from pipeline.models.without_compiler import without_compiler
 
 TIMM, OPEN_CLIP, HUB = "timm", "open_clip", "hf-hub:"
+OF_IMAGENET = re.compile(r"(?:^|_)in(?:1|12|21|22)k(?:_|$)")  # in timm's tags of weights
 
 
 def find_base_model(backbone: str, weights: str | None) -> str | None:
@@ -13,7 +17,7 @@ def find_base_model(backbone: str, weights: str | None) -> str | None:
     others.
     """
     library, _, name = backbone.partition(":")
-    if weights not in (PACKAGED, "imagenet") or library not in (TIMM, OPEN_CLIP):
+    if weights not in (PACKAGED, IMAGENET) or library not in (TIMM, OPEN_CLIP):
         return None
     if name.startswith(HUB):
         place = name.removeprefix(HUB).partition("@")[0]
@@ -23,11 +27,37 @@ def find_base_model(backbone: str, weights: str | None) -> str | None:
     return "/".join(parts[:2]) if len(parts) > 1 else None
 
 
+def describe_first_weights(backbone: str, weights: str | None) -> str:
+    """Return in words which weights a network had before training; as of `find_base_model`.
+
+    >>> describe_first_weights("resnet18", "imagenet")
+    'ImageNet weights'
+    """
+    if weights is None:
+        return "random weights"
+    if weights not in (PACKAGED, IMAGENET):
+        return f"weights of a file, `{name_weights(weights)}`"
+    library, _, name = backbone.partition(":")
+    if weights == PACKAGED or (library == TIMM and OF_IMAGENET.search(_tag_of_timm(name))):
+        return "ImageNet weights"
+    if library in (TIMM, OPEN_CLIP):
+        return "the weights that are published by this name"
+    return "COCO weights" if library.startswith("fasterrcnn") else "ImageNet weights"
+
+
 def _place_of_timm(name: str) -> str:
+    return _read_timm(name, "hf_hub_id")
+
+
+def _tag_of_timm(name: str) -> str:
+    return _read_timm(name, "tag")
+
+
+def _read_timm(name: str, key: str) -> str:
     with without_compiler():
         import timm
     settings = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    return str(getattr(settings, "hf_hub_id", None) or "")
+    return str(getattr(settings, key, None) or "")
 
 
 def _place_of_open_clip(name: str) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from app.publishing.base_model import find_base_model
-from app.publishing.model_facts import DataFacts, Measured, ModelFacts
-from app.publishing.shared_params import name_weights
+from app.publishing.base_model import describe_first_weights, find_base_model
+from app.publishing.model_facts import DataFacts, ModelFacts
 from pipeline.data.metrics_files import POSTPROCESSING
-from pipeline.evaluation.higher_is_better import higher_is_better
+from pipeline.errors import escape_unprintable
 from pipeline.evaluation.intervals_over import INTERVALS_OVER
 from pipeline.report.metric_meanings import meanings_of
 
@@ -20,9 +19,15 @@ TAGS = [TASK, "metric-learning", "image-feature-extraction"]
 UNNAMED = "OWNER/NAME"  # where a card does not know its place on the Hub
 ARTIFACTS = ("baseline", "finetuned")  # of dvc.yaml
 RESAMPLED = {"classes": "other classes", "images": "other images of these classes"}
+# As in pyproject.toml, which an installation does not have.
+DESCRIPTION = (
+    "One reproducible DVC pipeline from images to a measured, searchable image-retrieval index"
+)
+OWN_IMAGES = ("folder", "mit_split")  # datasets that are one's own files
 
 USE = """\
-In a checkout of `lookalike`, with its environment:
+`lookalike` is the project that made this model: {description}.
+In a checkout of it, after `make install`:
 
 ```python
 from huggingface_hub import snapshot_download
@@ -33,24 +38,24 @@ model = load_model(snapshot_download("{repository}"))
 vector = embed_images(model, ["photo.jpg"], hflip={hflip})[0]
 ```
 
-The nearer the vectors of two photos (by the {distance}), the more alike they are.
+{unnamed}The nearer the vectors of two photos (by the {distance}), the more alike they are.
 """
-ARTIFACT = """\
-From the repository of the project, with DVC: `dvc artifacts get GIT-URL {name}`.
-"""
+UNNAMED_PLACE = f"`{UNNAMED}` is where this folder is on the Hugging Face Hub. "
+REMOTE = "The repository of the project is {remote}."
+ARTIFACT = "From there DVC fetches the model too: `dvc artifacts get {remote} {name}`."
 
 
-def write_card(facts: ModelFacts, *, repository: str | None) -> str:
+def write_card(facts: ModelFacts, *, title: str, repository: str | None) -> str:
     """Return README.md of a model: its metadata as YAML, and the text.
 
     repository: OWNER/NAME on the Hub, None where that is not known.
     """
-    title = facts.name if repository is None else repository.partition("/")[2]
+    title = escape_unprintable(title)
     sections = {
         "What it is": _describe_model(facts),
         "What it was trained on": _describe_training(facts),
         "How it was measured": _describe_measuring(facts),
-        "How to use it": _describe_use(facts, repository or UNNAMED),
+        "How to use it": _describe_use(facts, repository),
         "Limits": _describe_limits(facts),
     }
     text = [f"---\n{_metadata(facts, title).to_yaml()}\n---\n", f"# {title}\n"]
@@ -59,39 +64,32 @@ def write_card(facts: ModelFacts, *, repository: str | None) -> str:
 
 
 def _metadata(facts: ModelFacts, title: str) -> ModelCardData:
-    measured = facts.measured
-    results = None
-    if measured is not None:
-        results = [
-            EvalResult(
-                task_type=TASK,
-                dataset_type=facts.dataset,
-                dataset_name=facts.dataset,
-                dataset_split="test",
-                metric_type=name,
-                metric_value=value,
-            )
-            for name, value in _shown(measured)
-        ]
+    shown = {} if facts.measured is None else facts.measured.of_model
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=facts.dataset,
+            dataset_name=facts.dataset,
+            dataset_split="test",
+            metric_type=name,
+            metric_value=value,
+        )
+        for name, value in shown.items()
+    ]
     return ModelCardData(
         library_name=LIBRARY,
         tags=TAGS,
         base_model=find_base_model(facts.spec.backbone, facts.first_weights),
         model_name=title if results else None,
-        eval_results=results,
+        eval_results=results or None,  # an empty list is one that the Hub does not read
     )
 
 
-def _shown(measured: Measured) -> list[tuple[str, float]]:
-    """Return the metrics of the headline that are of the model, not of its index."""
-    return [(name, value) for name, value in measured.headline.items() if higher_is_better(name)]
-
-
 def _describe_model(facts: ModelFacts) -> str:
-    spec, weights, head = facts.spec, facts.first_weights, facts.spec.head
-    of = f"first with the weights `{name_weights(weights)}`" if weights else "first random"
+    spec, head = facts.spec, facts.spec.head
+    weights = describe_first_weights(spec.backbone, facts.first_weights)
     rows = {
-        "backbone": f"`{spec.backbone}`, {of}",
+        "backbone": f"`{spec.backbone}`, which began with {weights}",
         "head": "none: the network's own features" if head.name == "none" else f"`{head.name}`",
         "loss": f"`{facts.params.loss.name}`" if facts.was_trained else "none: it was not trained",
         "image": f"the square in the middle, {spec.image_size} × {spec.image_size} pixels",
@@ -113,26 +111,43 @@ def _describe_training(facts: ModelFacts) -> str:
         origin = "those that others have trained" if facts.spec.pretrained else "random ones"
         return f"Nothing: its weights are {origin}. It is what trained models are compared with."
     if record.best_epoch == 0:
+        if record.val_map is None:
+            return (
+                "Nothing: the project had no images to train it with, so its weights are as before."
+            )
         return "Nothing: no epoch of its training was better, so its backbone is as before."
-    text = [f"The dataset `{facts.dataset}`."]
+    dataset = _name_dataset(facts)
+    text = [f"{dataset[0].upper()}{dataset[1:]}."]
     if data is not None:
         text = [
-            f"The dataset `{facts.dataset}` (fingerprint `{data.fingerprint}`): "
+            f"{text[0][:-1]} (fingerprint `{data.fingerprint}`): "
             f"{data.train_images:,} images of {data.train_classes:,} classes. "
             f"{data.val_images:,} other images, for validation, chose epoch {record.best_epoch}."
         ]
     better = "this model" if record.use == facts.name else f"`{record.use}`"
     text.append(f"By validation, {better} is the one to use: {record.because}.")
-    text.append("All settings: `params.yaml`, without the paths of the machine that trained.")
+    text.append("All settings: `params.yaml`, without paths and addresses.")
     return " ".join(text)
+
+
+def _name_dataset(facts: ModelFacts) -> str:
+    """Return in words what the images are."""
+    name = facts.params.data.name
+    if facts.dataset_of_hub is not None:
+        return f"the dataset `{facts.dataset_of_hub}` of the Hugging Face Hub"
+    if name in OWN_IMAGES:
+        return "a folder of images of one's own"
+    if name == "products":
+        return f"the dataset `{name}`, images that `{LIBRARY}` draws"
+    return f"the dataset `{name}`"
 
 
 def _describe_measuring(facts: ModelFacts) -> str:
     measured, data = facts.measured, facts.data
     if measured is None:
-        return "It was not measured with these images."
+        return "It was not measured with the images of its project: how well it does is not known."
     numbers = measured.details
-    text = [f"On the test images of the dataset `{facts.dataset}`."]
+    text = [f"With test images of {_name_dataset(facts)}."]
     if "queries" in numbers and "gallery" in numbers:
         text.append(
             f"Each of {numbers['queries']:,} queries was looked for among {numbers['gallery']:,} "
@@ -146,31 +161,47 @@ def _describe_measuring(facts: ModelFacts) -> str:
         text.append("A vector is the mean of those of the image and of its mirror image.")
     over = RESAMPLED.get(measured.texts.get(INTERVALS_OVER, ""))
     if over is not None:
-        text.append(f"The intervals are how much a metric would differ with {over}.")
-    shown = _shown(measured)
-    rows = ((f"`{name}`", f"{value:.3f}, {_interval(numbers, name)}") for name, value in shown)
-    meanings = meanings_of(name for name, _ in shown)
+        text.append(f"An interval is the range in which its metric would probably be with {over}.")
+    shown = measured.of_model
+    rows = (
+        (f"`{name}`", f"{value:.3f}, {_interval(numbers, name)}") for name, value in shown.items()
+    )
+    meanings = meanings_of(shown)
     listed = "\n".join(f"- `{name}`: {meaning}" for name, meaning in meanings)
     return f"{' '.join(text)}\n\n{_table(('metric', 'value, 95% interval'), rows)}\n\n{listed}"
 
 
 def _describe_split(data: DataFacts) -> str:
+    if data.train_images + data.val_images == 0:
+        return f"Split `{data.protocol}`: no image is for training, all are for the test."
     if data.new_classes:
         return (
             f"Split `{data.protocol}`: no test class is one of the training or validation images, "
             "so the classes are new to the model."
         )
     return (
-        f"Split `{data.protocol}`: test classes are among those of the training or validation "
-        "images, so the images are new to the model, not all classes."
+        f"Split `{data.protocol}`: no test image is one of training or validation, but other "
+        "images of its class may be. With classes that it has never seen, the model may do worse."
     )
 
 
-def _describe_use(facts: ModelFacts, repository: str) -> str:
+def _describe_use(facts: ModelFacts, repository: str | None) -> str:
     distance = facts.params.index.distance
-    named = distance if distance == "cosine" else f"{distance} distance"
-    text = USE.format(repository=repository, hflip=facts.hflip, distance=named)
-    return f"{text}\n{ARTIFACT.format(name=facts.name)}" if facts.name in ARTIFACTS else text
+    text = [
+        USE.format(
+            description=DESCRIPTION[0].lower() + DESCRIPTION[1:],
+            repository=repository or UNNAMED,
+            hflip=facts.hflip,
+            unnamed=UNNAMED_PLACE if repository is None else "",
+            distance=distance if distance == "cosine" else f"{distance} distance",
+        )
+    ]
+    if facts.remote is not None:
+        sources = [REMOTE.format(remote=facts.remote)]
+        if facts.name in ARTIFACTS:
+            sources.append(ARTIFACT.format(remote=facts.remote, name=facts.name))
+        text.append(" ".join(sources))
+    return "\n".join(text)
 
 
 def _describe_limits(facts: ModelFacts) -> str:

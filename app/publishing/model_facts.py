@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from app.publishing.public_remote import find_public_remote
 from app.publishing.recorded import require_recorded
 from app.publishing.shared_params import is_hub_name, is_public_network
 from app.searching.catalog import require_files
@@ -22,6 +23,7 @@ from pipeline.data.metrics_files import Numbers, read_metrics_files, read_texts
 from pipeline.data.tables import SPLITS, read_table
 from pipeline.data.training_record import TrainingRecord, has_record, read_record
 from pipeline.errors import UserError
+from pipeline.evaluation.higher_is_better import higher_is_better
 from pipeline.evaluation.intervals_over import are_test_classes_new
 from pipeline.models.embedder import EmbedderSpec, load_embedder
 
@@ -48,12 +50,18 @@ class Measured:
     details: Numbers
     texts: dict[str, str]
 
+    @property
+    def of_model(self) -> Numbers:
+        """The metrics of the headline that are of the model, not of its index."""
+        return {name: each for name, each in self.headline.items() if higher_is_better(name)}
+
 
 @dataclass(frozen=True)
 class ModelFacts:
     """What a card says of a model. digest: of its files. params: with what a variant changes.
     values: params.yaml as it is. record: of its training; None for the baseline. data, measured:
-    None where the project does not have them."""
+    None where the project does not have them. remote: the address of the project's repository;
+    None where it has none that all may see."""
 
     name: str
     digest: str
@@ -66,6 +74,7 @@ class ModelFacts:
     record: TrainingRecord | None
     data: DataFacts | None
     measured: Measured | None
+    remote: str | None
 
     @property
     def was_trained(self) -> bool:
@@ -127,6 +136,7 @@ def read_facts(root: Path, name: str) -> ModelFacts:
         record=read_record(folder) if has_record(folder) else None,
         data=_read_data(root / "data", params),
         measured=_read_measured(root, name),
+        remote=find_public_remote(root),
     )
 
 
@@ -150,7 +160,8 @@ def _read_data(folder: Path, params: Params) -> DataFacts | None:
 
 
 def _read_measured(root: Path, name: str) -> Measured | None:
-    """Return the metrics of a model; None where it was not measured with the images of now."""
+    """Return the metrics of a model; None where it was not measured with the images of now, or
+    there was nothing to measure, as without labels."""
     path, details = root / "metrics" / f"{name}.json", root / "metrics/details" / f"{name}.json"
     if not (path.is_file() and details.is_file()):
         return None
@@ -159,4 +170,7 @@ def _read_measured(root: Path, name: str) -> Measured | None:
         numbers = read_current_metrics(root, name)
     else:
         (numbers,) = read_metrics_files([details]).values()
-    return None if numbers is None else Measured(headline, numbers, read_texts(details))
+    if numbers is None or numbers.get("queries") == 0:
+        return None
+    measured = Measured(headline, numbers, read_texts(details))
+    return measured if measured.of_model else None

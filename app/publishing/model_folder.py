@@ -19,10 +19,13 @@ OPTIONAL = (TEXT_FILE, METRICS)  # which a model may not have
 logger = logging.getLogger(__name__)
 
 
-def write_model_folder(root: Path, name: str, out: Path, *, repository: str | None = None) -> None:
+def write_model_folder(
+    root: Path, name: str, out: Path, *, title: str, repository: str | None = None
+) -> None:
     """Write the model `name` of the project at `root` into the empty folder `out`.
 
-    repository: OWNER/NAME on the Hub, for the card; None where that is not known.
+    title: of the card. repository: OWNER/NAME on the Hub, for the card; None where that is not
+    known.
 
     Raises:
         UserError: as `read_facts`, or the model changes meanwhile.
@@ -37,8 +40,12 @@ def write_model_folder(root: Path, name: str, out: Path, *, repository: str | No
     with (out / PARAMS).open("w", encoding="utf-8") as file_of_params:
         YAML().dump(without_places(facts.values), file_of_params)
     if facts.measured is None:
-        logger.info("no metrics of %s with these images; to measure it: dvc repro", name)
+        logger.info(
+            "no metrics of %s with these images; to measure it, if they have labels: dvc repro",
+            name,
+        )
     else:
         text = json.dumps(facts.measured.headline, indent=2) + "\n"
         (out / METRICS).write_text(text, encoding="utf-8")
-    (out / CARD).write_text(write_card(facts, repository=repository), encoding="utf-8")
+    card = write_card(facts, title=title, repository=repository)
+    (out / CARD).write_text(card, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
 from app.commands.export import export_images
@@ -23,7 +24,8 @@ from tests.helpers.paths import ROOT
 def write(root: Path, name: str) -> Path:
     out = root / f"exported-{name}"
     out.mkdir()
-    write_model_folder(root, name, out)
+    write_model_folder(root, name, out, title="birds")
+    ModelCard.load(out / "README.md")  # as the Hub reads it
     return out
 
 
