@@ -29,7 +29,7 @@ from pipeline.config.load import read_params, read_yaml
 from pipeline.data.lineage import digest_model
 from pipeline.data.tables import QUERIES, read_table
 from pipeline.errors import UserError, one_line
-from pipeline.tracking.store import connect, database_lock, find_experiment, find_uri
+from pipeline.tracking.store import SERVER, connect, database_lock, find_experiment, find_uri
 from pipeline.tracking.tracker import MODEL_DIGEST
 
 ALIAS = "champion"
@@ -102,7 +102,11 @@ def _use_store(root: Path) -> None:
     """Let the functions of MLflow that take no client use the same store."""
     import mlflow
 
+    before = os.environ.get(SERVER)
     mlflow.set_tracking_uri(find_uri(root))
+    # MLflow sets it too, and a database of the project is no server.
+    if before is None:
+        os.environ.pop(SERVER, None)
 
 
 def _set_patience() -> None:

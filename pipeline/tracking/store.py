@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+SERVER = "MLFLOW_TRACKING_URI"  # the variable with the address of a server
 # Set before mlflow is imported, unless the user set them. By default MLflow retries for minutes,
 # and what is tried again here is more than a request: it cannot make a run twice.
 _SETTINGS = {
@@ -53,11 +54,11 @@ def connect(root: Path) -> Any:
 
 def find_uri(root: Path) -> str:
     """Return the address of the store of a project's runs."""
-    return _server() or f"sqlite:///{root / 'mlflow.db'}"
+    return _server() or f"sqlite:///{(root / 'mlflow.db').resolve()}"
 
 
 def _server() -> str | None:
-    return os.environ.get("MLFLOW_TRACKING_URI") or None
+    return os.environ.get(SERVER) or None
 
 
 def find_experiment(client: Any, root: Path, name: str) -> str:

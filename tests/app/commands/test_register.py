@@ -94,6 +94,9 @@ def test_the_champion_is_the_first_and_then_what_is_clearly_better(
         "finetuned: found two galleries, "
     )
     assert versions(project).aliases == {ALIAS: 3}
+    places = {each.artifact_location for each in list_logged(project)}
+    assert len(places) == 4
+    assert all(place.startswith((project / "mlruns").as_uri()) for place in places)
 
 
 @pytest.mark.parametrize("name", ["things/a", "a:b", "", " "])

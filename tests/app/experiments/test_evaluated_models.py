@@ -160,14 +160,14 @@ def test_a_remote_that_cannot_be_read_is_an_error_only_where_it_is_needed(
 ) -> None:
     cache, away = project / ".dvc/cache", project / ".dvc/away"
     config = project / ".dvc/config.local"
-    config.write_text("[core]\n    remote = r\n['remote \"r\"']\n    url = s3://nowhere\n")
+    config.write_text("[core]\n    remote = r\n['remote \"r\"']\n    url = gs://nowhere\n")
     good = commit_of(project, "good")
     try:
         assert open_one("good", tmp_path / "here").results.is_dir()
         cache.rename(away)
         assert error_of("good", tmp_path / "away") == (
-            f"B: 'good' ({good}): results/finetuned: DVC cannot fetch it (ImportError: s3 is "
-            "supported, but requires 'dvc-s3' to be installed); see: dvc fetch"
+            f"B: 'good' ({good}): results/finetuned: DVC cannot fetch it (ImportError: gs is "
+            "supported, but requires 'dvc-gs' to be installed); see: dvc fetch"
         )
     finally:
         config.unlink()
