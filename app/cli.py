@@ -28,6 +28,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set-param", "-S", metavar="KEY=VALUE", help="replaces a value, as in dvc"),
 ]
+OneModel = Annotated[
+    str, typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="experiments at a time")]
 
 
@@ -182,10 +185,7 @@ def query(
     together: Annotated[
         bool, typer.Option("--together", help="all photos are one query, as with the three above")
     ] = False,
-    model: Annotated[
-        str,
-        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
-    ] = "best",
+    model: OneModel = "best",
     only: Annotated[
         list[str] | None,
         typer.Option(help="search only gallery, class=NAME or group=NAME; may be given repeatedly"),
@@ -263,10 +263,7 @@ def duplicates(
 @app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="folder to write, which is new")],
-    model: Annotated[
-        str,
-        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
-    ] = "best",
+    model: OneModel = "best",
     kind: Annotated[
         str, typer.Option("--format", help="parquet, or lance; the model itself: onnx, or hub")
     ] = "parquet",
@@ -286,10 +283,7 @@ def push_to_hub(
     repository: Annotated[
         str, typer.Argument(metavar="OWNER/NAME", help="on the Hub, new or there already")
     ],
-    model: Annotated[
-        str,
-        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
-    ] = "best",
+    model: OneModel = "best",
     private: Annotated[bool, typer.Option("--private", help="for its owner alone")] = False,
 ) -> None:
     """Upload a model with its card to the Hugging Face Hub, and print its address."""
@@ -301,10 +295,7 @@ def push_to_hub(
 @app.command()
 def register(
     name: Annotated[str, typer.Argument(help="of the model in the registry, such as products")],
-    model: Annotated[
-        str,
-        typer.Option(help="baseline, finetuned, a variant, or best: the best one on validation"),
-    ] = "best",
+    model: OneModel = "best",
 ) -> None:
     """Log a model with its index to MLflow and register it; it becomes the champion if it is
     better than the one that is."""

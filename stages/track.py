@@ -21,7 +21,8 @@ from stages import runner
 from stages.mlflow_run import describe_run
 
 # What a person needs beside the numbers to make them again, as far as it is there.
-RECIPE = (Path("params.yaml"), Path("dvc.lock"))
+TO_REPEAT = (Path("params.yaml"), Path("dvc.lock"))
+FETCHED = ("official", "url", "path")  # options of a dataset that say what to fetch
 HEADLINES = {"recall_at_1": "recall@1", "precision_at_5": "precision@5", "map": "mAP"}
 UNNAMED = ("baseline", "finetuned")  # models whose training, if any, is in train.json
 
@@ -57,7 +58,7 @@ def main(
     tracker.log_metrics({f"last_seconds/{stage}": value for stage, value in runner.times().items()})
     counts = count_images(catalog, classes, splits)
     tracker.log_dataset(params.data.name, source=describe_source(params), counts=counts)
-    tracker.log_artifacts([report, *(path for path in RECIPE if path.is_file())])
+    tracker.log_artifacts([report, *(path for path in TO_REPEAT if path.is_file())])
     tracker.log_artifacts(sorted(figures.glob("*.png")), "plots")
     tracker.name_model(digest_model(model))
     tracker.describe(describe(record, of_models, params.models))
@@ -75,7 +76,7 @@ def describe_source(params: Params) -> str:
     options = params.data.options
     if params.data.name == "products":
         return "rendered"
-    if getattr(options, "official", False) or getattr(options, "url", None):
+    if any(getattr(options, key, None) for key in FETCHED):
         return f"data.{params.data.name}, as fetched"
     return str(params.data.source)
 

@@ -32,7 +32,7 @@ LOGS = Path("pipeline/logs.py")
 PROGRESS = Path("pipeline/progress.py")
 STOPPING = Path("pipeline/stopping.py")
 TRACKING = Path("pipeline/tracking/tracker.py")
-EPOCHS = Path("pipeline/tracking/experiments.py")
+TRACKED_EXPERIMENTS = Path("pipeline/tracking/experiments.py")
 STORE = Path("pipeline/tracking/store.py")
 API, API_CHECKS = Path("pipeline/api.py"), Path("pipeline/api_checks.py")
 ENTRY = Path("pipeline/entry.py")
@@ -55,7 +55,7 @@ WITHOUT_EFFECT = {
     PROGRESS: "progress bars",
     STOPPING: "the end by a signal",
     TRACKING: "MLflow",
-    EPOCHS: "MLflow",
+    TRACKED_EXPERIMENTS: "MLflow",
     STORE: "MLflow",
     API: "other programs",
     API_CHECKS: "other programs",

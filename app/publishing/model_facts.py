@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from app.publishing.public_remote import find_public_remote
-from app.publishing.recorded import require_recorded
+from app.publishing.recorded import read_settings, require_recorded
 from app.publishing.shared_params import is_hub_name, is_public_network
 from app.searching.catalog import require_files
 from app.searching.current_metrics import read_current_metrics
 from pipeline.config.load import read_params, read_yaml
 from pipeline.config.schema import Params
-from pipeline.config.variants import apply_variant
 from pipeline.data.chosen import read_chosen
 from pipeline.data.embeddings import read_lineage
 from pipeline.data.fingerprint import read_dataset_fingerprint
@@ -111,7 +110,7 @@ def read_facts(root: Path, name: str) -> ModelFacts:
     digest, values = digest_model(folder), read_yaml(root / "params.yaml")
     variant = name if name in read_params(root / "params.yaml").variants else None
     params = read_params(root / "params.yaml", variant=variant)
-    require_recorded(root, name, values if variant is None else apply_variant(values, variant))
+    require_recorded(root, name, read_settings(root, name))
     model = load_embedder(folder)
     if not is_public_network(model.spec.backbone):
         raise UserError(

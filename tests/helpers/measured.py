@@ -1,6 +1,7 @@
 """The metrics files of a model of the small project, as `evaluate` writes them."""
 
 import json
+import shutil
 from pathlib import Path
 
 from pipeline.data.fingerprint import read_dataset_fingerprint
@@ -19,6 +20,13 @@ DETAILS = {
     "map_high": 0.7521,
     "index_recall_at_10": 1.0,
 }
+
+
+def copy_measured(project: Path, to: Path) -> Path:
+    """Return `to`, a copy of a small project, whose fine-tuned model was measured."""
+    shutil.copytree(project, to)
+    write_metrics(to, "finetuned")
+    return to
 
 
 def write_metrics(root: Path, model: str, *, fingerprint: str | None = None, **more: str) -> None:

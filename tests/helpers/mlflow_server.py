@@ -16,11 +16,12 @@ def mlflow_server(folder: Path, port: int) -> Iterator[None]:
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     with running(folder, *command):
-        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"))
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"))
         yield
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether a server is there, and well."""
     try:
         with urllib.request.urlopen(url, timeout=60):  # noqa: S310 - of our own server
             return True

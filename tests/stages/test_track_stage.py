@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from ruamel.yaml import YAML
 
+from pipeline.config.load import read_params
 from pipeline.data.training_record import TrainingRecord, write_record
 from pipeline.errors import UserError
-from stages.track import read_history
+from stages.track import describe_source, read_history
 from tests.helpers.dataset_tables import (
     build_catalog,
     build_classes,
     build_splits,
     write_dataset_tables,
 )
+from tests.helpers.overlay import overlaid
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import run_stage
 
@@ -90,3 +93,22 @@ def test_the_metrics_of_the_pipeline_are_logged_and_another_file_is_left(tmp_pat
         "track: history.csv: not a history of a training (could not convert string to float: "
         "'half'); run: dvc checkout\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "rendered"),
+        ({"data__name": "folder", "data__source": "/photos"}, "/photos"),
+        ({"data__name": "cub", "data__source": "/cub.tgz"}, "/cub.tgz"),
+        ({"data__name": "cub", "data__cub__official": True}, "data.cub, as fetched"),
+        ({"data__name": "huggingface", "data__huggingface__path": "me/birds"},
+         "data.huggingface, as fetched"),
+    ],
+)  # fmt: skip
+def test_the_source_of_the_images_is_what_was_read(
+    changes: dict[str, object], expected: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "params.yaml").open("w") as out:
+        YAML().dump(overlaid(changes), out)
+    assert describe_source(read_params(tmp_path / "params.yaml")) == expected

@@ -2,7 +2,6 @@
 
 import ast
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from pipeline.errors import UserError
 from tests.helpers import searchable as painted
 from tests.helpers.encoded_images import encode, exif_of
 from tests.helpers.fake_hub import FakeHub, Repository, running_hub
-from tests.helpers.measured import write_metrics
+from tests.helpers.measured import copy_measured
 from tests.helpers.processes import run_module
 
 NAME, TOKEN = "me/birds", "hf_secret"
@@ -46,10 +45,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 @pytest.fixture
 def project(searchable: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "project"
-    shutil.copytree(searchable, root)
-    write_metrics(root, "finetuned")
-    return root
+    return copy_measured(searchable, tmp_path / "project")
 
 
 def push(root: Path, name: str = NAME, *, model: str = "best", private: bool = False) -> None:

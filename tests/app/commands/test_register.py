@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from app.commands.register import ALIAS, register
+from app.commands.register import register
+from app.publishing.champion import ALIAS
 from app.searching.catalog import Catalog
 from app.searching.model_index import ModelIndex
 from app.searching.untrusted_images import decode_photo
@@ -30,6 +31,7 @@ from pipeline.tracking.store import connect, find_uri
 from pipeline.tracking.tracker import Tracker
 from stages.mlflow_run import describe_run
 from tests.helpers.clone import free_port, running, wait_until
+from tests.helpers.mlflow_server import answers
 from tests.helpers.mlflow_store import put_empty_store
 from tests.helpers.paths import ROOT
 from tests.helpers.searchable import draw, write_random_models
@@ -202,14 +204,6 @@ def run_documented_request(folder: Path, port: int) -> Any:
         check=False,
     )
     return json.loads(ran.stdout)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=60):  # noqa: S310 - of our own server
-            return True
-    except OSError:
-        return False
 
 
 def ask(url: str, encoded: bytes, *, k: int) -> Any:

@@ -8,8 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from app.experiments.dvc_adapter.lock import hash_folder
-from app.publishing.recorded import require_recorded
+from app.publishing.recorded import read_settings, require_recorded, require_recorded_results
 from pipeline.errors import UserError
+from tests.helpers.overlay import overlaid
 
 VALUES = {"seed": 7, "loss": {"name": "supcon", "supcon": {"temperature": 0.1}}}
 
@@ -17,7 +18,12 @@ VALUES = {"seed": 7, "loss": {"name": "supcon", "supcon": {"temperature": 0.1}}}
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A model, its metrics, and the dvc.lock of the run that made both."""
-    for path, text in (("models/a/model.json", "{}"), ("metrics/a.json", '{"map": 1.0}')):
+    texts = {
+        "models/a/model.json": "{}",
+        "metrics/a.json": '{"map": 1.0}',
+        "results/a/queries.parquet": "of a",
+    }
+    for path, text in texts.items():
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text(text)
     write_lock(tmp_path)
@@ -36,7 +42,10 @@ def write_lock(root: Path, *, embedded: str | None = None) -> None:
         },
         "evaluate@a": {
             "deps": [{"path": "models/a", "md5": embedded or model}],
-            "outs": [{"path": "metrics/a.json", "md5": metrics}],
+            "outs": [
+                {"path": "metrics/a.json", "md5": metrics},
+                {"path": "results/a", "md5": hash_folder(root / "results/a")},
+            ],
         },
     }
     with (root / "dvc.lock").open("w") as file:
@@ -82,3 +91,30 @@ def test_params_that_were_changed_since_are_one_line(project: Path) -> None:
         f"{project / 'params.yaml'}: seed: found 8; models/a was made with 7; set that, or run: "
         "dvc repro"
     )
+
+
+def test_results_of_another_run_are_one_line(project: Path) -> None:
+    expected = f"{project / 'results/a'}: not measured of this models/a; run: dvc repro"
+    require_recorded_results(project, "a")
+    require_recorded_results(project, "b")  # which has no record
+    (project / "results/a/queries.parquet").write_text("of another")
+    with pytest.raises(UserError) as raised:
+        require_recorded_results(project, "a")
+    assert str(raised.value) == expected
+    write_lock(project, embedded="0" * 32)
+    with pytest.raises(UserError) as raised:
+        require_recorded_results(project, "a")
+    assert str(raised.value) == expected
+
+
+def test_a_variant_is_compared_with_what_it_changes(tmp_path: Path) -> None:
+    loss = {"name": "arcface", "arcface": {"margin": 9.0, "scale": 8.0}}
+    changes = {
+        "models": ["baseline", "finetuned", "arc"],
+        "variants": {"arc": {"loss": loss}},
+    }
+    with (tmp_path / "params.yaml").open("w") as out:
+        YAML().dump(overlaid(changes), out)
+    of_variant = read_settings(tmp_path, "arc")
+    assert (of_variant["loss"]["name"], of_variant["loss"]["arcface"]["margin"]) == ("arcface", 9.0)
+    assert read_settings(tmp_path, "finetuned")["loss"]["name"] == "multi_similarity"
